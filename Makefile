@@ -1,0 +1,68 @@
+# Every target sets up what it needs. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+KIZU := .venv/bin/kizu
+export KIZU_HOME ?= $(CURDIR)/.kizu
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## The environments, from lock files with hashes (every target below calls it)
+	@tools/setup dev edge labelstudio
+
+.PHONY: demo
+demo: setup ## The whole loop, twice. DATA=<folder> for real images, PEOPLE=real to be the people, FRESH=1 to begin again
+	@$(KIZU) demo $(if $(DATA),--data "$(DATA)") $(if $(filter real,$(PEOPLE)),--people real) $(if $(FRESH),--fresh) $(if $(STOP),--stop)
+
+.PHONY: up down status logs
+up: setup ## Start S3, MLflow, Label Studio, the signer and an MQTT broker on this machine
+	@$(KIZU) up
+down: setup ## Stop them; their data stays
+	@$(KIZU) down
+status: setup ## Which of them run, and where
+	@$(KIZU) status
+logs: setup ## The last lines of their logs
+	@$(KIZU) logs
+
+.PHONY: clean
+clean: ## Stop all and remove the state of this machine (.kizu); the environments stay
+	@if [ -x $(KIZU) ]; then $(KIZU) down; fi
+	rm -rf "$(KIZU_HOME)"
+
+.PHONY: lint
+lint: setup ## Format, lint, types, and the walls between the rooms
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+.PHONY: test
+test: setup ## Unit and integration tests against real servers, and the loop once; no Docker
+	.venv/bin/python -m pytest -m "not containers and not manifests"
+
+.PHONY: test-manifests
+test-manifests: setup ## Render every overlay and check it strictly
+	.venv/bin/python -m pytest -m manifests
+
+.PHONY: test-containers
+test-containers: setup ## Build the images but training, run each as its manifest says, and a pipeline in them
+	.venv/bin/python -m pytest -m containers
+
+.PHONY: bench bench-edge
+bench: bench-edge ## All benchmarks, written to docs/benchmarks.md; nothing else should run meanwhile
+bench-edge: setup ## The device's inference beside Ultralytics'. KIZU_PUBLIC_TAGS=<folder> for real images, WEIGHTS=<file.pt> to train none
+	.venv/bin/python -m benchmarks.edge $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+.PHONY: images
+images: ## Build every container image, training included; needs a Docker engine
+	@tools/images
+
+.PHONY: compile
+compile: setup ## Compile the pipelines to pipelines/compiled/
+	@$(KIZU) compile
+
+.PHONY: lock
+lock: ## Write the lock files again
+	@tools/lock
