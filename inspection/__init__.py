@@ -1,0 +1,34 @@
+"""The shared language of the rooms: what evaluation measures is what a device runs. numpy and OpenCV only."""
+
+from inspection.codec import DocumentError
+from inspection.decode import Nms, decode_yolov8
+from inspection.documents import (
+    Approval,
+    Capture,
+    DesiredState,
+    GoldenSample,
+    InputSpec,
+    LabelledImage,
+    LabelledRegion,
+    ModelFile,
+    Reason,
+    Release,
+    Reported,
+    Sampling,
+    Tolerance,
+    Wave,
+)
+from inspection.geometry import Box, Detection, LabelledBox, iou, iou_matrix
+from inspection.image import ImageError, decode_image, image_format, sha256_of
+from inspection.inspector import Infer, Inspection, Inspector
+from inspection.paths import capture_key, parse_raw_key, raw_image_key
+from inspection.preprocess import Letterbox, Preprocess, letterbox
+from inspection.verdict import ClassThreshold, Verdict, decide
+
+__all__ = [
+    "Approval", "Box", "Capture", "ClassThreshold", "DesiredState", "Detection", "DocumentError", "GoldenSample",
+    "ImageError", "Infer", "InputSpec", "Inspection", "Inspector", "LabelledBox", "LabelledImage", "LabelledRegion",
+    "Letterbox", "ModelFile", "Nms", "Preprocess", "Reason", "Release", "Reported", "Sampling", "Tolerance", "Verdict",
+    "Wave", "capture_key", "decide", "decode_image", "decode_yolov8", "image_format", "iou", "iou_matrix", "letterbox",
+    "parse_raw_key", "raw_image_key", "sha256_of",
+]  # fmt: skip

@@ -1,0 +1,177 @@
+"""Documents as canonical JSON, without a library: this room imports numpy and OpenCV only.
+
+A document is a frozen dataclass. Unknown keys are kept in its field `unknown` and written again, so that an older
+program does not lose what a newer one wrote. Canonical means sorted keys, no spaces, UTF-8: same document, same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any, Self, Union, get_args, get_origin, get_type_hints
+
+from inspection.geometry import Box
+
+
+class DocumentError(ValueError):
+    """A document that does not have the expected form; the message names the place, what was expected, what came."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A piece of a document: the JSON object with the same names."""
+
+    unknown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Document(Part):
+    """A whole document, with the version of its form."""
+
+    schema_version: int = 1
+
+    def to_json(self) -> bytes:
+        """Canonical bytes."""
+        return canonical_json(_encode(self))
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read a document.
+
+        Raises:
+            DocumentError: not JSON, a missing key, a wrong type or value, or a newer `schema_version`.
+        """
+        try:
+            value = json.loads(data)
+        except (ValueError, UnicodeDecodeError, RecursionError) as e:
+            raise DocumentError(f"{cls.__name__}: expected JSON, got {data[:40]!r} ({e})") from e
+        if isinstance(value, dict) and isinstance(value.get("schema_version"), int) and value["schema_version"] > 1:
+            raise DocumentError(
+                f"{cls.__name__}: schema_version {value['schema_version']} is newer than this program (1); update it"
+            )
+        document = _decode(cls, value, cls.__name__)
+        assert isinstance(document, cls)
+        try:
+            document.to_json()  # an unknown NaN or half a surrogate pair would only be found when it is written
+        except ValueError as e:
+            raise DocumentError(f"{cls.__name__}: it holds a value that cannot be written as JSON: {e}") from e
+        return document
+
+
+def canonical_json(value: object) -> bytes:
+    """Sorted keys, no spaces, UTF-8, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Box):
+        return {"x": value.x, "y": value.y, "width": value.width, "height": value.height}
+    if isinstance(value, Part):
+        known = {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name != "unknown"}
+        return {**value.unknown, **known}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    if isinstance(value, StrEnum):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_encode(item) for item in value]
+    return value
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        kinds = [item for item in get_args(kind) if item is not type(None)]
+        return _decode(kinds[0], value, where)
+    if kind is Any:
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _expected("a list", value, where)
+        return tuple(_decode(get_args(kind)[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is Mapping or kind is Mapping or origin is dict:
+        if not isinstance(value, dict):
+            raise _expected("an object", value, where)
+        return {key: _decode(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise _expected("a finite number", value, where)
+        try:
+            number = float(value)
+        except OverflowError as e:
+            raise _expected("a finite number", value, where) from e
+        if not math.isfinite(number):
+            raise _expected("a finite number", value, where)
+        return number
+    if kind is int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise _expected("a whole number", value, where)
+        return value
+    if kind in (str, bool):
+        if not isinstance(value, kind):
+            raise _expected("text" if kind is str else "true or false", value, where)
+        return value
+    if kind is datetime:
+        return _decode_time(value, where)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        try:
+            return kind(value)
+        except ValueError as e:
+            raise _expected(f"one of {[str(item) for item in kind]}", value, where) from e
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _decode_object(kind, value, where)
+    raise TypeError(f"{where}: no rule for {kind!r}")
+
+
+def _decode_time(value: Any, where: str) -> datetime:
+    if not isinstance(value, str):
+        raise _expected("a time as ISO 8601 text", value, where)
+    try:
+        time = datetime.fromisoformat(value)
+        time.astimezone(UTC)
+    except (ValueError, OverflowError) as e:  # overflow: the year 1 in a zone ahead of UTC
+        raise _expected("a time as ISO 8601 text", value, where) from e
+    if time.tzinfo is None:
+        raise _expected("a time with a zone", value, where)
+    return time
+
+
+def _decode_object(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise _expected("an object", value, where)
+    hints = _hints(kind)
+    fields = [field for field in dataclasses.fields(kind) if field.name != "unknown"]
+    known: dict[str, Any] = {}
+    for field in fields:
+        if field.name in value:
+            known[field.name] = _decode(hints[field.name], value[field.name], f"{where}.{field.name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise DocumentError(f"{where}: the key {field.name!r} is missing")
+    if issubclass(kind, Part):
+        names = {field.name for field in fields}
+        known["unknown"] = {key: item for key, item in value.items() if key not in names}
+    try:
+        return kind(**known)
+    except ValueError as e:
+        raise DocumentError(f"{where}: {e}") from e
+
+
+def _expected(what: str, value: Any, where: str) -> DocumentError:
+    return DocumentError(f"{where}: expected {what}, but got {str(value)[:60]!r}")

@@ -1,0 +1,86 @@
+"""From a YOLOv8 output tensor to detections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspection.geometry import Box, Detection, iou_matrix
+from inspection.preprocess import Letterbox
+
+_MAX_CANDIDATES = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Nms:
+    """Non-maximum suppression: greedy, by score; boxes of one class that overlap by more than `iou` are one."""
+
+    iou: float = 0.5
+    max_detections: int = 100
+    class_agnostic: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.iou <= 1.0:
+            raise ValueError(f"nms iou lies in (0, 1], but got {self.iou}")
+        if self.max_detections < 1:
+            raise ValueError(f"max_detections is at least 1, but got {self.max_detections}")
+
+
+def decode_yolov8(
+    output: NDArray[np.float32], geometry: Letterbox, classes: Sequence[str], score_threshold: float, nms: Nms
+) -> tuple[Detection, ...]:
+    """Boxes above a score, after suppression, in pixels of the image and clipped to it; highest score first.
+
+    Args:
+        output: (1, 4 + len(classes), n): centre x, centre y, width, height in input pixels, then a score 0..1 a class.
+
+    Raises:
+        ValueError: another shape.
+    """
+    rows = 4 + len(classes)
+    if output.ndim != 3 or output.shape[0] != 1 or output.shape[1] != rows:
+        raise ValueError(f"expected an output of shape (1, {rows}, n) for {len(classes)} classes, got {output.shape}")
+    # Nearly all of thousands of places score next to nothing: they go first, before anything else is asked of them.
+    candidates = output[0][:, output[0, 4:].max(axis=0) >= score_threshold].T
+    candidates = candidates[np.isfinite(candidates).all(axis=1) & (candidates[:, 2:4] > 0).all(axis=1)]
+    class_ids = candidates[:, 4:].argmax(axis=1)
+    scores = candidates[np.arange(len(candidates)), 4 + class_ids]
+    order = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
+    candidates, class_ids, scores = candidates[order], class_ids[order], scores[order]
+    # In float32 the two corners of a very small box are one, and those of a very large one overflow.
+    centre, half = candidates[:, :2].astype(np.float64), candidates[:, 2:4].astype(np.float64) / 2
+    xyxy = geometry.to_image(np.concatenate([centre - half, centre + half], axis=1))
+    extended = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
+    xyxy, class_ids, scores = xyxy[extended], class_ids[extended], scores[extended]
+    detections: list[Detection] = []
+    for index in _suppress(xyxy, class_ids, nms):
+        box = Box.from_xyxy(*(float(value) for value in xyxy[index])).clipped(
+            geometry.image_width, geometry.image_height
+        )
+        if box is not None:
+            score = float(min(1.0, max(0.0, scores[index])))
+            detections.append(Detection(classes[int(class_ids[index])], score, box))
+    return tuple(detections)
+
+
+def _suppress(xyxy: NDArray[np.float64], class_ids: NDArray[np.int64], nms: Nms) -> list[int]:
+    kept: list[int] = []
+    alive = np.ones(len(xyxy), dtype=bool)
+    for index in range(len(xyxy)):
+        if not alive[index]:
+            continue
+        kept.append(index)
+        if len(kept) >= nms.max_detections:
+            break
+        rest = alive.copy()
+        rest[: index + 1] = False
+        if not nms.class_agnostic:
+            rest &= class_ids == class_ids[index]
+        others = np.flatnonzero(rest)
+        if len(others):
+            overlaps = iou_matrix(xyxy[index : index + 1], xyxy[others])[0]
+            alive[others[overlaps > nms.iou]] = False
+    return kept

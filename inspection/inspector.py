@@ -1,0 +1,58 @@
+"""The deployed path from an image to a verdict: evaluation and the device run this very code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspection.decode import Nms, decode_yolov8
+from inspection.geometry import Detection
+from inspection.preprocess import Preprocess, letterbox
+from inspection.verdict import ClassThreshold, Verdict, decide
+
+Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""(1, 3, height, width) float32 in 0..1 -> (1, 4 + classes, n) float32. The caller owns the runtime behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Detections from the lowest `uncertain` threshold on, highest score first, and the verdict on them."""
+
+    detections: tuple[Detection, ...]
+    verdict: Verdict
+
+
+class Inspector:
+    """Image -> letterbox -> network -> detections -> verdict."""
+
+    def __init__(
+        self,
+        infer: Infer,
+        preprocess: Preprocess,
+        classes: Sequence[str],
+        thresholds: Mapping[str, ClassThreshold],
+        nms: Nms,
+    ) -> None:
+        missing = [name for name in classes if name not in thresholds]
+        if missing or not classes:
+            raise ValueError(f"expected a threshold for each of {list(classes)}, missing {missing}")
+        self._infer = infer
+        self._preprocess = preprocess
+        self._classes = tuple(classes)
+        self._thresholds = dict(thresholds)
+        self._nms = nms
+        self._floor = min(threshold.uncertain for threshold in self._thresholds.values())
+
+    def detect(self, image: NDArray[np.uint8], score_threshold: float) -> tuple[Detection, ...]:
+        """Detections from `score_threshold` on. image: (h, w, 3) uint8, BGR."""
+        tensor, geometry = letterbox(image, self._preprocess)
+        return decode_yolov8(self._infer(tensor), geometry, self._classes, score_threshold, self._nms)
+
+    def inspect(self, image: NDArray[np.uint8], *, score_floor: float | None = None) -> Inspection:
+        """Detections and verdict. A `score_floor` below the thresholds adds weaker detections, for sampling."""
+        floor = self._floor if score_floor is None else min(self._floor, score_floor)
+        detections = self.detect(image, floor)
+        return Inspection(detections, decide(detections, self._thresholds))

@@ -1,0 +1,75 @@
+"""Keys of `kizu-raw`: `<site>/<device>/<yyyy>/<mm>/<dd>/<sha256>.<ext>`, and Captures beside their image."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_RAW_KEY = re.compile(
+    r"(?P<site>[a-z0-9][a-z0-9-]{0,62})/(?P<device>[a-z0-9][a-z0-9-]{0,62})/"
+    r"(?P<year>[0-9]{4})/(?P<month>[0-9]{2})/(?P<day>[0-9]{2})/"  # not \d: it knows other scripts' digits
+    r"(?P<sha256>[0-9a-f]{64})\.(?:(?P<capture>[A-Za-z0-9-]{1,64})\.json|(?P<ext>jpg|png|bmp|webp|tif))"
+)
+
+
+def check_name(kind: str, name: str) -> str:
+    """A site, device, group or use case name, as it may stand in a key.
+
+    Raises:
+        ValueError: anything but 1-63 of a-z, 0-9 and '-', beginning with a letter or digit.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"expected a {kind} of 1-63 characters a-z, 0-9 or '-', but got {name!r}")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class RawKey:
+    """A parsed key; `capture_id` is None for an image, `ext` is '' for a Capture."""
+
+    site: str
+    device: str
+    day: date
+    sha256: str
+    ext: str
+    capture_id: str | None
+
+
+def raw_image_key(site: str, device: str, captured_at: datetime, sha256: str, ext: str) -> str:
+    """Where an image lies. captured_at: timezone-aware; its UTC date is used.
+
+    Raises:
+        ValueError: a part that does not fit the layout, or a time without a zone.
+    """
+    if captured_at.tzinfo is None:
+        raise ValueError(f"captured_at needs a time zone, but got {captured_at.isoformat()}")
+    day = captured_at.astimezone(UTC).strftime("%Y/%m/%d")
+    key = f"{check_name('site', site)}/{check_name('device', device)}/{day}/{sha256}.{ext}"
+    if not _RAW_KEY.fullmatch(key):
+        raise ValueError(f"expected a sha256 and jpg, png, bmp, webp or tif, but got {sha256!r} and {ext!r}")
+    return key
+
+
+def capture_key(image_key: str, capture_id: str) -> str:
+    """The key of a Capture beside its image."""
+    key = f"{image_key.rsplit('.', 1)[0]}.{capture_id}.json"
+    if not _RAW_KEY.fullmatch(key):
+        raise ValueError(
+            f"expected an image key and a capture id of A-Z, a-z, 0-9 or '-', got {image_key!r}, {capture_id!r}"
+        )
+    return key
+
+
+def parse_raw_key(key: str) -> RawKey | None:
+    """The parts of a key; None for one that is not of this layout."""
+    match = _RAW_KEY.fullmatch(key)
+    if match is None:
+        return None
+    try:
+        day = date(int(match["year"]), int(match["month"]), int(match["day"]))
+    except ValueError:
+        return None
+    return RawKey(match["site"], match["device"], day, match["sha256"], match["ext"] or "", match["capture"])

@@ -1,0 +1,47 @@
+"""What the line is told about a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from inspection.geometry import Detection
+
+
+class Verdict(StrEnum):
+    """`uncertain` asks for a person's eyes; the line decides what to do with such a part."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    FAIL = "fail"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassThreshold:
+    """Scores of one class: from `fail` on the part is defective, from `uncertain` on it is in doubt."""
+
+    fail: float
+    uncertain: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.uncertain <= self.fail <= 1.0:
+            raise ValueError(
+                f"thresholds need 0 < uncertain <= fail <= 1, but got uncertain={self.uncertain}, fail={self.fail}"
+            )
+
+
+def decide(detections: Iterable[Detection], thresholds: Mapping[str, ClassThreshold]) -> Verdict:
+    """The verdict of one frame.
+
+    Raises:
+        KeyError: a detection of a class that has no threshold: the release is wrong, and guessing is not safe.
+    """
+    verdict = Verdict.PASS
+    for detection in detections:
+        threshold = thresholds[detection.class_name]
+        if detection.score >= threshold.fail:
+            return Verdict.FAIL
+        if detection.score >= threshold.uncertain:
+            verdict = Verdict.UNCERTAIN
+    return verdict
