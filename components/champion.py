@@ -1,0 +1,29 @@
+"""The champion: the version last fully rolled out, with what is needed to run it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from components.evaluation_report import EvaluationReport
+from components.model_registry import CHAMPION, EVALUATION_REPORT, MODEL_FILE, ModelRegistry, ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """A version, its ONNX bytes, and the report it was approved with."""
+
+    version: ModelVersion
+    onnx: bytes
+    report: EvaluationReport
+
+
+def champion(registry: ModelRegistry, model: str) -> Champion | None:
+    """The champion of a model; None before the first rollout."""
+    version = registry.by_alias(model, CHAMPION)
+    if version is None:
+        return None
+    return Champion(
+        version,
+        registry.get_artifact(version.run_id, MODEL_FILE),
+        EvaluationReport.from_json(registry.get_artifact(version.run_id, EVALUATION_REPORT)),
+    )

@@ -1,0 +1,1 @@
+"""The step that freezes labels into a dataset manifest."""

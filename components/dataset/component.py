@@ -1,0 +1,19 @@
+# mypy: disable-error-code="valid-type"
+"""The kfp side of freezing a dataset."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components import images
+
+
+@dsl.component(base_image=images.DATA, install_kfp_package=False)
+def freeze_dataset(use_case: str, label_version: int) -> NamedTuple(
+    "Outputs", dataset_digest=str, label_version=int, images=int
+):
+    """Approved labels -> a dataset manifest, by digest."""
+    from components.dataset.freeze import freeze
+
+    frozen = freeze(use_case, int(label_version))
+    return (frozen.digest, frozen.label_version, frozen.images)

@@ -1,0 +1,97 @@
+"""From an approved model version to the files of a release, everything checked again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from components.approval import require_approval
+from components.evaluation_report import EvaluationReport, GoldenSet
+from components.gate import judge
+from components.model_registry import EVALUATION_REPORT, GOLDEN, MODEL_FILE, USE_CASE, ModelRegistry
+from components.use_case import UseCase, parse_use_case
+from inspection.documents import ModelFile, Release, Sampling
+from inspection.image import sha256_of
+
+MIN_AGENT_VERSION = "0.1.0"
+
+
+class ReleaseError(ValueError):
+    """A version that may not be released."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltRelease:
+    """`release.json` and the files beside it (plain name -> bytes)."""
+
+    release: Release
+    files: dict[str, bytes]
+    use_case: UseCase
+
+    def targets(self) -> list[tuple[str, bytes]]:
+        """TUF target paths and bytes."""
+        prefix = f"releases/{self.release.digest}"
+        return [
+            *((f"{prefix}/{name}", data) for name, data in self.files.items()),
+            (f"{prefix}/release.json", self.release.to_json()),
+        ]
+
+
+def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRelease:
+    """Read a version from MLflow and check approval, bytes, evaluation and gate before anything is signed.
+
+    Raises:
+        ApprovalError, ReleaseError: it may not be released; the message says why.
+    """
+    found, approval = require_approval(registry, model, version, stamp=False)
+    onnx = registry.get_artifact(found.run_id, MODEL_FILE)
+    use_case = parse_use_case(registry.get_artifact(found.run_id, USE_CASE).decode(), where="the run's use case")
+    report_bytes = registry.get_artifact(found.run_id, EVALUATION_REPORT)
+    report = EvaluationReport.from_json(report_bytes)
+    where = f"{model} version {version}"
+    if use_case.name != model:
+        raise ReleaseError(f"{where} was trained for the use case {use_case.name}")
+    if use_case.digest != found.tags.get("use_case_digest"):
+        raise ReleaseError(f"{where}: the use case is not the one that was registered; evaluate and register it again")
+    if sha256_of(report_bytes) != found.tags.get("evaluation_digest"):
+        raise ReleaseError(f"{where}: the evaluation report is not the one that was registered; evaluate it again")
+    if report.model_sha256 != sha256_of(onnx) or approval.model_sha256 != sha256_of(onnx):
+        raise ReleaseError(f"{where}: evaluated {report.model_sha256}, approved {approval.model_sha256}, "
+                           f"but the model is {sha256_of(onnx)}")  # fmt: skip
+    gate = judge(report, use_case.gates)
+    if not gate.passed:
+        raise ReleaseError(f"{where} does not pass its gate: {gate.failures}")
+    golden = GoldenSet.from_json(registry.get_artifact(found.run_id, GOLDEN)).samples
+    files = {sample.file: registry.get_artifact(found.run_id, f"golden/{sample.file}") for sample in golden}
+    for sample in golden:
+        if sha256_of(files[sample.file]) != sample.sha256:
+            raise ReleaseError(f"{where}: the golden sample {sample.file} has other bytes than were evaluated")
+    files["model.onnx"] = onnx
+    policy = use_case.sampling
+    release = Release(
+        use_case=use_case.name,
+        version=version,
+        models=(ModelFile(precision="fp32", file="model.onnx", sha256=sha256_of(onnx), bytes=len(onnx)),),
+        preprocess=report.preprocess,
+        classes=report.classes,
+        thresholds=report.thresholds,
+        nms=report.nms,
+        sampling=Sampling(
+            uncertain_low=policy.uncertain_low,
+            uncertain_high=policy.uncertain_high,
+            nothing_found_rate=policy.nothing_found_rate,
+            control_rate=policy.control_rate,
+            disagreement_rate=policy.disagreement_rate,
+            max_per_minute=policy.max_per_minute,
+            max_per_hour=policy.max_per_hour,
+            max_per_day=policy.max_per_day,
+        ),
+        latency_budget_ms=use_case.rollout.latency_budget_ms,
+        probation_s=use_case.rollout.probation_s,
+        golden=golden,
+        min_agent_version=MIN_AGENT_VERSION,
+        dataset_digest=report.dataset_digest,
+        training_run=found.run_id,
+        evaluation_digest=sha256_of(report_bytes),
+        approval=approval,
+    )
+    return BuiltRelease(release, files, use_case)

@@ -1,0 +1,237 @@
+"""The signer: the only process that holds the targets, snapshot and timestamp keys.
+
+It is asked over HTTP to publish a model version or a desired state, reads MLflow itself, checks everything again, and
+signs. Nobody can make it sign bytes of their own: a request names a version, never content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from components.approval import ApprovalError
+from components.deployment.keys import KeysError, load_root, load_signers
+from components.deployment.release import ReleaseError, build_release
+from components.deployment.repository import ReleaseRepository, RepositoryError
+from components.model_registry import ModelRegistry, ModelRegistryError, NoSuchModel
+from components.object_store import ObjectStoreError, S3ObjectStore
+from components.settings import SettingsError, settings
+from components.use_case import Rollout
+from inspection.codec import DocumentError
+from inspection.documents import DesiredState, Release, Wave
+from inspection.paths import check_name
+
+_log = logging.getLogger(__name__)
+
+RENEW_EVERY_S = 3600.0
+_REFUSALS = (ApprovalError, ReleaseError, NoSuchModel, DocumentError, ValueError, RecursionError)
+_FAILURES = (ModelRegistryError, ObjectStoreError, RepositoryError)
+
+
+class Signer:
+    """What can be asked of the signer, apart from HTTP."""
+
+    def __init__(self, repository: ReleaseRepository, registry: ModelRegistry) -> None:
+        self._repository = repository
+        self._registry = registry
+        self._lock = threading.Lock()
+
+    def publish_release(self, model: str, version: int) -> str:
+        """Sign an approved version's release; the same version again is the same release. Returns its digest."""
+        with self._lock:
+            built = build_release(self._registry, model, version)
+            self._repository.publish(built.targets())
+            _log.info("release %s is %s version %d", built.release.digest, model, version)
+            return built.release.digest
+
+    def publish_desired(self, model: str, version: int) -> DesiredState:
+        """Make a published release what its group should run, by the rollout policy that was approved with it.
+
+        Asking again for what is desired already changes nothing; anything else gets the next sequence.
+        """
+        with self._lock:
+            built = build_release(self._registry, model, version)
+            digest = built.release.digest
+            if f"releases/{digest}/release.json" not in self._repository.targets():
+                raise ReleaseError(f"release {digest} of {model} version {version} is not published yet")
+            rollout = built.use_case.rollout
+            path = f"desired/{rollout.group}.json"
+            current = self._desired(rollout.group)
+            wanted = DesiredState(
+                sequence=(current.sequence if current else 0) + 1,
+                use_case=model,
+                waves=_waves(rollout, digest),
+                probation_s=rollout.probation_s,
+                report_timeout_s=rollout.report_timeout_s,
+            )
+            if current is not None and current.waves == wanted.waves and current.probation_s == wanted.probation_s:
+                return current
+            self._repository.publish([(path, wanted.to_json())])
+            _log.info("desired state %d of group %s: release %s", wanted.sequence, rollout.group, digest)
+            return wanted
+
+    def desired(self, group: str) -> DesiredState | None:
+        """What a group should run; None where nothing was published."""
+        return self._desired(check_name("group", group))
+
+    def release(self, digest: str) -> Release | None:
+        """A published release."""
+        data = self._repository.read_target(f"releases/{digest}/release.json")
+        return Release.from_json(data) if data is not None else None
+
+    def _desired(self, group: str) -> DesiredState | None:
+        data = self._repository.read_target(f"desired/{group}.json")
+        return DesiredState.from_json(data) if data is not None else None
+
+
+def _waves(rollout: Rollout, digest: str) -> tuple[Wave, ...]:
+    # The thin rollout: all waves at once. The reconciler will open them one after another.
+    first = (Wave(devices=rollout.canary, release_digest=digest),) if rollout.canary else ()
+    return (*first, Wave(percent=max(rollout.waves), release_digest=digest))
+
+
+def make_app(signer: Signer, repository: ReleaseRepository, *, renew_every_s: float = RENEW_EVERY_S) -> Starlette:
+    """The HTTP side: POST /releases, POST /desired, GET /desired/{group}, GET /releases/{digest}, GET /healthz."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        stop = threading.Event()
+        thread = threading.Thread(target=_renew_forever, args=(repository, stop, renew_every_s), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(timeout=5)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", _health, methods=["GET"]),
+            Route("/releases", _Act(lambda body: _publish_release(signer, body)), methods=["POST"]),
+            Route("/desired", _Act(lambda body: _publish_desired(signer, body)), methods=["POST"]),
+            Route("/desired/{name}", _Read(lambda name: signer.desired(name)), methods=["GET"]),
+            Route("/releases/{name}", _Read(lambda name: signer.release(name)), methods=["GET"]),
+        ],
+        lifespan=lifespan,
+    )
+
+
+def _publish_release(signer: Signer, body: dict[str, Any]) -> dict[str, Any]:
+    return {"release_digest": signer.publish_release(*_model_and_version(body))}
+
+
+def _publish_desired(signer: Signer, body: dict[str, Any]) -> dict[str, Any]:
+    state = signer.publish_desired(*_model_and_version(body))
+    return {"sequence": state.sequence, "release_digest": state.waves[-1].release_digest}
+
+
+def _model_and_version(body: dict[str, Any]) -> tuple[str, int]:
+    unknown = sorted(set(body) - {"model", "version"})
+    model, version = body.get("model"), body.get("version")
+    if unknown or not isinstance(model, str) or not isinstance(version, int) or isinstance(version, bool):
+        raise ValueError(f'expected {{"model": "<name>", "version": <number>}}, but got the keys {sorted(body)}')
+    return check_name("model", model), version
+
+
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+class _Act:
+    """A POST with a small JSON object; refusals are 409, failures of others 502."""
+
+    def __init__(self, act: Any) -> None:
+        self._act = act
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        await (await self._respond(request))(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        if len(raw := await request.body()) > 4096:
+            return JSONResponse({"error": "expected at most 4096 bytes"}, 413)
+        try:
+            body = (await request.json()) if raw else {}
+            if not isinstance(body, dict):
+                raise ValueError("expected a JSON object")
+            return JSONResponse(await run_in_threadpool(self._act, body))
+        except _FAILURES as e:
+            if isinstance(e, NoSuchModel):
+                return JSONResponse({"error": str(e)}, 409)
+            _log.error("%s failed: %s", request.url.path, e)
+            return JSONResponse({"error": str(e)}, 502)
+        except _REFUSALS as e:
+            _log.warning("refused %s: %s", request.url.path, e)
+            return JSONResponse({"error": str(e)}, 409)
+
+
+class _Read:
+    """A GET of a published document, by name."""
+
+    def __init__(self, read: Any) -> None:
+        self._read = read
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        try:
+            document = await run_in_threadpool(self._read, request.path_params["name"])
+        except ValueError as e:
+            response: Response = JSONResponse({"error": str(e)}, 400)
+        except _FAILURES as e:
+            response = JSONResponse({"error": str(e)}, 502)
+        else:
+            response = (
+                JSONResponse({"error": "not published"}, 404)
+                if document is None
+                else Response(document.to_json(), media_type="application/json")
+            )
+        await response(scope, receive, send)
+
+
+def _renew_forever(repository: ReleaseRepository, stop: threading.Event, every_s: float) -> None:
+    while not stop.wait(every_s):
+        try:
+            repository.renew()
+        except Exception:  # the next hour tries again; the metadata lives for days
+            _log.exception("could not renew timestamp and snapshot")
+
+
+def main() -> int:
+    """Run the signer on KIZU_SIGNER_HOST:KIZU_PORT_SIGNER with the keys in KIZU_SIGNER_KEYS."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        config = settings()
+        folder = Path(config.required("signer_keys"))
+        repository = ReleaseRepository(
+            S3ObjectStore.from_settings(config), config.bucket("releases"), load_root(folder), load_signers(folder)
+        )
+        repository.initialise()
+        repository.renew()
+        registry = ModelRegistry.from_settings(config)
+    except (SettingsError, KeysError, ObjectStoreError, RepositoryError) as e:
+        _log.error("the signer cannot start: %s", e)
+        return 1
+    uvicorn.run(
+        make_app(Signer(repository, registry), repository),
+        host=config.signer_host,
+        port=config.signer_port,
+        log_level="warning",
+        server_header=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""The operating threshold: chosen on the validation split by the use case's rule, never on test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from components.evaluation.metrics import Scored, part_rates
+from components.use_case import Operating
+from inspection.verdict import ClassThreshold
+
+
+def choose(
+    images: Sequence[Scored], classes: Sequence[str], rule: Operating
+) -> tuple[Mapping[str, ClassThreshold], str]:
+    """One score for all classes, and where it comes from in words.
+
+    Lowest overkill with escape <= bound; among equals the score nearest the default. Where no score keeps the
+    bound, the lowest escape wins.
+    """
+    grid = [
+        round(rule.min_score + step * 0.01, 4) for step in range(round((rule.max_score - rule.min_score) * 100) + 1)
+    ]
+    measured = [(score, *part_rates(images, thresholds_at(score, classes, rule))) for score in grid]
+    if not measured or not measured[0][1].n or not measured[0][2].n:
+        return (
+            thresholds_at(rule.default_score, classes, rule),
+            "default: the validation split lacks defective or good parts",
+        )
+    within = [row for row in measured if (row[1].value or 0.0) <= rule.max_escape_rate]
+    if within:
+        best = min(within, key=lambda row: (row[2].value or 0.0, abs(row[0] - rule.default_score)))
+        said = f"validation: lowest overkill with escape <= {rule.max_escape_rate}"
+    else:
+        best = min(measured, key=lambda row: (row[1].value or 0.0, row[2].value or 0.0, row[0]))
+        said = f"validation: no score keeps escape <= {rule.max_escape_rate}; lowest escape taken"
+    return thresholds_at(best[0], classes, rule), said
+
+
+def thresholds_at(score: float, classes: Sequence[str], rule: Operating) -> dict[str, ClassThreshold]:
+    """The same `fail` score for each class, with its band of doubt below."""
+    return {name: ClassThreshold(fail=score, uncertain=round(score * rule.uncertain_ratio, 4)) for name in classes}

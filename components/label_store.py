@@ -1,0 +1,229 @@
+"""Labels: an append-only Delta Lake table of events on S3, and the views on it.
+
+Every view deduplicates by `event_id`, so that a writer that was killed may append again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from components.settings import Settings
+from inspection.codec import canonical_json
+from inspection.documents import check_sha256
+from inspection.geometry import Box, LabelledBox
+
+_log = logging.getLogger(__name__)
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("schema_version", pa.int32(), nullable=False),
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("use_case", pa.string(), nullable=False),
+        pa.field("image_uri", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field(
+            "boxes",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("class", pa.string()),
+                        pa.field("x", pa.float64()),
+                        pa.field("y", pa.float64()),
+                        pa.field("width", pa.float64()),
+                        pa.field("height", pa.float64()),
+                    ]
+                )
+            ),
+            nullable=False,
+        ),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("annotator", pa.string()),
+        pa.field("verifier", pa.string()),
+        pa.field("at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("group", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+        pa.field("prelabel_model", pa.string()),
+        pa.field("project", pa.string()),
+        pa.field("task", pa.string()),
+        pa.field("annotation", pa.string()),
+    ]
+)
+
+# Delta forgets its log after 30 days by default, and with it every reading as of a version.
+_CONFIGURATION: Final[dict[str, str | None]] = {"delta.logRetentionDuration": "interval 36500 days"}
+_ATTEMPTS: Final = 10
+
+
+class LabelStoreError(RuntimeError):
+    """The label store could not be read or written."""
+
+
+class LabelStatus(StrEnum):
+    """What an event says of an image."""
+
+    LABELLED = "labelled"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelEvent:
+    """One row. width, height: pixels after EXIF orientation; annotator and verifier: Label Studio user ids."""
+
+    event_id: str
+    use_case: str
+    image_uri: str
+    sha256: str
+    width: int
+    height: int
+    boxes: tuple[LabelledBox, ...]
+    status: LabelStatus
+    at: datetime
+    group: str
+    source: str
+    annotator: str | None = None
+    verifier: str | None = None
+    reason: str | None = None
+    prelabel_model: str | None = None
+    project: str | None = None
+    task: str | None = None
+    annotation: str | None = None
+
+    def __post_init__(self) -> None:
+        check_sha256(self.sha256)
+        if self.at.tzinfo is None:
+            raise ValueError(f"the time of a label event needs a zone, but got {self.at.isoformat()}")
+        if self.width <= 0 or self.height <= 0:
+            raise ValueError(f"an image has positive sides, but got {self.width} x {self.height}")
+        if self.status is LabelStatus.APPROVED and self.verifier is not None and self.verifier == self.annotator:
+            raise ValueError(f"the verifier must be another person than the annotator, but both are {self.verifier!r}")
+
+
+def event_id(source: str, project: str, annotation: str, updated_at: str, status: LabelStatus) -> str:
+    """The identity of an event: the same act read twice is one event."""
+    return hashlib.sha256("\x1f".join((source, project, annotation, updated_at, status)).encode()).hexdigest()
+
+
+def boxes_digest(boxes: Iterable[LabelledBox]) -> str:
+    """SHA-256 over class and rounded pixels (1/100), whatever the order."""
+    # float: 1 and 1.0 are written differently; + 0.0: so are -0.0 and 0.0.
+    rows = sorted(
+        (b.class_name, *(round(float(v), 2) + 0.0 for v in (b.box.x, b.box.y, b.box.width, b.box.height)))
+        for b in boxes
+    )
+    return hashlib.sha256(canonical_json(rows)).hexdigest()
+
+
+class LabelStore:
+    """The table of one installation, for all use cases."""
+
+    def __init__(self, uri: str, storage_options: dict[str, str]) -> None:
+        self._uri = uri
+        self._options = storage_options
+
+    @classmethod
+    def open(cls, settings: Settings) -> LabelStore:
+        """The table in the labels bucket, with the identity of this process."""
+        options = {"AWS_REGION": settings.s3_region, "aws_conditional_put": "etag"}
+        if settings.s3_endpoint:
+            options["AWS_ENDPOINT_URL"] = settings.s3_endpoint
+            options["AWS_ALLOW_HTTP"] = str(settings.s3_endpoint.startswith("http://")).lower()
+        options["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"] = str(settings.s3_addressing == "virtual").lower()
+        if settings.access_key_id and settings.secret_access_key:
+            options["AWS_ACCESS_KEY_ID"] = settings.access_key_id
+            options["AWS_SECRET_ACCESS_KEY"] = settings.secret_access_key.get_secret_value()
+        return cls(f"s3://{settings.bucket('labels')}/events", options)
+
+    def append(self, events: Sequence[LabelEvent]) -> int:
+        """Add events that are not there yet; returns the table's version afterwards.
+
+        Raises:
+            LabelStoreError: the store refused, or others kept winning the commit.
+        """
+        for attempt in range(_ATTEMPTS):
+            known = {event.event_id for event in self.events()}
+            fresh = {event.event_id: event for event in events if event.event_id not in known}
+            if not fresh:
+                return self.version()
+            rows = pa.Table.from_pylist([_to_row(event) for event in fresh.values()], schema=SCHEMA)
+            try:
+                write_deltalake(
+                    self._uri, rows, mode="append", storage_options=self._options, configuration=_CONFIGURATION
+                )
+            except CommitFailedError:
+                _log.info("another writer was first (attempt %d); trying again", attempt + 1)
+                continue
+            except (DeltaError, OSError) as e:
+                raise LabelStoreError(f"cannot append {len(fresh)} label events to {self._uri}: {e}") from e
+            return self.version()
+        raise LabelStoreError(f"cannot append to {self._uri}: other writers won {_ATTEMPTS} times; run it again")
+
+    def version(self) -> int:
+        """The table's version; -1 before the first event."""
+        table = self._table(None)
+        return -1 if table is None else int(table.version())
+
+    def events(self, *, use_case: str | None = None, version: int | None = None) -> list[LabelEvent]:
+        """All events, each once, by time, optionally of one use case and as of a table version."""
+        table = self._table(version)
+        if table is None:
+            return []
+        try:
+            rows = table.to_pyarrow_table(filters=[("use_case", "=", use_case)] if use_case else None).to_pylist()
+        except (DeltaError, OSError) as e:
+            raise LabelStoreError(f"cannot read {self._uri}: {e}") from e
+        unique = {row["event_id"]: row for row in rows}
+        return sorted((_from_row(row) for row in unique.values()), key=lambda event: (event.at, event.event_id))
+
+    def latest_approved(self, use_case: str, *, version: int | None = None) -> dict[str, LabelEvent]:
+        """sha256 -> its latest approved event; an image deleted since is not in it."""
+        latest: dict[str, LabelEvent] = {}
+        for event in self.events(use_case=use_case, version=version):
+            if event.status is LabelStatus.APPROVED:
+                latest[event.sha256] = event
+            elif event.status is LabelStatus.DELETED:
+                latest.pop(event.sha256, None)
+        return latest
+
+    def _table(self, version: int | None) -> DeltaTable | None:
+        if version is not None and version < 0:
+            return None
+        try:
+            return DeltaTable(self._uri, version=version, storage_options=self._options)
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError) as e:
+            raise LabelStoreError(f"cannot open {self._uri}: {e}") from e
+
+
+def _to_row(event: LabelEvent) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        name: getattr(event, name) for name in SCHEMA.names if name not in ("schema_version", "boxes", "at", "status")
+    }
+    boxes = [
+        {"class": b.class_name, "x": b.box.x, "y": b.box.y, "width": b.box.width, "height": b.box.height}
+        for b in event.boxes
+    ]
+    return {**row, "schema_version": 1, "status": str(event.status), "boxes": boxes, "at": event.at.astimezone(UTC)}
+
+
+def _from_row(row: dict[str, Any]) -> LabelEvent:
+    boxes = tuple(
+        LabelledBox(box["class"], Box(box["x"], box["y"], box["width"], box["height"])) for box in row["boxes"]
+    )
+    rest = {key: value for key, value in row.items() if key not in ("schema_version", "boxes", "status")}
+    return LabelEvent(boxes=boxes, status=LabelStatus(row["status"]), **rest)

@@ -1,0 +1,1 @@
+"""The labeling step: images without an approved label become tasks, people's boxes become verified label events."""

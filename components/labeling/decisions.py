@@ -1,0 +1,160 @@
+"""What verifiers said, and what of it counts: rules over values, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from components.label_store import LabelEvent, LabelStatus, boxes_digest, event_id
+from components.labeling.label_studio import SOURCE
+from components.labeling.project_config import APPROVE, DECISION, REASON, REJECT
+from components.labeling.task_data import TaskDataError, VerificationData
+from components.labeling.tasks import Annotation, Task
+from components.use_case import UseCase
+
+MAX_REASON: Final = 500
+
+
+class Problem(StrEnum):
+    """Why a verification does not count."""
+
+    SAME_PERSON = "same-person"
+    NO_DECISION = "no-decision"
+    CHANGED_TASK = "changed-task"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a verifier said of one verification task. reason: why it was rejected."""
+
+    task: Task
+    data: VerificationData
+    annotation: Annotation
+    approved: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A verification that does not count."""
+
+    task: Task
+    annotation: Annotation | None
+    problem: Problem
+
+
+def read_decisions(tasks: Iterable[Task], events: Iterable[LabelEvent]) -> tuple[list[Decision], list[Refusal]]:
+    """What the verifiers said, and what of it does not count. events: the use case's, to compare the boxes with."""
+    drawn = {event.event_id: event for event in events if event.status is LabelStatus.LABELLED}
+    decisions: list[Decision] = []
+    refused: list[Refusal] = []
+    for task in sorted(tasks, key=lambda task: task.id):
+        if "labelled_event" not in task.data:
+            continue  # a task that somebody made by hand
+        data = verification_data_of(task)
+        source = drawn.get(data.labelled_event) if data else None
+        if data is None or source is None or not _same(source, data):
+            refused.append(Refusal(task, task.finished, Problem.CHANGED_TASK))
+            continue
+        annotation = task.finished
+        if annotation is None:
+            continue
+        if set(annotation.people) & {*data.annotators, source.annotator}:
+            refused.append(Refusal(task, annotation, Problem.SAME_PERSON))
+            continue
+        choice, reason = _choice(annotation.result)
+        if choice is None:
+            refused.append(Refusal(task, annotation, Problem.NO_DECISION))
+            continue
+        decisions.append(Decision(task, data, annotation, choice == APPROVE, reason))
+    return decisions, refused
+
+
+def decision_events(
+    use_case: UseCase, project_id: int, decisions: Iterable[Decision], events: Iterable[LabelEvent]
+) -> list[LabelEvent]:
+    """The events of the decisions. One who thinks again and rejects what was approved also takes the approval back.
+
+    A decision on older boxes, changed after newer boxes of the image were approved, does not count.
+    """
+    approvals = [event for event in events if event.status is LabelStatus.APPROVED and event.project == str(project_id)]
+    made: list[LabelEvent] = []
+    for decision in decisions:
+        same_image = [event for event in approvals if event.sha256 == decision.data.sha256]
+        if any(_task_number(event) > decision.task.id for event in same_image):
+            continue
+        if decision.approved:
+            made.append(_event(use_case, project_id, decision, LabelStatus.APPROVED))
+            continue
+        made.append(_event(use_case, project_id, decision, LabelStatus.REJECTED))
+        if any(_task_number(event) == decision.task.id for event in same_image):
+            made.append(_event(use_case, project_id, decision, LabelStatus.DELETED))
+    return made
+
+
+def verification_data_of(task: Task) -> VerificationData | None:
+    """The task's data, or None for a task that this product did not make or that was changed."""
+    try:
+        return VerificationData.from_data(task.data)
+    except TaskDataError:
+        return None
+
+
+def _event(use_case: UseCase, project_id: int, decision: Decision, status: LabelStatus) -> LabelEvent:
+    data, annotation = decision.data, decision.annotation
+    updated_at = annotation.updated_at.isoformat(timespec="microseconds")
+    return LabelEvent(
+        event_id=event_id(SOURCE, str(project_id), annotation.id, updated_at, status),
+        use_case=use_case.name,
+        image_uri=data.image,
+        sha256=data.sha256,
+        width=data.width,
+        height=data.height,
+        boxes=data.boxes,
+        status=status,
+        at=annotation.updated_at,
+        group=data.group,
+        source=SOURCE,
+        annotator=data.annotators[0] if data.annotators else None,
+        verifier=annotation.completed_by,
+        reason=decision.reason,
+        project=str(project_id),
+        task=str(decision.task.id),
+        annotation=annotation.id,
+    )
+
+
+def _same(event: LabelEvent, data: VerificationData) -> bool:
+    return (
+        event.sha256 == data.sha256
+        and event.image_uri == data.image
+        and (event.width, event.height, event.group) == (data.width, data.height, data.group)
+        and event.annotation == data.annotation
+        and event.annotator == (data.annotators[0] if data.annotators else None)
+        and boxes_digest(event.boxes) == data.boxes_digest
+    )
+
+
+def _choice(result: Iterable[Any]) -> tuple[str | None, str | None]:
+    """The decision, if there is exactly one, and the reason."""
+    choices: list[str] = []
+    reasons: list[str] = []
+    for region in result:
+        value = region.get("value") if isinstance(region, Mapping) else None
+        if not isinstance(value, Mapping):
+            continue
+        if region.get("from_name") == DECISION:
+            choices += [str(choice) for choice in value.get("choices") or ()]
+        elif region.get("from_name") == REASON:
+            text = value.get("text") or ()
+            reasons += [text] if isinstance(text, str) else [str(line) for line in text]
+    if len(choices) != 1 or choices[0] not in (APPROVE, REJECT):
+        return None, None
+    reason = " ".join(" ".join(reasons).split())[:MAX_REASON]
+    return choices[0], reason or None
+
+
+def _task_number(event: LabelEvent) -> int:
+    return int(event.task) if event.task and event.task.isdigit() else -1

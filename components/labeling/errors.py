@@ -1,0 +1,30 @@
+"""What can go wrong in the labeling step.
+
+LabelingError
+├── LabelStudioError        Label Studio refused a request, or answered something unexpected
+│   └── LabelStudioAway     it did not answer, or answered 5xx, after every attempt
+├── BatchError              a batch document that is missing or malformed
+└── LeaseError              another run is at work, or took over from this one
+"""
+
+from __future__ import annotations
+
+
+class LabelingError(RuntimeError):
+    """The labeling step did not do what was asked; running it again continues where it stopped."""
+
+
+class LabelStudioError(LabelingError):
+    """Label Studio refused a request; the message says which and what to do."""
+
+
+class LabelStudioAway(LabelStudioError):
+    """Label Studio did not answer, or answered with a fault of its own, after every attempt."""
+
+
+class BatchError(LabelingError):
+    """A batch of images that is missing or does not have the expected form."""
+
+
+class LeaseError(LabelingError):
+    """Another run holds the lease, or took it over."""

@@ -1,0 +1,110 @@
+"""What the two Label Studio projects of a use case look like, made from the use case file alone."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+from typing import Final, Literal
+from xml.sax.saxutils import escape, quoteattr
+
+from components.labeling.conversion import BOXES, IMAGE
+from components.use_case import UseCase
+
+Role = Literal["labeling", "verification"]
+
+DECISION: Final = "decision"
+REASON: Final = "reason"
+APPROVE: Final = "Approve"
+REJECT: Final = "Reject"
+# Label Studio fills a new annotation with the predictions of the version that the project names.
+SHOWN_BOXES: Final = "boxes shown by kizu"
+
+# Without a and r, which decide in the verification project.
+_HOT_KEYS: Final = "123456789bcdefghijklmnopqstuvwxyz"
+_PALETTE: Final = ("#d32f2f", "#1976d2", "#388e3c", "#f57c00", "#7b1fa2", "#00838f", "#5d4037", "#c2185b")
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSpec:
+    """A project as it should be. `marker` stands in its description and finds it again after a person renamed it."""
+
+    role: Role
+    title: str
+    marker: str
+    instructions: str
+    label_config: str
+
+    @property
+    def description(self) -> str:
+        """The description of a new project."""
+        return f"Kept in step with its use case by kizu; do not change this line: {self.marker}"
+
+
+def project_spec(use_case: UseCase, role: Role) -> ProjectSpec:
+    """The labeling or the verification project of a use case."""
+    return ProjectSpec(
+        role=role,
+        title=f"{use_case.name}: {role}"[:50],  # Label Studio's limit
+        marker=f"[kizu {role} of {use_case.name}]",
+        instructions=_instructions(use_case, role),
+        label_config=_labeling_config(use_case) if role == "labeling" else _verification_config(use_case),
+    )
+
+
+def class_colour(use_case: UseCase, class_name: str) -> str:
+    """The colour from the use case file, else one of a palette, else one spread over the hues."""
+    index = use_case.classes.index(class_name)
+    if class_name in use_case.labeling.colours:
+        return use_case.labeling.colours[class_name]
+    if index < len(_PALETTE):
+        return _PALETTE[index]
+    red, green, blue = colorsys.hls_to_rgb(index * 0.618 % 1.0, 0.4, 0.8)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
+
+
+def _labels(use_case: UseCase) -> str:
+    lines = []
+    for index, name in enumerate(use_case.classes):
+        hot_key = f' hotkey="{_HOT_KEYS[index]}"' if index < len(_HOT_KEYS) else ""
+        colour = quoteattr(class_colour(use_case, name))
+        lines.append(f"    <Label value={quoteattr(name)} background={colour}{hot_key}/>")
+    return "\n".join(lines)
+
+
+def _labeling_config(use_case: UseCase) -> str:
+    return f"""<View>
+  <Header name="note" value="$note"/>
+  <RectangleLabels name="{BOXES}" toName="{IMAGE}" canRotate="false" strokeWidth="2">
+{_labels(use_case)}
+  </RectangleLabels>
+  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true" rotateControl="false"/>
+</View>"""
+
+
+def _verification_config(use_case: UseCase) -> str:
+    return f"""<View>
+  <Header name="note" value="$note"/>
+  <Choices name="{DECISION}" toName="{IMAGE}" choice="single-radio" showInline="true" required="true"
+           requiredMessage="Choose {APPROVE} or {REJECT}.">
+    <Choice value="{APPROVE}" hotkey="a"/>
+    <Choice value="{REJECT}" hotkey="r"/>
+  </Choices>
+  <TextArea name="{REASON}" toName="{IMAGE}" rows="2" maxSubmissions="1" editable="true"
+            placeholder="What is wrong with the boxes?" required="true" requiredMessage="Say what is wrong."
+            visibleWhen="choice-selected" whenTagName="{DECISION}" whenChoiceValue="{REJECT}"/>
+  <RectangleLabels name="{BOXES}" toName="{IMAGE}" canRotate="false" strokeWidth="2">
+{_labels(use_case)}
+  </RectangleLabels>
+  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true" rotateControl="false"/>
+</View>"""
+
+
+def _instructions(use_case: UseCase, role: Role) -> str:
+    # In the form that Label Studio keeps after cleaning (<br>, not <br/>), or each run would find a difference.
+    written = "<br>".join(escape(line) for line in use_case.labeling.instructions.strip().splitlines())
+    if role == "labeling":
+        return f"{written}<br>Nothing to mark? Submit without a box."
+    return (
+        f"{written}<br>Look at the boxes that another person drew. {APPROVE} them, or {REJECT} them and say why. "
+        "Changes to the boxes here are not used. Nobody verifies what they drew themselves."
+    )

@@ -1,0 +1,87 @@
+"""Tasks and annotations of Label Studio as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What one person submitted. people: user ids of the one who completed it, then of whoever changed it last."""
+
+    id: str
+    result: tuple[Any, ...]
+    people: tuple[str, ...]
+    was_cancelled: bool
+    updated_at: datetime
+
+    @property
+    def completed_by(self) -> str | None:
+        """Label Studio's own word for whose annotation it is."""
+        return self.people[0] if self.people else None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as it is now; `predictions` are ids."""
+
+    id: int
+    data: Mapping[str, Any]
+    annotations: tuple[Annotation, ...]
+    predictions: tuple[int, ...]
+    has_draft: bool
+
+    @property
+    def finished(self) -> Annotation | None:
+        """The latest annotation of a person that was submitted; a cancelled (skipped) one never counts."""
+        done = [a for a in self.annotations if not a.was_cancelled and a.people]
+        return max(done, key=lambda a: (a.updated_at, int(a.id)), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task to make; regions: shown to the person as they open it."""
+
+    data: Mapping[str, Any]
+    regions: Sequence[Mapping[str, Any]] | None = None
+
+
+def task_from_sdk(task: Any) -> Task:
+    """A task of label-studio-sdk as a plain value."""
+    return Task(
+        id=int(task.id),
+        data=dict(task.data or {}),
+        annotations=tuple(_annotation(_plain(annotation)) for annotation in task.annotations or ()),
+        predictions=tuple(int(_plain(prediction)["id"]) for prediction in task.predictions or ()),
+        has_draft=bool(task.drafts),
+    )
+
+
+def _annotation(value: Mapping[str, Any]) -> Annotation:
+    people = (_user_id(value.get("completed_by")), _user_id(value.get("updated_by")))
+    return Annotation(
+        id=str(value["id"]),
+        result=tuple(value.get("result") or ()),
+        people=tuple(dict.fromkeys(person for person in people if person is not None)),
+        was_cancelled=bool(value.get("was_cancelled")),
+        updated_at=_time(value["updated_at"]),
+    )
+
+
+def _user_id(value: Any) -> str | None:
+    if isinstance(value, Mapping):
+        value = value.get("id")
+    return None if value is None else str(value)
+
+
+def _time(value: Any) -> datetime:
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return moment.astimezone(UTC)
+
+
+def _plain(value: Any) -> Mapping[str, Any]:
+    """The SDK answers with dicts or with models, depending on which of its types fits best."""
+    return value if isinstance(value, Mapping) else value.model_dump()

@@ -1,0 +1,164 @@
+"""Which images still need a person: those in raw without an approved label, as a batch for the labeling job."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from components.label_store import LabelEvent, LabelStatus, LabelStore
+from components.labeling.errors import BatchError
+from components.object_store import ObjectNotFound, ObjectStoreError, S3ObjectStore, parse_uri
+from components.raw_images import RawImage, RawImages
+from components.use_case import UseCase
+from inspection.codec import Document, DocumentError, Part
+from inspection.image import ImageError, decode_image, sha256_of
+
+_log = logging.getLogger(__name__)
+
+_THREADS: Final = 8
+_CHUNK: Final = 32  # no image is fetched much beyond the limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchImage(Part):
+    """An image to label. width, height: pixels after EXIF orientation; group: photographs of one part share it."""
+
+    sha256: str
+    uri: str
+    width: int
+    height: int
+    group: str
+    reason: str
+    device: str
+    day: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside(Part):
+    """A raw object that nobody can label, and why: a reason of `ImageError`, or `bytes-do-not-match`."""
+
+    sha256: str
+    uri: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch(Document):
+    """Images for the next labeling job, in the order in which people should get them."""
+
+    use_case: str
+    images: tuple[BatchImage, ...]
+    set_aside: tuple[SetAside, ...] = ()
+
+
+def find_unlabelled(use_case: UseCase, raw: RawImages, labels: LabelStore) -> Batch:
+    """Images without an approved label: newest day first, at most `max_images_per_job`.
+
+    Images whose boxes wait for the verifier come last, so that they do not take the place of those nobody has seen.
+    Objects that are damaged or no image are set aside, counted and logged, and do not count towards the limit.
+
+    Raises:
+        ObjectStoreError, LabelStoreError: a store could not be read.
+    """
+    events = labels.events(use_case=use_case.name)
+    approved = labels.latest_approved(use_case.name)
+    candidates = [image for image in raw.list_images() if image.sha256 not in approved]
+    images: list[BatchImage] = []
+    set_aside: list[SetAside] = []
+    limit = use_case.labeling.max_images_per_job
+    for looked_at in _look(use_case, raw, in_order(candidates, waiting_for_verifier(events)), limit):
+        if isinstance(looked_at, SetAside):
+            set_aside.append(looked_at)
+        elif len(images) < limit:
+            images.append(looked_at)
+    if set_aside:
+        _log.warning("%d raw objects are set aside: %s", len(set_aside), _by_reason(set_aside))
+    _log.info("%d of %d images without an approved label are in this batch", len(images), len(candidates))
+    return Batch(use_case=use_case.name, images=tuple(images), set_aside=tuple(set_aside))
+
+
+def waiting_for_verifier(events: Iterable[LabelEvent]) -> frozenset[str]:
+    """sha256 of the images whose last event says `labelled`. events: by time."""
+    latest = {event.sha256: event.status for event in events}
+    return frozenset(sha256 for sha256, status in latest.items() if status is LabelStatus.LABELLED)
+
+
+def in_order(images: Iterable[RawImage], waiting: frozenset[str]) -> list[RawImage]:
+    """Unseen before waiting, newest day first, then by sha256: the same order on every run."""
+    return sorted(images, key=lambda image: (image.sha256 in waiting, _days_back(image.day), image.sha256))
+
+
+def save_batch(store: S3ObjectStore, bucket: str, batch: Batch) -> str:
+    """Write a batch under its digest; its URI. The same batch is the same object."""
+    data = batch.to_json()
+    key = f"batches/labeling/{batch.use_case}/{sha256_of(data)}.json"
+    store.put(bucket, key, data, if_absent=True, content_type="application/json")
+    return f"s3://{bucket}/{key}"
+
+
+def load_batch(store: S3ObjectStore, uri: str) -> Batch:
+    """Read a batch.
+
+    Raises:
+        BatchError: there is none, it is malformed, or its bytes are not those of its digest.
+    """
+    try:
+        bucket, key = parse_uri(uri)
+        data = store.get(bucket, key)
+        if sha256_of(data) != key.rsplit("/", 1)[-1].removesuffix(".json"):
+            raise BatchError(f"the bytes of the batch {uri} are not those of its digest; find the images again")
+        return Batch.from_json(data)
+    except (ObjectNotFound, DocumentError, ValueError) as e:
+        raise BatchError(f"cannot read the batch {uri}: {e}; find the images again") from e
+
+
+def _look(use_case: UseCase, raw: RawImages, images: Sequence[RawImage], limit: int) -> Iterator[BatchImage | SetAside]:
+    usable = 0
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(images), _CHUNK):
+            if usable >= limit:
+                return
+            for found in pool.map(lambda image: _look_at(use_case, raw, image), images[start : start + _CHUNK]):
+                usable += isinstance(found, BatchImage)
+                yield found
+
+
+def _look_at(use_case: UseCase, raw: RawImages, image: RawImage) -> BatchImage | SetAside:
+    try:
+        pixels = decode_image(raw.fetch(image.uri, image.sha256))
+    except ImageError as e:
+        return _set_aside(image, e.reason, e)
+    except ObjectNotFound as e:
+        return _set_aside(image, "bytes-do-not-match", e)
+    captures = sorted(raw.captures(image), key=lambda capture: (capture.captured_at, capture.capture_id))
+    parts = [capture.part_id for capture in captures if capture.part_id]
+    return BatchImage(
+        sha256=image.sha256,
+        uri=image.uri,
+        width=int(pixels.shape[1]),
+        height=int(pixels.shape[0]),
+        group=parts[0] if parts and use_case.grouping.rule == "part" else image.sha256,
+        reason=str(captures[-1].reason) if captures else "",
+        device=image.device,
+        day=image.day.isoformat(),
+    )
+
+
+def _set_aside(image: RawImage, reason: str, error: ImageError | ObjectStoreError) -> SetAside:
+    _log.warning("%s is set aside (%s): %s", image.uri, reason, error)
+    return SetAside(sha256=image.sha256, uri=image.uri, reason=reason)
+
+
+def _by_reason(set_aside: Sequence[SetAside]) -> str:
+    counts: dict[str, int] = {}
+    for item in set_aside:
+        counts[item.reason] = counts.get(item.reason, 0) + 1
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+
+
+def _days_back(day: date) -> int:
+    return -day.toordinal()

@@ -1,0 +1,254 @@
+"""The second job: another person looks at the boxes and approves or rejects them.
+
+What was verified is what is used: an approved row takes its boxes from the verification task, never from an
+annotation read again. An annotation that was changed since is labelled anew and verified anew.
+
+Every step may be cut off: decisions are recorded before anything is re-opened, and a pass begins by looking at
+what is there, so the next run does what this one did not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.label_store import LabelEvent, LabelStatus, LabelStore, boxes_digest
+from components.labeling.conversion import to_regions
+from components.labeling.decisions import (
+    Decision,
+    Problem,
+    Refusal,
+    decision_events,
+    read_decisions,
+    verification_data_of,
+)
+from components.labeling.label_studio import LabelStudioServer
+from components.labeling.labeling_job import (
+    FinishedLabels,
+    Hold,
+    Tenure,
+    Waiting,
+    finished_labels,
+    own_tasks,
+    record,
+    twins,
+)
+from components.labeling.refusals import Refusals
+from components.labeling.task_data import VerificationData
+from components.labeling.tasks import NewTask, Task
+from components.use_case import UseCase
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationResult:
+    """approved, rejected, refused: of this run. open_tasks: undecided, or returned and not yet drawn anew."""
+
+    approved: int
+    rejected: int
+    refused: int
+    open_tasks: int
+    label_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    approved: int
+    rejected: int
+    refused: int
+    open_tasks: int
+
+
+def verify(
+    use_case: UseCase,
+    server: LabelStudioServer,
+    labels: LabelStore,
+    refusals: Refusals,
+    hold: Hold,
+    waiting: Waiting,
+) -> VerificationResult:
+    """Make verification tasks, collect decisions, return rejected images, until nothing is open or the wait is over.
+
+    Raises:
+        LabelingError, LabelStoreError: run it again; it continues where it stopped.
+    """
+    gives_up_at = waiting.now() + waiting.wait_s
+    approved = rejected = refused = 0
+    projects: tuple[int, int] | None = None
+    while True:
+        with hold() as tenure:
+            if projects is None:
+                projects = server.ensure_project(use_case, "labeling"), server.ensure_project(use_case, "verification")
+            now = _reconcile(use_case, projects, server, labels, refusals, tenure)
+        approved, rejected, refused = approved + now.approved, rejected + now.rejected, refused + now.refused
+        if now.open_tasks == 0 or waiting.now() >= gives_up_at:
+            break
+        waiting.sleep(min(waiting.poll_s, max(0.0, gives_up_at - waiting.now())))
+    _log.info("%d images were approved and %d rejected; %d verifications are open", approved, rejected, now.open_tasks)
+    if refused:
+        _log.warning("%d verifications were refused; see the lines above", refused)
+    return VerificationResult(approved, rejected, refused, now.open_tasks, labels.version())
+
+
+def _reconcile(
+    use_case: UseCase,
+    projects: tuple[int, int],
+    server: LabelStudioServer,
+    labels: LabelStore,
+    refusals: Refusals,
+    tenure: Tenure,
+) -> _Pass:
+    labeling, verification = projects
+    events = labels.events(use_case=use_case.name)
+
+    # Decisions are read before labels: a label changed after its approval is then a later event, verified anew.
+    tasks = server.tasks(verification)
+    decisions, refused = read_decisions(tasks, events)
+    labeling_tasks = server.tasks(labeling)
+    finished = finished_labels(use_case, labeling, labeling_tasks)
+    events += record(labels, events, [item.event for item in finished])
+    fresh = record(labels, events, decision_events(use_case, verification, decisions, events))
+    events += fresh
+    for refusal in refused:
+        tenure.renew()
+        _refuse(server, refusals, use_case, refusal)
+    if _return_rejected(server, decisions, finished, tenure):
+        labeling_tasks = server.tasks(labeling)
+        finished = finished_labels(use_case, labeling, labeling_tasks)
+        events += record(labels, events, [item.event for item in finished])
+
+    tasks = _keep_tasks(server, verification, finished, server.tasks(verification), events, tenure)
+    # A decision made since the first look is not recorded yet, so its task counts as open.
+    decided = {decision.task.id for decision in decisions}
+    undecided = [task for task in tasks if verification_data_of(task) and task.id not in decided]
+    returned = [task for task in own_tasks(labeling_tasks) if task.finished is None and task.data.get("note")]
+    return _Pass(
+        approved=sum(1 for event in fresh if event.status is LabelStatus.APPROVED),
+        rejected=sum(1 for event in fresh if event.status is LabelStatus.REJECTED),
+        refused=len(refused),
+        open_tasks=len(undecided) + len(returned),
+    )
+
+
+def tasks_to_make(
+    finished: Iterable[FinishedLabels], tasks: Iterable[Task], events: Iterable[LabelEvent]
+) -> list[VerificationData]:
+    """Verification tasks that are missing: of finished labels that nobody has decided on."""
+    present = {_key(task) for task in tasks}
+    decided: dict[tuple[str, str], list[LabelEvent]] = {}
+    for event in events:
+        if event.status in (LabelStatus.APPROVED, LabelStatus.REJECTED):
+            decided.setdefault((event.sha256, boxes_digest(event.boxes)), []).append(event)
+    wanted = []
+    for item in finished:
+        data = _verification_data(item)
+        later = decided.get((data.sha256, data.boxes_digest), [])
+        if data.key not in present and not any(event.at >= item.annotation.updated_at for event in later):
+            wanted.append(data)
+    return wanted
+
+
+def outdated(finished: Iterable[FinishedLabels], tasks: Iterable[Task]) -> list[Task]:
+    """Verification tasks that nobody has worked on, of boxes that are no longer those of the image."""
+    current = {_verification_data(item).key for item in finished}
+    return [task for task in tasks if (key := _key(task)) and key not in current and not task.annotations]
+
+
+def _keep_tasks(
+    server: LabelStudioServer,
+    project_id: int,
+    finished: Sequence[FinishedLabels],
+    tasks: list[Task],
+    events: Sequence[LabelEvent],
+    tenure: Tenure,
+) -> list[Task]:
+    wanted = tasks_to_make(finished, tasks, events)
+    if wanted:
+        new = [
+            NewTask(data.to_data(), to_regions(data.boxes, data.width, data.height, read_only=True)) for data in wanted
+        ]
+        made = server.create_tasks(project_id, new, before_each=tenure.renew)
+        _log.info("%d verification tasks were made in project %d", made, project_id)
+        tasks = server.tasks(project_id)
+    extra = {task.id: "outdated" for task in outdated(finished, tasks)}
+    extra |= {task.id: "a twin" for task in twins(tasks, _key)}
+    for task_id, why in extra.items():
+        tenure.renew()
+        _log.info("verification task %d is %s and is removed", task_id, why)
+        server.delete_task(task_id)
+    kept = [task for task in tasks if task.id not in extra]
+    _show_missing_boxes(server, kept, tenure)
+    return kept
+
+
+def _show_missing_boxes(server: LabelStudioServer, tasks: Iterable[Task], tenure: Tenure) -> None:
+    """Give the boxes to open tasks that have lost theirs: an import that is cut off leaves a task without them."""
+    for task in tasks:
+        data = verification_data_of(task)
+        if data is None or not data.boxes or task.predictions or task.annotations:
+            continue
+        tenure.renew()
+        _log.warning("verification task %d shows none of its %d boxes; they are put back", task.id, len(data.boxes))
+        server.show_boxes(task, to_regions(data.boxes, data.width, data.height, read_only=True), task.data)
+
+
+def _return_rejected(
+    server: LabelStudioServer, decisions: Iterable[Decision], finished: Iterable[FinishedLabels], tenure: Tenure
+) -> int:
+    """Open the labeling task of each rejected image again, with the reason and the former boxes; how many."""
+    returned = 0
+    rejected = {decision.data.key: decision for decision in decisions if not decision.approved}
+    for item in finished:
+        decision = rejected.get(_verification_data(item).key)
+        if decision is None:
+            continue
+        tenure.renew()
+        data: Mapping[str, Any] = {**item.data.to_data(), "note": f"Returned by the verifier: {decision.reason or '-'}"}
+        regions = to_regions(decision.data.boxes, item.data.width, item.data.height)
+        server.show_boxes(item.task, regions, data)
+        # last, because it is what opens the task: cut off before it, all this is done again
+        server.delete_annotation(item.annotation.id)
+        returned += 1
+    return returned
+
+
+def _refuse(server: LabelStudioServer, refusals: Refusals, use_case: UseCase, refusal: Refusal) -> None:
+    annotation = refusal.annotation
+    _log.warning(
+        "the verification in task %d by user(s) %s does not count: %s",
+        refusal.task.id,
+        ", ".join(annotation.people) if annotation else "-",
+        refusal.problem,
+    )
+    refusals.record(use_case.name, refusal.task.id, annotation, refusal.problem)
+    if refusal.problem is Problem.CHANGED_TASK:
+        server.delete_task(refusal.task.id)  # a true one is made in its place
+    elif annotation is not None:
+        server.delete_annotation(annotation.id)  # the task is open again, for another person
+
+
+def _verification_data(item: FinishedLabels) -> VerificationData:
+    event = item.event
+    counts: dict[str, int] = {}
+    for box in event.boxes:
+        counts[box.class_name] = counts.get(box.class_name, 0) + 1
+    return VerificationData(
+        image=event.image_uri,
+        sha256=event.sha256,
+        width=event.width,
+        height=event.height,
+        group=event.group,
+        boxes=event.boxes,
+        labelled_event=event.event_id,
+        annotation=item.annotation.id,
+        annotators=item.annotation.people,
+        note="Boxes: " + (", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"),
+    )
+
+
+def _key(task: Task) -> str | None:
+    data = verification_data_of(task)
+    return data.key if data else None

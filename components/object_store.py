@@ -1,0 +1,199 @@
+"""Any S3 through boto3: the few calls that this product makes, with their failures named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from components.settings import Settings
+from inspection.image import sha256_of
+
+_NOT_FOUND: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound", "NoSuchVersion"})
+_DENIED: Final = frozenset({"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+_EXISTS: Final = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
+
+
+class ObjectStoreError(RuntimeError):
+    """The store did not do what was asked."""
+
+
+class ObjectNotFound(ObjectStoreError):
+    """No such object or bucket."""
+
+
+class AccessDenied(ObjectStoreError):
+    """This identity may not do that."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """A listed object; size in bytes."""
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+def parse_uri(uri: str) -> tuple[str, str]:
+    """`s3://bucket/key` -> (bucket, key).
+
+    Raises:
+        ValueError: another form.
+    """
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket or not key:
+        raise ValueError(f"expected s3://bucket/key, but got {uri!r}")
+    return bucket, key
+
+
+class S3ObjectStore:
+    """A client with one identity. Safe to share between threads."""
+
+    def __init__(
+        self,
+        endpoint: str | None,
+        region: str,
+        access_key_id: str | None,
+        secret_access_key: str | None,
+        *,
+        addressing: str = "path",
+        ca_file: str | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self._client: Any = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=region,
+            aws_access_key_id=access_key_id,
+            aws_secret_access_key=secret_access_key,
+            verify=ca_file,
+            config=Config(
+                s3={"addressing_style": addressing},
+                retries={"max_attempts": 5, "mode": "standard"},
+                connect_timeout=5,
+                read_timeout=60,
+                max_pool_connections=32,
+            ),
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> S3ObjectStore:
+        """The identity and endpoint of this process; without keys, what boto3 finds (a role, a profile)."""
+        secret = settings.secret_access_key
+        return cls(
+            settings.s3_endpoint,
+            settings.s3_region,
+            settings.access_key_id,
+            secret.get_secret_value() if secret else None,
+            addressing=settings.s3_addressing,
+            ca_file=settings.s3_ca_file,
+        )
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        data: bytes,
+        *,
+        if_absent: bool = False,
+        content_type: str = "application/octet-stream",
+    ) -> bool:
+        """Write an object. With `if_absent`, False and no change where one exists already."""
+        condition = {"IfNoneMatch": "*"} if if_absent else {}
+        try:
+            self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type, **condition)
+        except ClientError as e:
+            if if_absent and _code(e) in _EXISTS:
+                return False
+            raise self._error(e, f"put s3://{bucket}/{key}") from e
+        except BotoCoreError as e:
+            raise self._error(e, f"put s3://{bucket}/{key}") from e
+        return True
+
+    def get(self, bucket: str, key: str, *, version_id: str | None = None) -> bytes:
+        """The whole object.
+
+        Raises:
+            ObjectNotFound, AccessDenied, ObjectStoreError
+        """
+        version = {"VersionId": version_id} if version_id else {}
+        try:
+            body: bytes = self._client.get_object(Bucket=bucket, Key=key, **version)["Body"].read()
+        except (ClientError, BotoCoreError) as e:
+            raise self._error(e, f"get s3://{bucket}/{key}") from e
+        return body
+
+    def get_oldest_matching(self, bucket: str, key: str, sha256: str) -> bytes:
+        """The oldest version of an object whose bytes have this digest: nobody can replace an image by overwriting.
+
+        Raises:
+            ObjectNotFound: there is no version with these bytes.
+        """
+        try:
+            newest = self.get(bucket, key)
+        except ObjectNotFound:  # never there, or hidden by a delete marker: the versions tell
+            newest = b""
+        if sha256_of(newest) == sha256:
+            return newest
+        for version_id in reversed(self._version_ids(bucket, key)):
+            data = self.get(bucket, key, version_id=version_id)
+            if sha256_of(data) == sha256:
+                return data
+        raise ObjectNotFound(f"s3://{bucket}/{key} has no version with sha256 {sha256}; it was overwritten or damaged")
+
+    def _version_ids(self, bucket: str, key: str) -> list[str]:
+        found: list[str] = []
+        try:
+            for page in self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
+                found += [item["VersionId"] for item in page.get("Versions", ()) if item["Key"] == key]
+        except (ClientError, BotoCoreError) as e:
+            raise self._error(e, f"list versions of s3://{bucket}/{key}") from e
+        return found
+
+    def exists(self, bucket: str, key: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self._client.head_object(Bucket=bucket, Key=key)
+        except ClientError as e:
+            if _code(e) in _NOT_FOUND:
+                return False
+            raise self._error(e, f"head s3://{bucket}/{key}") from e
+        except BotoCoreError as e:
+            raise self._error(e, f"head s3://{bucket}/{key}") from e
+        return True
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects below a prefix, in the order of their keys."""
+        try:
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                for item in page.get("Contents", ()):
+                    yield ObjectInfo(item["Key"], item["Size"], item["ETag"], item["LastModified"])
+        except (ClientError, BotoCoreError) as e:
+            raise self._error(e, f"list s3://{bucket}/{prefix}") from e
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove an object; no error where there is none."""
+        try:
+            self._client.delete_object(Bucket=bucket, Key=key)
+        except (ClientError, BotoCoreError) as e:
+            raise self._error(e, f"delete s3://{bucket}/{key}") from e
+
+    def _error(self, error: Exception, act: str) -> ObjectStoreError:
+        code = _code(error) if isinstance(error, ClientError) else ""
+        if code in _NOT_FOUND:
+            return ObjectNotFound(f"{act}: there is no such object")
+        if code in _DENIED:
+            return AccessDenied(f"{act}: refused for this identity ({code}); check its keys and rights")
+        return ObjectStoreError(f"{act} at {self.endpoint or 'the default endpoint'} failed: {error}")
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

@@ -1,0 +1,129 @@
+"""The raw bucket: images by digest, the Captures beside them, and the way in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from components.object_store import ObjectStoreError, S3ObjectStore, parse_uri
+from inspection.codec import DocumentError
+from inspection.documents import Capture
+from inspection.image import EXTENSIONS, decode_image, image_format, sha256_of
+from inspection.paths import capture_key, parse_raw_key, raw_image_key
+
+_log = logging.getLogger(__name__)
+
+MAX_CAPTURE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """One image, wherever and however often it was sent."""
+
+    sha256: str
+    uri: str
+    device: str
+    day: date
+    capture_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of an image that was put."""
+
+    uri: str
+    sha256: str
+    width: int
+    height: int
+    new: bool
+
+
+class RawImages:
+    """Images in the raw bucket."""
+
+    def __init__(self, store: S3ObjectStore, bucket: str) -> None:
+        self._store = store
+        self._bucket = bucket
+
+    def put(self, data: bytes, capture: Capture, *, site: str) -> Stored:
+        """Store an image under its digest, once, and its Capture. Running it again changes nothing.
+
+        Raises:
+            ImageError: the bytes are no usable image; nothing was written.
+            ValueError: the Capture is of another image.
+        """
+        image = decode_image(data)
+        digest = sha256_of(data)
+        if digest != capture.sha256:
+            raise ValueError(f"the Capture is of image {capture.sha256}, but the bytes are of {digest}")
+        key = raw_image_key(site, capture.device, capture.captured_at, digest, EXTENSIONS[image_format(data)])
+        new = self._store.put(self._bucket, key, data, if_absent=True, content_type=f"image/{image_format(data)}")
+        self._store.put(
+            self._bucket,
+            capture_key(key, capture.capture_id),
+            capture.to_json(),
+            if_absent=True,
+            content_type="application/json",
+        )
+        return Stored(f"s3://{self._bucket}/{key}", digest, image.shape[1], image.shape[0], new)
+
+    def list_images(self, since: date | None = None) -> list[RawImage]:
+        """Every image, once by sha256 (the smallest key names it), optionally of days from `since` on."""
+        keys: dict[str, str] = {}
+        captures: dict[str, list[str]] = {}
+        for info in self._store.list(self._bucket):
+            parsed = parse_raw_key(info.key)
+            if parsed is None or (since is not None and parsed.day < since):
+                continue
+            if parsed.capture_id is not None:
+                captures.setdefault(parsed.sha256, []).append(info.key)
+            elif parsed.sha256 not in keys:
+                keys[parsed.sha256] = info.key
+        found = []
+        for sha256, key in keys.items():
+            parsed = parse_raw_key(key)
+            assert parsed is not None
+            found.append(
+                RawImage(
+                    sha256,
+                    f"s3://{self._bucket}/{key}",
+                    parsed.device,
+                    parsed.day,
+                    tuple(captures.get(sha256, ())),
+                )
+            )
+        return found
+
+    def captures(self, image: RawImage) -> Iterator[Capture]:
+        """The readable Captures of an image; devices may be stolen, so a bad one is said and passed over."""
+        for key in image.capture_keys:
+            try:
+                data = self._store.get(self._bucket, key)
+                if len(data) > MAX_CAPTURE_BYTES:
+                    raise DocumentError(f"expected at most {MAX_CAPTURE_BYTES} bytes, got {len(data)}")
+                capture = Capture.from_json(data)
+                if capture.sha256 != image.sha256:
+                    raise DocumentError(f"it speaks of image {capture.sha256}")
+                parsed = parse_raw_key(key)
+                if parsed is None or capture.device != parsed.device:
+                    raise DocumentError(f"it speaks for the device {capture.device}")
+            except (DocumentError, ObjectStoreError) as e:
+                _log.warning("Capture %s is passed over: %s", key, e)
+                continue
+            yield capture
+
+    def fetch(self, uri: str, sha256: str) -> bytes:
+        """The bytes with this digest, whatever was written over them since.
+
+        Raises:
+            ObjectNotFound: there are none.
+        """
+        bucket, key = parse_uri(uri)
+        return self._store.get_oldest_matching(bucket, key, sha256)
+
+
+def capture_id_for(sha256: str, reason: str, captured_at: datetime) -> str:
+    """A Capture id that is the same for the same reason and moment: importing again changes nothing."""
+    return sha256_of(f"{sha256}|{reason}|{captured_at.isoformat()}".encode())[:32]

@@ -1,0 +1,17 @@
+# mypy: disable-error-code="valid-type"
+"""The kfp side of registration."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components import images
+
+
+@dsl.component(base_image=images.DATA, install_kfp_package=False)
+def register_model(run_id: str, use_case: str, label_version: int) -> NamedTuple("Outputs", model=str, version=int):
+    """Register a model that passed its gate, for a person to approve."""
+    from components.registry.register import run
+
+    version = run(run_id, use_case, int(label_version))
+    return (version.name, version.version)

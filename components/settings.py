@@ -1,0 +1,82 @@
+"""The only place of this room that reads the environment."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(RuntimeError):
+    """A setting that is missing or wrong; the message names it."""
+
+
+def _env(name: str) -> Any:
+    return AliasChoices(name)
+
+
+class Settings(BaseSettings):
+    """Where the servers are and who this process is. Secrets stay inside `SecretStr` until they are used."""
+
+    model_config = SettingsConfigDict(case_sensitive=True, extra="ignore", populate_by_name=True, frozen=True)
+
+    s3_endpoint: str | None = Field(default=None, validation_alias=_env("KIZU_S3_ENDPOINT"))
+    s3_public_endpoint: str | None = Field(default=None, validation_alias=_env("KIZU_S3_PUBLIC_ENDPOINT"))
+    s3_region: str = Field(default="us-east-1", validation_alias=_env("KIZU_S3_REGION"))
+    s3_addressing: Literal["path", "virtual", "auto"] = Field(
+        default="path", validation_alias=_env("KIZU_S3_ADDRESSING")
+    )
+    s3_ca_file: str | None = Field(default=None, validation_alias=_env("KIZU_S3_CA_FILE"))
+    access_key_id: str | None = Field(default=None, validation_alias=_env("AWS_ACCESS_KEY_ID"))
+    secret_access_key: SecretStr | None = Field(default=None, validation_alias=_env("AWS_SECRET_ACCESS_KEY"))
+    # The key of a device that is being enrolled, where somebody else made it.
+    device_access_key_id: str | None = Field(default=None, validation_alias=_env("KIZU_DEVICE_ACCESS_KEY_ID"))
+    device_secret_access_key: SecretStr | None = Field(
+        default=None, validation_alias=_env("KIZU_DEVICE_SECRET_ACCESS_KEY")
+    )
+    bucket_prefix: str = Field(default="kizu-", validation_alias=_env("KIZU_BUCKET_PREFIX"))
+    mlflow_tracking_uri: str | None = Field(default=None, validation_alias=_env("MLFLOW_TRACKING_URI"))
+    label_studio_url: str | None = Field(default=None, validation_alias=_env("LABEL_STUDIO_URL"))
+    label_studio_api_key: SecretStr | None = Field(default=None, validation_alias=_env("LABEL_STUDIO_API_KEY"))
+    label_studio_s3_access_key_id: str | None = Field(
+        default=None, validation_alias=_env("LABEL_STUDIO_S3_ACCESS_KEY_ID")
+    )
+    label_studio_s3_secret_access_key: SecretStr | None = Field(
+        default=None, validation_alias=_env("LABEL_STUDIO_S3_SECRET_ACCESS_KEY")
+    )
+    signer_url: str | None = Field(default=None, validation_alias=_env("KIZU_SIGNER_URL"))
+    signer_keys: str | None = Field(default=None, validation_alias=_env("KIZU_SIGNER_KEYS"))
+    signer_host: str = Field(default="127.0.0.1", validation_alias=_env("KIZU_SIGNER_HOST"))
+    signer_port: int = Field(default=8085, validation_alias=_env("KIZU_PORT_SIGNER"))
+    training_image_digest: str | None = Field(default=None, validation_alias=_env("KIZU_TRAINING_IMAGE_DIGEST"))
+
+    def bucket(self, name: str) -> str:
+        """The bucket of a role: `raw`, `labels`, `datasets`, `weights`, `mlflow`, `releases`, `fleet`, `state`."""
+        return f"{self.bucket_prefix}{name}"
+
+    def required(self, field: str) -> str:
+        """The text of a setting that this step cannot work without.
+
+        Raises:
+            SettingsError: it is not set; the message names the environment variable.
+        """
+        value = getattr(self, field)
+        if not value:
+            alias = type(self).model_fields[field].validation_alias
+            name = alias.choices[0] if isinstance(alias, AliasChoices) else field
+            raise SettingsError(f"expected the environment variable {name} to be set, but it is empty")
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def settings() -> Settings:
+    """Read the environment now.
+
+    Raises:
+        SettingsError: a value has the wrong form.
+    """
+    try:
+        return Settings()
+    except ValidationError as e:
+        lines = "; ".join(f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in e.errors())
+        raise SettingsError(f"the environment has a setting of the wrong form: {lines}") from None

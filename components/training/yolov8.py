@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""YOLOv8 by Ultralytics, on any number of CPU cores, without a network and without telling anybody."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from components.training.export import export_onnx
+from components.training.trainer import DetectionDataset, OnEpoch, TrainedModel, TrainingError
+from components.use_case import TrainingSettings
+
+_log = logging.getLogger(__name__)
+
+# Ultralytics reads these while it is imported. Each of them defaults to on: a look for a network, installing what is
+# missing, telling of use, loading any pickle.
+_SWITCHES: Final = {
+    "YOLO_OFFLINE": "true",
+    "YOLO_AUTOINSTALL": "false",
+    "YOLO_VERBOSE": "false",
+    "ULTRALYTICS_SAFE_LOAD": "true",
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime's, which the check of the export loads
+}
+_INTEGRATIONS: Final = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
+# Above this many images the pictures are read from disk each epoch rather than kept in memory.
+_CACHED_IMAGES: Final = 2000
+_WARMUP_EPOCHS: Final = 2
+_FINAL_RATE: Final = 0.05
+
+
+class UltralyticsTrainer:
+    """Trains YOLOv8 n…x, or narrower than n by `width_multiple`.
+
+    Args:
+        threads: CPU threads; all cores where None. Ultralytics on its own leaves one core idle.
+        base_weights: an Ultralytics checkpoint to begin from; what fits in name and shape is taken. It is read
+            with torch's restricted loader: a file with code of its own is refused.
+    """
+
+    def __init__(self, threads: int | None = None, base_weights: Path | None = None) -> None:
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._base_weights = base_weights
+
+    def train(
+        self, dataset: DetectionDataset, settings: TrainingSettings, workdir: Path, on_epoch: OnEpoch
+    ) -> TrainedModel:
+        """See `Trainer.train`."""
+        import torch
+
+        ultralytics = quiet_ultralytics()
+        workdir.mkdir(parents=True, exist_ok=True)
+        begun = time.monotonic()
+        yolo = ultralytics.YOLO(str(_model_file(settings, len(dataset.classes), workdir)), task="detect")
+        transferred = self._start_from_base_weights(ultralytics, yolo)
+        told: list[Mapping[str, float]] = []
+        running = 0
+
+        def epoch_starts(trainer: Any) -> None:
+            nonlocal running
+            running = int(trainer.epoch) + 1
+            torch.set_num_threads(self._threads)
+
+        def epoch_ended(trainer: Any) -> None:
+            if running > len(told):  # Ultralytics calls once more after the last epoch, with the best weights
+                told.append(_numbers(trainer))
+                on_epoch(len(told), told[-1])
+
+        yolo.add_callback("on_train_epoch_start", epoch_starts)
+        yolo.add_callback("on_fit_epoch_end", epoch_ended)
+        threads_before = torch.get_num_threads()
+        try:
+            with warnings.catch_warnings():
+                # Warnings of torch and Ultralytics about themselves are not the caller's.
+                warnings.simplefilter("ignore")
+                yolo.train(**_arguments(dataset, settings, workdir))
+                trained_s = time.monotonic() - begun
+                weights = Path(yolo.trainer.best if yolo.trainer.best.exists() else yolo.trainer.last)
+                network = ultralytics.YOLO(str(weights), task="detect").model.float().eval()
+            onnx_path = workdir / "model.onnx"
+            exported = export_onnx(
+                network, settings.image_width, settings.image_height, dataset.classes, onnx_path, self._threads
+            )
+        finally:
+            torch.set_num_threads(threads_before)
+        epochs = len(told)
+        _log.info("trained %d epochs on %d images in %.0f s", epochs, dataset.images["train"], trained_s)
+        return TrainedModel(
+            onnx_path,
+            {
+                "schema_version": 1,
+                "dataset_digest": dataset.digest,
+                "classes": list(dataset.classes),
+                "images": dict(dataset.images),
+                "settings": settings.model_dump(mode="json"),
+                "epochs_run": epochs,
+                "training_seconds": round(trained_s, 1),
+                "parameters": sum(p.numel() for p in network.parameters()),
+                "tensors_from_base_weights": transferred,
+                "last_epoch": dict(told[-1]) if told else {},
+                "threads": self._threads,
+                "model_sha256": exported.sha256,
+                "input": {"width": settings.image_width, "height": settings.image_height},
+                "opset": exported.opset,
+                "parity_max_difference": exported.parity_max_difference,
+                "versions": {name: version(name) for name in ("torch", "ultralytics-opencv-headless", "onnx")},
+            },
+        )
+
+    def _start_from_base_weights(self, ultralytics: Any, yolo: Any) -> int:
+        """Load what fits; returns how many tensors did."""
+        if self._base_weights is None:
+            return 0
+        try:
+            base = ultralytics.YOLO(str(self._base_weights), task="detect").model.float()
+        except Exception as e:  # the restricted loader and the unpickler raise many kinds
+            raise TrainingError(
+                f"the base weights {self._base_weights.name} are not an Ultralytics detection checkpoint: {e}"
+            ) from e
+        own = yolo.model.state_dict()
+        fitting = sum(1 for name, t in base.state_dict().items() if name in own and own[name].shape == t.shape)
+        if fitting == 0:
+            raise TrainingError(
+                f"no tensor of the base weights {self._base_weights.name} fits this network; "
+                "train with the `model` and `width_multiple` that the weights were made with"
+            )
+        yolo.load(base)
+        return fitting
+
+
+@cache
+def quiet_ultralytics() -> Any:
+    """Import Ultralytics once, with everything off that reaches out, and a settings folder of its own.
+
+    The folder belongs to the process, not to a training: Ultralytics keeps its path for as long as it is loaded.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="kizu-ultralytics-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ.update(_SWITCHES, YOLO_CONFIG_DIR=str(folder))
+    # With a key in the environment Ultralytics would stream metrics and weights to its own platform.
+    os.environ.pop("ULTRALYTICS_API_KEY", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import matplotlib
+        import ultralytics
+        from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
+
+        # The check of a dataset fetches this font for plots that are never drawn; any font by that name will do.
+        font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+        shutil.copyfile(font, Path(USER_CONFIG_DIR) / "Arial.ttf")
+        SETTINGS.update({name: False for name in _INTEGRATIONS if name in SETTINGS})
+    return ultralytics
+
+
+def _model_file(settings: TrainingSettings, classes: int, workdir: Path) -> Path:
+    """The network as a YAML file: Ultralytics' own, with the number of classes and the width that are asked for."""
+    ultralytics = quiet_ultralytics()
+    source = Path(ultralytics.__file__).parent / "cfg" / "models" / "v8" / "yolov8.yaml"
+    network = ultralytics.utils.YAML.load(source)
+    depth, width, max_channels = network["scales"][settings.model]
+    network["nc"] = classes
+    network["scales"] = {settings.model: [depth, settings.width_multiple or width, max_channels]}
+    # Ultralytics takes the scale from the last letter of the file's name.
+    file = workdir / f"yolov8{settings.model}.yaml"
+    file.write_text(json.dumps({k: v for k, v in network.items() if k != "yaml_file"}), encoding="utf-8")
+    return file
+
+
+def _arguments(dataset: DetectionDataset, settings: TrainingSettings, workdir: Path) -> dict[str, Any]:
+    augmentation = settings.augmentation
+    return {
+        "data": str(dataset.data_file),
+        # Training is square at the longer side; the export is cut to the shape of the images.
+        "imgsz": max(settings.image_width, settings.image_height),
+        "epochs": settings.epochs,
+        "batch": settings.batch,
+        # Its default of 64 would gather gradients over several batches: too few steps in a short training.
+        "nbs": settings.batch,
+        "patience": settings.patience,
+        "seed": settings.seed,
+        "deterministic": True,
+        "device": "cpu",
+        "workers": 0,
+        "cache": "ram" if dataset.images["train"] <= _CACHED_IMAGES else False,
+        # The check before mixed precision downloads a model.
+        "amp": False,
+        "optimizer": "AdamW",
+        "lr0": settings.learning_rate,
+        "lrf": _FINAL_RATE,
+        "cos_lr": True,
+        "warmup_epochs": min(_WARMUP_EPOCHS, settings.epochs // 2),
+        "mosaic": augmentation.mosaic,
+        "close_mosaic": settings.epochs // 5,
+        "scale": augmentation.scale,
+        "fliplr": augmentation.flip_horizontal,
+        "flipud": augmentation.flip_vertical,
+        "hsv_h": 0.0,
+        "hsv_s": 0.0,
+        "hsv_v": augmentation.hsv_v,
+        "erasing": 0.0,
+        # Without early stopping only the last epoch is validated: the learning rate ends near nought, it is the best.
+        "val": settings.patience > 0,
+        "plots": False,
+        "verbose": False,
+        "exist_ok": True,
+        "project": str(workdir.resolve()),
+        "name": "ultralytics",
+    }
+
+
+def _numbers(trainer: Any) -> Mapping[str, float]:
+    """Losses, and scores where the epoch was validated, under names that MLflow accepts."""
+    losses = trainer.label_loss_items(trainer.tloss, prefix="train")
+    found = {**losses, **(trainer.metrics or {}), "lr": trainer.optimizer.param_groups[0]["lr"]}
+    return {name.replace("(B)", ""): float(value) for name, value in found.items()}
