@@ -1,0 +1,128 @@
+"""The command `kizu-edge`: inspect on this device, and ask how it is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_agent import __version__, by_operator
+from edge_agent.config import load_config, load_credentials
+from edge_agent.errors import EdgeError
+
+app = typer.Typer(
+    help="The edge agent of Kizu: inspects frames on this device, online or not.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The device's configuration file (YAML).")]
+_Debug = Annotated[bool, typer.Option("--debug", help="Show the whole trace of an error, and log more.")]
+
+
+@app.callback()
+def _common(context: typer.Context, debug: _Debug = False) -> None:
+    context.obj = debug
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for noisy in ("tuf", "urllib3", "uvicorn", "asyncio", "securesystemslib"):
+        logging.getLogger(noisy).setLevel(logging.INFO if debug else logging.WARNING)
+
+
+@app.command()
+def run(config: ConfigFile = Path("config.yaml")) -> None:
+    """Inspect until stopped (Ctrl-C or SIGTERM)."""
+    # Imported here: the other commands must answer at once, and this brings the runtime.
+    from edge_agent.runtime import run_agent
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    raise typer.Exit(run_agent(load_config(config), stop))
+
+
+@app.command()
+def status(config: ConfigFile = Path("config.yaml")) -> None:
+    """Show what the agent on this device is doing, as JSON. Exits 1 where it is not ready."""
+    answer = by_operator.status(load_config(config))
+    typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    raise typer.Exit(0 if answer.get("ready") else 1)
+
+
+@app.command()
+def selftest(config: ConfigFile = Path("config.yaml")) -> None:
+    """Check what the agent needs: disk, camera, S3, releases, broker, golden samples. Exits 1 where one fails."""
+    from edge_agent.selftest import selftest as checks
+
+    failed = 0
+    for check in checks(load_config(config)):
+        word = {True: "ok", False: "FAILED", None: "-"}[check.ok]
+        failed += check.ok is False
+        typer.echo(f"{word:8}{check.name}: {check.message}")
+    raise typer.Exit(1 if failed else 0)
+
+
+@config_app.command("check")
+def check(config: ConfigFile = Path("config.yaml")) -> None:
+    """Read the configuration and the identity it names; start nothing."""
+    loaded = load_config(config)
+    load_credentials(loaded.s3.credentials_file)
+    cameras = ", ".join(f"{camera.name} ({camera.source})" for camera in loaded.cameras)
+    typer.echo(f"{config} is good: device {loaded.device} of group {loaded.group}, cameras {cameras}")
+
+
+@app.command()
+def rollback(config: ConfigFile = Path("config.yaml")) -> None:
+    """Run the release before this one, at once. The present one is not taken again under the same order."""
+    typer.echo(by_operator.tell(load_config(config), "rollback"))
+
+
+@app.command()
+def pin(
+    digest: Annotated[
+        str | None, typer.Argument(help="A release that is kept here; the running one by default.")
+    ] = None,
+    config: ConfigFile = Path("config.yaml"),
+) -> None:
+    """Stay with a release that is on this device, whatever is published."""
+    typer.echo(by_operator.tell(load_config(config), "pin", digest))
+
+
+@app.command()
+def unpin(config: ConfigFile = Path("config.yaml")) -> None:
+    """Take new releases again."""
+    typer.echo(by_operator.tell(load_config(config), "unpin"))
+
+
+@app.command()
+def version() -> None:
+    """Show the agent's version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Parse, run one command, exit."""
+    debug = "--debug" in sys.argv[1:]
+    # `--debug` is wanted anywhere on the line, not only before the command.
+    arguments = (["--debug"] if debug else []) + [item for item in sys.argv[1:] if item != "--debug"]
+    try:
+        app(args=arguments, prog_name="kizu-edge")
+    except EdgeError as e:
+        if debug:
+            raise
+        sys.stderr.write(f"kizu-edge: {e}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

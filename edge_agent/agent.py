@@ -1,0 +1,295 @@
+"""The inspection loop: capture, infer, decide, record. It waits for no network and loses no frame."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.config import SamplingLimits
+from edge_agent.errors import EdgeError, InferenceError, SourceError
+from edge_agent.health import Health
+from edge_agent.inference import LoadedRelease
+from edge_agent.messages import Result
+from edge_agent.ota.active import Active
+from edge_agent.outbox import ImageToSend, Outbox
+from edge_agent.sampling import Limits, Quota, reason_to_send, share, tightened
+from edge_agent.sources.port import Frame, FrameSource
+from edge_agent.web.recent import RecentFrames
+from inspection import (
+    Capture,
+    ImageError,
+    Inspection,
+    Reason,
+    Sampling,
+    decode_image,
+    image_format,
+    raw_image_key,
+    sha256_of,
+)
+from inspection.image import EXTENSIONS
+
+_log = logging.getLogger(__name__)
+
+_FRAME_WAIT_S: Final = 0.5
+_LOOK_S: Final = 0.05
+"""How often cameras that tell nobody of a frame, such as folders, are asked."""
+_PROBLEM_WAIT_S: Final = 1.0
+_MAX_TRIES: Final = 3
+
+
+class InspectionLoop:
+    """Takes one frame after another, from each camera in turn.
+
+    A frame is put away only after its result is on disk, and a frame whose result is on disk is not inspected again:
+    killed at any moment, the next start neither loses nor doubles one. A camera that is gone holds up no other.
+
+    Args:
+        wake: set by cameras when a frame may wait.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[FrameSource],
+        active: Active,
+        outbox: Outbox,
+        health: Health,
+        recent: RecentFrames,
+        *,
+        site: str,
+        device: str,
+        publish: bool,
+        wake: threading.Event | None = None,
+        limits: Limits = SamplingLimits(),  # noqa: B008 - frozen
+        measure: Callable[[Result], None] = lambda _: None,
+        on_probation: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._sources = tuple(sources)
+        self._active = active
+        self._outbox = outbox
+        self._health = health
+        self._recent = recent
+        self._site = site
+        self._device = device
+        self._publish = publish
+        self._wake = wake or threading.Event()
+        self._measure = measure
+        self._on_probation = on_probation
+        self._quota = Quota()
+        self._limits = limits
+        self._tries: dict[tuple[str, str], int] = {}
+        self._turn = 0
+        self._gone: dict[str, str] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set; a frame in hand is finished first."""
+        self._forget_what_is_gone()
+        while not stop.is_set():
+            self._health.beat()
+            active = self._active.get()
+            if active is None:
+                # Frames stay where they are: without a release nobody can say what they show.
+                stop.wait(_FRAME_WAIT_S)
+                continue
+            try:
+                self.step(active, _FRAME_WAIT_S)
+                self._health.problem = "; ".join(self._gone.values())
+            except InferenceError as e:
+                self._health.fault(str(e))
+                self._problem(e, stop)
+            except EdgeError as e:
+                self._problem(e, stop)
+
+    def step(self, active: LoadedRelease, timeout_s: float) -> bool:
+        """Inspect at most one frame; False where none came.
+
+        Raises:
+            EdgeError: the frame was not recorded and comes again.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._wake.clear()
+            for _ in self._sources:
+                source = self._sources[self._turn]
+                self._turn = (self._turn + 1) % len(self._sources)
+                if self._take(source, active):
+                    return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._wake.wait(min(left, _LOOK_S))
+
+    def _take(self, source: FrameSource, active: LoadedRelease) -> bool:
+        try:
+            frame = source.next(0.0)
+        except SourceError as e:
+            if self._gone.get(source.name) != str(e):
+                _log.error("%s", e)
+            self._gone[source.name] = str(e)
+            return False
+        self._gone.pop(source.name, None)
+        skipped = source.take_skipped()
+        if skipped:
+            self._outbox.count(f"skipped.{source.name}", skipped)
+        if frame is None:
+            return False
+        try:
+            self._inspect(source, frame, active)
+        except InferenceError as e:
+            if self._is_odd(frame, active):
+                # This release inspects other frames well, so this one is the odd one.
+                self._reject(source, frame, "inference-failed", str(e))
+            else:
+                source.give_back(frame)
+            raise
+        except EdgeError:
+            source.give_back(frame)
+            raise
+        return True
+
+    def _inspect(self, source: FrameSource, frame: Frame, active: LoadedRelease) -> None:
+        if self._outbox.is_recorded(_key(source, frame)):
+            self._put_away(source, frame, None)
+            return
+        try:
+            if frame.problem is not None:
+                self._reject(source, frame, *frame.problem)
+                return
+            pixels = decode_image(frame.data)
+        except ImageError as e:
+            self._reject(source, frame, e.reason, str(e))
+            return
+        inspection, infer_ms = active.inspect(pixels)
+        sha256 = sha256_of(frame.data)
+        result = self._result(source, frame, sha256, active, inspection, infer_ms)
+        policy = tightened(active.release.sampling, self._limits)
+        reason = reason_to_send(inspection, active.release.thresholds, policy, sha256)
+        image, counters = self._image_to_send(frame, result, inspection, reason, policy) if reason else (None, ())
+        self._outbox.record(_key(source, frame), result, image, publish=self._publish, counters=counters)
+        self._measure(result)
+        self._recent.add(result, frame.data)
+        self._put_away(source, frame, result)
+        self._tries.clear()
+        if reason is None:
+            self._compare(frame, pixels, result, inspection, policy)
+
+    def _compare(
+        self, frame: Frame, pixels: NDArray[np.uint8], result: Result, inspection: Inspection, policy: Sampling
+    ) -> None:
+        """Ask the release before, now that the line has its answer, and send the frame where the two differ."""
+        previous = self._active.previous
+        if previous is None or share("disagreement", result.sha256) >= policy.disagreement_rate:
+            return
+        try:
+            other, _ = previous.inspect(pixels)
+        except InferenceError as e:
+            _log.warning("cannot compare with release %s: %s", previous.digest[:12], e)
+            self._active.previous = None
+            return
+        if other.verdict is not inspection.verdict:
+            image, counters = self._image_to_send(frame, result, inspection, Reason.DISAGREEMENT, policy)
+            for counter in counters:
+                self._outbox.count(counter)
+            if image is not None:
+                self._outbox.add_image(image)
+
+    def _forget_what_is_gone(self) -> None:
+        """Of frames that were recorded before a restart, only those that may come again are worth remembering."""
+        sources = {source.name: source for source in self._sources}
+        for key in self._outbox.recorded_keys():
+            camera, _, source_key = key.partition("/")
+            if camera not in sources or not sources[camera].holds(source_key):
+                self._outbox.forget(key)
+
+    def _result(
+        self,
+        source: FrameSource,
+        frame: Frame,
+        sha256: str,
+        active: LoadedRelease,
+        inspection: Inspection,
+        infer_ms: float,
+    ) -> Result:
+        thresholds = active.release.thresholds
+        return Result(
+            capture_id=_capture_id(self._device, source.name, frame, sha256),
+            sha256=sha256,
+            captured_at=frame.captured_at,
+            decided_at=datetime.now(UTC),
+            device=self._device,
+            camera=source.name,
+            part_id=frame.part_id,
+            original_name=frame.name.encode("utf-8", "backslashreplace").decode(),
+            release_digest=active.digest,
+            model_sha256=active.model.sha256,
+            detections=tuple(
+                found for found in inspection.detections if found.score >= thresholds[found.class_name].uncertain
+            ),
+            verdict=inspection.verdict,
+            infer_ms=round(infer_ms, 3),
+        )
+
+    def _image_to_send(
+        self, frame: Frame, result: Result, inspection: Inspection, reason: Reason, policy: Sampling
+    ) -> tuple[ImageToSend | None, tuple[str, ...]]:
+        if not self._quota.take(policy, time.monotonic()):
+            return None, ("over_quota",)
+        capture = Capture(
+            capture_id=result.capture_id,
+            sha256=result.sha256,
+            device=self._device,
+            camera=result.camera,
+            captured_at=result.captured_at,
+            reason=reason,
+            part_id=result.part_id,
+            original_name=result.original_name,
+            release_digest=result.release_digest,
+            detections=inspection.detections,
+            verdict=result.verdict,
+        )
+        extension = EXTENSIONS[image_format(frame.data)]
+        key = raw_image_key(self._site, self._device, result.captured_at, result.sha256, extension)
+        return ImageToSend(capture, key, frame.data), ()
+
+    def _put_away(self, source: FrameSource, frame: Frame, result: Result | None) -> None:
+        source.done(frame, result)
+        self._outbox.forget(_key(source, frame))
+
+    def _reject(self, source: FrameSource, frame: Frame, reason: str, message: str) -> None:
+        key = _key(source, frame)
+        self._outbox.set_aside(key, reason)
+        if not source.reject(frame, reason, message):
+            self._outbox.withdraw(key)
+        else:
+            self._outbox.forget(key)
+            _log.warning("set %s aside: %s", frame.name, message)
+
+    def _is_odd(self, frame: Frame, active: LoadedRelease) -> bool:
+        if self._on_probation():
+            return False  # the release is at fault until it has proved itself; the frame waits for the one before it
+        key = (active.digest, frame.source_key)
+        self._tries[key] = self._tries.get(key, 0) + 1
+        return self._tries[key] >= _MAX_TRIES
+
+    def _problem(self, error: EdgeError, stop: threading.Event) -> None:
+        if self._health.problem != str(error):
+            _log.error("%s", error)
+            self._health.problem = str(error)
+        stop.wait(_PROBLEM_WAIT_S)
+
+
+def _key(source: FrameSource, frame: Frame) -> str:
+    return f"{source.name}/{frame.source_key}"
+
+
+def _capture_id(device: str, camera: str, frame: Frame, sha256: str) -> str:
+    """The same for the same frame, however often it is inspected; 32 hexadecimal digits."""
+    text = "\n".join((device, camera, frame.source_key, sha256))
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]

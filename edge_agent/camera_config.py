@@ -1,0 +1,114 @@
+"""The part of the configuration that says where frames come from: one entry a camera, chosen by `source`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from inspection.paths import check_name
+
+Name = Annotated[str, AfterValidator(lambda value: check_name("name", value))]
+Seconds = Annotated[float, Field(gt=0)]
+Topic = Annotated[str, Field(pattern=r"^[^#+\x00]+$", max_length=512)]
+
+
+class Section(BaseModel):
+    """Unknown keys are refused; values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Camera(Section):
+    name: Name = "camera"
+    mode: Literal["every", "latest"] = "every"
+    """`every`: no frame is skipped, the camera waits. `latest`: stale frames are dropped and counted."""
+
+
+class FolderCamera(_Camera):
+    """A folder that something else writes pictures into."""
+
+    source: Literal["folder"] = "folder"
+    path: Path
+    poll_interval_s: Seconds = 0.2
+    settle_s: float = Field(default=5.0, ge=0)
+    """A file that cannot be read is set aside only when it has not changed for this long."""
+    processed: Literal["move", "delete"] = "move"
+    processed_keep: int = Field(default=500, ge=0)
+    """How many processed files are kept in `<state_folder>/done`."""
+
+
+class _Grabbed(_Camera):
+    mode: Literal["every", "latest"] = "latest"
+    trigger_topic: Topic | None = None
+    """With it, one frame is taken for each message on this MQTT topic, and none otherwise."""
+    reconnect_limit_s: Seconds = 30.0
+    """The longest wait between two tries to open a camera that is gone."""
+    encoding: Literal["jpeg", "png"] = "jpeg"
+    """How a frame is kept and sent; what is inspected is what is kept."""
+    jpeg_quality: int = Field(default=95, ge=50, le=100)
+
+
+class OpenCvCamera(_Grabbed):
+    """USB, RTSP or a file through OpenCV. `device`: a number, a path such as /dev/video0, or a URL."""
+
+    source: Literal["opencv"]
+    device: int | str
+    width: int | None = Field(default=None, gt=0)
+    height: int | None = Field(default=None, gt=0)
+    frames_per_s: float | None = Field(default=None, gt=0)
+    timeout_s: Seconds = 10.0
+    """A network camera that is silent for so long is taken for gone."""
+
+
+class GenICamCamera(_Grabbed):
+    """A GenICam camera through `harvesters` (the extra `edge-genicam`)."""
+
+    source: Literal["genicam"]
+    producer: Path
+    """The vendor's GenTL producer, a `.cti` file."""
+    serial_number: str | None = None
+    """Which camera; the first where it is not given."""
+    features: Mapping[str, bool | int | float | str] = {}
+    """GenICam features that are set at each opening, such as `ExposureTime: 5000`."""
+    timeout_s: Seconds = 10.0
+
+
+class HttpCamera(_Camera):
+    """`POST /inspect` on the page's port, for a PLC or MES that holds the image."""
+
+    source: Literal["http"]
+    mode: Literal["every"] = "every"
+    queue: int = Field(default=8, ge=1, le=1000)
+    """How many images may wait for their turn; one more is answered 429."""
+    max_bytes: int = Field(default=20_000_000, gt=0, le=256_000_000)
+    timeout_s: Seconds = 30.0
+    """How long a request waits for its verdict."""
+
+
+Camera = FolderCamera | OpenCvCamera | GenICamCamera | HttpCamera
+AnyCamera = Annotated[Camera, Field(discriminator="source")]
+
+
+def _tell_apart(cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
+    names = [camera.name for camera in cameras]
+    if len(set(names)) != len(names):
+        raise ValueError(f"expected a name of its own for each camera, but got {names}")
+    if sum(isinstance(camera, HttpCamera) for camera in cameras) > 1:
+        raise ValueError("expected at most one camera of source http: there is one POST /inspect")
+    return cameras
+
+
+Cameras = Annotated[tuple[AnyCamera, ...], Field(min_length=1), AfterValidator(_tell_apart)]
+"""All cameras of a device; names tell them apart."""
+
+
+def absolute(camera: Camera, folder: Path) -> Camera:
+    """The same with paths that do not depend on where the agent was started."""
+    if isinstance(camera, FolderCamera):
+        return camera.model_copy(update={"path": folder / camera.path})
+    if isinstance(camera, GenICamCamera):
+        return camera.model_copy(update={"producer": folder / camera.producer})
+    return camera

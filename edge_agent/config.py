@@ -1,0 +1,311 @@
+"""The device's configuration: one YAML file, overridden by the environment. The only place of this room that reads it.
+
+`KIZU_EDGE_S3__ENDPOINT=http://…` overrides `s3.endpoint`: prefix, then the keys joined by two underscores. Paths in the
+file are relative to the file. Unknown keys, in the file or the environment, are refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+
+from edge_agent.camera_config import Camera, Cameras, Name, Seconds, Section, Topic, absolute
+from edge_agent.errors import ConfigError
+
+ENVIRONMENT_PREFIX: Final = "KIZU_EDGE_"
+
+
+class S3(Section):
+    """The object store as this device reaches it."""
+
+    endpoint: str
+    region: str = "us-east-1"
+    addressing: Literal["path", "virtual"] = "path"
+    ca_file: Path | None = None
+    credentials_file: Path
+
+
+class Buckets(Section):
+    """Names of the buckets: `<prefix>raw` and so on."""
+
+    prefix: str = "kizu-"
+
+    @property
+    def raw(self) -> str:
+        """Images and Captures."""
+        return f"{self.prefix}raw"
+
+    @property
+    def releases(self) -> str:
+        """The TUF repository."""
+        return f"{self.prefix}releases"
+
+    @property
+    def fleet(self) -> str:
+        """What devices report."""
+        return f"{self.prefix}fleet"
+
+
+class Tls(Section):
+    """Encryption to the broker. Without `ca_file` the authorities that come with the agent are trusted."""
+
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    """This device's own certificate (PEM), where the broker asks for one, with `key_file`, of mode 0600."""
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Tls:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("expected certificate_file and key_file together")
+        return self
+
+
+class Mqtt(Section):
+    """The broker that carries results to the line. Topics: `<topic_prefix>/<site>/<device>/{results,status}`."""
+
+    host: str
+    port: int = Field(default=1883, ge=1, le=65535)
+    protocol: Annotated[Literal["3.1.1", "5"], BeforeValidator(str)] = "3.1.1"
+    topic_prefix: Topic = "kizu"
+    username: str | None = None
+    password: SecretStr | None = None
+    tls: Tls | None = None
+    keepalive_s: int = Field(default=30, ge=5)
+
+
+class Page(Section):
+    """The operator's page. Names by which browsers call this device stand in `allowed_hosts`; addresses need not."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8090, ge=1, le=65535)
+    allowed_hosts: tuple[str, ...] = ()
+    language: Literal["auto", "en", "ja"] = "auto"
+    """`auto`: what the browser asks for."""
+    token_file: Path | None = None
+    """What changes something here asks for this token; made at the first start where there is none. Mode 0600.
+    Default: `<state_folder>/operator.token`."""
+
+
+class Inference(Section):
+    """How the model runs here. threads: intra-op; the default of the runtime oversubscribes pinned processes.
+
+    `backend: openvino` needs the extra `edge-openvino`; where it cannot be had, onnxruntime inspects and the log says
+    so. `providers` are onnxruntime's.
+    """
+
+    threads: int = Field(default=2, ge=1, le=256)
+    precision: str = "fp32"
+    backend: Literal["onnxruntime", "openvino"] = "onnxruntime"
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+
+
+class OutboxLimits(Section):
+    """What may wait on the device; beyond it the least important and oldest is dropped and counted."""
+
+    max_bytes: int = Field(default=2_000_000_000, gt=0)
+    max_age_days: float = Field(default=30.0, gt=0)
+    min_free_bytes: int = Field(default=500_000_000, ge=0)
+
+
+class SamplingLimits(Section):
+    """What this device may send at most. The release's own policy holds where it is narrower: here is only less."""
+
+    max_per_minute: int | None = Field(default=None, ge=0)
+    max_per_hour: int | None = Field(default=None, ge=0)
+    max_per_day: int | None = Field(default=None, ge=0)
+    nothing_found_rate: float | None = Field(default=None, ge=0, le=1)
+    control_rate: float | None = Field(default=None, ge=0, le=1)
+    disagreement_rate: float | None = Field(default=None, ge=0, le=1)
+
+
+class Intervals(Section):
+    """How often the device looks and tells, in seconds."""
+
+    update_poll_s: Seconds = 30.0
+    report_s: Seconds = 60.0
+    heartbeat_timeout_s: Seconds = 30.0
+    """An inspection loop silent for longer is unhealthy."""
+
+
+class Config(Section):
+    """All of it."""
+
+    device: Name
+    group: Name
+    site: Name
+    use_case: Name
+    state_folder: Path = Path("state")
+    root_metadata: Path = Path("root.json")
+    cameras: Cameras
+    s3: S3
+    buckets: Buckets = Buckets()
+    mqtt: Mqtt | None = None
+    page: Page = Page()
+    inference: Inference = Inference()
+    sampling: SamplingLimits = SamplingLimits()
+    outbox: OutboxLimits = OutboxLimits()
+    intervals: Intervals = Intervals()
+
+    @property
+    def token_file(self) -> Path:
+        """Where the operator's token lies."""
+        return self.page.token_file or self.state_folder / "operator.token"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One device's S3 identity; `repr` hides the secret."""
+
+    access_key: str
+    secret_key: SecretStr
+
+
+def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """Read, override, check, and make its paths absolute.
+
+    Args:
+        environment: os.environ where None.
+
+    Raises:
+        ConfigError: missing, not YAML, an unknown or wrong key, or a password in a file that others may read.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(f"cannot read the configuration {path}: {e.strerror}; pass one with --config") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"expected YAML in {path}, but {e}") from e
+    if not isinstance(value, dict):
+        raise ConfigError(f"expected keys and values in {path}, but got {type(value).__name__}")
+    if isinstance(value.get("mqtt"), dict) and "password" in value["mqtt"]:
+        require_private(path, "it holds mqtt.password")
+    if any(isinstance(item, dict) and has_password(item.get("device")) for item in _list(value.get("cameras"))):
+        require_private(path, "it holds a camera's password")
+    _override(value, os.environ if environment is None else environment)
+    try:
+        config = Config.model_validate(value)
+    except ValidationError as e:
+        raise ConfigError(f"{path}: {_readable(e)}") from None
+    return _absolute(config, path.resolve().parent)
+
+
+def load_credentials(path: Path) -> Credentials:
+    """Read `{"access_key": …, "secret_key": …}` from a file of mode 0600.
+
+    Raises:
+        ConfigError: missing, readable by others, or of another form.
+    """
+    require_private(path, "it holds this device's key")
+    try:
+        value = json.loads(path.read_bytes())
+        return Credentials(str(value["access_key"]), SecretStr(str(value["secret_key"])))
+    except (ValueError, KeyError, TypeError):
+        # The cause would show the file's text, which is secret.
+        raise ConfigError(f'expected {{"access_key": …, "secret_key": …}} in {path}, but it has another form') from None
+
+
+def has_password(device: object) -> bool:
+    """Whether a camera's URL carries an account."""
+    return isinstance(device, str) and "@" in device.partition("://")[2].partition("/")[0]
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def require_private(path: Path, why: str) -> None:
+    """Refuse a file with a secret that others on this machine may read.
+
+    Raises:
+        ConfigError
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as e:
+        raise ConfigError(f"cannot read {path}: {e.strerror}") from e
+    if mode & 0o077:
+        raise ConfigError(f"expected {path} to have mode 0600 ({why}), but got {mode:04o}; run: chmod 600 {path}")
+
+
+def _override(value: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for name in sorted(environment):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        section = value
+        for key in keys[:-1]:
+            child = section.setdefault(key, {})
+            if not isinstance(child, dict):
+                raise ConfigError(f"environment variable {name}: {key} is not a section")
+            section = child
+        text = environment[name]
+        # A password or a name may look like a number; only what YAML reads as list or object is read as such.
+        section[keys[-1]] = yaml.safe_load(text) if text[:1] in "[{" else text
+
+
+def _readable(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        # Between a list's index and a key stands the kind of camera, which is no key.
+        places = [
+            part for before, part in zip((None, *item["loc"]), item["loc"], strict=False) if not isinstance(before, int)
+        ]
+        key = ".".join(str(part) for part in places)
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown key '{key}'; known here: {', '.join(_known(item['loc'][:-1]))}")
+        elif item["type"] == "missing":
+            lines.append(f"the key '{key}' is missing")
+        elif item["type"] == "union_tag_not_found":
+            lines.append(f"the key '{key}.source' is missing; expected one of {', '.join(_sources())}")
+        else:
+            lines.append(f"{key}: {item['msg']}")
+    return "; ".join(lines)
+
+
+def _known(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in location:
+        if isinstance(part, int):
+            continue
+        if part in _sources():
+            model = _sources()[part]
+        elif part != "cameras":
+            annotation: Any = model.model_fields[part].annotation
+            options = [annotation, *get_args(annotation)]
+            model = next(item for item in options if isinstance(item, type) and issubclass(item, BaseModel))
+    return sorted(model.model_fields)
+
+
+def _sources() -> dict[str, type[BaseModel]]:
+    return {get_args(kind.model_fields["source"].annotation)[0]: kind for kind in get_args(Camera)}
+
+
+def _absolute(config: Config, folder: Path) -> Config:
+    s3, page, mqtt = config.s3, config.page, config.mqtt
+    if mqtt is not None and mqtt.tls is not None:
+        files = {name: folder / file for name, file in mqtt.tls if file is not None}
+        mqtt = mqtt.model_copy(update={"tls": mqtt.tls.model_copy(update=files)})
+    return config.model_copy(
+        update={
+            "state_folder": folder / config.state_folder,
+            "root_metadata": folder / config.root_metadata,
+            "cameras": tuple(absolute(camera, folder) for camera in config.cameras),
+            "mqtt": mqtt,
+            "page": page.model_copy(update={"token_file": folder / page.token_file if page.token_file else None}),
+            "s3": s3.model_copy(
+                update={
+                    "credentials_file": folder / s3.credentials_file,
+                    "ca_file": folder / s3.ca_file if s3.ca_file else None,
+                }
+            ),
+        }
+    )

@@ -1,0 +1,58 @@
+"""The operator says that a verdict was wrong: the frame goes back, to be labelled and learnt from."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Collection
+
+from edge_agent.messages import Result
+from edge_agent.outbox import ImageToSend, Outbox
+from inspection import Capture, Reason, image_format, raw_image_key
+from inspection.image import EXTENSIONS
+
+
+class Objections:
+    """Safe to share between threads. An objection passes no quota: nothing teaches more."""
+
+    def __init__(self, outbox: Outbox, site: str, remembered: int = 200) -> None:
+        self._outbox = outbox
+        self._site = site
+        self._lock = threading.Lock()
+        self._made: deque[str] = deque(maxlen=remembered)
+
+    def made(self) -> Collection[str]:
+        """Frames, by `capture_id`, that were objected to since the start."""
+        with self._lock:
+            return frozenset(self._made)
+
+    def object_to(self, result: Result, data: bytes) -> None:
+        """Send a frame back. Saying it twice is one objection: its Capture is named by the frame.
+
+        Raises:
+            StateError: the disk is full.
+        """
+        name = hashlib.sha256(f"{result.capture_id}\nobjection".encode()).hexdigest()[:32]
+        capture = Capture(
+            capture_id=name,
+            sha256=result.sha256,
+            device=result.device,
+            camera=result.camera,
+            captured_at=result.captured_at,
+            reason=Reason.OBJECTION,
+            part_id=result.part_id,
+            original_name=result.original_name,
+            release_digest=result.release_digest,
+            detections=result.detections,
+            verdict=result.verdict,
+        )
+        key = raw_image_key(
+            self._site, result.device, result.captured_at, result.sha256, EXTENSIONS[image_format(data)]
+        )
+        with self._lock:
+            if result.capture_id in self._made:
+                return
+        self._outbox.add_image(ImageToSend(capture, key, data))
+        with self._lock:
+            self._made.append(result.capture_id)

@@ -1,0 +1,118 @@
+"""Brings one signed file to this disk in pieces, and goes on where an earlier try was cut off."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+from tuf.api.exceptions import DownloadLengthMismatchError, LengthOrHashMismatchError, RepositoryError
+from tuf.api.metadata import TargetFile
+
+from edge_agent.disk import Disk
+from edge_agent.errors import UpdateError
+from edge_agent.object_store import ObjectStore
+
+_log = logging.getLogger(__name__)
+
+PIECE_BYTES: Final = 1_000_000
+"""What a cut connection loses at most, and what lies in memory of a model."""
+
+
+class Download:
+    """Files of a TUF repository in a bucket, with consistent snapshots: `targets/<folder>/<sha256>.<name>`.
+
+    Args:
+        min_free_bytes: what must stay free on the disk; a download that would go below waits instead.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        bucket: str,
+        disk: Disk,
+        *,
+        min_free_bytes: int = 0,
+        piece_bytes: int = PIECE_BYTES,
+    ) -> None:
+        self._store = store
+        self._bucket = bucket
+        self._disk = disk
+        self._min_free_bytes = min_free_bytes
+        self._piece_bytes = piece_bytes
+
+    def bring(self, info: TargetFile, target: Path) -> None:
+        """`target` holds the signed bytes and is durable when this returns; nothing is fetched where it does already.
+
+        An interruption leaves `.<name>.part`, which the next call goes on with. Its bytes are trusted for nothing:
+        length and hash of the whole decide, and a part that does not lead to them is thrown away.
+
+        Raises:
+            LengthOrHashMismatchError, DownloadLengthMismatchError: the store holds other bytes than were signed.
+            UpdateError: `disk-full`, transient.
+            StoreError, OSError
+        """
+        if _holds(target, info):
+            return
+        part = target.with_name(f".{target.name}.part")
+        begun = self._bytes_of(part, info.length)
+        if begun:
+            _log.info("going on with %s from byte %d of %d", info.path, begun, info.length)
+        self._append_rest(info, part, begun)
+        if begun and not _holds(part, info):
+            _log.warning("what was here of %s does not fit; fetching it from the start", info.path)
+            self._disk.remove(part)
+            self._append_rest(info, part, 0)
+        try:
+            with part.open("rb") as file:
+                info.verify_length_and_hashes(file)
+        except LengthOrHashMismatchError:
+            self._disk.remove(part)
+            raise
+        self._disk.finish(part, target)
+
+    def _bytes_of(self, part: Path, most: int) -> int:
+        try:
+            size = part.stat().st_size
+        except FileNotFoundError:
+            return 0
+        if size <= most:
+            return size
+        self._disk.remove(part)  # of an older file of the same name
+        return 0
+
+    def _append_rest(self, info: TargetFile, part: Path, offset: int) -> None:
+        key = _key(info)
+        if info.length == 0:
+            self._disk.append(part, b"")
+        while offset < info.length:
+            # One byte more than is wanted, so that a longer object is noticed; never more of it.
+            wanted = min(self._piece_bytes, info.length - offset + 1)
+            free = self._disk.free_bytes(part.parent)
+            if free - wanted < self._min_free_bytes:
+                message = f"{info.path}: {free:,} bytes are free, and {self._min_free_bytes:,} must stay free"
+                raise UpdateError("disk-full", f"{message}; free some disk", transient=True)
+            piece = self._store.get_range(self._bucket, key, offset, wanted)
+            offset += len(piece)
+            if offset > info.length or not piece:
+                self._disk.remove(part)
+                got = "more" if piece else f"only {offset}"
+                raise DownloadLengthMismatchError(f"expected {info.length} bytes of {info.path}, but got {got}")
+            self._disk.append(part, piece)
+
+
+def _key(info: TargetFile) -> str:
+    folder, separator, name = info.path.rpartition("/")
+    try:
+        return f"targets/{folder}{separator}{info.hashes['sha256']}.{name}"
+    except KeyError as e:
+        raise RepositoryError(f"{info.path} is signed without a sha256") from e
+
+
+def _holds(path: Path, info: TargetFile) -> bool:
+    try:
+        with path.open("rb") as file:
+            info.verify_length_and_hashes(file)
+    except (FileNotFoundError, LengthOrHashMismatchError):
+        return False
+    return True

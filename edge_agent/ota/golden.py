@@ -1,0 +1,43 @@
+"""Whether a runtime answers the golden samples as the release says a healthy one does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inspection import Detection, Tolerance
+
+
+def difference(
+    got: Sequence[Detection], expected: Sequence[Detection], tolerance: Tolerance, score_floor: float
+) -> str | None:
+    """What is wrong, in words; None where the answer is within the tolerance.
+
+    Each expected detection must have a partner of its own: same class, score and all four sides within tolerance.
+    A detection so weak that the tolerance could carry it below the floor may come or not come.
+
+    Args:
+        score_floor: from which score on the expectations were recorded.
+    """
+    left = list(got)
+    for wanted in expected:
+        partner = next((found for found in left if _matches(found, wanted, tolerance)), None)
+        if partner is not None:
+            left.remove(partner)
+        elif wanted.score - tolerance.score > score_floor:
+            return f"expected {_words(wanted)}, but got {[_words(found) for found in left] or 'nothing like it'}"
+    for found in left:
+        if found.score - tolerance.score > score_floor:
+            return f"expected no more than {len(expected)} detections, but got also {_words(found)}"
+    return None
+
+
+def _matches(found: Detection, wanted: Detection, tolerance: Tolerance) -> bool:
+    if found.class_name != wanted.class_name or abs(found.score - wanted.score) > tolerance.score:
+        return False
+    sides = zip(found.box.xyxy, wanted.box.xyxy, strict=True)
+    return all(abs(a - b) <= tolerance.box_px for a, b in sides)
+
+
+def _words(found: Detection) -> str:
+    x1, y1, x2, y2 = found.box.xyxy
+    return f"{found.class_name} {found.score:.3f} at ({x1:.0f}, {y1:.0f}, {x2:.0f}, {y2:.0f})"

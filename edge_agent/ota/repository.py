@@ -1,0 +1,196 @@
+"""The TUF repository in S3, read with the device's own identity. Nothing that leaves this module is unverified."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from tuf.api import exceptions as tuf_errors
+from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
+from edge_agent.disk import Disk, RealDisk
+from edge_agent.errors import AccessDenied, EdgeError, ObjectNotFound, UpdateError
+from edge_agent.inference import RELEASE_FILE
+from edge_agent.object_store import ObjectStore
+from edge_agent.ota.download import PIECE_BYTES, Download
+from inspection import DesiredState, DocumentError, Release
+
+_log = logging.getLogger(__name__)
+
+MAX_TARGETS_METADATA_BYTES: Final = 5_000_000
+
+
+class S3Fetcher(FetcherInterface):
+    """TUF's transport over an object store: `s3://bucket/key`."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        parts = urlsplit(url)
+        try:
+            return self._store.stream(parts.netloc, parts.path.lstrip("/"))
+        except ObjectNotFound as e:
+            raise tuf_errors.DownloadHTTPError(str(e), 404) from e
+        except AccessDenied as e:
+            raise tuf_errors.DownloadHTTPError(str(e), 403) from e
+
+
+class ReleaseRepository:
+    """One look at the repository. Make a new one for each: TUF reads the clock and the metadata once.
+
+    Args:
+        root: bytes of the root metadata pinned at enrolment; newer roots are followed only when it signed them.
+        metadata_folder: kept between looks, so that older metadata is recognised as such. TUF's library writes it by
+            itself, by rename and without fsync: what a power cut damages there does not verify and is fetched again.
+        min_free_bytes: what a download leaves free on the disk.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        bucket: str,
+        root: bytes,
+        metadata_folder: Path,
+        *,
+        disk: Disk | None = None,
+        min_free_bytes: int = 0,
+        piece_bytes: int = PIECE_BYTES,
+    ) -> None:
+        self._disk = disk or RealDisk()
+        self._metadata_folder = metadata_folder
+        self._download = Download(store, bucket, self._disk, min_free_bytes=min_free_bytes, piece_bytes=piece_bytes)
+        with _Named("the pinned root metadata"):
+            self._disk.make_folder(metadata_folder)
+            self._updater = Updater(
+                metadata_dir=str(metadata_folder),
+                metadata_base_url=f"s3://{bucket}/metadata/",
+                fetcher=S3Fetcher(store),
+                config=UpdaterConfig(targets_max_length=MAX_TARGETS_METADATA_BYTES),
+                bootstrap=root,
+            )
+
+    def refresh(self) -> None:
+        """Fetch and verify root, timestamp, snapshot and targets.
+
+        Raises:
+            UpdateError: refused or not reachable; what was trusted before stays trusted.
+        """
+        with _Named("the repository's metadata"):
+            self._updater.refresh()
+
+    def desired_state(self, group: str) -> DesiredState | None:
+        """What the group should run; None where nothing was ever said.
+
+        Raises:
+            UpdateError
+        """
+        path = f"desired/{group}.json"
+        with _Named(path):
+            info = self._updater.get_targetinfo(path)
+            if info is None:
+                return None
+            local = self._metadata_folder / "desired.json"
+            self._download.bring(info, local)
+            data = local.read_bytes()
+        try:
+            return DesiredState.from_json(data)
+        except DocumentError as e:
+            raise UpdateError("unreadable-desired-state", f"{path} is signed but not understood: {e}") from e
+
+    def fetch_release(self, digest: str, folder: Path) -> Release:
+        """Bring all files of a release into `folder`, verified and durable; what is there already is kept.
+
+        Raises:
+            UpdateError: wrong bytes, an unknown file, or not reachable; `folder` may hold a part, each file whole.
+        """
+        with _Named(str(folder)):
+            self._disk.make_folder(folder)
+        data = self._fetch_file(digest, RELEASE_FILE, folder).read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise UpdateError("wrong-hash", f"release.json of {digest[:12]} has another digest than its name says")
+        release = read_release(data)
+        files = {model.file: model.sha256 for model in release.models}
+        files |= {sample.file: sample.sha256 for sample in release.golden}
+        for name, sha256 in files.items():
+            if sha256_of_file(self._fetch_file(digest, name, folder)) != sha256:
+                raise UpdateError("wrong-hash", f"{name} is not the file that release {digest[:12]} names")
+        for model in release.models:
+            size = (folder / model.file).stat().st_size
+            if size != model.bytes:
+                raise UpdateError("wrong-length", f"{model.file}: expected {model.bytes} bytes, but got {size}")
+        return release
+
+    def _fetch_file(self, digest: str, name: str, folder: Path) -> Path:
+        path = f"releases/{digest}/{name}"
+        target = folder / name
+        with _Named(path):
+            info = self._updater.get_targetinfo(path)
+            if info is None:
+                raise UpdateError("not-published", f"{path} is not among the signed files", transient=True)
+            self._download.bring(info, target)
+        return target
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hexadecimal; the file is never in memory whole."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_release(data: bytes) -> Release:
+    """`release.json` as a value.
+
+    Raises:
+        UpdateError: not understood by this agent.
+    """
+    try:
+        return Release.from_json(data)
+    except DocumentError as e:
+        raise UpdateError("unreadable-release", f"release.json is signed but not understood: {e}") from e
+
+
+class _Named:
+    """Turns TUF's errors into this room's, with a fixed word each."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, UpdateError):
+            return
+        if isinstance(error, EdgeError):
+            kinds: dict[type[EdgeError], str] = {ObjectNotFound: "not-published", AccessDenied: "access-denied"}
+            reason = kinds.get(type(error), "unreachable")
+            raise UpdateError(reason, f"{self._what}: {error}", transient=True) from error
+        if isinstance(error, tuf_errors.RepositoryError | tuf_errors.DownloadError):
+            reason = _reason(error)
+            raise UpdateError(reason, f"{self._what}: {_message(error)}", transient=True) from error
+        if isinstance(error, OSError):
+            raise UpdateError("disk", f"{self._what}: {error}", transient=True) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, tuf_errors.DownloadHTTPError):
+        return {403: "access-denied", 404: "not-published"}.get(error.status_code, "unreachable")
+    causes: tuple[tuple[type[Exception], str], ...] = (
+        (tuf_errors.ExpiredMetadataError, "expired-metadata"),
+        (tuf_errors.LengthOrHashMismatchError, "wrong-hash"),
+        (tuf_errors.DownloadLengthMismatchError, "wrong-length"),
+        (tuf_errors.UnsignedMetadataError, "wrong-signature"),
+        (tuf_errors.BadVersionNumberError, "rolled-back"),
+        (tuf_errors.RepositoryError, "invalid-metadata"),
+    )
+    return next((reason for kind, reason in causes if isinstance(error, kind)), "unreachable")
+
+
+def _message(error: Exception) -> str:
+    cause = error.__cause__
+    return f"{error} ({cause})" if isinstance(cause, EdgeError) and str(cause) != str(error) else str(error)

@@ -1,0 +1,163 @@
+"""Releases on this device's disk, and the activation's state beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from edge_agent.disk import TEMPORARY, Disk, RealDisk
+from edge_agent.errors import StateError, UpdateError
+from edge_agent.inference import RELEASE_FILE
+from edge_agent.ota.activation import Phase, State
+from edge_agent.ota.offer import FailedRelease
+from edge_agent.ota.repository import read_release, sha256_of_file
+from inspection import Release
+from inspection.codec import canonical_json
+from inspection.documents import check_sha256
+
+_log = logging.getLogger(__name__)
+
+STATE_FILE: Final = "activation.json"
+METADATA_FOLDER: Final = "tuf"
+_SCHEMA_VERSION: Final = 1
+
+
+class ReleaseStore:
+    """`<state>/releases/<digest>/` and `<state>/activation.json`.
+
+    Raises:
+        StateError: the state folder cannot be written.
+    """
+
+    def __init__(self, state_folder: Path, *, disk: Disk | None = None) -> None:
+        self._disk = disk or RealDisk()
+        self._releases = state_folder / "releases"
+        self._file = state_folder / STATE_FILE
+        try:
+            self._disk.make_folder(self._releases)
+        except OSError as e:
+            raise StateError(f"cannot make {self._releases}: {e.strerror}") from e
+
+    def folder(self, digest: str) -> Path:
+        """Where the files of a release lie."""
+        return self._releases / check_sha256(digest)
+
+    def load_state(self) -> State:
+        """What was written last; the empty state on a new device.
+
+        Raises:
+            StateError: damaged, or written by a newer agent.
+        """
+        try:
+            value = json.loads(self._file.read_bytes())
+        except FileNotFoundError:
+            return State()
+        except (OSError, ValueError) as e:
+            raise StateError(f"cannot read {self._file}: {e}; move it away to begin without a release") from e
+        return _decode(value, self._file)
+
+    def save_state(self, state: State) -> None:
+        """Durable when it returns.
+
+        Raises:
+            StateError: the disk is full or read-only.
+        """
+        try:
+            self._disk.write(self._file, _encode(state))
+        except OSError as e:
+            raise StateError(f"cannot write {self._file}: {e}") from e
+
+    def read(self, digest: str) -> Release:
+        """A release that is here, checked against its digest and its files' digests.
+
+        Raises:
+            UpdateError: a file is missing or damaged.
+        """
+        folder = self.folder(digest)
+        try:
+            data = (folder / RELEASE_FILE).read_bytes()
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise UpdateError("damaged", f"release.json of {digest[:12]} was changed on this disk")
+            release = read_release(data)
+            files = [(model.file, model.sha256) for model in release.models]
+            files += [(sample.file, sample.sha256) for sample in release.golden]
+            for name, sha256 in files:
+                if sha256_of_file(folder / name) != sha256:
+                    raise UpdateError("damaged", f"{name} of release {digest[:12]} was changed on this disk")
+        except OSError as e:
+            raise UpdateError("damaged", f"release {digest[:12]} is not complete on this disk: {e}") from e
+        return release
+
+    def clean(self, keep: Iterable[str]) -> None:
+        """Remove the files of all other releases. What cannot be removed now is tried again at the next call."""
+        kept = set(keep)
+        try:
+            for folder in self._releases.iterdir():
+                if folder.name not in kept:
+                    self._disk.remove_tree(folder)
+        except OSError as e:
+            _log.warning("cannot remove an old release: %s", e)
+
+    def tidy(self) -> None:
+        """Remove what a kill left of a state half written, here and by TUF's library in its own folder.
+
+        Only for the agent that holds the state folder: to another process, such a file may be in use.
+        """
+        left = [path for path in self._file.parent.glob(f".*{TEMPORARY}") if path.is_file()]
+        left += [path for path in (self._file.parent / METADATA_FOLDER).glob("tmp*") if path.is_file()]
+        try:
+            for path in left:
+                self._disk.remove(path)
+        except OSError as e:
+            _log.warning("cannot remove what an earlier start left: %s", e)
+
+
+def _encode(state: State) -> bytes:
+    return canonical_json(
+        {
+            "schema_version": _SCHEMA_VERSION,
+            "current": state.current,
+            "previous": state.previous,
+            "factory": state.factory,
+            "pending": state.pending,
+            "phase": str(state.phase),
+            "since": state.since.isoformat() if state.since else None,
+            "sequence": state.sequence,
+            "probation_s": state.probation_s,
+            "attempts": state.attempts,
+            "pinned": state.pinned,
+            "failed": {
+                digest: {"sequence": failure.sequence, "reason": failure.reason}
+                for digest, failure in state.failed.items()
+            },
+        }
+    )
+
+
+def _decode(value: Any, path: Path) -> State:
+    try:
+        if value["schema_version"] > _SCHEMA_VERSION:
+            raise StateError(f"{path} was written by a newer agent; install that one again")
+        return State(
+            current=value["current"],
+            previous=value["previous"],
+            factory=value["factory"],
+            pending=value["pending"],
+            phase=Phase(value["phase"]),
+            since=datetime.fromisoformat(value["since"]) if value["since"] else None,
+            sequence=int(value["sequence"]),
+            probation_s=float(value["probation_s"]),
+            attempts=int(value["attempts"]),
+            pinned=value.get("pinned"),
+            failed={
+                digest: FailedRelease(int(item["sequence"]), str(item["reason"]))
+                for digest, item in value["failed"].items()
+            },
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise StateError(f"{path} has an unexpected form ({e!r}); move it away to begin without a release") from e

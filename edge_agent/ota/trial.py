@@ -1,0 +1,174 @@
+"""Try a release in a process of its own: a model that crashes the runtime must not take the inspection with it.
+
+`python -m edge_agent.ota.trial <release folder> <digest>` prints one line of JSON, `{"ok": …, "reason": …, "message":
+…, "latency_ms": …}`, and exits 0 only when all is well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from edge_agent import __version__
+from edge_agent.errors import EdgeError, InferenceError, UpdateError
+from edge_agent.inference import RELEASE_FILE, LoadedRelease, RuntimeChoice, load_release
+from edge_agent.ota.golden import difference
+from edge_agent.ota.repository import read_release
+from inspection import Release, decode_image
+
+_LATENCY_RUNS: Final = 15
+_TIMEOUT_S: Final = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """How a trial went. reason: a fixed word; latency_ms: median from image to verdict."""
+
+    ok: bool
+    reason: str = ""
+    message: str = ""
+    latency_ms: float = 0.0
+
+
+def try_release(folder: Path, digest: str, choice: RuntimeChoice) -> TrialResult:
+    """Load, check the golden samples and the latency budget, in this process."""
+    try:
+        release = _checked(folder, digest)
+        loaded = load_release(folder, digest, release, choice)
+        check_golden(folder, loaded)
+        latency_ms = _latency_ms(folder, loaded)
+    except UpdateError as e:
+        return TrialResult(False, e.reason, str(e))
+    except InferenceError as e:
+        return TrialResult(False, "unusable-model", str(e))
+    except Exception as e:  # a release is foreign data: whatever it causes is its failure, not this program's
+        return TrialResult(False, "unusable-release", f"{type(e).__name__}: {e}")
+    if latency_ms > release.latency_budget_ms:
+        message = f"{latency_ms:.1f} ms a frame here, over the budget of {release.latency_budget_ms:.1f} ms"
+        return TrialResult(False, "too-slow", message, latency_ms)
+    return TrialResult(True, latency_ms=latency_ms)
+
+
+def try_release_aside(
+    folder: Path, digest: str, choice: RuntimeChoice, stop: threading.Event, timeout_s: float = _TIMEOUT_S
+) -> TrialResult:
+    """`try_release` in a child process, whatever becomes of it.
+
+    Raises:
+        EdgeError: it could not be started, or `stop` was set meanwhile; nothing is known about the release.
+    """
+    command = [
+        sys.executable, "-m", "edge_agent.ota.trial", str(folder), digest,
+        "--threads", str(choice.threads), "--precision", choice.precision, "--backend", choice.backend,
+        *(item for provider in choice.providers for item in ("--provider", provider)),
+    ]  # fmt: skip
+    # No more of the environment than a program needs to start: a foreign model runs there.
+    names = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR")
+    environment = {name: os.environ[name] for name in names if name in os.environ}
+    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+    try:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        )
+    except OSError as e:
+        raise EdgeError(f"cannot start a trial: {e}") from e
+    with child:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                output, errors = child.communicate(timeout=0.2)
+                break
+            except subprocess.TimeoutExpired:
+                if stop.is_set() or time.monotonic() > deadline:
+                    child.kill()
+                if stop.is_set():
+                    raise EdgeError("the agent stops; the trial was ended") from None
+                if time.monotonic() > deadline:
+                    return TrialResult(False, "too-slow", f"the trial did not end within {timeout_s:.0f} s")
+    try:
+        return TrialResult(**json.loads(output.splitlines()[-1]))
+    except (IndexError, ValueError, TypeError):
+        how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
+        tail = errors.decode(errors="replace").strip()[-300:]
+        return TrialResult(False, "trial-crashed", f"the process that tried it died with {how}: {tail}")
+
+
+def check_golden(folder: Path, loaded: LoadedRelease) -> None:
+    """Compare the answers to the golden samples.
+
+    Raises:
+        UpdateError: `golden-samples`, with the first difference.
+    """
+    floor = min(threshold.uncertain for threshold in loaded.release.thresholds.values())
+    for sample in loaded.release.golden:
+        data = (folder / sample.file).read_bytes()
+        if hashlib.sha256(data).hexdigest() != sample.sha256:
+            raise UpdateError("damaged", f"golden sample {sample.file} was changed on this disk")
+        got = loaded.inspector.detect(decode_image(data), floor)
+        wrong = difference(got, sample.expected, sample.tolerance, floor)
+        if wrong is not None:
+            raise UpdateError("golden-samples", f"{sample.file}: {wrong}")
+
+
+def _checked(folder: Path, digest: str) -> Release:
+    data = (folder / RELEASE_FILE).read_bytes()
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise UpdateError("damaged", f"release.json of {digest[:12]} was changed on this disk")
+    release = read_release(data)
+    if version(release.min_agent_version) > version(__version__):
+        message = f"it needs agent {release.min_agent_version} or newer, this is {__version__}"
+        raise UpdateError("newer-agent-needed", message)
+    return release
+
+
+def version(text: str) -> tuple[int, ...]:
+    """`1.10.2` -> (1, 10, 2).
+
+    Raises:
+        UpdateError: another form.
+    """
+    try:
+        return tuple(int(part) for part in text.split("."))
+    except ValueError as e:
+        raise UpdateError("unreadable-release", f"expected a version such as 1.2.3, but got {text!r}") from e
+
+
+def _latency_ms(folder: Path, loaded: LoadedRelease) -> float:
+    preprocess = loaded.release.preprocess
+    images = [decode_image((folder / sample.file).read_bytes()) for sample in loaded.release.golden[:5]]
+    images = images or [np.full((preprocess.height, preprocess.width, 3), 127, dtype=np.uint8)]
+    return statistics.median(loaded.inspect(images[run % len(images)])[1] for run in range(_LATENCY_RUNS))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The child process."""
+    parser = argparse.ArgumentParser(description="Try a release in a process of its own.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("digest")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--backend", default="onnxruntime")
+    parser.add_argument("--provider", action="append", dest="providers")
+    given = parser.parse_args(arguments)
+    providers = tuple(given.providers or ("CPUExecutionProvider",))
+    choice = RuntimeChoice(given.threads, given.precision, providers, given.backend)
+    result = try_release(given.folder, given.digest, choice)
+    sys.stdout.write(json.dumps(asdict(result)) + "\n")
+    return 0 if result.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

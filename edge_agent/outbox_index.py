@@ -1,0 +1,111 @@
+"""The outbox's SQLite index: one connection, one transaction at a time, its errors named."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from edge_agent.errors import StateError
+from edge_agent.outbox_schema import Outgoing, Priority
+
+OLDEST_RESULTS: Final = "priority = 0 AND item_id > ? ORDER BY item_id LIMIT ?"
+NEXT_IMAGE: Final = "priority > ? ORDER BY priority, item_id LIMIT ?"
+# The inner query keeps this a look-up: one order over both columns would sort a whole class for each drop.
+FIRST_TO_GO: Final = "priority = (SELECT max(priority) FROM item) AND priority >= ? ORDER BY item_id LIMIT ?"
+EXPIRED: Final = "created_at < ? ORDER BY created_at LIMIT ?"
+
+
+class Index:
+    """Rows of what waits, of frames taken, and counters. Safe to share between threads."""
+
+    def __init__(self, connection: sqlite3.Connection, images: Path) -> None:
+        self._db = connection
+        self._images = images
+        self._lock = threading.Lock()
+        # Kept here, since adding it up takes longer the longer an outage lasts; only changed in a transaction.
+        self.bytes = int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM item").fetchone()[0])
+
+    def close(self) -> None:
+        """It is not used afterwards."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Raises: StateError."""
+        with self._lock:
+            try:
+                yield self._db
+            except sqlite3.Error as e:
+                raise StateError(f"the outbox cannot be read: {e}") from e
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it, durable, or nothing. Raises: StateError."""
+        with self._lock:
+            before = self.bytes
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException as e:
+                self.bytes = before
+                with suppress(sqlite3.Error):  # a full disk has already rolled back, a broken one cannot
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                if isinstance(e, sqlite3.Error):
+                    raise StateError(f"the outbox cannot be written: {e}; is the disk full?") from e
+                raise
+
+    def select(self, where: str, first: float, limit: int) -> list[Outgoing]:
+        """Items of one of the constant clauses above, never of input."""
+        query = f"SELECT item_id, priority, capture_id, payload, image_key, image_name, image_sha256 FROM item WHERE {where}"  # noqa: S608, E501
+        with self.reading() as db:
+            rows = db.execute(query, (first, limit)).fetchall()
+        return [
+            Outgoing(
+                row[0], Priority(row[1]), row[2], row[3], row[4], self._images / row[5] if row[5] else None, row[6]
+            )
+            for row in rows
+        ]
+
+    # -- inside a transaction -----------------------------------------------------------------------------------------
+
+    def insert(
+        self,
+        priority: Priority,
+        created_at: float,
+        capture_id: str,
+        payload: bytes,
+        image: tuple[str, str, str, int] | None = None,
+    ) -> None:
+        """One item, unless it waits already. image: sha256, file name, key, bytes."""
+        sha256, name, key, image_bytes = image or (None, None, None, 0)
+        size = len(payload) + image_bytes
+        added = self._db.execute(
+            "INSERT INTO item (priority, created_at, capture_id, payload, image_sha256, image_name, image_key, bytes) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (int(priority), created_at, capture_id, payload, sha256, name, key, size),
+        ).rowcount
+        self.bytes += size if added else 0
+
+    def delete(self, item_id: int) -> tuple[bool, str | None]:
+        """Whether it was there, and the name of its image where no other item has the same."""
+        row = self._db.execute("DELETE FROM item WHERE item_id = ? RETURNING image_name, bytes", (item_id,)).fetchone()
+        if row is None:
+            return False, None
+        name: str | None = row[0]
+        self.bytes -= row[1]
+        shared = name and self._db.execute("SELECT 1 FROM item WHERE image_name = ? LIMIT 1", (name,)).fetchone()
+        return True, None if shared else name
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a counter."""
+        self._db.execute(
+            "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            (name, by),
+        )

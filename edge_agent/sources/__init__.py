@@ -1,0 +1,1 @@
+"""Cameras: the port and its implementations."""

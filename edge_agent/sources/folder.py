@@ -1,0 +1,250 @@
+"""A folder that something else writes pictures into."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from edge_agent.camera_config import FolderCamera
+from edge_agent.disk import Disk, RealDisk
+from edge_agent.errors import SourceError
+from edge_agent.messages import Result
+from edge_agent.sources.port import Frame
+
+_log = logging.getLogger(__name__)
+
+REJECTED_FOLDER: Final = "rejected"
+MAX_FILE_BYTES: Final = 256_000_000
+_NOT_FRAMES: Final = (".json", ".tmp", ".part", ".partial", ".crdownload")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    size: int
+    mtime_ns: int
+
+    def key(self, name: str) -> str:
+        # A name that is not UTF-8 must still fit into the index and into JSON.
+        return f"{readable_name(name)}|{self.mtime_ns}|{self.size}"
+
+
+class FolderSource:
+    """`FrameSource` over a folder: every file in it that is complete, in the order of names.
+
+    A file is complete when looks `poll_interval_s` apart saw the same size and time. Writers that move a finished file
+    into the folder are the safe ones; for others, a file that does not decode is looked at again until it has not
+    changed for `settle_s`. Names that begin with a dot and unfinished endings (.tmp, .part) are left alone. Beside
+    `a.jpg`, an `a.jpg.json` with `{"part_id": "…"}`, written first, names the part. In the mode `latest` only the
+    newest of the complete files is a frame; the others are put away unseen, and counted.
+    """
+
+    def __init__(
+        self,
+        camera: FolderCamera,
+        done_folder: Path,
+        *,
+        disk: Disk | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = camera.name
+        self._folder = camera.path
+        self._poll_interval_s = camera.poll_interval_s
+        self._settle_s = camera.settle_s
+        self._keep = camera.processed_keep if camera.processed == "move" else 0
+        self._done_folder = done_folder
+        self._latest = camera.mode == "latest"
+        self._skipped = 0
+        self._disk = disk or RealDisk()
+        self._clock = clock
+        self._since: dict[str, tuple[_Seen, float]] = {}
+        self._ready: deque[tuple[str, _Seen]] = deque()
+        self._retry_at: dict[str, float] = {}
+        self._disk.make_folder(done_folder)
+        self._done_count = sum(1 for _ in done_folder.iterdir())
+
+    def next(self, timeout_s: float) -> Frame | None:
+        """See `FrameSource.next`."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            while self._ready:
+                frame = self._read(*self._ready.popleft())
+                if frame is not None:
+                    return frame
+            self._look()
+            if self._ready:
+                continue
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            time.sleep(min(left, self._poll_interval_s / 4))
+
+    def done(self, frame: Frame, result: Result | None) -> None:
+        """See `FrameSource.done`."""
+        self._put_away(frame.name, frame.captured_at)
+
+    def _put_away(self, name: str, captured_at: datetime) -> None:
+        path = self._folder / name
+        try:
+            # First, while the result is on disk and the frame is here: left behind by a kill, it would name the part of
+            # the next file of this name.
+            self._remove_sidecar(path)
+            if self._keep == 0:
+                self._disk.remove(path)
+            else:
+                stamp = captured_at.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+                self._disk.move(path, self._done_folder / f"{stamp}-{name}"[-250:])
+                self._done_count += 1
+        except OSError as e:
+            if path.exists():  # else somebody took it away meanwhile, which is what was wanted
+                raise SourceError(
+                    f"cannot put {path} away: {e.strerror}; the agent must be able to move files there"
+                ) from e
+        self._since.pop(name, None)
+        if self._done_count > self._keep * 1.1 + 10:
+            self._prune_done()
+
+    def reject(self, frame: Frame, reason: str, message: str) -> bool:
+        """See `FrameSource.reject`. The reason lies beside the file as `<name>.reason.txt`."""
+        path = self._folder / frame.name
+        age = self._clock() - int(frame.source_key.split("|")[-2]) / 1e9
+        if age < 0:  # the clock went back: only what was seen here counts
+            age = time.monotonic() - self._since[frame.name][1] if frame.name in self._since else 0.0
+        if age < self._settle_s:
+            self._retry_at[frame.name] = time.monotonic() + min(1.0, self._settle_s - age)
+            return False
+        try:
+            folder = self._folder / REJECTED_FOLDER
+            self._disk.make_folder(folder)
+            target = folder / frame.name
+            attempt = 1
+            while target.exists() and not target.samefile(path):
+                attempt += 1
+                target = folder / f"{attempt}-{frame.name}"
+            self._disk.write(
+                target.with_name(f"{target.name}.reason.txt"), f"{reason}: {message}\n".encode(), mode=0o644
+            )
+            self._remove_sidecar(path)
+            self._disk.move(path, target)
+        except FileNotFoundError:
+            return True  # somebody took it away meanwhile, which is what was wanted
+        except OSError as e:
+            raise SourceError(f"cannot set {path} aside: {e.strerror}") from e
+        self._retry_at.pop(frame.name, None)
+        self._since.pop(frame.name, None)
+        return True
+
+    def give_back(self, frame: Frame) -> None:
+        """See `FrameSource.give_back`: the file is still there, and a new look finds it before those after it."""
+        self._ready.clear()
+
+    def holds(self, source_key: str) -> bool:
+        """See `FrameSource.holds`."""
+        try:
+            return any(seen.key(name) == source_key for name, seen in self._scan().items())
+        except OSError:
+            return True  # nobody can tell at present
+
+    def take_skipped(self) -> int:
+        """See `FrameSource.take_skipped`."""
+        skipped, self._skipped = self._skipped, 0
+        return skipped
+
+    def close(self) -> None:
+        """See `FrameSource.close`: a folder needs nothing."""
+
+    def _look(self) -> None:
+        try:
+            now = self._scan()
+        except OSError as e:
+            raise SourceError(f"cannot look into the camera's folder {self._folder}: {e.strerror}") from e
+        moment = time.monotonic()
+        for name, seen in now.items():
+            if name not in self._since or self._since[name][0] != seen:
+                self._since[name] = (seen, moment)
+        self._since = {name: entry for name, entry in self._since.items() if name in now}
+        complete = [
+            (name, seen)
+            for name, (seen, since) in self._since.items()
+            if moment - since >= self._poll_interval_s and self._retry_at.get(name, 0.0) <= moment
+        ]
+        self._retry_at = {name: at for name, at in self._retry_at.items() if name in now}
+        if self._latest and complete:
+            newest = max(complete, key=lambda item: (item[1].mtime_ns, item[0]))
+            for name, seen in complete:
+                if name != newest[0]:
+                    self._put_away(name, datetime.fromtimestamp(seen.mtime_ns / 1e9, UTC))
+                    self._skipped += 1
+            complete = [newest]
+        self._ready.extend(sorted(complete, key=lambda item: (item[0], item[1].mtime_ns)))
+
+    def _scan(self) -> dict[str, _Seen]:
+        found: dict[str, _Seen] = {}
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name.lower().endswith(_NOT_FRAMES):
+                    continue
+                try:
+                    if entry.is_file():
+                        status = entry.stat()
+                        found[entry.name] = _Seen(status.st_size, status.st_mtime_ns)
+                except FileNotFoundError:
+                    continue  # gone between the two calls
+        return found
+
+    def _read(self, name: str, seen: _Seen) -> Frame | None:
+        path = self._folder / name
+        problem, data = None, b""
+        try:
+            if seen.size > MAX_FILE_BYTES:
+                problem = ("too-large", f"expected at most {MAX_FILE_BYTES} bytes, but got {seen.size}")
+            else:
+                data = path.read_bytes()
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as e:
+            raise SourceError(f"cannot read {path}: {e.strerror}") from e
+        if _Seen(status.st_size, status.st_mtime_ns) != seen or (problem is None and len(data) != seen.size):
+            return None  # it is still being written; the next look will see
+        captured_at = datetime.fromtimestamp(seen.mtime_ns / 1e9, UTC)
+        return Frame(seen.key(name), name, data, captured_at, self._part_id(path), problem)
+
+    def _part_id(self, path: Path) -> str | None:
+        sidecar = _sidecar(path)
+        try:
+            value = json.loads(sidecar.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as e:
+            _log.warning("ignored %s: expected JSON with a part_id, but %s", sidecar, e)
+            return None
+        part_id = value.get("part_id") if isinstance(value, dict) else None
+        return str(part_id) if part_id is not None else None
+
+    def _remove_sidecar(self, path: Path) -> None:
+        sidecar = _sidecar(path)
+        if sidecar.exists():
+            self._disk.remove(sidecar)
+
+    def _prune_done(self) -> None:
+        files = sorted(self._done_folder.iterdir())
+        for path in files[: max(0, len(files) - self._keep)]:
+            self._disk.remove(path)
+        self._done_count = min(len(files), self._keep)
+
+
+def readable_name(name: str) -> str:
+    """A file name as text that can be written anywhere; bytes that are no UTF-8 become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")

@@ -1,0 +1,118 @@
+"""GenICam cameras (GigE Vision, USB3 Vision) through `harvesters` and the vendor's GenTL producer."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.camera_config import GenICamCamera
+from edge_agent.errors import ConfigError, SourceError
+
+# Names of the Pixel Format Naming Convention (EMVA). A Bayer name tells the first two pixels of the first row.
+_TO_BGR: Final = {
+    "Mono8": cv2.COLOR_GRAY2BGR,
+    "RGB8": cv2.COLOR_RGB2BGR,
+    "BayerRG8": cv2.COLOR_BayerRGGB2BGR,
+    "BayerGR8": cv2.COLOR_BayerGRBG2BGR,
+    "BayerGB8": cv2.COLOR_BayerGBRG2BGR,
+    "BayerBG8": cv2.COLOR_BayerBGGR2BGR,
+}
+_DEEP_MONO_BITS: Final = {"Mono10": 10, "Mono12": 12, "Mono14": 14, "Mono16": 16}
+
+
+def to_bgr(data: NDArray[Any], width: int, height: int, pixel_format: str) -> NDArray[np.uint8]:
+    """A camera's buffer as (height, width, 3) uint8 BGR; of deep monochrome pixels the highest eight bits.
+
+    Args:
+        data: one-dimensional, as the camera sent it, without padding.
+
+    Raises:
+        SourceError: a pixel format that is not known here, or another number of values.
+    """
+    channels = 3 if pixel_format in ("RGB8", "BGR8") else 1
+    if data.size != width * height * channels:
+        raise SourceError(f"expected {width} x {height} pixels of {pixel_format}, but got {data.size} values")
+    pixels = data.reshape((height, width, 3) if channels == 3 else (height, width))
+    if pixel_format == "BGR8":
+        return np.array(pixels, dtype=np.uint8)
+    bits = _DEEP_MONO_BITS.get(pixel_format)
+    if bits is not None:
+        grey = (pixels >> (bits - 8)).astype(np.uint8)
+        return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+    conversion = _TO_BGR.get(pixel_format)
+    if conversion is None:
+        known = ", ".join(sorted((*_TO_BGR, "BGR8", *_DEEP_MONO_BITS)))
+        raise SourceError(f"expected one of the pixel formats {known}, but got {pixel_format}; set `PixelFormat`")
+    return np.asarray(cv2.cvtColor(pixels, conversion), dtype=np.uint8)
+
+
+class GenICamGrabber:
+    """`Grabber` over `harvesters`.
+
+    Args:
+        harvester: what makes a `harvesters.core.Harvester`; the installed one where None.
+
+    Raises:
+        ConfigError: the package or the producer is not here.
+    """
+
+    def __init__(self, camera: GenICamCamera, *, harvester: Any = None) -> None:
+        if harvester is None:
+            try:
+                harvester = importlib.import_module("harvesters.core").Harvester
+            except ImportError as e:
+                raise ConfigError(
+                    "a camera of source genicam needs the package harvesters: the extra edge-genicam"
+                ) from e
+        if not camera.producer.is_file():
+            raise ConfigError(f"expected the vendor's GenTL producer (.cti) at {camera.producer}, but there is no file")
+        self._make = harvester
+        self._camera = camera
+        self._harvester: Any = None
+        self._acquirer: Any = None
+
+    def open(self) -> None:
+        """See `Grabber.open`."""
+        camera = self._camera
+        try:
+            self._harvester = self._make()
+            self._harvester.add_file(str(camera.producer), check_existence=True, check_validity=True)
+            self._harvester.update()
+            wanted = 0 if camera.serial_number is None else {"serial_number": camera.serial_number}
+            self._acquirer = self._harvester.create(wanted)
+            nodes = self._acquirer.remote_device.node_map
+            for name, value in camera.features.items():
+                getattr(nodes, name).value = value
+            self._acquirer.start()
+        except Exception as e:  # each producer raises classes of its own
+            which = camera.serial_number or "the first one"
+            raise SourceError(f"cannot open GenICam camera {which}: {type(e).__name__}: {e}") from e
+
+    def read(self) -> NDArray[np.uint8]:
+        """See `Grabber.read`."""
+        try:
+            buffer = self._acquirer.try_fetch(timeout=self._camera.timeout_s)
+            if buffer is None:
+                raise SourceError(f"no picture within {math.ceil(self._camera.timeout_s)} s")
+            with buffer:
+                part = buffer.payload.components[0]
+                return to_bgr(part.data, part.width, part.height, part.data_format)
+        except SourceError:
+            raise
+        except Exception as e:
+            raise SourceError(f"the camera is gone: {type(e).__name__}: {e}") from e
+
+    def close(self) -> None:
+        """See `Grabber.close`."""
+        for thing, act in ((self._acquirer, "stop"), (self._acquirer, "destroy"), (self._harvester, "reset")):
+            try:
+                if thing is not None:
+                    getattr(thing, act)()
+            except Exception:  # noqa: S112 - a camera that is gone cannot be told to stop
+                continue
+        self._acquirer = self._harvester = None

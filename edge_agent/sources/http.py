@@ -1,0 +1,123 @@
+"""Images that somebody else holds and posts: one request, one frame, one verdict."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from edge_agent.camera_config import HttpCamera
+from edge_agent.errors import SourceError
+from edge_agent.messages import Result
+from edge_agent.sources.port import Frame
+
+
+class QueueFull(SourceError):
+    """As many images wait as may wait; the sender comes again."""
+
+
+@dataclass(slots=True, eq=False)
+class Posted:
+    """One request's way through the loop. `result` or `problem` (fixed word, message) is set before `tell`."""
+
+    frame: Frame
+    tell: Callable[[], None]
+    result: Result | None = None
+    problem: tuple[str, str] | None = None
+
+
+class HttpSource:
+    """`FrameSource` over a bounded queue. A request is answered when its result is on disk, not before."""
+
+    def __init__(self, camera: HttpCamera, wake: threading.Event) -> None:
+        self.name = camera.name
+        self.max_bytes: Final = camera.max_bytes
+        self.timeout_s: Final = camera.timeout_s
+        self._room = camera.queue
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._waiting: deque[Posted] = deque()
+        self._in_hand: dict[str, Posted] = {}
+
+    def submit(self, data: bytes, *, name: str, part_id: str | None, tell: Callable[[], None]) -> Posted:
+        """Queue one image; `tell` is called once, from another thread, when there is an answer.
+
+        Raises:
+            QueueFull
+        """
+        posted = Posted(Frame(uuid.uuid4().hex, name, data, datetime.now(UTC), part_id), tell)
+        with self._lock:
+            if len(self._waiting) >= self._room:
+                raise QueueFull(f"{self._room} images wait already; send this one again in a moment")
+            self._waiting.append(posted)
+        self._wake.set()
+        return posted
+
+    def withdraw(self, posted: Posted) -> bool:
+        """Take back what waits still, so that it is not inspected; False where it is in hand or answered."""
+        with self._lock:
+            if posted not in self._waiting:
+                return False
+            self._waiting.remove(posted)
+        return True
+
+    def next(self, timeout_s: float) -> Frame | None:
+        """See `FrameSource.next`."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with self._lock:
+                if self._waiting:
+                    posted = self._waiting.popleft()
+                    self._in_hand[posted.frame.source_key] = posted
+                    return posted.frame
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._wake.wait(left)
+            self._wake.clear()
+
+    def done(self, frame: Frame, result: Result | None) -> None:
+        """See `FrameSource.done`."""
+        self._answer(frame, result=result)
+
+    def reject(self, frame: Frame, reason: str, message: str) -> bool:
+        """See `FrameSource.reject`."""
+        self._answer(frame, problem=(reason, message))
+        return True
+
+    def give_back(self, frame: Frame) -> None:
+        """See `FrameSource.give_back`."""
+        with self._lock:
+            posted = self._in_hand.pop(frame.source_key, None)
+            if posted is not None:
+                self._waiting.appendleft(posted)
+
+    def holds(self, source_key: str) -> bool:
+        """See `FrameSource.holds`."""
+        return False
+
+    def take_skipped(self) -> int:
+        """See `FrameSource.take_skipped`."""
+        return 0
+
+    def close(self) -> None:
+        """See `FrameSource.close`: who still waits is told so."""
+        with self._lock:
+            left = [*self._in_hand.values(), *self._waiting]
+            self._in_hand.clear()
+            self._waiting.clear()
+        for posted in left:
+            posted.problem = ("stopping", "the agent stops; send this image again")
+            posted.tell()
+
+    def _answer(self, frame: Frame, *, result: Result | None = None, problem: tuple[str, str] | None = None) -> None:
+        with self._lock:
+            posted = self._in_hand.pop(frame.source_key, None)
+        if posted is not None:
+            posted.result, posted.problem = result, problem
+            posted.tell()

@@ -1,0 +1,88 @@
+"""From the configuration to cameras."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from edge_agent.camera_config import Camera, Cameras, FolderCamera, GenICamCamera, HttpCamera, OpenCvCamera
+from edge_agent.disk import Disk
+from edge_agent.errors import ConfigError
+from edge_agent.sources.folder import FolderSource
+from edge_agent.sources.genicam_camera import GenICamGrabber
+from edge_agent.sources.grabbed import GrabbedSource, Grabber
+from edge_agent.sources.http import HttpSource
+from edge_agent.sources.opencv_camera import OpenCvGrabber
+from edge_agent.sources.port import FrameSource
+from edge_agent.sources.trigger import TriggerQueue
+
+
+def check_cameras(cameras: Cameras, *, with_broker: bool) -> None:
+    """Whether they can be opened at all.
+
+    Raises:
+        ConfigError: a folder that is none, or a trigger without a broker.
+    """
+    for camera in cameras:
+        if isinstance(camera, FolderCamera):
+            if not camera.path.is_dir():
+                raise ConfigError(
+                    f"expected camera {camera.name} to have a folder, but {camera.path} is none; make it first"
+                )
+        elif not isinstance(camera, HttpCamera) and camera.trigger_topic and not with_broker:
+            raise ConfigError(f"camera {camera.name} has a trigger_topic, but no broker is configured; add mqtt")
+
+
+def trigger_queues(cameras: Cameras) -> Mapping[str, TriggerQueue]:
+    """One a topic, by topic.
+
+    Raises:
+        ConfigError: two cameras on one topic: each message would take a frame of one of them only.
+    """
+    topics = [topic for camera in cameras if (topic := getattr(camera, "trigger_topic", None))]
+    if len(set(topics)) != len(topics):
+        raise ConfigError(f"expected a trigger_topic of its own for each camera, but got {topics}")
+    return {topic: TriggerQueue() for topic in topics}
+
+
+def make_source(
+    camera: Camera, state_folder: Path, *, disk: Disk, wake: threading.Event, triggers: Mapping[str, TriggerQueue]
+) -> FrameSource:
+    """The camera of one entry.
+
+    Args:
+        wake: set when a frame may wait.
+
+    Raises:
+        ConfigError: what it needs is not installed.
+    """
+    if isinstance(camera, FolderCamera):
+        return FolderSource(camera, state_folder / "done" / camera.name, disk=disk)
+    if isinstance(camera, HttpCamera):
+        return HttpSource(camera, wake)
+    return GrabbedSource(
+        camera.name,
+        _grabber(camera),
+        mode=camera.mode,
+        wake=wake,
+        triggers=triggers.get(camera.trigger_topic or ""),
+        encoding=camera.encoding,
+        jpeg_quality=camera.jpeg_quality,
+        reconnect_limit_s=camera.reconnect_limit_s,
+    )
+
+
+def _grabber(camera: OpenCvCamera | GenICamCamera) -> Grabber:
+    if isinstance(camera, GenICamCamera):
+        return GenICamGrabber(camera)
+    return OpenCvGrabber(camera)
+
+
+def make_grabber(camera: Camera) -> Grabber | None:
+    """The driver alone, for a look at the camera; None for one that has none.
+
+    Raises:
+        ConfigError: what it needs is not installed.
+    """
+    return None if isinstance(camera, FolderCamera | HttpCamera) else _grabber(camera)

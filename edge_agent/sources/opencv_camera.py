@@ -1,0 +1,78 @@
+"""USB and network cameras through OpenCV."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.camera_config import OpenCvCamera
+from edge_agent.errors import SourceError
+
+_NETWORK: Final = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "udp", "tcp"})
+
+
+class OpenCvGrabber:
+    """`Grabber` over `cv2.VideoCapture`. An account in a URL is shown in no message."""
+
+    def __init__(self, camera: OpenCvCamera) -> None:
+        device = camera.device
+        if isinstance(device, str) and device.isdigit():
+            device = int(device)
+        self._device = device
+        self._camera = camera
+        self._where = without_account(device) if isinstance(device, str) else f"video device {device}"
+        self._capture: cv2.VideoCapture | None = None
+
+    def open(self) -> None:
+        """See `Grabber.open`."""
+        capture = self._network() if self._is_network() else cv2.VideoCapture(self._device)
+        if not capture.isOpened():
+            capture.release()
+            raise SourceError(f"cannot open {self._where}")
+        wanted = (
+            (cv2.CAP_PROP_FRAME_WIDTH, self._camera.width),
+            (cv2.CAP_PROP_FRAME_HEIGHT, self._camera.height),
+            (cv2.CAP_PROP_FPS, self._camera.frames_per_s),
+        )
+        for name, value in wanted:
+            if value is not None:
+                capture.set(name, value)
+        self._capture = capture
+
+    def read(self) -> NDArray[np.uint8]:
+        """See `Grabber.read`."""
+        assert self._capture is not None
+        good, image = self._capture.read()
+        if not good or image is None:
+            raise SourceError(f"{self._where} gives no picture any more")
+        return np.asarray(image, dtype=np.uint8)
+
+    def close(self) -> None:
+        """See `Grabber.close`."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def _is_network(self) -> bool:
+        return isinstance(self._device, str) and urlsplit(self._device).scheme in _NETWORK
+
+    def _network(self) -> Any:
+        # Without limits a camera whose cable was pulled is waited for until the connection's own timeout, if ever.
+        limit_ms = int(self._camera.timeout_s * 1000)
+        parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
+        return cv2.VideoCapture(self._device, cv2.CAP_FFMPEG, parameters)
+
+
+def without_account(url: str) -> str:
+    """A URL as it may stand in a log: without user and password.
+
+    >>> without_account("rtsp://user:secret@10.0.0.5/stream")
+    'rtsp://***@10.0.0.5/stream'
+    """
+    parts = urlsplit(url)
+    account, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"***@{host}")) if at and account else url

@@ -1,0 +1,74 @@
+"""A message on the line's broker that asks for one frame."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+_log = logging.getLogger(__name__)
+
+_REMEMBERED: Final = 200
+_MAX_WAITING: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """One wish for a frame. id: the sender's name for it, so that a message delivered twice takes one frame."""
+
+    part_id: str | None = None
+    id: str | None = None
+
+
+class TriggerQueue:
+    """Between the broker's thread and the camera's. The payload may be empty or `{"part_id": "…", "id": "…"}`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[Trigger] = deque()
+        self._known: deque[str] = deque(maxlen=_REMEMBERED)
+        self._lost = 0
+        self.arrived = threading.Event()
+        """Set when one comes; whoever waits clears it."""
+
+    def put(self, payload: bytes) -> None:
+        """One message."""
+        trigger = _read(payload)
+        with self._lock:
+            if trigger.id is not None:
+                if trigger.id in self._known:
+                    return
+                self._known.append(trigger.id)
+            if len(self._waiting) >= _MAX_WAITING:
+                self._lost += 1
+                return
+            self._waiting.append(trigger)
+        self.arrived.set()
+
+    def take(self) -> Trigger | None:
+        """The oldest; None where none waits."""
+        with self._lock:
+            return self._waiting.popleft() if self._waiting else None
+
+    def take_lost(self) -> int:
+        """How many came while too many waited, since the last call."""
+        with self._lock:
+            lost, self._lost = self._lost, 0
+            return lost
+
+
+def _read(payload: bytes) -> Trigger:
+    if not payload.strip():
+        return Trigger()
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        _log.warning('a trigger should be empty or {"part_id": …, "id": …}, but got %r; a frame is taken', payload[:80])
+        return Trigger()
+    part_id, name = value.get("part_id"), value.get("id")
+    return Trigger(None if part_id is None else str(part_id)[:200], None if name is None else str(name)[:200])

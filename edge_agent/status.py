@@ -1,0 +1,147 @@
+"""All that can be asked about a running agent, gathered in one place for the page, the command and the report."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from edge_agent import __version__
+from edge_agent.config import Config
+from edge_agent.health import Health
+from edge_agent.ota.activation import Phase
+from edge_agent.ota.active import Active
+from edge_agent.ota.driver import Updates
+from edge_agent.outbox import Outbox
+from edge_agent.results import ResultPublisher
+from edge_agent.uploader import Uploader
+from inspection import Reported
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """Where to read what an agent is doing. `results` is None where no broker is configured."""
+
+    config: Config
+    active: Active
+    updates: Updates
+    outbox: Outbox
+    health: Health
+    uploader: Uploader
+    results: ResultPublisher | None
+    started: float
+    """time.monotonic() of the start."""
+
+    def free_bytes(self) -> int:
+        """Free bytes where the state lies."""
+        return shutil.disk_usage(self.config.state_folder).free
+
+    def alive(self) -> bool:
+        """The inspection loop beats."""
+        return self.health.silent_s() <= self.config.intervals.heartbeat_timeout_s
+
+    def ready(self) -> bool:
+        """Frames that come now are inspected."""
+        return self.alive() and self.active.get() is not None and not self.health.problem
+
+    def reported(self) -> Reported:
+        """The report to the fleet."""
+        state = self.updates.state
+        running = self.active.get()
+        counters = self.outbox.counters()
+        return Reported(
+            device=self.config.device,
+            group=self.config.group,
+            reported_at=datetime.now(UTC),
+            state=self._state_word(state.phase, running is not None),
+            running_release=running.digest if running else None,
+            pending_release=state.pending,
+            reason=self.updates.reason,
+            sequence_seen=state.sequence,
+            uptime_s=round(time.monotonic() - self.started, 1),
+            outbox_depth=sum(self.outbox.depth().values()),
+            outbox_dropped=self.outbox.dropped(),
+            versions=versions(),
+            unknown={
+                "frames": counters.get("frames", 0),
+                "rejected": sum(value for name, value in counters.items() if name.startswith("rejected.")),
+                "problem": self.health.problem,
+            },
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """For `/status.json`: everything an operator may ask, nothing secret."""
+        state = self.updates.state
+        running = self.active.get()
+        counters = self.outbox.counters()
+        return {
+            "schema_version": 1,
+            "device": self.config.device,
+            "group": self.config.group,
+            "site": self.config.site,
+            "use_case": self.config.use_case,
+            "state": self._state_word(state.phase, running is not None),
+            "ready": self.ready(),
+            "problem": self.health.problem,
+            "release": {
+                "running": running.digest if running else None,
+                "version": running.release.version if running else None,
+                "model_sha256": running.model.sha256 if running else None,
+                "pending": state.pending,
+                "previous": state.previous,
+                "factory": state.factory,
+                "pinned": state.pinned,
+                "phase": str(state.phase),
+                "since": state.since.isoformat() if state.since else None,
+                "sequence_seen": state.sequence,
+                "reason": self.updates.reason,
+                "failed": {digest: failure.reason for digest, failure in state.failed.items()},
+            },
+            "frames": {
+                "inspected": counters.get("frames", 0),
+                "today": self.outbox.today(),
+                "rejected": {
+                    name.removeprefix("rejected."): value
+                    for name, value in counters.items()
+                    if name.startswith("rejected.")
+                },
+                "skipped": sum(value for name, value in counters.items() if name.startswith("skipped.")),
+            },
+            "outbox": {
+                "waiting": self.outbox.depth(),
+                "bytes": self.outbox.bytes_used(),
+                "dropped": self.outbox.dropped(),
+                "over_quota": counters.get("over_quota", 0),
+            },
+            "connections": {
+                "s3": self.uploader.problem or "ok",
+                "mqtt": "not configured" if self.results is None else self.results.problem or "ok",
+            },
+            "free_bytes": self.free_bytes(),
+            "uptime_s": round(time.monotonic() - self.started, 1),
+            "clock": datetime.now(UTC).isoformat(),
+            "versions": versions(),
+        }
+
+    def _state_word(self, phase: Phase, running: bool) -> str:
+        if phase is Phase.IDLE:
+            return "running" if running else "no-release"
+        return str(phase)
+
+
+def versions() -> dict[str, str]:
+    """Of the agent and what its answers depend on."""
+    return {
+        "agent": __version__,
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+        "opencv": cv2.__version__,
+        "numpy": np.__version__,
+    }

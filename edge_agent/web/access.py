@@ -1,0 +1,126 @@
+"""Who may change something here: one token for the people at the line, and the session of a browser that showed it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+
+from edge_agent.config import require_private
+from edge_agent.disk import Disk
+from edge_agent.errors import ConfigError
+from edge_agent.web.guard import is_loopback
+
+_log = logging.getLogger(__name__)
+
+COOKIE: Final = "kizu_operator"
+SESSION_S: Final = 12 * 3600.0
+_MAX_SESSIONS: Final = 50
+_WAIT_AFTER_FAILURE_S: Final = 1.0
+_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+def load_or_make_token(path: Path, disk: Disk) -> str:
+    """The operator's token; made at the first start. It stands in the file alone, never in a log.
+
+    Raises:
+        ConfigError: others may read the file, or it is empty.
+    """
+    if not path.exists():
+        disk.write(path, f"{secrets.token_urlsafe(18)}\n".encode(), mode=0o600)
+        _log.info("made the operator's token: %s", path)
+    require_private(path, "it holds the operator's token")
+    token = path.read_text(encoding="utf-8").strip()
+    if len(token) < 12:
+        raise ConfigError(f"expected a token of at least 12 characters in {path}; remove the file to have one made")
+    return token
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that showed the token. csrf: what its forms carry, so that no other page can make one."""
+
+    key: str
+    csrf: str
+
+
+class Access:
+    """Safe to share between threads. Sessions live in memory: a restart signs everybody out."""
+
+    def __init__(self, token: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._token = hashlib.sha256(token.encode()).digest()
+        self._secret = secrets.token_bytes(32)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sessions: dict[str, float] = {}
+        self._closed_until = 0.0
+
+    def sign_in(self, token: str) -> Session | None:
+        """A session for the right token; None for a wrong one, and for any within a second of a wrong one."""
+        now = self._clock()
+        with self._lock:
+            if now < self._closed_until:
+                return None
+            if not self._matches(token):
+                self._closed_until = now + _WAIT_AFTER_FAILURE_S
+                return None
+            self._sessions = {key: until for key, until in self._sessions.items() if until > now}
+            while len(self._sessions) >= _MAX_SESSIONS:
+                del self._sessions[min(self._sessions, key=lambda key: self._sessions[key])]
+            key = secrets.token_urlsafe(24)
+            self._sessions[key] = now + SESSION_S
+        return self._session(key)
+
+    def sign_out(self, key: str) -> None:
+        """End a session; no error where there is none."""
+        with self._lock:
+            self._sessions.pop(key, None)
+
+    def session(self, request: Request) -> Session | None:
+        """The session that a request's cookie names."""
+        key = request.cookies.get(COOKIE, "")
+        with self._lock:
+            if self._sessions.get(key, 0.0) <= self._clock():
+                return None
+        return self._session(key)
+
+    def has_token(self, request: Request) -> bool:
+        """Whether a program sent the token itself: `Authorization: Bearer …`."""
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        now = self._clock()
+        with self._lock:
+            if kind.lower() != "bearer" or now < self._closed_until:
+                return False
+            if not self._matches(token.strip()):
+                self._closed_until = now + _WAIT_AFTER_FAILURE_S
+                return False
+        return True
+
+    def may_change(self, request: Request, csrf: str) -> bool:
+        """Whether a request may change something: a program's token, or a session with its form's own mark."""
+        if "authorization" in request.headers:
+            return self.has_token(request)
+        session = self.session(request)
+        return session is not None and hmac.compare_digest(csrf.encode(), session.csrf.encode())
+
+    def _session(self, key: str) -> Session:
+        return Session(key, hmac.new(self._secret, key.encode(), "sha256").hexdigest())
+
+    def _matches(self, token: str) -> bool:
+        return hmac.compare_digest(hashlib.sha256(token.encode()).digest(), self._token)
+
+
+def is_local(request: Request) -> bool:
+    """Whether a request comes from this machine itself, and not through a proxy on it."""
+    if any(name in request.headers for name in _FORWARDED):
+        return False
+    return request.client is not None and is_loopback(request.client.host)

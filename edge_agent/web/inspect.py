@@ -1,0 +1,96 @@
+"""`POST /inspect`: a PLC or MES sends an image and waits for its verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from edge_agent.sources.http import HttpSource, Posted, QueueFull
+from edge_agent.web.access import Access, is_local
+from inspection import image_format
+from inspection.image import EXTENSIONS, ImageError
+
+_NAME_CHARACTERS: Final = 200
+
+
+class TooLarge(Exception):
+    """More bytes than are taken."""
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, never more of it in memory than the limit.
+
+    Raises:
+        TooLarge
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise TooLarge
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > limit:
+            raise TooLarge
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+class InspectEndpoint:
+    """The body is the image itself. `?part_id=` names the part, `?name=` the file. Answers with the result as JSON.
+
+    401 without the token, but from this machine; 413 too large; 422 no usable image; 429 too many wait; 503 not ready.
+    """
+
+    def __init__(self, source: HttpSource, access: Access) -> None:
+        self._source = source
+        self._access = access
+
+    async def answer(self, request: Request) -> Response:
+        """One image."""
+        if not (is_local(request) or self._access.has_token(request)):
+            return PlainTextResponse(
+                "expected the operator's token: Authorization: Bearer …\n", 401, {"WWW-Authenticate": "Bearer"}
+            )
+        limit = self._source.max_bytes
+        try:
+            data = await read_body(request, limit)
+            extension = EXTENSIONS[image_format(data)]
+        except TooLarge:
+            # What is left of the body is not read: the connection ends with this answer.
+            return PlainTextResponse(f"expected at most {limit} bytes\n", 413, {"Connection": "close"})
+        except ImageError as e:
+            return PlainTextResponse(f"{e.reason}: {e}\n", 422)
+        name = request.query_params.get("name", f"posted.{extension}")[:_NAME_CHARACTERS]
+        part_id = request.query_params.get("part_id")
+        loop, answered = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the server has ended, and nobody waits any more
+                loop.call_soon_threadsafe(answered.set)
+
+        try:
+            posted = self._source.submit(
+                data, name=name, part_id=part_id[:_NAME_CHARACTERS] if part_id else None, tell=tell
+            )
+        except QueueFull as e:
+            return PlainTextResponse(f"{e}\n", 429, {"Retry-After": "1"})
+        with suppress(TimeoutError):
+            await asyncio.wait_for(answered.wait(), self._source.timeout_s)
+        if not answered.is_set() and not self._source.withdraw(posted):
+            with suppress(TimeoutError):  # it is in hand just now
+                await asyncio.wait_for(answered.wait(), self._source.timeout_s)
+        return _answer(posted)
+
+
+def _answer(posted: Posted) -> Response:
+    if posted.result is not None:
+        return Response(posted.result.to_json(), media_type="application/json")
+    if posted.problem is None:
+        return PlainTextResponse("no verdict in time; see /readyz for why, and send it again\n", 503)
+    reason, message = posted.problem
+    return PlainTextResponse(f"{reason}: {message}\n", 503 if reason == "stopping" else 422)

@@ -1,0 +1,88 @@
+"""`GET /metrics`, in Prometheus' text format."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from edge_agent.messages import Result
+from edge_agent.status import Gauges
+
+_INFER_S: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
+_DECIDE_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0)
+
+
+class Metrics:
+    """All that a dashboard may want of one device; counters outlive a restart where the outbox keeps them."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Gathered(gauges))
+        self._infer = Histogram(
+            "kizu_inference_seconds", "From decoded image to verdict.", buckets=_INFER_S, registry=self._registry
+        )
+        self._decide = Histogram(
+            "kizu_decision_seconds",
+            "From capture to verdict, waiting included; by the camera's clock.",
+            buckets=_DECIDE_S,
+            registry=self._registry,
+        )
+
+    def observe(self, result: Result) -> None:
+        """One inspected frame."""
+        self._infer.observe(result.infer_ms / 1000)
+        self._decide.observe(max(0.0, (result.decided_at - result.captured_at).total_seconds()))
+
+    def text(self) -> bytes:
+        """What Prometheus reads."""
+        return generate_latest(self._registry)
+
+
+class _Gathered(Collector):
+    def __init__(self, gauges: Gauges) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[Any]:
+        gauges = self._gauges
+        counters = gauges.outbox.counters()
+        yield _counter("kizu_frames", "Frames inspected.", counters.get("frames", 0))
+        yield _counters("kizu_verdicts", "Frames by verdict.", "verdict", counters, "verdict.")
+        yield _counters("kizu_frames_rejected", "Frames set aside, by reason.", "reason", counters, "rejected.")
+        yield _counters("kizu_frames_skipped", "Stale frames dropped, by camera.", "camera", counters, "skipped.")
+        yield _counters("kizu_outbox_dropped", "What was given up, by class.", "class", counters, "dropped.")
+        yield _counter("kizu_over_quota", "Frames not sent back for want of quota.", counters.get("over_quota", 0))
+        waiting = GaugeMetricFamily("kizu_outbox_items", "What waits to be sent, by class.", labels=["class"])
+        for name, number in gauges.outbox.depth().items():
+            waiting.add_metric([name], number)
+        yield waiting
+        yield GaugeMetricFamily("kizu_outbox_bytes", "Bytes that wait to be sent.", gauges.outbox.bytes_used())
+        yield GaugeMetricFamily("kizu_disk_free_bytes", "Free bytes where the state lies.", gauges.free_bytes())
+        yield GaugeMetricFamily("kizu_ready", "1: frames that come now are inspected.", float(gauges.ready()))
+        yield GaugeMetricFamily("kizu_uptime_seconds", "Since the agent started.", time.monotonic() - gauges.started)
+        connected = GaugeMetricFamily("kizu_connected", "1: the last try went well.", labels=["to"])
+        connected.add_metric(["s3"], float(not gauges.uploader.problem))
+        if gauges.results is not None:
+            connected.add_metric(["mqtt"], float(gauges.results.connected))
+        yield connected
+        running = gauges.active.get()
+        release = GaugeMetricFamily("kizu_release_info", "The release that inspects.", labels=["digest", "version"])
+        if running is not None:
+            release.add_metric([running.digest, str(running.release.version)], 1)
+        yield release
+
+
+def _counter(name: str, what: str, value: int) -> CounterMetricFamily:
+    return CounterMetricFamily(name, what, value)
+
+
+def _counters(name: str, what: str, label: str, counters: dict[str, int], prefix: str) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, what, labels=[label])
+    for key, value in counters.items():
+        if key.startswith(prefix):
+            family.add_metric([key.removeprefix(prefix)], value)
+    return family

@@ -1,0 +1,119 @@
+"""What the operator's page says, in English and Japanese."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+Language = Literal["en", "ja"]
+
+TEXTS: Final[Mapping[Language, Mapping[str, str]]] = {
+    "en": {
+        "pass": "pass",
+        "fail": "fail",
+        "uncertain": "uncertain",
+        "waiting": "Waiting for the first frame.",
+        "no_release": "No release yet: frames wait at the camera.",
+        "part": "part",
+        "today": "Today",
+        "inspected": "Inspected, in all",
+        "set_aside": "Set aside",
+        "skipped": "Skipped as stale",
+        "release": "Release",
+        "version": "version",
+        "none": "none",
+        "coming": "Coming",
+        "pinned": "pinned",
+        "updates": "Updates",
+        "sequence": "sequence",
+        "s3": "S3",
+        "mqtt": "Line (MQTT)",
+        "outbox": "Outbox",
+        "empty": "empty",
+        "dropped": "dropped",
+        "agent": "Agent",
+        "up": "up",
+        "before": "Before that",
+        "wrong": "Wrong verdict",
+        "objected": "sent back as wrong",
+        "roll_back": "Roll back",
+        "roll_back_question": "Go back to the release before? This one is not taken again until a new order comes.",
+        "roll_back_yes": "Yes, roll back",
+        "cancel": "Cancel",
+        "sign_in": "Sign in",
+        "sign_out": "Sign out",
+        "sign_in_help": "Enter the operator's token. It lies on this device, in the file operator.token.",
+        "token": "Token",
+        "wrong_token": "That is not the token. Wait a second and try again.",
+        "expired": "This page was open for too long, or you are not signed in. Sign in and try again.",
+        "said_objection": "The frame goes back as an objection. Thank you.",
+        "said_rolled_back": "Rolled back.",
+        "gone": "This frame is not kept any more.",
+        "offline": "The agent does not answer; this is what it said last.",
+    },
+    "ja": {
+        "pass": "合格",
+        "fail": "不合格",
+        "uncertain": "要確認",
+        "waiting": "最初の画像を待っています。",
+        "no_release": "リリースがまだありません。画像はカメラ側で待機しています。",
+        "part": "部品",
+        "today": "本日",
+        "inspected": "検査数(累計)",
+        "set_aside": "除外",
+        "skipped": "古い画像の破棄",
+        "release": "リリース",
+        "version": "バージョン",
+        "none": "なし",
+        "coming": "適用予定",
+        "pinned": "固定中",
+        "updates": "更新",
+        "sequence": "通番",
+        "s3": "S3",
+        "mqtt": "ライン (MQTT)",
+        "outbox": "送信待ち",
+        "empty": "なし",
+        "dropped": "破棄",
+        "agent": "エージェント",
+        "up": "稼働",
+        "before": "直近の画像",
+        "wrong": "判定が誤り",
+        "objected": "誤判定として送信",
+        "roll_back": "前のリリースに戻す",
+        "roll_back_question": "前のリリースに戻しますか。現在のリリースは、新しい指示が来るまで再適用されません。",
+        "roll_back_yes": "戻す",
+        "cancel": "キャンセル",
+        "sign_in": "サインイン",
+        "sign_out": "サインアウト",
+        "sign_in_help": "この装置の operator.token というファイルにあるトークンを入力してください。",
+        "token": "トークン",
+        "wrong_token": "トークンが違います。1秒待ってからもう一度入力してください。",
+        "expired": "ページの有効期限が切れたか、サインインしていません。サインインしてやり直してください。",
+        "said_objection": "この画像を異議として送信します。ありがとうございます。",
+        "said_rolled_back": "前のリリースに戻しました。",
+        "gone": "この画像はもう保存されていません。",
+        "offline": "エージェントが応答しません。最後に受信した内容を表示しています。",
+    },
+}
+
+
+def choose_language(configured: str, accepted: str) -> Language:
+    """The configured language; for `auto`, the better liked one of `Accept-Language`.
+
+    >>> choose_language("auto", "fr, ja;q=0.8, en;q=0.5")
+    'ja'
+    """
+    if configured in ("en", "ja"):
+        return "ja" if configured == "ja" else "en"
+    best: tuple[float, Language] = (0.0, "en")
+    for entry in accepted.split(",")[:20]:
+        name, _, weight = entry.strip().partition(";q=")
+        try:
+            liking = float(weight) if weight else 1.0
+        except ValueError:
+            continue
+        if name.lower().startswith("ja") and liking > best[0]:
+            best = (liking, "ja")
+        elif name.lower().startswith("en") and liking > best[0]:
+            best = (liking, "en")
+    return best[1]
