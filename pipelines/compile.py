@@ -1,0 +1,24 @@
+"""Compile the pipelines to `pipelines/compiled/*.yaml`: what a cluster is given. Committed, and checked by a test."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Final
+
+from kfp import compiler
+
+PIPELINES: Final = ("labeling", "training", "deployment")
+FOLDER: Final = Path(__file__).parent / "compiled"
+
+
+def compile_all(folder: Path = FOLDER) -> list[Path]:
+    """Write one YAML file a pipeline; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in PIPELINES:
+        path = folder / f"{name}.yaml"
+        function = getattr(importlib.import_module(f"pipelines.{name}"), name)
+        compiler.Compiler().compile(function, str(path))
+        written.append(path)
+    return written

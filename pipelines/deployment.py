@@ -1,0 +1,28 @@
+"""An approved version -> a signed release and the desired state of its group. Publishes and ends: no pod waits."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.deployment.component import publish_release, resolve_approved
+from pipelines.wiring import settled
+
+
+class DeploymentOutputs(NamedTuple):
+    """What was published."""
+
+    version: int
+    release_digest: str
+    sequence: int
+
+
+@dsl.pipeline(name="deployment", description="Have the signer publish an approved model to its group of devices.")
+def deployment(use_case: str, version: int = 0) -> DeploymentOutputs:
+    """use_case: canonical JSON. version: the model version; 0 takes the newest approved one."""
+    resolved = settled(resolve_approved(use_case=use_case, version=version), "deployment")
+    published = settled(publish_release(use_case=use_case, version=resolved.output), "deployment")
+    return DeploymentOutputs(
+        version=resolved.output,
+        release_digest=published.outputs["release_digest"],
+        sequence=published.outputs["sequence"],
+    )

@@ -1,0 +1,37 @@
+"""Unlabelled images -> labeling tasks -> verification tasks -> approved rows. Run it as often as you like."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.labeling.component import find_unlabelled, label, verify
+from pipelines.wiring import settled
+
+
+class LabelingOutputs(NamedTuple):
+    """Counts of this run, and the label store's version after it."""
+
+    found: int
+    labelled: int
+    open_labeling: int
+    approved: int
+    rejected: int
+    open_verification: int
+    label_version: int
+
+
+@dsl.pipeline(name="labeling", description="Find images without an approved label, have people label and verify them.")
+def labeling(use_case: str, wait_s: int = 0) -> LabelingOutputs:
+    """use_case: the use case as canonical JSON. wait_s: 0 collects what is done and leaves."""
+    found = settled(find_unlabelled(use_case=use_case), "labeling")
+    drawn = settled(label(use_case=use_case, batch_uri=found.outputs["batch_uri"], wait_s=wait_s), "labeling")
+    checked = settled(verify(use_case=use_case, wait_s=wait_s), "labeling").after(drawn)
+    return LabelingOutputs(
+        found=found.outputs["count"],
+        labelled=drawn.outputs["labelled"],
+        open_labeling=drawn.outputs["open_tasks"],
+        approved=checked.outputs["approved"],
+        rejected=checked.outputs["rejected"],
+        open_verification=checked.outputs["open_tasks"],
+        label_version=checked.outputs["label_version"],
+    )

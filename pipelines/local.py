@@ -1,0 +1,95 @@
+"""Run a pipeline on this machine, in this process's identity: the same components that run on a cluster.
+
+`python -m pipelines.local training --arguments '{"use_case": "..."}' --outputs out.json`
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import sys
+import tempfile
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kfp import local
+
+from components.object_store import ObjectStoreError, S3ObjectStore
+from components.settings import settings
+from inspection.codec import canonical_json
+from pipelines.compile import PIPELINES
+
+_log = logging.getLogger(__name__)
+
+
+class PipelineFailed(RuntimeError):
+    """A step failed; its own message stands in the log above."""
+
+
+def run_pipeline(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Run to the end and return the pipeline's outputs.
+
+    Raises:
+        PipelineFailed: a step failed.
+    """
+    if name not in PIPELINES:
+        raise ValueError(f"expected one of {list(PIPELINES)}, but got {name!r}")
+    function = getattr(importlib.import_module(f"pipelines.{name}"), name)
+    with tempfile.TemporaryDirectory(prefix="kizu-run-") as folder:
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=folder, raise_on_error=True)
+        try:
+            task = function(**arguments)
+        except RuntimeError as e:
+            raise PipelineFailed(f"the pipeline {name} failed: {e}") from e
+        return dict(task.outputs)
+
+
+def _record(name: str, run_id: str, began: datetime, state: str, outputs: dict[str, Any], error: str) -> None:
+    """kfp keeps no history on one machine; ours is an object a run."""
+    document = {
+        "schema_version": 1,
+        "pipeline": name,
+        "run_id": run_id,
+        "began_at": began.isoformat(),
+        "ended_at": datetime.now(UTC).isoformat(),
+        "state": state,
+        "outputs": outputs,
+        "error": error,
+    }
+    config = settings()
+    try:
+        S3ObjectStore.from_settings(config).put(
+            config.bucket("state"), f"runs/{name}/{run_id}.json", canonical_json(document)
+        )
+    except ObjectStoreError as e:
+        _log.warning("the run record could not be kept: %s", e)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, write outputs, exit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pipeline", choices=PIPELINES)
+    parser.add_argument("--arguments", required=True, type=json.loads, help="JSON object")
+    parser.add_argument("--outputs", type=Path, help="where to write the outputs as JSON")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    began = datetime.now(UTC)
+    run_id = f"{began:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+    try:
+        outputs = run_pipeline(options.pipeline, options.arguments)
+    except PipelineFailed as e:
+        _log.error("%s", e)
+        _record(options.pipeline, run_id, began, "failed", {}, str(e))
+        return 1
+    _record(options.pipeline, run_id, began, "succeeded", outputs, "")
+    if options.outputs:
+        options.outputs.write_bytes(canonical_json(outputs))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

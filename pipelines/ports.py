@@ -1,0 +1,54 @@
+"""The reconciler's ports over real servers: S3, the signer, MLflow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from components.model_registry import CHAMPION, ModelRegistry
+from components.object_store import S3ObjectStore
+from inspection.codec import DocumentError
+from inspection.documents import Reported
+
+_log = logging.getLogger(__name__)
+
+
+class S3Fleet:
+    """Reports in the fleet bucket; one that does not parse is said and passed over."""
+
+    def __init__(self, store: S3ObjectStore, bucket: str) -> None:
+        self._store = store
+        self._bucket = bucket
+
+    def reports(self) -> Iterator[Reported]:
+        """The latest report of each device, by name."""
+        for info in self._store.list(self._bucket):
+            device, _, name = info.key.partition("/")
+            if name != "reported.json":
+                continue
+            try:
+                report = Reported.from_json(self._store.get(self._bucket, info.key))
+            except DocumentError as e:
+                _log.warning("the report of %s is passed over: %s", device, e)
+                continue
+            if report.device == device:
+                yield report
+            else:
+                _log.warning("%s reports as %s: passed over", device, report.device)
+
+
+class MlflowChampions:
+    """The alias in MLflow's registry."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
+
+    def current(self, model: str) -> int | None:
+        """The version that is champion."""
+        found = self._registry.by_alias(model, CHAMPION)
+        return found.version if found else None
+
+    def move(self, model: str, version: int) -> None:
+        """Make a version the champion."""
+        self._registry.set_alias(self._registry.version(model, version), CHAMPION)
+        _log.info("champion of %s is version %d", model, version)

@@ -1,0 +1,47 @@
+"""What every task of a pipeline gets: its settings from the Secret of its pipeline, and no kfp cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kfp import kubernetes
+
+_S3: Final = (
+    "KIZU_S3_ENDPOINT",
+    "KIZU_S3_PUBLIC_ENDPOINT",
+    "KIZU_S3_REGION",
+    "KIZU_S3_ADDRESSING",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+)
+SECRET_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "labeling": (
+        *_S3,
+        "LABEL_STUDIO_URL",
+        "LABEL_STUDIO_API_KEY",
+        "LABEL_STUDIO_S3_ACCESS_KEY_ID",
+        "LABEL_STUDIO_S3_SECRET_ACCESS_KEY",
+        "MLFLOW_TRACKING_URI",
+    ),
+    "training": (*_S3, "MLFLOW_TRACKING_URI"),
+    "deployment": (*_S3, "MLFLOW_TRACKING_URI", "KIZU_SIGNER_URL"),
+}
+"""The keys of the Secret `kizu-<pipeline>`, each an environment variable of the same name."""
+
+OPTIONAL_KEYS: Final = ("KIZU_S3_CA_FILE", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+"""Keys that the Secret may have besides."""
+
+
+def settled(task: Any, pipeline: str) -> Any:
+    """The task with its settings from `kizu-<pipeline>`.
+
+    kfp's cache is off: each step either looks at mutable state, or finds its own earlier work by digests that know
+    more than kfp does (the code's digest among them).
+    """
+    secret = f"kizu-{pipeline}"
+    kubernetes.use_secret_as_env(task, secret, {key: key for key in SECRET_KEYS[pipeline]})
+    kubernetes.use_secret_as_env(task, secret, {key: key for key in OPTIONAL_KEYS}, optional=True)
+    # Network policies of the signer and of Label Studio know a pipeline's pods by this label.
+    kubernetes.add_pod_label(task, "kizu-pipeline", pipeline)
+    return task.set_caching_options(False)
