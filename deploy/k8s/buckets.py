@@ -1,0 +1,56 @@
+"""Make the buckets and their rules, as a Job on a cluster does: `python -m deploy.k8s.buckets --allow-origin <URL>`.
+
+Settings come from the environment (`KIZU_S3_ENDPOINT` and so on), with an identity that may make buckets. Running it
+again changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+import boto3
+from botocore.config import Config
+
+from components.settings import SettingsError, settings
+from deploy.local.buckets import BucketError, ensure
+
+_log = logging.getLogger(__name__)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, make, exit."""
+    parser = argparse.ArgumentParser(description="Make the buckets and their rules; running it again changes nothing.")
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        required=True,
+        metavar="URL",
+        help="Label Studio as a browser calls it: its pages show images straight from S3",
+    )
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        config = settings()
+        client = boto3.client(
+            "s3",
+            endpoint_url=config.s3_endpoint,
+            region_name=config.s3_region,
+            aws_access_key_id=config.required("access_key_id"),
+            aws_secret_access_key=config.required("secret_access_key"),
+            verify=config.s3_ca_file,
+            config=Config(
+                s3={"addressing_style": config.s3_addressing}, retries={"max_attempts": 10, "mode": "standard"}
+            ),
+        )
+        ensure(client, config.bucket_prefix, allowed_origins=options.allow_origin)
+    except (SettingsError, BucketError) as e:
+        _log.error("%s", e)
+        return 1
+    _log.info("the buckets %s* are there", config.bucket_prefix)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

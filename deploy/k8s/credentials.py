@@ -1,0 +1,157 @@
+"""Make the Secrets of a cluster: `python -m deploy.k8s.credentials <folder> --signer-keys <folder>`.
+
+One random S3 key an identity, each with its own rights; Label Studio's first account; the signer's keys. They are made
+once and kept in the folder (0700): a second call writes the same Secrets again. Devices are not among them: the store
+itself makes their identities (`kizu enroll`). Guard the folder like the root key,
+or remove it once the Secrets are applied. No secret is printed, and none belongs into the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from components.deployment.keys import ONLINE_ROLES, ROOT_FILE
+from deploy.local.identities import REGION, load, seaweedfs_config, write_private
+from deploy.local.layout import Layout, Ports
+from pipelines.wiring import SECRET_KEYS
+
+FILE: Final = "secrets.yaml"
+SERVICES: Final = "kizu"
+SIGNER: Final = "kizu-signer"
+# Server -> (namespace, Secret) that holds its S3 key.
+_KEY_HOLDERS: Final = {
+    "admin": (SERVICES, "kizu-bucket-setup"),
+    "mlflow": (SERVICES, "kizu-mlflow"),
+    "reconciler": (SERVICES, "kizu-reconciler"),
+    "signer": (SIGNER, "kizu-signer"),
+}
+
+
+class CredentialsError(RuntimeError):
+    """Secrets that cannot be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """URLs of the servers as the pods reach them. s3_public: as a labeler's browser does, and Label Studio with it."""
+
+    s3: str = "http://seaweedfs.kizu.svc:8333"
+    s3_public: str = "http://seaweedfs.kizu.svc:8333"
+    s3_region: str = REGION
+    mlflow: str = "http://mlflow.kizu.svc:5000"
+    label_studio: str = "http://labelstudio.kizu.svc:8080"
+    signer: str = "http://signer.kizu-signer.svc:8085"
+
+
+def make(folder: Path, signer_keys: Path, addresses: Addresses, *, pipelines_namespace: str) -> list[dict[str, Any]]:
+    """The Secrets, as Kubernetes documents; new identities are kept in `folder`.
+
+    Raises:
+        CredentialsError: the signer's keys are not there.
+    """
+    layout = Layout(folder.resolve(), Ports(), Path())
+    known = load(layout)
+    secrets = [_secret(SERVICES, "seaweedfs-identities", {"s3.json": json.dumps(seaweedfs_config(layout), indent=1)})]
+    for identity, (namespace, name) in _KEY_HOLDERS.items():
+        secrets.append(_secret(namespace, name, _s3_key(known["s3"][identity])))
+    account = known["label_studio"]
+    secrets.append(
+        _secret(
+            SERVICES,
+            "kizu-labelstudio",
+            {
+                "LABEL_STUDIO_USERNAME": account["email"],
+                "LABEL_STUDIO_PASSWORD": account["password"],
+                "LABEL_STUDIO_USER_TOKEN": account["token"],
+            },
+        )
+    )
+    secrets.append(_secret(SIGNER, "kizu-signer-keys", _signer_keys(signer_keys)))
+    for pipeline, names in SECRET_KEYS.items():
+        values = pipeline_settings(known, pipeline, addresses)
+        secrets.append(_secret(pipelines_namespace, f"kizu-{pipeline}", {name: values[name] for name in names}))
+    return secrets
+
+
+def pipeline_settings(known: Mapping[str, Any], pipeline: str, addresses: Addresses) -> dict[str, str]:
+    """Every setting that a pipeline's Secret may have a key for."""
+    browser = known["s3"]["labelstudio"]
+    return {
+        "KIZU_S3_ENDPOINT": addresses.s3,
+        "KIZU_S3_PUBLIC_ENDPOINT": addresses.s3_public,
+        "KIZU_S3_REGION": addresses.s3_region,
+        "KIZU_S3_ADDRESSING": "path",
+        **_s3_key(known["s3"][pipeline]),
+        "MLFLOW_TRACKING_URI": addresses.mlflow,
+        "KIZU_SIGNER_URL": addresses.signer,
+        "LABEL_STUDIO_URL": addresses.label_studio,
+        "LABEL_STUDIO_API_KEY": known["label_studio"]["token"],
+        "LABEL_STUDIO_S3_ACCESS_KEY_ID": browser["access_key"],
+        "LABEL_STUDIO_S3_SECRET_ACCESS_KEY": browser["secret_key"],
+    }
+
+
+def _s3_key(key: Mapping[str, str]) -> dict[str, str]:
+    return {"AWS_ACCESS_KEY_ID": key["access_key"], "AWS_SECRET_ACCESS_KEY": key["secret_key"]}
+
+
+def _signer_keys(folder: Path) -> dict[str, str]:
+    try:
+        return {
+            name: (folder / name).read_text(encoding="utf-8")
+            for name in (*(f"{role}.pem" for role in ONLINE_ROLES), ROOT_FILE)
+        }
+    except OSError as e:
+        raise CredentialsError(
+            f"expected the signer's keys in {folder}, but {e.filename}: {e.strerror}; make them with: kizu keys init"
+        ) from e
+
+
+def _secret(namespace: str, name: str, values: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/part-of": "kizu"},
+        },
+        "type": "Opaque",
+        "stringData": dict(values),
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, write one private file, exit."""
+    defaults = Addresses()
+    parser = argparse.ArgumentParser(description="Make the Secrets of a cluster; a second call writes the same again.")
+    parser.add_argument("folder", type=Path, help="kept private (0700); holds identities.json and secrets.yaml")
+    parser.add_argument(
+        "--signer-keys", type=Path, required=True, help="as made by: kizu keys init … --signer <folder>"
+    )
+    parser.add_argument("--pipelines-namespace", default="kubeflow", help="where Kubeflow Pipelines runs")
+    parser.add_argument("--s3", default=defaults.s3, metavar="URL", help="S3 as the pods reach it")
+    parser.add_argument("--s3-public", metavar="URL", help="S3 as labelers' browsers reach it; default: the same")
+    options = parser.parse_args(argv)
+    addresses = Addresses(s3=options.s3, s3_public=options.s3_public or options.s3)
+    try:
+        secrets = make(options.folder, options.signer_keys, addresses, pipelines_namespace=options.pipelines_namespace)
+    except (CredentialsError, OSError) as e:
+        print(f"credentials: {e}", file=sys.stderr)  # noqa: T201
+        return 1
+    file = options.folder / FILE
+    write_private(file, yaml.safe_dump_all(secrets, sort_keys=False).encode())
+    print(f"{len(secrets)} Secrets in {file}; apply them with: kubectl apply -f {file}")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The whole system on one machine, from Python packages alone: loopback only, one folder of state."""

@@ -1,0 +1,157 @@
+"""Who may do what: one S3 identity a pipeline and service, made once with random keys. Devices are enrolled."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from components.enrolment.seaweedfs import SeaweedFSIdentities
+from components.object_store import S3ObjectStore
+from deploy.local.layout import Layout, base_environment
+
+BUCKETS: Final = ("raw", "labels", "datasets", "weights", "mlflow", "releases", "fleet", "state")
+PREFIX: Final = "kizu-"
+REGION: Final = "us-east-1"
+
+# identity -> bucket -> SeaweedFS actions.
+_READ: Final = ("Read", "List")
+_ALL: Final = ("Read", "List", "Write")
+RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "importer": {"raw": _ALL},
+    "labeling": {"raw": _READ, "labels": _ALL, "state": _ALL},
+    "labelstudio": {"raw": _READ},
+    "training": {"raw": _READ, "labels": _READ, "datasets": _ALL, "weights": _ALL, "state": _ALL},
+    "deployment": {"datasets": _READ, "state": _ALL},
+    "reconciler": {"fleet": _READ, "releases": _READ, "state": _ALL},
+    "mlflow": {"mlflow": _ALL},
+    "signer": {"releases": _ALL},
+}
+PEOPLE: Final = (("annotator", "annotator@kizu.local"), ("verifier", "verifier@kizu.local"))
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A Label Studio account; `repr` hides its secrets."""
+
+    email: str
+    password: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Account({self.email})"
+
+
+def load(layout: Layout) -> dict[str, Any]:
+    """All identities of this installation, made at the first call. A file of mode 0600."""
+    file = layout.identities_file
+    if file.exists():
+        known: dict[str, Any] = json.loads(file.read_bytes())
+        return known
+    made = {
+        "schema_version": 1,
+        "s3": {name: _new_key() for name in ("admin", *RIGHTS)},
+        "label_studio": {"email": "admin@kizu.local", "password": secrets.token_urlsafe(16),
+                         "token": secrets.token_hex(20)},
+        "people": {role: {"email": email, "password": secrets.token_urlsafe(12)} for role, email in PEOPLE},
+    }  # fmt: skip
+    save(layout, made)
+    return made
+
+
+def save(layout: Layout, identities: Mapping[str, Any]) -> None:
+    """Replace the file atomically; only its owner may read it."""
+    write_private(layout.identities_file, json.dumps(identities, indent=1).encode())
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """A file of mode 0600, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def _new_key() -> dict[str, str]:
+    return {"access_key": secrets.token_hex(10), "secret_key": secrets.token_urlsafe(30)}
+
+
+def seaweedfs_config(layout: Layout) -> dict[str, Any]:
+    """SeaweedFS's fixed identities: each key with its actions, as narrow as they go. Devices come and go by IAM."""
+    keys = load(layout)["s3"]
+    actions = {
+        # Write of objects only: for a whole bucket it would include versioning and lifecycle rules, which delete.
+        name: [
+            f"{action}:{PREFIX}{bucket}{'/*' if action == 'Write' else ''}"
+            for bucket, allowed in rights.items()
+            for action in allowed
+        ]
+        for name, rights in RIGHTS.items()
+    }
+    actions["admin"] = ["Admin"]
+    return {
+        "identities": [
+            {
+                "name": name,
+                "credentials": [{"accessKey": keys[name]["access_key"], "secretKey": keys[name]["secret_key"]}],
+                "actions": allowed,
+            }
+            for name, allowed in actions.items()
+        ]
+    }
+
+
+def device_identities(layout: Layout) -> SeaweedFSIdentities:
+    """Who enrols and revokes devices here. The store has to run."""
+    key = load(layout)["s3"]["admin"]
+    return SeaweedFSIdentities(layout.s3_endpoint, REGION, key["access_key"], key["secret_key"])
+
+
+def store_for(layout: Layout, identity: str) -> S3ObjectStore:
+    """The store as one identity sees it."""
+    key = load(layout)["s3"][identity]
+    return S3ObjectStore(layout.s3_endpoint, REGION, key["access_key"], key["secret_key"])
+
+
+def environment_for(layout: Layout, identity: str) -> dict[str, str]:
+    """The whole environment of a process with this identity: its own settings and nothing more.
+
+    Raises:
+        ValueError: no such identity.
+    """
+    known = load(layout)
+    if identity not in known["s3"]:
+        raise ValueError(f"expected one of {sorted(known['s3'])}, but got {identity!r}")
+    environment = base_environment() | {
+        "KIZU_HOME": str(layout.home),
+        "KIZU_S3_ENDPOINT": layout.s3_endpoint,
+        "KIZU_S3_PUBLIC_ENDPOINT": layout.s3_endpoint,
+        "KIZU_S3_REGION": REGION,
+        "KIZU_S3_ADDRESSING": "path",
+        "AWS_ACCESS_KEY_ID": known["s3"][identity]["access_key"],
+        "AWS_SECRET_ACCESS_KEY": known["s3"][identity]["secret_key"],
+        # boto3 looks for an instance's metadata service where it finds no region or keys; here it has both.
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    if identity in ("labeling", "training", "deployment", "reconciler", "signer"):
+        environment["MLFLOW_TRACKING_URI"] = layout.mlflow_url
+    if identity in ("deployment", "reconciler"):
+        environment["KIZU_SIGNER_URL"] = layout.signer_url
+    if identity == "labeling":
+        environment |= {
+            "LABEL_STUDIO_URL": layout.label_studio_url,
+            "LABEL_STUDIO_API_KEY": known["label_studio"]["token"],
+            "LABEL_STUDIO_S3_ACCESS_KEY_ID": known["s3"]["labelstudio"]["access_key"],
+            "LABEL_STUDIO_S3_SECRET_ACCESS_KEY": known["s3"]["labelstudio"]["secret_key"],
+        }
+    if identity == "signer":
+        environment |= {"KIZU_SIGNER_KEYS": str(layout.keys), "KIZU_PORT_SIGNER": str(layout.ports.signer)}
+    return environment

@@ -1,0 +1,109 @@
+"""Where things are on one machine. The only module here that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+LOOPBACK: Final = "127.0.0.1"
+# SeaweedFS's master, volume and filer ports follow the S3 port; each has a gRPC port GRPC_OFFSET above it.
+SEAWEEDFS_OFFSETS: Final = (1, 2, 3)
+GRPC_OFFSET: Final = 10000
+
+
+class LayoutError(ValueError):
+    """A port or folder that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """TCP ports on loopback; each is changed by `KIZU_PORT_<NAME>`."""
+
+    s3: int = 8333
+    mlflow: int = 5000
+    label_studio: int = 8080
+    signer: int = 8085
+    mqtt: int = 1883
+    edge: int = 8090
+
+    @classmethod
+    def from_environment(cls) -> Ports:
+        """Defaults, changed by the environment."""
+        chosen = {}
+        for field in fields(cls):
+            name = f"KIZU_PORT_{field.name.upper()}"
+            text = os.environ.get(name)
+            if text is None:
+                continue
+            if not (text.isdigit() and 1024 <= int(text) <= 65535):
+                raise LayoutError(f"expected {name} to be a port from 1024 to 65535, but got {text!r}")
+            chosen[field.name] = int(text)
+        return cls(**chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One installation on this machine: its folder of state and its ports."""
+
+    home: Path
+    ports: Ports
+    label_studio_venv: Path
+
+    @classmethod
+    def from_environment(cls, home: Path | None = None) -> Layout:
+        """`KIZU_HOME` (default: `.kizu` in the repository) and the ports."""
+        folder = home or Path(os.environ.get("KIZU_HOME") or REPOSITORY / ".kizu")
+        venv = Path(os.environ.get("KIZU_LABEL_STUDIO_VENV") or REPOSITORY / ".venv-labelstudio")
+        return cls(folder.resolve(), Ports.from_environment(), venv)
+
+    @property
+    def logs(self) -> Path:
+        """One file a service, one a pipeline run."""
+        return self.home / "logs"
+
+    @property
+    def run(self) -> Path:
+        """What concerns running processes only."""
+        return self.home / "run"
+
+    @property
+    def keys(self) -> Path:
+        """The signer's keys and root.json."""
+        return self.home / "keys"
+
+    @property
+    def identities_file(self) -> Path:
+        """Keys and passwords of this installation, mode 0600."""
+        return self.home / "identities.json"
+
+    @property
+    def s3_endpoint(self) -> str:
+        """SeaweedFS."""
+        return f"http://{LOOPBACK}:{self.ports.s3}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """MLflow."""
+        return f"http://{LOOPBACK}:{self.ports.mlflow}"
+
+    @property
+    def label_studio_url(self) -> str:
+        """Label Studio."""
+        return f"http://{LOOPBACK}:{self.ports.label_studio}"
+
+    @property
+    def signer_url(self) -> str:
+        """The signer."""
+        return f"http://{LOOPBACK}:{self.ports.signer}"
+
+
+def base_environment() -> dict[str, str]:
+    """What any process needs and nothing that names a server or holds a key."""
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+            "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONWARNINGS")  # fmt: skip
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    # Every server is on loopback: no proxy is to be asked.
+    return {**environment, "NO_PROXY": "*", "PYTHONUNBUFFERED": "1"}

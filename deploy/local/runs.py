@@ -1,0 +1,75 @@
+"""Run a pipeline on this machine as its own process, which holds the identity of that pipeline and nothing more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from deploy.local.identities import environment_for
+from deploy.local.layout import Layout
+
+
+class RunFailed(RuntimeError):
+    """A pipeline that did not end well; the message carries its last words and its log."""
+
+
+def run_pipeline(layout: Layout, pipeline: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Run to the end; returns the pipeline's outputs. Its log goes to the logs folder.
+
+    Raises:
+        RunFailed: it failed.
+    """
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    log = layout.logs / f"run-{pipeline}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
+    with tempfile.TemporaryDirectory(prefix="kizu-") as folder, log.open("wb") as stream:
+        outputs = Path(folder) / "outputs.json"
+        # Below a guard, so that no step goes on training after whoever asked for it was killed.
+        command = [
+            *(sys.executable, "-m", "deploy.local.guard", "--grace", "5"),
+            *(sys.executable, "-m", "pipelines.local", pipeline),
+            *("--arguments", json.dumps(arguments), "--outputs", str(outputs)),
+        ]
+        process = subprocess.Popen(
+            command,
+            env=environment_for(layout, pipeline),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            code = process.wait()
+        except BaseException:
+            _stop(process)
+            raise
+        if code != 0:
+            raise RunFailed(f"the pipeline {pipeline} failed: {_last_words(log)}\n  the whole log: {log}")
+        result: dict[str, Any] = json.loads(outputs.read_bytes())
+        return result
+
+
+def _stop(guard: subprocess.Popen[bytes]) -> None:
+    """Ask the guard, which ends all that it started."""
+    guard.terminate()
+    try:
+        guard.wait(15)
+    except subprocess.TimeoutExpired:
+        guard.kill()
+        guard.wait()
+
+
+def _last_words(log: Path) -> str:
+    """The line of a step's own error: the last one that looks like `some.module.SomeError: message`."""
+    lines = log.read_text(errors="replace").splitlines()
+    for line in reversed(lines):
+        text = line.strip().strip("│").strip()
+        name, separator, message = text.partition(": ")
+        if separator and message and name.replace(".", "").replace("_", "").isalnum() and name[:1].isalpha():
+            last = name.rsplit(".", 1)[-1]
+            if last.endswith(("Error", "Denied", "NotFound", "NoSuchModel")) and last != "RuntimeError":
+                return message
+    return "a step ended without an error of its own (was it killed, or out of memory?)"

@@ -1,0 +1,185 @@
+"""The servers on one machine: how each is started and when it is well."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import sys
+import sysconfig
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.identities import environment_for, load, seaweedfs_config, write_private
+from deploy.local.layout import GRPC_OFFSET, LOOPBACK, SEAWEEDFS_OFFSETS, Layout, base_environment
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One server. health_url: answered with 2xx when it is well; None: its port is connected to. needs: names."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    port: int
+    url: str
+    health_url: str | None
+    start_timeout_s: float
+    needs: tuple[str, ...] = ()
+    stop_grace_s: float = 15.0
+
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """The command below a guard, which ends it together with whoever started it."""
+        return (sys.executable, "-m", "deploy.local.guard", "--grace", str(self.stop_grace_s), *self.command)
+
+    def healthy(self, timeout_s: float = 2.0) -> bool:
+        """Whether it answers now."""
+        if self.health_url is None:
+            try:
+                with socket.create_connection((LOOPBACK, self.port), timeout_s):
+                    return True
+            except OSError:
+                return False
+        try:
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(self.health_url, timeout=timeout_s) as answer:
+                return bool(200 <= answer.status < 300)
+        except (urllib.error.URLError, OSError, ValueError):
+            return False
+
+
+def script(name: str) -> str:
+    """A command of this environment."""
+    return str(Path(sysconfig.get_path("scripts")) / name)
+
+
+def all_services(layout: Layout) -> tuple[Service, ...]:
+    """In the order in which they start."""
+    return (seaweedfs(layout), label_studio(layout), mlflow(layout), mqtt(layout), signer(layout))
+
+
+def used_ports(layout: Layout) -> dict[int, str]:
+    """Every port that the servers open -> whose it is."""
+    ports = {service.port: service.name for service in all_services(layout)}
+    base = layout.ports.s3
+    for offset in (0, *SEAWEEDFS_OFFSETS):
+        ports.setdefault(base + offset, "s3")
+        ports.setdefault(base + offset + GRPC_OFFSET, "s3")
+    return ports
+
+
+def seaweedfs(layout: Layout) -> Service:
+    """S3. The filer's and the volumes' ports ask for a token that S3 alone can make; all listen on loopback only.
+
+    The filer's gRPC port knows no token for files: another user of this machine could still read and write there.
+    """
+    secret = load(layout)["s3"]["admin"]["secret_key"]
+    tokens = {
+        f"WEED_JWT_{name}_KEY": hashlib.sha256(f"{name} {secret}".encode()).hexdigest()
+        for name in ("SIGNING", "FILER_SIGNING", "FILER_SIGNING_READ")
+    }
+    # A bucket takes seven volumes at its first write, and there are as many as the free disk has room for at their
+    # size limit: with large ones the eighth bucket of a half-full machine answers 500.
+    data = layout.home / "s3"
+    data.mkdir(parents=True, exist_ok=True)
+    config = layout.run / "s3.json"
+    write_private(config, json.dumps(seaweedfs_config(layout)).encode())
+    master, volume, filer = (layout.ports.s3 + offset for offset in SEAWEEDFS_OFFSETS)
+    command = (
+        script("weed"), "-logtostderr=true", "server", f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}",
+        f"-master.port={master}", "-master.peers=none", "-master.electionTimeout=1s", "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=64", f"-volume.port={volume}", "-volume.max=0", "-volume.preStopSeconds=1",
+        f"-filer.port={filer}", "-s3", f"-s3.port={layout.ports.s3}", f"-s3.config={config}",
+        # Devices are enrolled and revoked while it runs, through its IAM API; it takes the admin's key.
+        "-s3.iam.readOnly=false", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+    )  # fmt: skip
+    url = layout.s3_endpoint
+    # On SIGTERM `weed server` waits, often for ever, for its own filer's subscribers, and syncs nothing meanwhile; its
+    # data is made to survive a kill -9, so it is not waited for.
+    return Service(
+        "s3", command, base_environment() | tokens, layout.ports.s3, url, f"{url}/healthz", 60, stop_grace_s=1.0
+    )
+
+
+def mlflow(layout: Layout) -> Service:
+    """Tracking and registry: SQLite, artifacts proxied to S3."""
+    folder = layout.home / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = environment_for(layout, "mlflow") | {
+        "MLFLOW_S3_ENDPOINT_URL": layout.s3_endpoint,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+    }
+    command = (
+        sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(layout.ports.mlflow),
+        "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
+        "--artifacts-destination", "s3://kizu-mlflow", "--serve-artifacts", "--workers", "1",
+    )  # fmt: skip
+    url = layout.mlflow_url
+    return Service("mlflow", command, environment, layout.ports.mlflow, url, f"{url}/health", 120, ("s3",))
+
+
+def label_studio(layout: Layout) -> Service:
+    """Labeling and verification: SQLite, an environment of its own, sign-up by invitation only."""
+    admin = load(layout)["label_studio"]
+    folder = layout.home / "label-studio"
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = base_environment() | {
+        "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
+        "LABEL_STUDIO_HOST": layout.label_studio_url,
+        "LABEL_STUDIO_USERNAME": admin["email"],
+        "LABEL_STUDIO_PASSWORD": admin["password"],
+        "LABEL_STUDIO_USER_TOKEN": admin["token"],
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
+        # S3 is on loopback here, which the protection against server-side requests would refuse.
+        "SSRF_PROTECTION_ENABLED": "false",
+        "ALLOWED_HOSTS": "127.0.0.1,localhost",
+        "CORS_ALLOWED_ORIGINS": layout.label_studio_url,
+        "ENABLE_LOCAL_FILES_STORAGE": "false",
+        "COLLECT_ANALYTICS": "false",
+        "SENTRY_DSN": "",
+        "FRONTEND_SENTRY_DSN": "",
+        "LATEST_VERSION_CHECK": "false",
+    }
+    command = (
+        str(layout.label_studio_venv / "bin" / "python"), str(layout.label_studio_venv / "bin" / "label-studio"),
+        "start", "--no-browser", "--internal-host", LOOPBACK, "--port", str(layout.ports.label_studio),
+    )  # fmt: skip
+    url = layout.label_studio_url
+    return Service("label-studio", command, environment, layout.ports.label_studio, url, f"{url}/health", 240)
+
+
+def mqtt(layout: Layout) -> Service:
+    """A broker for results: MQTT 3.1.1, on loopback, without accounts."""
+    config = layout.run / "mqtt.yaml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(
+        f"""listeners:
+  default:
+    type: tcp
+    bind: {LOOPBACK}:{layout.ports.mqtt}
+    max_connections: 50
+plugins:
+  amqtt.plugins.authentication.AnonymousAuthPlugin:
+    allow_anonymous: true
+""",
+        encoding="utf-8",
+    )
+    command = (script("amqtt"), "-c", str(config))
+    url = f"mqtt://{LOOPBACK}:{layout.ports.mqtt}"
+    return Service("mqtt", command, base_environment(), layout.ports.mqtt, url, None, 60)
+
+
+def signer(layout: Layout) -> Service:
+    """Signs releases; alone holds the keys."""
+    environment = environment_for(layout, "signer")
+    command = (sys.executable, "-m", "components.deployment.signer")
+    url = layout.signer_url
+    return Service("signer", command, environment, layout.ports.signer, url, f"{url}/healthz", 120, ("s3", "mlflow"))

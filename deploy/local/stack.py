@@ -1,0 +1,256 @@
+"""Start, stop and look at the servers of one home."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from deploy.local import supervisor
+from deploy.local.layout import LOOPBACK, REPOSITORY, Layout
+from deploy.local.services import used_ports
+
+MIN_FREE_BYTES: Final = 3_000_000_000
+START_TIMEOUT_S: Final = 420.0
+STOP_TIMEOUT_S: Final = 60.0
+
+
+class StackError(RuntimeError):
+    """The servers cannot be started or stopped; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One server. state: waiting, starting, healthy, exited or stopped."""
+
+    name: str
+    state: str
+    url: str
+    detail: str
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StackStatus:
+    """All servers; none where no supervisor runs."""
+
+    services: tuple[ServiceStatus, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all run well."""
+        return bool(self.services) and all(service.state == "healthy" for service in self.services)
+
+    @property
+    def exited(self) -> tuple[ServiceStatus, ...]:
+        """Those that ended by themselves."""
+        return tuple(service for service in self.services if service.state == "exited")
+
+
+def status(layout: Layout) -> StackStatus:
+    """How the servers are now."""
+    if _holder(layout) is None:
+        return StackStatus()
+    document = _read(layout)
+    return StackStatus(
+        tuple(
+            ServiceStatus(item["name"], item["state"], item["url"], item["detail"], item["pid"])
+            for item in document.get("services", ())
+        )
+    )
+
+
+def up(layout: Layout, *, on_progress: Callable[[str], None] = lambda _: None) -> None:
+    """Start all and wait until each is healthy; nothing to do where they are. Ctrl-C stops what was started.
+
+    Raises:
+        StackError: a port is taken, the disk is full, an environment is missing, or a server ended.
+    """
+    if _holder(layout) is None:
+        _check(layout)
+        layout.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        layout.logs.mkdir(parents=True, exist_ok=True)
+        (layout.run / "status.json").unlink(missing_ok=True)
+        with (layout.logs / "supervisor.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "deploy.local.supervisor"],
+                env=supervisor.environment(layout),
+                cwd=REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    else:
+        process = None
+    try:
+        _wait_until_healthy(layout, process, on_progress)
+    except BaseException:
+        if process is not None:
+            down(layout)
+        raise
+    if process is not None:
+        process.returncode = 0  # it outlives this call on purpose, which Popen would warn of
+
+
+def _wait_until_healthy(
+    layout: Layout, process: subprocess.Popen[bytes] | None, on_progress: Callable[[str], None]
+) -> None:
+    said: set[str] = set()
+    began = time.monotonic()
+    while True:
+        found = status(layout)
+        for service in found.services:
+            if service.state == "healthy" and service.name not in said:
+                said.add(service.name)
+                on_progress(f"{service.name:<14}{service.url}  (after {time.monotonic() - began:.0f} s)")
+        if found.healthy:
+            return
+        if found.exited:
+            raise StackError(f"{found.exited[0].detail} (log: {layout.logs / (found.exited[0].name + '.log')})")
+        if process is not None and process.poll() is not None:
+            raise StackError(f"the supervisor ended with code {process.returncode}; see {layout.logs}/supervisor.log")
+        if time.monotonic() - began > START_TIMEOUT_S:
+            late = [f"{s.name} ({s.detail or s.state})" for s in found.services if s.state != "healthy"]
+            raise StackError(f"not healthy within {START_TIMEOUT_S:.0f} s: {', '.join(late)}; see {layout.logs}")
+        time.sleep(0.2)
+
+
+def down(layout: Layout) -> None:
+    """Stop all; nothing to do where nothing runs.
+
+    Raises:
+        StackError: the supervisor did not end, even when killed.
+    """
+    pid = _holder(layout)
+    if pid is None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    if _wait_for_release(layout, STOP_TIMEOUT_S):
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)  # the guards end the servers
+    if not _wait_for_release(layout, 10):
+        raise StackError(f"the supervisor (pid {pid}) does not end; see {layout.logs}/supervisor.log")
+
+
+def foreground(layout: Layout, *, on_progress: Callable[[str], None]) -> None:
+    """Start all and stay; Ctrl-C, SIGTERM, a closed terminal, or one that ends by itself, stops all.
+
+    Raises:
+        StackError: a server ended by itself.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # SIGINT too: a shell starts what runs in its background with SIGINT ignored.
+        signal.signal(number, signal.default_int_handler)
+    up(layout, on_progress=on_progress)
+    on_progress("Ctrl-C stops all")
+    try:
+        while True:
+            found = status(layout)
+            if found.exited:
+                raise StackError(found.exited[0].detail)
+            if not found.services:
+                return
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        on_progress("stopping")
+    finally:
+        down(layout)
+
+
+def logs(layout: Layout, service: str | None, *, lines: int = 40) -> list[tuple[str, str]]:
+    """(name, last lines) of one log or of all servers'.
+
+    Raises:
+        StackError: no such log.
+    """
+    names = (
+        [service] if service else [path.stem for path in sorted(layout.logs.glob("*.log")) if "run-" not in path.name]
+    )
+    found = []
+    for name in names:
+        path = layout.logs / f"{name}.log"
+        if not path.exists():
+            known = ", ".join(sorted(p.stem for p in layout.logs.glob("*.log"))) or "none yet"
+            raise StackError(f"there is no log of {name!r}; there are: {known}")
+        found.append((name, "\n".join(path.read_text(errors="replace").splitlines()[-lines:])))
+    return found
+
+
+def _check(layout: Layout) -> None:
+    for port, name in used_ports(layout).items():
+        with socket.socket() as probe:
+            # As the servers do: a port whose last connection is still closing is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OverflowError as e:
+                raise StackError(
+                    f"KIZU_PORT_S3 must leave room for ports 10,000 above it, but {port} is too high"
+                ) from e
+            except OSError as e:
+                variable = f"KIZU_PORT_{name.upper().replace('-', '_')}"
+                raise StackError(
+                    f"port {port} ({name}) is taken by another process; stop it, or set {variable} to another port"
+                ) from e
+    existing = next(parent for parent in (layout.home, *layout.home.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < MIN_FREE_BYTES:
+        raise StackError(
+            f"expected {MIN_FREE_BYTES >> 20} MB of free disk for {layout.home}, but {free >> 20} MB are free"
+        )
+    if not (layout.label_studio_venv / "bin" / "label-studio").exists():
+        raise StackError(f"expected Label Studio in {layout.label_studio_venv}, but it is not there; run: make setup")
+
+
+def _holder(layout: Layout) -> int | None:
+    """The pid that holds the lock: a number in a file alone could be anybody's by now."""
+    path = supervisor.lock_file(layout)
+    try:
+        stream = path.open("r+")
+    except FileNotFoundError:
+        return None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = stream.read().strip()
+            return int(text) if text.isdigit() else _soon(layout)
+        return None
+
+
+def _soon(layout: Layout) -> int | None:
+    # The lock is taken an instant before the pid is written.
+    time.sleep(0.1)
+    text = supervisor.lock_file(layout).read_text().strip()
+    return int(text) if text.isdigit() else None
+
+
+def _wait_for_release(layout: Layout, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if _holder(layout) is None:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _read(layout: Layout) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads((layout.run / "status.json").read_bytes())
+    except FileNotFoundError:
+        return {}
+    return document

@@ -1,0 +1,243 @@
+"""`python -m deploy.local.supervisor`: owns the servers of one home until it is told to stop.
+
+It starts them in the order of their needs, tells in `run/status.json` how each is, names one that ended by itself, and
+on SIGTERM stops all in reverse. One supervisor a home: it holds a lock, which the kernel frees whatever happens to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, Final
+
+from deploy.local.buckets import BucketError, ensure_on_this_machine
+from deploy.local.layout import REPOSITORY, Layout, base_environment
+from deploy.local.services import Service, all_services
+
+_log = logging.getLogger(__name__)
+
+POLL_S: Final = 0.3
+MAX_LOG_BYTES: Final = 50_000_000
+
+
+@dataclass(slots=True)
+class Running:
+    """A service as it is now. state: waiting, starting, healthy or exited."""
+
+    service: Service
+    process: subprocess.Popen[bytes] | None = None
+    state: str = "waiting"
+    detail: str = ""
+    deadline: float = 0.0
+
+
+def lock_file(layout: Layout) -> Path:
+    """Held by the supervisor of this home while it lives."""
+    return layout.run / "supervisor.lock"
+
+
+def take_lock(layout: Layout) -> IO[str] | None:
+    """The lock, with this pid in it; None where another holds it."""
+    layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stream = lock_file(layout).open("a+")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        return None
+    stream.seek(0)
+    stream.truncate()
+    stream.write(str(os.getpid()))
+    stream.flush()
+    return stream
+
+
+class Supervisor:
+    """The loop: start what may start, look at what runs, write down what changed."""
+
+    def __init__(self, layout: Layout, services: tuple[Service, ...]) -> None:
+        self._layout = layout
+        self._all = {service.name: Running(service) for service in services}
+        self._stop = threading.Event()
+        self._written = ""
+
+    def stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+        """Leave the loop at its next turn."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Until stopped; then stop all in reverse order."""
+        try:
+            while not self._stop.is_set():
+                for running in self._all.values():
+                    self._turn(running)
+                self._write()
+                self._stop.wait(POLL_S)
+        finally:
+            self._stop_all()
+            self._write(over=True)
+
+    def _turn(self, running: Running) -> None:
+        service = running.service
+        if running.state == "waiting":
+            if all(self._all[name].state == "healthy" for name in service.needs):
+                self._start(running)
+            return
+        if running.state == "exited" or running.process is None:
+            return
+        code = _ended(running.process)
+        if code is not None:
+            running.state = "exited"
+            running.detail = f"{service.name} ended by itself with code {code}: {_last_line(self._log_of(service))}"
+            _log.error("%s", running.detail)
+        elif running.state == "starting":
+            if service.healthy():
+                self._became_healthy(running)
+            elif time.monotonic() > running.deadline:
+                running.detail = f"no answer within {service.start_timeout_s:.0f} s; see {self._log_of(service)}"
+
+    def _became_healthy(self, running: Running) -> None:
+        if running.service.name == "s3":
+            try:
+                ensure_on_this_machine(self._layout)
+            except BucketError as e:
+                running.detail = str(e)
+                return
+        running.state, running.detail = "healthy", ""
+        _log.info("%s is healthy", running.service.name)
+
+    def _start(self, running: Running) -> None:
+        service = running.service
+        log = self._log_of(service)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+        with log.open("ab") as stream:
+            running.process = subprocess.Popen(
+                service.guarded,
+                env=dict(service.environment) | {"PYTHONPATH": str(REPOSITORY)},
+                cwd=self._layout.home,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        running.state = "starting"
+        running.deadline = time.monotonic() + service.start_timeout_s
+
+    def _stop_all(self) -> None:
+        alive = [r for r in reversed(self._all.values()) if r.process is not None and r.process.poll() is None]
+        # Those that need others go first; S3 stays until the rest has gone.
+        for wave in ([r for r in alive if r.service.name != "s3"], [r for r in alive if r.service.name == "s3"]):
+            for running in wave:
+                assert running.process is not None
+                running.process.send_signal(signal.SIGTERM)
+            for running in wave:
+                assert running.process is not None
+                try:
+                    running.process.wait(running.service.stop_grace_s + 5)
+                except subprocess.TimeoutExpired:
+                    os.killpg(running.process.pid, signal.SIGKILL)
+                    running.process.wait()
+                _wait_for_group(running.process.pid)
+                running.state, running.detail = "stopped", ""
+
+    def _log_of(self, service: Service) -> Path:
+        return self._layout.logs / f"{service.name}.log"
+
+    def _write(self, *, over: bool = False) -> None:
+        document: dict[str, Any] = {
+            "schema_version": 1,
+            "pid": os.getpid(),
+            "over": over,
+            "services": [
+                {
+                    "name": r.service.name,
+                    "state": r.state,
+                    "url": r.service.url,
+                    "pid": r.process.pid if r.process else None,
+                    "detail": r.detail,
+                }
+                for r in self._all.values()
+            ],
+        }
+        text = json.dumps(document)
+        if text != self._written:
+            temporary = self._layout.run / ".status.json.new"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self._layout.run / "status.json")
+            self._written = text
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
+    """Exit code of a guard that has ended; what it left of its group is killed while its number is still its own."""
+    if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        return None
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
+
+
+def _wait_for_group(group: int, timeout_s: float = 5.0) -> None:
+    """Until the last of a killed group is gone and its port is free; signal 0 harms nobody."""
+    deadline = time.monotonic() + timeout_s
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.02)
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines()[-40:] if line.strip()]
+    except OSError:
+        return "it left no log"
+    return lines[-1][:300] if lines else "it said nothing"
+
+
+def main() -> int:
+    """Run the supervisor of the home that the environment names."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    layout = Layout.from_environment()
+    lock = take_lock(layout)
+    if lock is None:
+        _log.error("another supervisor runs the servers of %s", layout.home)
+        return 1
+    with lock:
+        # A signal during start-up must stop what was started too, so it is set up before anything runs.
+        supervisor = Supervisor(layout, all_services(layout))
+        signal.signal(signal.SIGTERM, supervisor.stop)
+        signal.signal(signal.SIGINT, supervisor.stop)
+        supervisor.run()
+    return 0
+
+
+def environment(layout: Layout) -> dict[str, str]:
+    """How a supervisor of this layout is started: its home and ports, nothing else."""
+    from dataclasses import asdict
+
+    ports = {f"KIZU_PORT_{name.upper()}": str(port) for name, port in asdict(layout.ports).items()}
+    return (
+        base_environment()
+        | ports
+        | {
+            "KIZU_HOME": str(layout.home),
+            "KIZU_LABEL_STUDIO_VENV": str(layout.label_studio_venv),
+            "PYTHONPATH": str(REPOSITORY),
+        }
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
