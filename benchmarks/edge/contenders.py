@@ -1,0 +1,118 @@
+"""Who is measured. Each runs in a process of its own and brings a photograph's bytes to a verdict."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+SGEMM_SIDE = 1024
+"""2.1 GFLOP a call: long enough that starting threads does not count, short enough to stay in the rhythm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a worker process needs to build its contender.
+
+    kind: ultralytics, agent or sgemm. path: a model (ultralytics) or a release's folder (agent). size: (height,
+    width) for Ultralytics' `imgsz`, None to say nothing. precision and backend are the agent's.
+    """
+
+    kind: str
+    threads: int
+    path: str = ""
+    size: tuple[int, int] | None = None
+    precision: str = "fp32"
+    backend: str = "onnxruntime"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values only."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """defective: the verdict; infer_ms: the time of it spent in the runtime, where the contender can tell."""
+
+    defective: bool
+    infer_ms: float | None = None
+
+
+class Contender(Protocol):
+    """Anything that judges a photograph."""
+
+    def judge(self, jpeg: bytes) -> Answer:
+        """From a JPEG's bytes to a verdict."""
+        ...
+
+
+def build(spec: Spec, min_score: float) -> Contender:
+    """The contender in this process; whatever it imports is imported here and not before."""
+    if spec.kind == "ultralytics":
+        return _Ultralytics(spec, min_score)
+    if spec.kind == "agent":
+        return _Agent(spec)
+    if spec.kind == "sgemm":
+        return _Sgemm()
+    raise ValueError(f"expected ultralytics, agent or sgemm, but got {spec.kind!r}")
+
+
+class _Ultralytics:
+    def __init__(self, spec: Spec, min_score: float) -> None:
+        from components.training.ultralytics_predict import UltralyticsPredictor
+
+        self._predictor = UltralyticsPredictor(Path(spec.path), spec.threads, spec.size)
+        self._min_score = min_score
+
+    def judge(self, jpeg: bytes) -> Answer:
+        return Answer(self._predictor.is_defective(jpeg, self._min_score))
+
+
+class _Agent:
+    """What the inspection loop does with a frame, up to the verdict."""
+
+    def __init__(self, spec: Spec) -> None:
+        from edge_agent.inference import RELEASE_FILE, LoadedRelease, RuntimeChoice, choose_model, load_model
+        from inspection import Inspector, Release, decode_image
+
+        folder = Path(spec.path)
+        data = (folder / RELEASE_FILE).read_bytes()
+        release = Release.from_json(data)
+        choice = RuntimeChoice(spec.threads, spec.precision, backend=spec.backend)
+        model = choose_model(release, choice.precision)
+        size = release.preprocess.to_preprocess()
+        # As `load_release` does it, with a watch around the runtime.
+        infer = load_model(folder / model.file, (1, 3, size.height, size.width), choice)
+
+        def watched(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+            began = time.perf_counter()
+            output = infer(tensor)
+            self._infer_ms = (time.perf_counter() - began) * 1000
+            return output
+
+        inspector = Inspector(watched, size, release.classes, release.thresholds, release.nms)
+        self._loaded = LoadedRelease(release.digest, release, model, inspector)
+        self._decode_image = decode_image
+        self._infer_ms = 0.0
+
+    def judge(self, jpeg: bytes) -> Answer:
+        inspection, _ = self._loaded.inspect(self._decode_image(jpeg))
+        return Answer(inspection.verdict == "fail", self._infer_ms)
+
+
+class _Sgemm:
+    """How fast this machine multiplies float32 matrices right now; NumPy's BLAS, threads by the environment."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self._a = rng.random((SGEMM_SIDE, SGEMM_SIDE), np.float32)
+        self._b = rng.random((SGEMM_SIDE, SGEMM_SIDE), np.float32)
+        self._c = np.empty_like(self._a)
+
+    def judge(self, jpeg: bytes) -> Answer:
+        np.matmul(self._a, self._b, out=self._c)
+        return Answer(False)

@@ -1,0 +1,35 @@
+"""One contender in a process of its own.
+
+`python -m benchmarks.edge.worker '<order>'` reads the number of a photograph a line from standard input and answers one
+line of JSON each: {"ms": …, "infer_ms": …, "defective": …}, the milliseconds from bytes to verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.edge.contenders import Spec, build
+
+
+def main() -> None:
+    """Answer until standard input ends."""
+    order = json.loads(sys.argv[1])
+    # Answers have a stream of their own; whatever a library prints goes to standard error.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    frames = [path.read_bytes() for path in sorted(Path(order["frames"]).iterdir())]
+    contender = build(Spec(**order["spec"]), order["min_score"])
+    for line in sys.stdin:
+        jpeg = frames[int(line) % len(frames)]
+        began = time.perf_counter()
+        answer = contender.judge(jpeg)
+        ms = (time.perf_counter() - began) * 1000
+        answers.write(json.dumps({"ms": ms, "infer_ms": answer.infer_ms, "defective": answer.defective}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

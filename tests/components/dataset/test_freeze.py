@@ -1,0 +1,172 @@
+"""From approved labels to a manifest: which split, and what is refused."""
+
+import dataclasses
+import hashlib
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.dataset.freeze import DatasetError, build_manifest, freeze
+from components.dataset.split import position, split_of
+from components.label_store import LabelEvent, LabelStatus, LabelStore
+from components.manifest import SplitName, load_manifest
+from components.object_store import S3ObjectStore
+from components.use_case import Split, parse_use_case
+from inspection.geometry import Box, LabelledBox
+
+USE_CASE = parse_use_case(
+    """{"name": "tag", "classes": ["scratch"], "labeling": {"instructions": ""},
+    "gates": {"min_map50": 0, "max_escape_rate": 1, "max_overkill_rate": 1},
+    "split": {"test": 0.3, "val": 0.2, "min_images": 10, "min_test_parts": 2}}"""
+)
+SCRATCH = (LabelledBox("scratch", Box(1, 2, 3, 4)),)
+
+
+def event(number, *, group=None, boxes=SCRATCH, use_case="tag"):
+    sha256 = hashlib.sha256(str(number).encode()).hexdigest()
+    return LabelEvent(
+        event_id=f"e{number}", use_case=use_case, image_uri=f"s3://kizu-raw/{number}.jpg", sha256=sha256, width=64,
+        height=48, boxes=boxes, status=LabelStatus.APPROVED, at=datetime(2025, 4, 1, tzinfo=UTC),
+        group=group or f"part{number}", source="test",
+    )  # fmt: skip
+
+
+def labels(count=40, **more):
+    return {e.sha256: e for e in (event(number, **more) for number in range(count))}
+
+
+def test_a_place_is_the_first_bytes_of_a_known_digest():
+    """sha256("0:part1") begins with da3940e5e8a5738c: any program in any year finds the same place."""
+    assert position("part1", 0) == 0xDA3940E5E8A5738C / 2**64
+
+
+@given(st.text(max_size=30), st.integers(0, 1000))
+def test_a_group_has_one_place_in_0_to_1_for_each_seed(group, seed):
+    """Any name, kanji and slashes included."""
+    assert 0.0 <= position(group, seed) < 1.0
+    assert split_of(group, Split(seed=seed, test=0.0, val=0.0)) is SplitName.TRAIN
+
+
+@given(st.sets(st.text(max_size=10), min_size=1, max_size=30), st.text(max_size=10))
+def test_a_group_that_joins_moves_nobody(groups, newcomer):
+    """An old test part stays in test as the set grows."""
+    split = Split()
+    before = {group: split_of(group, split) for group in groups}
+    after = {group: split_of(group, split) for group in groups | {newcomer}}
+    assert before.items() <= after.items()
+
+
+def test_shares_are_about_those_asked_for():
+    """Of 5000 parts, a quarter and 15 %, within two points; another seed gives other parts."""
+    split = Split(seed=0, test=0.25, val=0.15)
+    found = [split_of(f"part{number}", split) for number in range(5000)]
+    assert found.count(SplitName.TEST) / 5000 == pytest.approx(0.25, abs=0.02)
+    assert found.count(SplitName.VAL) / 5000 == pytest.approx(0.15, abs=0.02)
+    assert found != [split_of(f"part{number}", Split(seed=1, test=0.25, val=0.15)) for number in range(5000)]
+
+
+def test_a_larger_test_share_keeps_the_test_parts_it_had():
+    """Test grows; nobody leaves it."""
+    small, large = Split(test=0.2), Split(test=0.3)
+    for number in range(500):
+        if split_of(f"part{number}", small) is SplitName.TEST:
+            assert split_of(f"part{number}", large) is SplitName.TEST
+
+
+def test_the_digest_knows_no_order_of_labels():
+    """Same labels, same use case: same digest."""
+    forward = labels()
+    backward = dict(reversed(forward.items()))
+    assert build_manifest(forward, USE_CASE).digest == build_manifest(backward, USE_CASE).digest
+
+
+def test_a_moved_box_is_another_dataset():
+    """And so is another class list."""
+    base = build_manifest(labels(), USE_CASE)
+    moved = labels()
+    first = next(iter(moved))
+    moved[first] = dataclasses.replace(moved[first], boxes=(LabelledBox("scratch", Box(1, 2, 3, 4.5)),))
+    assert build_manifest(moved, USE_CASE).digest != base.digest
+    wider = USE_CASE.model_copy(update={"classes": ("scratch", "dent")})
+    assert build_manifest(labels(), wider).digest != base.digest
+
+
+def test_all_photographs_of_a_part_fall_on_one_side():
+    """Four of each; and with the rule `image` each falls alone."""
+    found = {e.sha256: e for e in (event(number, group=f"part{number // 4}") for number in range(160))}
+    manifest = build_manifest(found, USE_CASE)
+    sides = {(image.group, image.split) for image in manifest.images}
+    assert len(sides) == 40
+    alone = USE_CASE.model_copy(update={"grouping": USE_CASE.grouping.model_copy(update={"rule": "image"})})
+    assert {image.group for image in build_manifest(found, alone).images} == set(found)
+
+
+def test_a_manifest_holds_every_image_once_and_sorted():
+    """No image is lost between the splits."""
+    manifest = build_manifest(labels(), USE_CASE)
+    assert [image.sha256 for image in manifest.images] == sorted(labels())
+    assert sum(len(manifest.of(split)) for split in SplitName) == 40
+
+
+@pytest.mark.parametrize("count", [0, 9])
+def test_too_few_images_are_refused_with_the_counts(count):
+    """Nothing approved yet, and one too few."""
+    with pytest.raises(DatasetError, match=f"at least 10 approved images for tag, but there are {count} .*train: "):
+        build_manifest(labels(count), USE_CASE)
+
+
+def test_good_parts_alone_are_refused():
+    """Nobody drew a box."""
+    with pytest.raises(DatasetError, match=r"no approved image shows a defect .*0 boxes"):
+        build_manifest(labels(boxes=()), USE_CASE)
+
+
+@pytest.mark.parametrize("split", list(SplitName))
+def test_a_split_without_a_defect_is_refused_by_name(split):
+    """Whichever it is: it could not teach, choose or judge."""
+    found = {
+        sha256: dataclasses.replace(e, boxes=()) if split_of(e.group, USE_CASE.split) is split else e
+        for sha256, e in labels().items()
+    }
+    with pytest.raises(DatasetError, match=f"the {split} split has no defect .*{split}: [1-9][0-9]* images.* 0 boxes"):
+        build_manifest(found, USE_CASE)
+
+
+def test_a_test_split_of_one_part_judges_nothing():
+    """Many photographs of one part are one part."""
+    in_test = next(f"g{n}" for n in range(99) if split_of(f"g{n}", USE_CASE.split) is SplitName.TEST)
+    found = {
+        sha256: dataclasses.replace(e, group=in_test) if split_of(e.group, USE_CASE.split) is SplitName.TEST else e
+        for sha256, e in labels().items()
+    }
+    with pytest.raises(DatasetError, match="at least 2 parts in the test split"):
+        build_manifest(found, USE_CASE)
+
+
+def test_a_box_of_an_unknown_class_is_refused_with_its_image():
+    """A class that the use case has not, or no longer."""
+    found = labels(boxes=(LabelledBox("stain", Box(1, 2, 3, 4)),))
+    with pytest.raises(DatasetError, match=r"image [0-9a-f]{64} has boxes of \['stain'\]"):
+        build_manifest(found, USE_CASE)
+
+
+def test_a_dataset_is_frozen_as_of_a_version_of_the_labels(installation, monkeypatch):
+    """The step as it runs: labels in S3, a manifest in S3; later labels change nothing in an earlier version."""
+    for name, value in {
+        "KIZU_S3_ENDPOINT": installation.s3_endpoint,
+        "AWS_ACCESS_KEY_ID": installation.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": installation.secret_access_key.get_secret_value(),
+        "KIZU_BUCKET_PREFIX": installation.bucket_prefix,
+    }.items():
+        monkeypatch.setenv(name, value)
+    store = LabelStore.open(installation)
+    version = store.append([event(number) for number in range(40)])
+    first = freeze(USE_CASE.to_json())
+    assert (first.label_version, first.images) == (version, 40)
+    store.append([event(number) for number in range(40, 45)])
+    assert freeze(USE_CASE.to_json()).images == 45
+    assert freeze(USE_CASE.to_json(), version) == first
+    saved = load_manifest(S3ObjectStore.from_settings(installation), installation.bucket("datasets"), first.digest)
+    assert len(saved.images) == 40

@@ -1,0 +1,232 @@
+"""The signer as others reach it: over HTTP, on a real MLflow and a real S3."""
+
+import json
+import threading
+import time
+
+import httpx
+import pytest
+import uvicorn
+
+from components.approval import decide_approval
+from components.deployment.keys import init, load_root, load_signers
+from components.deployment.repository import ReleaseRepository
+from components.deployment.signer import Signer, make_app
+from components.deployment.signer_client import SignerClient, SignerError
+from components.model_registry import EVALUATION_REPORT, GOLDEN, MODEL_FILE, USE_CASE
+from components.registry.register import register
+from inspection.documents import Wave
+from inspection.image import sha256_of
+from tests.components.conftest import free_port
+from tests.components.model_runs import DATASET, GOLDEN_IMAGE, evaluated_run, unique_use_case
+
+
+@pytest.fixture(scope="module")
+def repository(store, installation, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keys")
+    init(folder / "root", folder / "signer")
+    bucket = installation.bucket("releases")
+    for info in list(store.list(bucket)):
+        store.delete(bucket, info.key)
+    made = ReleaseRepository(store, bucket, load_root(folder / "signer"), load_signers(folder / "signer"))
+    made.initialise()
+    return made
+
+
+@pytest.fixture(scope="module")
+def url(repository, mlflow_uri):
+    from components.model_registry import ModelRegistry
+
+    port = free_port()
+    app = make_app(Signer(repository, ModelRegistry(mlflow_uri)), repository)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def client(url):
+    return SignerClient(url)
+
+
+@pytest.fixture
+def use_case():
+    return unique_use_case()
+
+
+@pytest.fixture
+def version(registry, use_case):
+    """A registered version that waits for approval."""
+    return register(registry, evaluated_run(registry, use_case), use_case, 7)
+
+
+def approve(registry, version):
+    decide_approval(registry, version.name, version.version, "approved")
+
+
+def post(url, path, content):
+    return httpx.post(url + path, content=content, timeout=30, trust_env=False)
+
+
+def test_an_approved_version_becomes_a_release_with_its_whole_lineage(client, registry, repository, use_case, version):
+    """release.json by digest, and each file that it names beside it, with those bytes."""
+    approve(registry, version)
+    digest = client.publish_release(use_case.name, 1)
+    release = client.release(digest)
+    assert release.digest == digest
+    assert (release.use_case, release.version, release.training_run) == (use_case.name, 1, version.run_id)
+    assert (release.dataset_digest, release.approval.by) == (DATASET, "unauthenticated")
+    assert release.approval.model_sha256 == release.models[0].sha256 == sha256_of(b"onnx")
+    assert repository.read_target(f"releases/{digest}/model.onnx") == b"onnx"
+    assert repository.read_target(f"releases/{digest}/{release.golden[0].file}") == GOLDEN_IMAGE
+    assert sha256_of(repository.read_target(f"releases/{digest}/release.json")) == digest
+
+
+def test_the_same_version_published_twice_is_one_release(client, registry, repository, use_case, version):
+    """Nothing new is signed."""
+    approve(registry, version)
+    digest = client.publish_release(use_case.name, 1)
+    before = dict(repository.targets())
+    assert client.publish_release(use_case.name, 1) == digest
+    assert repository.targets() == before
+
+
+def test_the_desired_state_follows_the_approved_policy_and_rises_only_on_change(client, registry, use_case, version):
+    """Version 1, again, version 2, and back to 1: sequences 1, 1, 2, 3."""
+    second = register(registry, evaluated_run(registry, use_case, onnx=b"second"), use_case, 8)
+    for item in (version, second):
+        approve(registry, item)
+    digests = [client.publish_release(use_case.name, number) for number in (1, 2)]
+    assert client.desired(use_case.rollout.group) is None
+    assert [client.publish_desired(use_case.name, number) for number in (1, 1, 2, 1)] == [1, 1, 2, 3]
+    desired = client.desired(use_case.rollout.group)
+    assert (desired.use_case, desired.sequence, desired.probation_s) == (use_case.name, 3, 60.0)
+    assert desired.waves == (
+        Wave(release_digest=digests[0], devices=("line-1",)),
+        Wave(release_digest=digests[0], percent=100.0),
+    )
+
+
+def test_what_is_not_approved_is_refused(client, use_case, version, repository):
+    """Pending; nothing is published."""
+    before = dict(repository.targets())
+    with pytest.raises(SignerError, match=r"refused \(409\): .* is pending, expected approved"):
+        client.publish_release(use_case.name, 1)
+    with pytest.raises(SignerError, match="is pending"):
+        client.publish_desired(use_case.name, 1)
+    assert repository.targets() == before
+
+
+def test_an_approval_that_nobody_stamped_is_not_signed(client, registry, use_case, version):
+    """The signer writes no tags: the pipeline's step stamps an approval of MLflow's page before it asks."""
+    registry.set_tag(version, "approval", "approved")
+    with pytest.raises(SignerError, match="none recorded"):
+        client.publish_release(use_case.name, 1)
+
+
+def test_a_desired_state_names_only_published_releases(client, registry, use_case, version):
+    """Else devices would look for what is not there."""
+    approve(registry, version)
+    with pytest.raises(SignerError, match="is not published yet"):
+        client.publish_desired(use_case.name, 1)
+
+
+@pytest.mark.parametrize(
+    ("artifact", "data", "said"),
+    [
+        (MODEL_FILE, b"replaced", "its bytes are now"),
+        (EVALUATION_REPORT, None, "the evaluation report is not the one that was registered"),
+        (f"golden/{sha256_of(GOLDEN_IMAGE)}.jpg", b"replaced", "has other bytes than were evaluated"),
+        (GOLDEN, b"{", "GoldenSet"),
+        (USE_CASE, b"{}", "use case"),
+    ],
+)
+def test_whatever_was_changed_after_the_approval_is_not_signed(
+    client, registry, use_case, version, artifact, data, said
+):
+    """Model, report, golden sample, golden list, use case."""
+    approve(registry, version)
+    if data is None:
+        data = registry.get_artifact(version.run_id, artifact).replace(b'"map50":0.8', b'"map50":0.9')
+    registry.put_artifact(version.run_id, artifact, data)
+    with pytest.raises(SignerError, match=said):
+        client.publish_release(use_case.name, 1)
+
+
+def test_a_looser_policy_put_in_later_is_not_signed(client, registry, use_case, version):
+    """Gate and rollout travel with the run; they are those that were registered."""
+    approve(registry, version)
+    looser = json.loads(use_case.to_json())
+    looser["rollout"]["probation_s"] = 0
+    registry.put_artifact(version.run_id, USE_CASE, json.dumps(looser).encode())
+    with pytest.raises(SignerError, match="use case"):
+        client.publish_release(use_case.name, 1)
+
+
+def test_what_is_not_there_is_refused_by_name(client, use_case, version):
+    """An unknown model, an unknown version; an unknown group and release are None."""
+    with pytest.raises(SignerError, match=r"409.*version 9"):
+        client.publish_release(use_case.name, 9)
+    with pytest.raises(SignerError, match=r"409.*no-such-model"):
+        client.publish_release("no-such-model", 1)
+    assert client.desired("no-such-group") is None
+    assert client.release("ab" * 32) is None
+
+
+@pytest.mark.parametrize("path", ["/releases", "/desired"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b'"x"', b"{}", b"\xff", b"[" * 4000,
+        b'{"model": "metal-tag"}', b'{"model": "metal-tag", "version": "1"}',
+        b'{"model": "metal-tag", "version": true}',
+        b'{"model": 1, "version": 1}', b'{"model": "../x", "version": 1}',
+        b'{"model": "metal-tag", "version": 1, "bytes": "AAAA"}',
+    ],
+)  # fmt: skip
+def test_a_request_that_names_no_version_is_refused(url, path, body):
+    """Nobody makes the signer sign content: only a model and a version are understood, and no key besides."""
+    answer = post(url, path, body)
+    assert answer.status_code == 409
+    assert answer.json()["error"]
+
+
+def test_a_large_request_is_refused(url):
+    """4 kB are enough for a name."""
+    assert post(url, "/releases", b" " * 5000).status_code == 413
+
+
+def test_other_ways_in_are_closed(url):
+    """Methods, paths, names that leave the folder."""
+    assert httpx.get(f"{url}/releases", trust_env=False).status_code == 405
+    assert httpx.put(f"{url}/desired/line", content=b"{}", trust_env=False).status_code in (404, 405)
+    assert httpx.get(f"{url}/keys", trust_env=False).status_code == 404
+    assert httpx.get(f"{url}/desired/..%2Freleases", trust_env=False).status_code in (400, 404)
+    assert httpx.get(f"{url}/desired/LINE", trust_env=False).status_code == 400
+    assert httpx.get(f"{url}/healthz", trust_env=False).json() == {"status": "ok"}
+
+
+def test_a_damaged_repository_is_an_answer_and_not_a_trace(url, store, installation, repository):
+    """502 and what is wrong; it works again when it is mended."""
+    bucket, key = installation.bucket("releases"), "metadata/timestamp.json"
+    whole = store.get(bucket, key)
+    store.put(bucket, key, b"{}")
+    try:
+        answer = httpx.get(f"{url}/desired/line", trust_env=False)
+    finally:
+        store.put(bucket, key, whole)
+    assert answer.status_code == 502
+    assert "timestamp.json" in answer.json()["error"]
+    assert httpx.get(f"{url}/desired/line", trust_env=False).status_code == 404
+
+
+def test_a_signer_that_is_away_is_one_error_that_names_it():
+    """Nobody listens on port 9."""
+    with pytest.raises(SignerError, match=r"http://127\.0\.0\.1:9 does not answer.*is it running"):
+        SignerClient("http://127.0.0.1:9").publish_release("metal-tag", 1)

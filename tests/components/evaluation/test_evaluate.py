@@ -1,0 +1,243 @@
+"""Evaluation from a tiny ONNX to a report, a gate and golden samples, on real servers."""
+
+import io
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from components.evaluation.evaluate import EvaluationError, evaluate, passes_gate, run
+from components.evaluation.onnx_session import ModelError, open_session
+from components.evaluation_report import EvaluationReport, GoldenSet
+from components.gate import GateReport
+from components.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
+from components.model_registry import EVALUATION_REPORT, GATE_REPORT, GOLDEN, MODEL_FILE, USE_CASE
+from inspection.geometry import Box, LabelledBox
+from inspection.image import decode_image, sha256_of
+from inspection.inspector import Inspector
+from tests.components.model_runs import unique_use_case
+
+MARK = Box(16, 16, 16, 16)
+
+
+def brightness_model(*, scale=1.0, side=64, rows=5) -> bytes:
+    """A detector that always sees one box, (16, 16) to (32, 32), and scores it by the mean brightness there."""
+    where = np.zeros((1, 3, side, side), np.float32)
+    where[:, :, 16:32, 16:32] = scale / (3 * 16 * 16)
+    box = np.array([[[24], [24], [16], [16]]], np.float32)
+    nodes = [
+        helper.make_node("Mul", ["images", "where"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "axes"], ["score"], keepdims=0),
+        helper.make_node("Reshape", ["score", "shape"], ["row"]),
+        helper.make_node("Concat", ["box", *["row"] * (rows - 4)], ["output0"], axis=1),
+    ]
+    constants = {
+        "where": where, "axes": np.array([0, 1, 2, 3], np.int64), "shape": np.array([1, 1, 1], np.int64), "box": box,
+    }  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, side, side])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, rows, 1])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
+def png(brightness, seed):
+    """Black with a square of this brightness where the model looks, and a pixel that makes the bytes its own."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[16:32, 16:32] = brightness
+    pixels[0, 0] = seed
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+class Pictures:
+    """A dataset in memory, and the way to fetch from it."""
+
+    def __init__(self):
+        self.data, self.images = {}, []
+
+    def add(self, split, brightness, *, bad):
+        data = png(brightness, len(self.images))
+        uri = f"s3://raw/{len(self.images)}.png"
+        self.data[uri] = data
+        boxes = regions([LabelledBox("scratch", MARK)] if bad else [])
+        self.images.append(
+            ManifestImage(
+                sha256=sha256_of(data), uri=uri, width=64, height=64, group=f"part{len(self.images)}", split=split,
+                boxes=boxes,
+            )
+        )  # fmt: skip
+
+    def fetch(self, uri, sha256):
+        assert sha256_of(self.data[uri]) == sha256
+        return self.data[uri]
+
+    def manifest(self, use_case):
+        return Manifest(use_case=use_case.name, classes=("scratch",), split_seed=0, images=tuple(self.images))
+
+
+@pytest.fixture
+def use_case():
+    gates = {"min_map50": 0.5, "max_escape_rate": 0.3, "max_overkill_rate": 0.3, "min_parts": 2}
+    return unique_use_case(gates=gates)
+
+
+def pictures(*, test_good=(20, 40, 60, 80)):
+    """Defects are bright (about 0.8), good parts dim (about 0.3 at most)."""
+    found = Pictures()
+    for brightness in (180, 200, 220):
+        found.add(SplitName.VAL, brightness, bad=True)
+    for brightness in (20, 60, 80):
+        found.add(SplitName.VAL, brightness, bad=False)
+    for brightness in (190, 210, 230, 240):
+        found.add(SplitName.TEST, brightness, bad=True)
+    for brightness in test_good:
+        found.add(SplitName.TEST, brightness, bad=False)
+    return found
+
+
+def test_a_model_is_scored_as_it_will_run(use_case):
+    """Every defect is found, no good part is accused, at a threshold between dim and bright."""
+    found = pictures()
+    model = brightness_model()
+    report, golden, files = evaluate(model, found.manifest(use_case), use_case, found.fetch, None)
+    assert report.test.map50 == pytest.approx(1.0)
+    assert (report.test.images, report.test.parts, report.test.boxes) == (8, 8, 4)
+    assert (report.test.escape.count, report.test.escape.n) == (0, 4)
+    assert (report.test.overkill.count, report.test.overkill.n) == (0, 4)
+    assert (report.preprocess.width, report.preprocess.height) == (64, 64)
+    assert 80 / 255 < report.thresholds["scratch"].fail <= 180 / 255
+    assert report.threshold_source.startswith("validation: ")
+    assert (report.model_sha256, report.use_case_digest) == (sha256_of(model), use_case.digest)
+    assert report.champion is None
+    assert set(files) == {sample.file for sample in golden.samples}
+
+
+def test_golden_samples_are_what_the_runtime_answers(use_case):
+    """Running them again through the deployed path gives the expected detections."""
+    found = pictures()
+    report, golden, files = evaluate(brightness_model(), found.manifest(use_case), use_case, found.fetch, None)
+    infer, spec = open_session(brightness_model(), 1, threads=1)
+    inspector = Inspector(infer, spec.to_preprocess(), ("scratch",), report.thresholds, report.nms)
+    assert len(golden.samples) == 4
+    for sample in golden.samples:
+        assert sha256_of(files[sample.file]) == sample.sha256
+        assert inspector.inspect(decode_image(files[sample.file])).detections == sample.expected
+    assert any(sample.expected for sample in golden.samples)
+
+
+def test_the_threshold_never_sees_the_test_split(use_case):
+    """Bright good parts in test alone: the threshold stays, and the overkill rate tells."""
+    usual, hard = pictures(), pictures(test_good=(200, 220, 240, 250))
+    first, *_ = evaluate(brightness_model(), usual.manifest(use_case), use_case, usual.fetch, None)
+    second, *_ = evaluate(brightness_model(), hard.manifest(use_case), use_case, hard.fetch, None)
+    assert second.thresholds == first.thresholds
+    assert (second.test.overkill.count, second.test.overkill.n) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (b"", "cannot load the model"),
+        (b"not an onnx", "cannot load the model"),
+        (brightness_model(rows=6), r"expected an output of shape \(1, 5, n\) for 1 classes"),
+    ],
+)
+def test_what_is_no_detector_of_these_classes_is_refused(model, said):
+    """Nothing, text, a model of two classes."""
+    with pytest.raises(ModelError, match=said):
+        open_session(model, 1, threads=1)
+
+
+@pytest.fixture
+def step(registry, store, installation, mlflow_uri, monkeypatch):
+    """A training run with its dataset in S3, and the environment of the step."""
+    for name, value in {
+        "KIZU_S3_ENDPOINT": installation.s3_endpoint,
+        "AWS_ACCESS_KEY_ID": installation.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": installation.secret_access_key.get_secret_value(),
+        "KIZU_BUCKET_PREFIX": installation.bucket_prefix,
+        "MLFLOW_TRACKING_URI": mlflow_uri,
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def prepare(use_case, model, found):
+        bucket = installation.bucket("raw")
+        for number, image in enumerate(found.images):
+            key = f"test/{use_case.name}/{number}.png"
+            store.put(bucket, key, found.data[image.uri])
+            object.__setattr__(image, "uri", f"s3://{bucket}/{key}")
+        digest = save_manifest(store, installation.bucket("datasets"), found.manifest(use_case))
+        run_id = registry.start_run(use_case.name, "train", {"model_sha256": sha256_of(model)})
+        registry.put_artifact(run_id, MODEL_FILE, model)
+        registry.end_run(run_id)
+        return run_id, digest
+
+    return prepare
+
+
+def test_the_step_stores_report_gate_and_golden_samples_with_the_run(registry, use_case, step):
+    """And answers with their digest; run again, it changes nothing."""
+    run_id, digest = step(use_case, brightness_model(), pictures())
+    done = run(run_id, digest, use_case.to_json())
+    assert (done.passed, done.failures, done.map50) == (True, "", pytest.approx(1.0))
+    report = EvaluationReport.from_json(registry.get_artifact(run_id, EVALUATION_REPORT))
+    assert (sha256_of(report.to_json()), report.dataset_digest) == (done.report_digest, digest)
+    assert GateReport.from_json(registry.get_artifact(run_id, GATE_REPORT)).passed
+    for sample in GoldenSet.from_json(registry.get_artifact(run_id, GOLDEN)).samples:
+        assert sha256_of(registry.get_artifact(run_id, f"golden/{sample.file}")) == sample.sha256
+    assert registry.get_artifact(run_id, USE_CASE).decode() == use_case.to_json()
+    assert registry.run(run_id).tags["gate"] == "passed"
+    assert passes_gate(run_id, use_case.to_json(), done.report_digest) is True
+    assert run(run_id, digest, use_case.to_json()) == done
+
+
+def test_another_policy_is_evaluated_anew(registry, use_case, step):
+    """The same run under a gate that it does not pass: the tag says why."""
+    run_id, digest = step(use_case, brightness_model(scale=0.1), pictures())
+    strict = use_case.model_copy(update={"gates": use_case.gates.model_copy(update={"max_escape_rate": 0.0})})
+    done = run(run_id, digest, strict.to_json())
+    assert not done.passed
+    assert "escape_rate is 1.000" in done.failures
+    assert registry.run(run_id).tags["gate"] == "failed"
+    assert registry.run(run_id).tags["gate_failures"] == done.failures
+    assert passes_gate(run_id, strict.to_json(), done.report_digest) is False
+    assert run(run_id, digest, use_case.to_json()).report_digest != done.report_digest
+
+
+def test_another_model_than_was_trained_is_not_scored(registry, use_case, step):
+    """Its bytes are not those of the tag; nothing is stored."""
+    run_id, digest = step(use_case, brightness_model(), pictures())
+    registry.put_artifact(run_id, MODEL_FILE, brightness_model(scale=0.5))
+    with pytest.raises(EvaluationError, match="was tagged with model"):
+        run(run_id, digest, use_case.to_json())
+    assert not registry.has_artifact(run_id, EVALUATION_REPORT)
+
+
+def test_a_report_that_was_replaced_does_not_pass_the_gate(registry, use_case, step):
+    """The gate asks for the report that the evaluation answered with."""
+    run_id, digest = step(use_case, brightness_model(), pictures())
+    run(run_id, digest, use_case.to_json())
+    with pytest.raises(EvaluationError):
+        passes_gate(run_id, use_case.to_json(), "00" * 32)
+
+
+def test_the_champion_is_scored_beside_the_candidate_on_the_same_split(registry, use_case, step):
+    """With its own thresholds; a candidate that is worse fails for it."""
+    from components.model_registry import CHAMPION
+    from components.registry.register import register
+
+    run_id, digest = step(use_case, brightness_model(), pictures())
+    run(run_id, digest, use_case.to_json())
+    registry.set_alias(register(registry, run_id, use_case, 1), CHAMPION)
+    worse_id, digest = step(use_case, brightness_model(scale=-1.0), pictures())
+    done = run(worse_id, digest, use_case.to_json())
+    report = EvaluationReport.from_json(registry.get_artifact(worse_id, EVALUATION_REPORT))
+    assert (report.champion.version, report.champion.test.map50) == (1, pytest.approx(1.0))
+    assert report.test.map50 == 0.0
+    assert "against champion version 1" in done.failures

@@ -1,0 +1,61 @@
+"""Training runs as an MLflow server holds them, evaluated, without a training."""
+
+from __future__ import annotations
+
+import uuid
+
+from components.evaluation_report import EvaluationReport, GoldenSet, Rate, Scores
+from components.gate import judge
+from components.model_registry import EVALUATION_REPORT, GATE_REPORT, GOLDEN, MODEL_FILE, USE_CASE, ModelRegistry
+from components.use_case import UseCase, parse_use_case
+from inspection.decode import Nms
+from inspection.documents import GoldenSample, InputSpec
+from inspection.geometry import Box, Detection
+from inspection.image import sha256_of
+from inspection.verdict import ClassThreshold
+
+DATASET = "da" * 32
+GOLDEN_IMAGE = b"the bytes of a picture"
+
+
+def unique_use_case(**sections) -> UseCase:
+    """A use case that no other test registers models of."""
+    name = f"tag-{uuid.uuid4().hex[:10]}"
+    base = {
+        "name": name, "classes": ["scratch"], "labeling": {"instructions": ""},
+        "gates": {"min_map50": 0.7, "max_escape_rate": 0.25, "max_overkill_rate": 0.4},
+        "rollout": {"group": name, "probation_s": 60, "canary": ["line-1"]},
+    }  # fmt: skip
+    import json
+
+    return parse_use_case(json.dumps({**base, **sections}))
+
+
+def evaluated_run(registry: ModelRegistry, use_case: UseCase, *, onnx: bytes = b"onnx", map50: float = 0.8) -> str:
+    """A run with all that training and evaluation leave behind; returns its id."""
+    scores = Scores(
+        images=40, parts=16, boxes=20, map50=map50, map50_95=0.5, precision=0.9, recall=0.9,
+        escape=Rate(count=1, n=8), overkill=Rate(count=1, n=8), map50_by_class={"scratch": map50},
+    )  # fmt: skip
+    report = EvaluationReport(
+        model_sha256=sha256_of(onnx), dataset_digest=DATASET, use_case_digest=use_case.digest, classes=("scratch",),
+        preprocess=InputSpec(width=64, height=64), nms=Nms(), thresholds={"scratch": ClassThreshold(0.5, 0.25)},
+        threshold_source="default", validation=scores, test=scores, latency_ms_p50=1.5,
+    )  # fmt: skip
+    file = f"{sha256_of(GOLDEN_IMAGE)}.jpg"
+    seen = (Detection("scratch", 0.75, Box(1, 2, 3, 4)),)
+    golden = GoldenSet(samples=(GoldenSample(file=file, sha256=sha256_of(GOLDEN_IMAGE), expected=seen),))
+    run_id = registry.start_run(
+        use_case.name, "test", {"model_sha256": sha256_of(onnx), "code_digest": "c0de", "dataset_digest": DATASET}
+    )
+    for path, data in {
+        MODEL_FILE: onnx,
+        USE_CASE: use_case.to_json().encode(),
+        EVALUATION_REPORT: report.to_json(),
+        GATE_REPORT: judge(report, use_case.gates).to_json(),
+        GOLDEN: golden.to_json(),
+        f"golden/{file}": GOLDEN_IMAGE,
+    }.items():
+        registry.put_artifact(run_id, path, data)
+    registry.end_run(run_id)
+    return run_id

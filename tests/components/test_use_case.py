@@ -1,0 +1,143 @@
+"""The use case file: one product's policy, refused by name where it is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.use_case import UseCaseError, load_use_case, parse_use_case, write_schema
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHIPPED = sorted((REPOSITORY / "use_cases").glob("*.yaml"))
+SCHEMA = REPOSITORY / "docs" / "reference" / "use-case.schema.json"
+MINIMAL = {
+    "name": "metal-tag",
+    "classes": ["scratch"],
+    "labeling": {"instructions": "Draw a box."},
+    "gates": {"min_map50": 0.5, "max_escape_rate": 0.1, "max_overkill_rate": 0.2},
+}
+
+
+def changed(**sections):
+    """MINIMAL with sections replaced, as YAML."""
+    return yaml.safe_dump({**MINIMAL, **sections}, allow_unicode=True)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_each_shipped_file_loads_under_its_own_name(path):
+    """The name of the file is the name of the use case, and so of the model."""
+    assert load_use_case(path).name == path.stem
+
+
+def test_there_is_a_shipped_file():
+    """The test above is about something."""
+    assert "metal-tag" in [path.stem for path in SHIPPED]
+
+
+def test_the_committed_schema_is_that_of_the_code(tmp_path):
+    """docs/reference/use-case.schema.json; write_schema makes it anew."""
+    write_schema(tmp_path / "schema.json")
+    assert SCHEMA.read_text(encoding="utf-8") == (tmp_path / "schema.json").read_text(encoding="utf-8")
+
+
+def test_an_editor_that_reads_the_schema_agrees_with_the_code():
+    """A shipped file is valid by the schema, and an unknown key is not."""
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    for path in SHIPPED:
+        jsonschema.validate(yaml.safe_load(path.read_text(encoding="utf-8")), schema)
+    with pytest.raises(jsonschema.ValidationError, match="epoch"):
+        jsonschema.validate({**MINIMAL, "training": {"epoch": 3}}, schema)
+
+
+def test_defaults_fill_what_is_not_said():
+    """Four keys are enough."""
+    use_case = parse_use_case(changed())
+    assert use_case.training.image_width == 320
+    assert use_case.rollout.waves == (100.0,)
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"trainings": {}}, "trainings: unknown key"),
+        ({"training": {"epoch": 3}}, "training.epoch: unknown key"),
+        ({"training": {"augmentation": {"flip": 1}}}, "training.augmentation.flip: unknown key"),
+        ({"name": "Metal Tag"}, "name: .*expected a use case of 1-63 characters"),
+        ({"name": "金属タグ"}, "name: .*expected a use case of 1-63 characters"),
+        ({"classes": []}, "classes: "),
+        ({"classes": ["scratch", "scratch"]}, "classes: .*different, non-empty"),
+        ({"classes": [""]}, "classes: .*different, non-empty"),
+        ({"training": {"image_width": 300}}, "training.image_width: .*multiple of 32"),
+        ({"training": {"epochs": 0}}, "training.epochs: "),
+        ({"training": {"epochs": "many"}}, "training.epochs: .*got 'many'"),
+        ({"training": {"base_weights": {"uri": "s3://w/x.pt", "sha256": "ab"}}}, "training.base_weights.sha256: "),
+        ({"split": {"test": 0.6, "val": 0.4}}, "split: .*leave at least a tenth"),
+        ({"split": {"test": float("nan")}}, "split.test: "),
+        ({"operating": {"min_score": 0.8, "max_score": 0.4}}, "operating: .*min_score <= max_score"),
+        ({"operating": {"uncertain_ratio": 0.0001}}, "operating.uncertain_ratio: "),
+        ({"sampling": {"uncertain_low": 0.6, "uncertain_high": 0.1}}, "sampling: .*uncertain_low <= uncertain_high"),
+        ({"sampling": {"control_rate": 2}}, "sampling.control_rate: "),
+        ({"rollout": {"waves": []}}, "rollout.waves: "),
+        ({"rollout": {"waves": [0]}}, "rollout.waves.0: "),
+        ({"rollout": {"waves": [101]}}, "rollout.waves.0: "),
+        ({"rollout": {"group": "../line"}}, "rollout.group: .*expected a group"),
+        ({"gates": {"min_map50": 0.5}}, "gates.max_escape_rate: "),
+        ({"gates": {**MINIMAL["gates"], "allow_not_measurable": ["map50"]}}, "gates.allow_not_measurable.0: "),
+        ({"schema_version": 2}, "schema_version: "),
+    ],
+)
+def test_what_is_wrong_is_refused_by_name(sections, said):
+    """Each mistake with the path of its key."""
+    with pytest.raises(UseCaseError, match=said):
+        parse_use_case(changed(**sections))
+
+
+def test_all_mistakes_are_said_at_once():
+    """Nobody mends a file one run at a time."""
+    with pytest.raises(UseCaseError, match=r"has 3 mistake\(s\)") as caught:
+        parse_use_case(changed(traning={}, name="X", training={"epochs": 0}), where="tag.yaml")
+    for key in ("tag.yaml", "traning", "name", "training.epochs"):
+        assert key in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a", "name", "a: [", "a: 2024-13-45", "\x00", "[" * 5000, "a: !!python/name:os.system"]
+)
+def test_what_is_no_mapping_is_a_use_case_error(text):
+    """Empty, a list, a word, broken YAML, a date that does not exist, a tag that would run code."""
+    with pytest.raises(UseCaseError):
+        parse_use_case(text)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    """Missing, a folder, not UTF-8."""
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes("name: caf\xe9".encode("latin-1"))
+    for path in (tmp_path / "none.yaml", tmp_path, latin):
+        with pytest.raises(UseCaseError, match=str(path)):
+            load_use_case(path)
+
+
+@given(st.text(st.characters(blacklist_categories=("Cs",)), max_size=40), st.floats(0, 1))
+def test_a_use_case_travels_as_json_without_change(description, rate):
+    """As a pipeline parameter: any text and number comes out as it went in, and with the same digest."""
+    first = parse_use_case(json.dumps({**MINIMAL, "description": description, "sampling": {"control_rate": rate}}))
+    again = parse_use_case(first.to_json())
+    assert again == first
+    assert again.digest == first.digest
+    assert first.description == description
+
+
+def test_a_new_gate_trains_nothing_anew_and_another_size_does():
+    """training_digest covers classes and training settings alone; digest covers everything."""
+    base = parse_use_case(changed())
+    gate = parse_use_case(changed(gates={**MINIMAL["gates"], "min_map50": 0.6}))
+    size = parse_use_case(changed(training={"image_width": 256}))
+    classes = parse_use_case(changed(classes=["scratch", "dent"]))
+    assert gate.digest != base.digest
+    assert gate.training_digest == base.training_digest
+    assert len({base.training_digest, size.training_digest, classes.training_digest}) == 3

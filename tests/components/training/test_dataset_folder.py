@@ -1,0 +1,116 @@
+"""A manifest as a folder of images and labels."""
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from generated_dataset import Line, entry, generated_line, manifest_of
+
+from components.manifest import SplitName
+from components.training.dataset_folder import label_lines, write_dataset
+from components.training.trainer import TrainingError
+from inspection.geometry import Box, LabelledBox
+from inspection.image import decode_image
+
+
+def test_each_split_has_its_images_and_labels(tmp_path):
+    """Train and val are written, an image beside a label of the same name; pixels are those the device decodes."""
+    line = generated_line(train=4, val=2)
+    dataset = write_dataset(line.manifest, line.fetch, tmp_path / "d")
+    assert dataset.images == {"train": 4, "val": 2}
+    assert dataset.classes == ("scratch",)
+    for image in line.manifest.of(SplitName.TRAIN):
+        png = (tmp_path / "d" / "images" / "train" / f"{image.sha256}.png").read_bytes()
+        assert np.array_equal(decode_image(png), decode_image(line.images[image.sha256]))
+        label = (tmp_path / "d" / "labels" / "train" / f"{image.sha256}.txt").read_text()
+        assert len(label.splitlines()) == len(image.boxes)
+
+
+def test_training_never_sees_the_test_split(tmp_path):
+    """No file of a test image is written, and none is fetched."""
+    line = generated_line(train=3, val=2, test=4)
+    fetched = []
+    write_dataset(line.manifest, lambda u, s: fetched.append(s) or line.images[s], tmp_path)
+    held_back = {image.sha256 for image in line.manifest.of(SplitName.TEST)}
+    assert len(held_back) == 4
+    assert held_back.isdisjoint(fetched)
+    assert not any(file.stem in held_back for file in tmp_path.rglob("*"))
+
+
+def test_labels_are_shares_of_the_image():
+    """A box of 40x20 at (10, 20) in 200x100 pixels, worked out by hand; the class by its place in the list."""
+    text = label_lines([LabelledBox("dent", Box(10, 20, 40, 20))], ("scratch", "dent"), 200, 100)
+    assert text == "1 0.15000000 0.30000000 0.20000000 0.20000000\n"
+
+
+def test_boxes_are_clipped_to_the_image():
+    """Half outside: the inner half is left. Wholly outside: nothing is left. No box: an empty text."""
+    assert label_lines([LabelledBox("a", Box(-10, 0, 20, 50))], ("a",), 100, 100).split()[3] == "0.10000000"
+    assert label_lines([LabelledBox("a", Box(200, 0, 20, 50))], ("a",), 100, 100) == ""
+    assert label_lines([], ("a",), 100, 100) == ""
+
+
+def test_an_unknown_class_is_refused():
+    """By its name."""
+    with pytest.raises(TrainingError, match="dent"):
+        label_lines([LabelledBox("dent", Box(0, 0, 1, 1))], ("scratch",), 10, 10)
+
+
+def test_class_names_of_any_script_need_no_other_font(tmp_path):
+    """The data file is ASCII in its class names, whatever the use case calls them."""
+    line = generated_line(train=2, val=1)
+    images = [
+        entry(line.images[i.sha256], i.split, [LabelledBox('傷 "x"', b.box) for b in i.labels], i.group)
+        for i in line.manifest.images
+    ]
+    dataset = write_dataset(manifest_of(images, ('傷 "x"',)), line.fetch, tmp_path / "部品 1")
+    content = json.loads(dataset.data_file.read_text(encoding="utf-8"))
+    assert content["names"] == {"0": "c0"}
+    assert content["path"].endswith("部品 1")
+    assert dataset.classes == ('傷 "x"',)
+
+
+def test_other_bytes_than_the_manifest_says_are_refused(tmp_path):
+    """A store that answers with something else does not get into a training."""
+    line = generated_line(train=2, val=1)
+    other = Line(line.manifest, dict.fromkeys(line.images, b"something else"))
+    with pytest.raises(TrainingError, match="expected sha256"):
+        write_dataset(line.manifest, other.fetch, tmp_path)
+
+
+def test_another_size_than_the_manifest_says_is_refused(tmp_path):
+    """Boxes in pixels mean nothing on an image of another size."""
+    line = generated_line(train=2, val=1)
+    wrong = manifest_of([replace(i, width=i.width + 1) for i in line.manifest.images])
+    with pytest.raises(TrainingError, match="expected 451x300 pixels"):
+        write_dataset(wrong, line.fetch, tmp_path)
+
+
+def test_a_dataset_without_a_defect_is_refused(tmp_path):
+    """With what to do about it."""
+    line = generated_line(defect_rate=0.0)
+    with pytest.raises(TrainingError, match="label defective parts first"):
+        write_dataset(line.manifest, line.fetch, tmp_path)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_empty_split_is_refused(tmp_path, split):
+    """Naming the split."""
+    line = generated_line(**{split: 0})
+    with pytest.raises(TrainingError, match=f"the {split} split"):
+        write_dataset(line.manifest, line.fetch, tmp_path)
+
+
+def test_sixteen_bit_and_grey_images_are_stored_as_the_device_sees_them(tmp_path):
+    """8-bit, three channels."""
+    line = generated_line(train=1, val=1)
+    deep = np.linspace(0, 65535, 64 * 96).reshape(64, 96).astype(np.uint16)
+    data = cv2.imencode(".png", deep)[1].tobytes()
+    odd = entry(data, SplitName.TRAIN)
+    manifest = manifest_of([*line.manifest.images, odd])
+    write_dataset(manifest, Line(manifest, {**line.images, odd.sha256: data}).fetch, tmp_path)
+    stored = cv2.imread(str(tmp_path / "images" / "train" / f"{odd.sha256}.png"), cv2.IMREAD_UNCHANGED)
+    assert stored.dtype == np.uint8
+    assert np.array_equal(stored, decode_image(data))

@@ -1,0 +1,153 @@
+"""The training step and its MLflow runs. MLflow is real; the trainer is a fake at its port."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass, field
+
+import pytest
+from generated_dataset import generated_line
+
+from components.model_registry import MODEL_FILE, TRAINING_RECORD, USE_CASE, ModelRegistry
+from components.training.job import find_finished, train
+from components.training.trainer import TrainedModel, TrainingError
+from components.use_case import parse_use_case
+from inspection.image import sha256_of
+
+CODE = "source:1"
+
+
+def use_case(epochs: int = 2, min_map50: float = 0.5):
+    return parse_use_case(
+        json.dumps(
+            {
+                "schema_version": 1,
+                "name": "tag",
+                "classes": ["scratch"],
+                "labeling": {"instructions": "Draw a box around each scratch."},
+                "training": {"epochs": epochs},
+                "gates": {"min_map50": min_map50, "max_escape_rate": 0.1, "max_overkill_rate": 0.3},
+            }
+        )
+    )
+
+
+@dataclass
+class FakeTrainer:
+    """Writes some bytes as its model; `fails_with` is raised after the first epoch."""
+
+    fails_with: BaseException | None = None
+    trained: list[str] = field(default_factory=list)
+
+    def train(self, dataset, settings, workdir, on_epoch):
+        self.trained.append(dataset.digest)
+        for epoch in range(1, settings.epochs + 1):
+            on_epoch(epoch, {"train/box_loss": 1.0 / epoch, "metrics/mAP50": 0.1 * epoch})
+            if self.fails_with is not None:
+                raise self.fails_with
+        workdir.mkdir(parents=True)
+        path = workdir / "model.onnx"
+        path.write_bytes(f"model of {dataset.digest} after {settings.epochs}".encode())
+        return TrainedModel(path, {"schema_version": 1, "epochs_run": settings.epochs})
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    """A client of a real MLflow server, on a free port of this machine."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "a")]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 90
+        while not _answers(f"{url}/health"):
+            assert server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.3)
+        yield ModelRegistry(url)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
+
+
+def _answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def test_a_finished_run_holds_all_and_is_reused(registry, tmp_path):
+    """Model, record, use case and tags; asked again, the run is found."""
+    line = generated_line(train=3, val=1)
+    case = use_case()
+    outcome = train(registry, FakeTrainer(), line.manifest, case, line.fetch, CODE, tmp_path)
+    run = registry.run(outcome.run_id)
+    assert run.status == "FINISHED"
+    model = registry.get_artifact(outcome.run_id, MODEL_FILE)
+    assert outcome.model_sha256 == run.tags["model_sha256"] == sha256_of(model)
+    assert json.loads(registry.get_artifact(outcome.run_id, TRAINING_RECORD))["epochs_run"] == 2
+    assert registry.get_artifact(outcome.run_id, USE_CASE).decode() == case.to_json()
+    assert run.tags["dataset_digest"] == line.manifest.digest
+    assert run.tags["code_digest"] == CODE
+    found = find_finished(registry, case, line.manifest.digest, CODE)
+    assert found is not None
+    assert (found.run_id, found.model_sha256, found.reused) == (outcome.run_id, outcome.model_sha256, True)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), RuntimeError("out of memory")])
+def test_a_run_that_was_stopped_is_never_reused(registry, tmp_path, end):
+    """It is marked failed, the error comes through, and nothing is found afterwards."""
+    line = generated_line(train=4, val=1)
+    case = use_case(epochs=3)
+    with pytest.raises(type(end)):
+        train(registry, FakeTrainer(end), line.manifest, case, line.fetch, CODE, tmp_path)
+    assert find_finished(registry, case, line.manifest.digest, CODE) is None
+
+
+def test_a_run_without_its_model_is_never_reused(registry):
+    """Finished by its state, but killed before the model was stored."""
+    line = generated_line(train=5, val=1)
+    case = use_case()
+    tags = {
+        "dataset_digest": line.manifest.digest,
+        "training_digest": case.training_digest,
+        "code_digest": CODE,
+        "use_case": case.name,
+        "model_sha256": "0" * 64,
+    }
+    registry.end_run(registry.start_run(case.name, "x", tags))
+    assert find_finished(registry, case, line.manifest.digest, CODE) is None
+
+
+def test_other_settings_or_other_code_train_anew_and_a_new_gate_does_not(registry, tmp_path):
+    """What went in decides; what is asked of the result does not."""
+    line = generated_line(train=6, val=1)
+    train(registry, FakeTrainer(), line.manifest, use_case(), line.fetch, CODE, tmp_path)
+    digest = line.manifest.digest
+    assert find_finished(registry, use_case(min_map50=0.9), digest, CODE) is not None
+    assert find_finished(registry, use_case(epochs=9), digest, CODE) is None
+    assert find_finished(registry, use_case(), digest, "source:2") is None
+    assert find_finished(registry, use_case(), "0" * 64, CODE) is None
+
+
+def test_a_dataset_of_other_classes_is_refused_before_a_run_is_made(registry, tmp_path):
+    """Naming both."""
+    line = generated_line(train=2, val=1)
+    other = use_case().model_copy(update={"classes": ("dent",)})
+    trainer = FakeTrainer()
+    with pytest.raises(TrainingError, match="dent"):
+        train(registry, trainer, line.manifest, other, line.fetch, CODE, tmp_path)
+    assert trainer.trained == []

@@ -1,0 +1,119 @@
+"""The int8 variant: what stays in float, what it is calibrated on, and that it answers nearly as before."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from components.training.quantize import QuantizationError, box_decoding, quantize_int8
+from inspection.preprocess import Preprocess, letterbox
+
+PREPROCESS = Preprocess(64, 32)
+
+
+def small_detector(*, flattened: bool = True) -> onnx.ModelProto:
+    """Two convolutions with YOLOv8's activation, then an end like its own: flattened, split, scores squashed."""
+    rng = np.random.default_rng(5)
+
+    def weights(name, *shape):
+        return numpy_helper.from_array((rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype("f4"), name)
+
+    nodes = [
+        helper.make_node("Conv", ["images", "w0"], ["c0"], "conv0", strides=[8, 8], kernel_shape=[8, 8]),
+        helper.make_node("Sigmoid", ["c0"], ["s0"], "sigmoid0"),
+        helper.make_node("Mul", ["c0", "s0"], ["a0"], "mul0"),
+        helper.make_node("Conv", ["a0", "w1"], ["c1"], "conv1", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("Reshape", ["c1", "flat"], ["r"], "flatten"),
+        helper.make_node("Split", ["r", "parts"], ["boxes", "logits"], "split", axis=1),
+        helper.make_node("Mul", ["boxes", "stride"], ["pixels"], "to_pixels"),
+        helper.make_node("Sigmoid", ["logits"], ["scores"], "squash"),
+        helper.make_node("Concat", ["pixels", "scores"], ["output0"], "join", axis=1),
+    ]
+    given = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 32, 64])
+    answer = helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 6, 32])
+    if not flattened:
+        nodes, answer = nodes[:4], helper.make_tensor_value_info("c1", TensorProto.FLOAT, [1, 6, 4, 8])
+    constants = [
+        weights("w0", 16, 3, 8, 8),
+        weights("w1", 6, 16, 3, 3),
+        numpy_helper.from_array(np.array([1, 6, 32]), "flat"),
+        numpy_helper.from_array(np.array([4, 2]), "parts"),
+        numpy_helper.from_array(np.array(300, np.float32), "stride"),
+    ]
+    graph = helper.make_graph(nodes, "small", [given], [answer], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {"classes": '["scratch", "dent"]'})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def pictures(count: int = 8):
+    rng = np.random.default_rng(7)
+    return [rng.integers(0, 255, (48, 96, 3), np.uint8) for _ in range(count)]
+
+
+def run(path, tensor):
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {"images": tensor})[0]
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(small_detector(), str(path))
+    return path
+
+
+def test_the_int8_variant_answers_nearly_as_the_model_it_came_from(model, tmp_path):
+    """Same input, same output form, boxes within some pixels of hundreds, scores within hundredths."""
+    quantized = quantize_int8(model, iter(pictures()), PREPROCESS, tmp_path / "int8" / "model.onnx")
+    tensor, _ = letterbox(pictures(9)[-1], PREPROCESS)
+    before, after = run(model, tensor), run(quantized, tensor)
+    assert after.shape == before.shape
+    assert np.abs(after[:, 4:] - before[:, 4:]).max() < 0.03
+    assert np.abs(after[:, :4] - before[:, :4]).max() < 0.05 * np.abs(before[:, :4]).max()
+    assert np.abs(after - before).max() > 0
+
+
+def test_weights_are_seven_bit_integers_and_the_box_decoding_stays_in_float(model, tmp_path):
+    """What a processor without VNNI would overflow, and what eight bits cannot hold."""
+    quantized = onnx.load(str(quantize_int8(model, pictures(), PREPROCESS, tmp_path / "int8.onnx")))
+    held = {item.name: numpy_helper.to_array(item) for item in quantized.graph.initializer}
+    integers = [value for value in held.values() if value.dtype == np.int8 and value.ndim == 4]
+    assert [value.shape for value in integers] == [(16, 3, 8, 8), (6, 16, 3, 3)]
+    assert all(np.abs(value).max() <= 64 for value in integers)
+    producer = {output: node for node in quantized.graph.node for output in node.output}
+    for node in quantized.graph.node:
+        if node.name in ("split", "to_pixels", "squash", "join"):
+            assert all(producer[item].op_type != "DequantizeLinear" for item in node.input if item in producer)
+    assert {item.key: item.value for item in quantized.metadata_props}["classes"] == '["scratch", "dent"]'
+
+
+def test_the_same_model_and_images_give_the_same_bytes(model, tmp_path):
+    """So that a release is named by what went into it."""
+    first = quantize_int8(model, pictures(), PREPROCESS, tmp_path / "1.onnx").read_bytes()
+    second = quantize_int8(model, pictures(), PREPROCESS, tmp_path / "2.onnx").read_bytes()
+    assert first == second
+    assert str(tmp_path).encode() not in first
+
+
+def test_without_an_image_there_is_nothing_to_calibrate_on(model, tmp_path):
+    """And nothing is written."""
+    with pytest.raises(QuantizationError, match="expected images to calibrate on"):
+        quantize_int8(model, [], PREPROCESS, tmp_path / "int8.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_another_input_size_than_the_release_says_is_refused(model, tmp_path):
+    """Ranges measured at another size are not those of the line."""
+    with pytest.raises(QuantizationError, match=r"expected one static input of shape \[1, 3, 64, 64\]"):
+        quantize_int8(model, pictures(), Preprocess(64, 64), tmp_path / "int8.onnx")
+
+
+def test_the_decoding_is_all_from_the_flattening_on_and_a_model_without_is_refused():
+    """Convolutions before it are quantised."""
+    shaped = onnx.shape_inference.infer_shapes(small_detector())
+    assert box_decoding(shaped) == ["flatten", "split", "to_pixels", "squash", "join"]
+    with pytest.raises(QuantizationError, match="flatten the feature maps"):
+        box_decoding(onnx.shape_inference.infer_shapes(small_detector(flattened=False)))

@@ -1,0 +1,1 @@
+"""Tests of the images: built, and run as the manifests say."""

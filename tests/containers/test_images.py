@@ -1,0 +1,93 @@
+"""What is in each image, and that it is enough."""
+
+from __future__ import annotations
+
+import pytest
+
+from components import images as names
+from tests.containers.conftest import TARGETS
+from tests.containers.docker_engine import Docker
+
+pytestmark = pytest.mark.containers
+
+LOCKED_DOWN = ("--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "none")
+PYTHON = sorted(set(TARGETS) - {"seaweedfs"})
+# Image -> packages of which every module has to be importable in it.
+OWN_ROOMS = {
+    "labeling": ("inspection", "components.labeling"),
+    "data": ("inspection", "components.dataset", "components.evaluation", "components.registry"),
+    "control": ("inspection", "components.deployment", "components.ingest", "deploy.k8s"),
+    "edge": ("inspection", "edge_agent"),
+}
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+for name in sys.argv[1:]:
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, name + "."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+print("all imported")
+"""
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_an_image_runs_as_user_10001_and_says_its_licence(docker: Docker, images: dict[str, str], target: str) -> None:
+    """Not as root, even where nobody says so."""
+    asked = docker.run("run", *LOCKED_DOWN, "--entrypoint", "id", images[target], "-u")
+    assert asked == "10001"
+    label = '{{index .Config.Labels "org.opencontainers.image.licenses"}}'
+    assert docker.run("inspect", "--format", label, images[target]) == "Apache-2.0"
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_an_image_holds_no_code_of_the_training_room_and_no_leftovers(
+    docker: Docker, images: dict[str, str], target: str
+) -> None:
+    """No AGPL code, no secret of the build, no installer's cache, nothing from a developer's folder."""
+    listed = docker.run(
+        *("run", *LOCKED_DOWN, "--user", "0:0", "--entrypoint", "sh", images[target], "-c"),
+        "find /app /run /var/cache/kizu /root /opt/kizu -maxdepth 6 2>/dev/null || true",
+    )
+    paths = listed.splitlines()
+    packages = {path.rsplit("/", 1)[1] for path in paths if "/site-packages/" in path}
+    assert not packages & {"torch", "ultralytics", "pip", "uv"}
+    ours = [path for path in paths if path.startswith("/app/")]
+    for forbidden in ("components/training", "/__pycache__", ".kizu", ".git", "line_generator", "demo"):
+        assert not [path for path in ours if forbidden in path], forbidden
+    left = ("/run/secrets/", "/run/locks/", "/var/cache/kizu/", "/root/.cache")
+    assert not [path for path in paths if path.startswith(left)]
+
+
+@pytest.mark.parametrize("target", sorted(OWN_ROOMS))
+def test_every_module_of_an_image_can_be_imported_in_it(docker: Docker, images: dict[str, str], target: str) -> None:
+    """Its lock file has the packages, its folders the modules, and nothing writes to the root file system."""
+    arguments = ("--entrypoint", "python", images[target], "-c", IMPORT_ALL, *OWN_ROOMS[target])
+    assert docker.run("run", *LOCKED_DOWN, *arguments).endswith("all imported")
+
+
+@pytest.mark.parametrize("target", ["labeling", "data", "control"])
+def test_a_steps_image_has_what_kubeflow_starts_it_with(docker: Docker, images: dict[str, str], target: str) -> None:
+    """A shell, python3 and kfp's executor; and no entry point that would swallow its command."""
+    assert docker.run("inspect", "--format", "{{.Config.Entrypoint}}", images[target]) in ("[]", "<nil>")
+    started = "program_path=$(mktemp -d) && python3 -c 'import kfp.dsl.executor_main' && echo started"
+    assert docker.run("run", *LOCKED_DOWN, images[target], "sh", "-ec", started).endswith("started")
+
+
+def test_the_device_and_the_steps_have_one_version_of_opencv_and_numpy(docker: Docker, images: dict[str, str]) -> None:
+    """Resizing differs between versions of OpenCV, and parity with it."""
+    script = "import cv2, numpy; print(cv2.__version__, numpy.__version__)"
+    versions = {
+        target: docker.run("run", *LOCKED_DOWN, "--entrypoint", "python", images[target], "-c", script)
+        for target in ("edge", "data", "labeling")
+    }
+    assert len(set(versions.values())) == 1, versions
+
+
+def test_the_tags_are_those_that_pipelines_and_manifests_name(images: dict[str, str]) -> None:
+    """`components/images.py` is the only place that names them."""
+    assert images["labeling"] == names.LABELING
+    assert images["data"] == names.DATA
+    assert images["control"] == names.CONTROL
+    assert images["mlflow"] == names.MLFLOW
+    assert images["labelstudio"] == names.LABEL_STUDIO
+    assert images["edge"] == names.EDGE

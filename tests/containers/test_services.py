@@ -1,0 +1,136 @@
+"""Every service of the loop, run as its manifest says: user, read-only root, no capabilities, limits, settings."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tests.containers.conftest import workload
+from tests.containers.pods import Cluster, Pod
+
+pytestmark = pytest.mark.containers
+
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def s3_as(cluster: Cluster, seaweedfs: Pod, namespace: str, secret: str):
+    """A client with the identity that a Secret holds."""
+    key = cluster.secrets[namespace, secret]
+    if "credentials.json" in key:
+        device = json.loads(key["credentials.json"])
+        key = {"AWS_ACCESS_KEY_ID": device["access_key"], "AWS_SECRET_ACCESS_KEY": device["secret_key"]}
+    return boto3.client(
+        "s3",
+        endpoint_url=seaweedfs.url(),
+        region_name="us-east-1",
+        aws_access_key_id=key["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=key["AWS_SECRET_ACCESS_KEY"],
+        config=Config(s3={"addressing_style": "path"}),
+    )
+
+
+def test_the_buckets_are_made_and_each_identity_stays_in_its_own(cluster: Cluster, seaweedfs: Pod) -> None:
+    """The Job has run; a device's key puts below its own prefix and reads no image."""
+    admin = s3_as(cluster, seaweedfs, "kizu", "kizu-bucket-setup")
+    assert {bucket["Name"] for bucket in admin.list_buckets()["Buckets"]} >= {"kizu-raw", "kizu-releases", "kizu-fleet"}
+    device = s3_as(cluster, seaweedfs, "kizu-edge", "kizu-device-line1")
+    device.put_object(Bucket="kizu-fleet", Key="line1/probe", Body=b"x")
+    for bucket, key in (("kizu-fleet", "line2/probe"), ("kizu-releases", "metadata/1.root.json")):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            device.put_object(Bucket=bucket, Key=key, Body=b"x")
+
+
+def test_making_the_buckets_again_changes_nothing(cluster: Cluster, seaweedfs: Pod) -> None:
+    """A Job may run twice."""
+    assert "are there" in cluster.run(workload("bucket-setup"))
+
+
+def test_seaweedfs_listens_to_the_network_with_s3_alone(seaweedfs: Pod) -> None:
+    """Its other servers know no accounts: all but S3 is on loopback (in /proc/net/tcp 0100007F is 127.0.0.1)."""
+    listening = [
+        line.split()[1]
+        for line in seaweedfs.execute("cat", "/proc/net/tcp", "/proc/net/tcp6").splitlines()
+        if len(line.split()) > 3 and line.split()[3] == "0A"
+    ]
+    opened = {int(address.split(":")[1], 16) for address in listening if not address.startswith("0100007F:")}
+    # Docker's own name server listens on a loopback address of its own (127.0.0.11).
+    opened -= {int(a.split(":")[1], 16) for a in listening if a.startswith("0B00007F:")}
+    # S3's own gRPC port goes where S3 goes; the Service does not have it and the network policy keeps it shut.
+    assert opened <= {8333, 18333}, listening
+
+
+def test_mlflow_keeps_artifacts_in_s3_and_refuses_unknown_host_names(mlflow: Pod) -> None:
+    """Its tables on the volume, its artifacts through its own S3 identity."""
+    base = f"{mlflow.url()}/api/2.0/mlflow-artifacts/artifacts/probe/file.txt"
+    with OPENER.open(urllib.request.Request(base, data=b"kept", method="PUT"), timeout=30) as answer:
+        assert answer.status == 200
+    with OPENER.open(base, timeout=30) as answer:
+        assert answer.read() == b"kept"
+    search = f"{mlflow.url()}/api/2.0/mlflow/experiments/search?max_results=1"
+    known = urllib.request.Request(search, headers={"Host": "mlflow.kizu.svc:5000"})
+    with OPENER.open(known, timeout=30) as answer:
+        assert answer.status == 200
+    unknown = urllib.request.Request(search, headers={"Host": "elsewhere.example"})
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        OPENER.open(unknown, timeout=30)
+
+
+def test_label_studio_knows_the_account_of_its_secret(cluster: Cluster, labelstudio: Pod) -> None:
+    """The token that the labeling pipeline is given opens the API."""
+    token = cluster.secrets["kubeflow", "kizu-labeling"]["LABEL_STUDIO_API_KEY"]
+    headers = {"Authorization": f"Token {token}"}
+    request = urllib.request.Request(f"{labelstudio.url()}/api/current-user/whoami", headers=headers)
+    with OPENER.open(request, timeout=30) as answer:
+        assert (
+            json.loads(answer.read())["email"] == cluster.secrets["kizu", "kizu-labelstudio"]["LABEL_STUDIO_USERNAME"]
+        )
+
+
+def test_the_signer_publishes_metadata_and_its_keys_are_its_own(cluster: Cluster, seaweedfs: Pod, signer: Pod) -> None:
+    """It starts with the keys of its Secret, open to its group alone, and signs an empty repository."""
+    modes = signer.execute("stat", "--dereference", "--format", "%a", "/keys/targets.pem", "/keys/timestamp.pem")
+    assert modes.split() == ["440", "440"]
+    reader = s3_as(cluster, seaweedfs, "kizu-edge", "kizu-device-line1")
+    timestamp = json.loads(reader.get_object(Bucket="kizu-releases", Key="metadata/timestamp.json")["Body"].read())
+    assert timestamp["signed"]["_type"] == "timestamp"
+
+
+def test_a_pass_of_the_reconciler_ends_well_where_nothing_was_released(cluster: Cluster, signer: Pod) -> None:
+    """As the CronJob starts it: it asks the signer and finds no desired state."""
+    assert "nothing was released" in " ".join(cluster.run(workload("reconciler")).split())
+
+
+def test_the_edge_agent_is_alive_without_a_release_and_reports(cluster: Cluster, seaweedfs: Pod, edge: Pod) -> None:
+    """Alive, not ready (no release yet), and its report arrives under its own name."""
+    assert edge.probe("livenessProbe")[0] == 200
+    status, said = edge.probe("readinessProbe")
+    assert (status, "no release" in said) == (503, True), said
+    reader = s3_as(cluster, seaweedfs, "kizu", "kizu-reconciler")
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            reported = json.loads(reader.get_object(Bucket="kizu-fleet", Key="line1/reported.json")["Body"].read())
+            break
+        except ClientError:
+            assert time.monotonic() < deadline, edge.logs()
+            time.sleep(1)
+    assert reported["device"] == "line1"
+    assert reported.get("running") is None
+
+
+def test_no_server_was_killed_for_want_of_memory(
+    cluster: Cluster, seaweedfs: Pod, mlflow: Pod, labelstudio: Pod, signer: Pod, edge: Pod
+) -> None:
+    """The limits of the manifests are enough for an idle system; what each takes is printed with -s."""
+    for pod in (seaweedfs, mlflow, labelstudio, signer, edge):
+        state = cluster.docker.run("inspect", "--format", "{{.State.Running}} {{.State.OOMKilled}}", pod.container)
+        assert state == "true false", f"{pod.workload}:\n{pod.logs()}"
+        used = cluster.docker.run("stats", "--no-stream", "--format", "{{.MemUsage}}", pod.container)
+        print(f"{pod.workload}: {used}")

@@ -1,0 +1,162 @@
+"""What is killed at every moment of an update, and what the next start must do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_agent.disk import Steps
+from edge_agent.health import Health
+from edge_agent.inference import RuntimeChoice
+from edge_agent.ota.activation import Phase
+from edge_agent.ota.active import Active, Identity
+from edge_agent.ota.driver import Updates
+from edge_agent.ota.repository import ReleaseRepository
+from edge_agent.ota.store import ReleaseStore
+from edge_agent.ota.trial import try_release
+from inspection import decode_image
+from tests.edge_agent.models import BAD, build_release, picture
+from tests.edge_agent.publisher import Publisher
+from tests.edge_agent.stores import MemoryStore
+
+BUCKET = "kizu-releases"
+ONE_THREAD = RuntimeChoice(threads=1)
+
+
+class Scenario:
+    """prepare: what was there before. run: what is interrupted. check: the next start, and what is wrong after it."""
+
+    def on(self, steps: Steps, folder: Path) -> Steps:
+        """The disk that it runs on."""
+        return steps
+
+
+class Update(Scenario):
+    """A device with a factory, a previous and a current release takes a fourth; the previous one's files go."""
+
+    before = 3
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.publisher = Publisher(lambda key, data: self.store.objects.__setitem__((BUCKET, key), data))
+        # Each answers a white quadrant with a score of its own, so that what runs shows which it is.
+        self.releases = [build_release(n, gain=1 - n / 10) for n in range(1, self.before + 2)]
+        self.new = self.releases[-1]
+
+    def prepare(self, folder: Path, ports) -> None:
+        (folder / "state").mkdir()
+        for built in self.releases[:-1]:
+            self._publish(built)
+            assert self._take(self._updates(folder, ports), built), "the scenario's own releases must be taken"
+        self._publish(self.new)
+
+    def run(self, folder: Path, ports, said) -> None:
+        self._publish_all()
+        updates = self._updates(folder, ports)
+        said(f"running {self._running(updates)}")
+        assert self._take(updates, self.new)
+        updates.stop()
+
+    def check(self, folder: Path, ports, said: list[str]) -> Iterator[str]:
+        self._publish_all()
+        state = ReleaseStore(folder / "state").load_state()
+        to_probation = state.phase is Phase.PAUSED or (state.phase is Phase.PROBATION and state.current is None)
+        updates = self._updates(folder, ports)
+        # Not only some whole release: the very one that the state names, or one was committed that is not there.
+        if self._running(updates) != (state.pending if to_probation else state.current):
+            yield f"expected the release of {state} to run, but got {self._running(updates)}"
+        if self.before and self._running(updates) not in [built.digest for built in self.releases[-2:]]:
+            yield f"expected the release before or the new one to run, but got {self._running(updates)}"
+        yield from self._answers(updates)
+        if not self._take(updates, self.new):
+            failed = updates.state.failed.get(self.new.digest)
+            if failed is None or "during probation" not in failed.reason:
+                yield f"expected the update to complete, but: {updates.reason}"
+            # A crash in its probation is held against a release until somebody means it again.
+            self.publisher.desire(self.new.digest, probation_s=0.001)
+            if not self._take(updates, self.new):
+                yield f"expected the update to complete when asked for again, but: {updates.reason}"
+        yield from self._answers(updates)
+        digests = [built.digest for built in self.releases]
+        kept = {digests[0], *digests[-2:]}
+        there = {path.name for path in (folder / "state" / "releases").iterdir()}
+        if there != kept:
+            yield f"expected the releases {sorted(kept)} on the disk, but got {sorted(there)}"
+        yield from rubbish(folder)
+
+    def _publish_all(self) -> None:
+        # prepare() ran in a process of its own: the same state again, here.
+        for built in self.releases:
+            self._publish(built)
+
+    def _publish(self, built) -> None:
+        self.publisher.add_release(built)
+        self.publisher.desire(built.digest, probation_s=0.001)
+
+    def _updates(self, folder: Path, ports) -> Updates:
+        state = folder / "state"
+        updates = Updates(
+            Identity("dev1", "line1", "tags"),
+            ReleaseStore(state, disk=ports.disk),
+            lambda: ReleaseRepository(
+                ports.store(self.store), BUCKET, self.publisher.root_bytes, state / "tuf",
+                disk=ports.disk, piece_bytes=300,
+            ),
+            ONE_THREAD, Health(), active=Active(),
+            trial=lambda folder, digest, choice, stop: try_release(folder, digest, choice),
+        )  # fmt: skip
+        updates.boot()
+        return updates
+
+    def _take(self, updates: Updates, built) -> bool:
+        for _ in range(2):  # the second look finds it up to date and cleans up
+            while updates.state.phase is Phase.PROBATION:
+                updates.tick()
+            updates.poll()
+        return updates.state.current == built.digest
+
+    def _running(self, updates: Updates) -> str | None:
+        release = updates._active.get()
+        return release.digest if release else None
+
+    def _answers(self, updates: Updates) -> Iterator[str]:
+        """What runs answers as its release does: it is whole, and the one that its digest says."""
+        release = updates._active.get()
+        if release is None:
+            return
+        number = [built.digest for built in self.releases].index(release.digest) + 1
+        (found,) = release.inspect(decode_image(picture(*BAD)))[0].detections
+        if abs(found.score - (1 - number / 10)) > 0.001:
+            yield f"release {number} runs, but answers {found.score:.3f}"
+
+
+class FirstInstall(Update):
+    """A device without a release takes its first."""
+
+    before = 0
+
+
+class UnsyncedUpdate(Update):
+    """The update on a disk that forgets to sync: these tests must notice."""
+
+    def on(self, steps: Steps, folder: Path) -> Steps:
+        return Unsynced(steps)
+
+
+class Unsynced(Steps):
+    """Steps of which no `sync` comes to anything."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def __getattribute__(self, name: str):
+        if name.startswith("_"):
+            return super().__getattribute__(name)
+        return (lambda path: None) if name == "sync" else getattr(self._steps, name)
+
+
+def rubbish(folder: Path) -> Iterator[str]:
+    """Files that a crash left and no later start would touch."""
+    for path in folder.rglob("*"):
+        if path.is_file() and (path.name.startswith((".", "tmp")) or path.suffix in (".tmp", ".part")):
+            yield f"left behind: {path.relative_to(folder)}"

@@ -1,0 +1,275 @@
+"""The activation as a pure rule: what follows from each event in each phase, and from a crash in each."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from edge_agent.errors import StateError
+from edge_agent.ota.activation import (
+    BY_OPERATOR,
+    MAX_ATTEMPTS,
+    Act,
+    Booted,
+    Failed,
+    Fetched,
+    Healthy,
+    Loaded,
+    Offered,
+    Phase,
+    Pinned,
+    RolledBack,
+    Seen,
+    State,
+    Stopping,
+    TrialPassed,
+    Unhealthy,
+    Unpinned,
+    decide,
+)  # fmt: skip
+from edge_agent.ota.offer import FailedRelease, Keep, Take, choose
+from edge_agent.ota.store import ReleaseStore
+from inspection import DesiredState, Wave
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+OLD, NEW = "a" * 64, "b" * 64
+HAPPY = (Offered(NEW, 5, 60.0), Fetched(), TrialPassed(), Loaded())
+
+
+def after(state, *events):
+    for event in events:
+        state, act = decide(state, event, NOW)
+    return state, act
+
+
+def test_the_happy_way_ends_with_the_new_release_as_current():
+    """And the old one as previous, the oldest as factory."""
+    state, act = after(State(current=OLD, factory=OLD), *HAPPY)
+    assert (state.phase, state.current, state.running, act) == (Phase.PROBATION, OLD, NEW, Act.RUN_PENDING)
+    state, act = after(state, Healthy(59.9))
+    assert (state.phase, act) == (Phase.PROBATION, Act.NOTHING)
+    state, act = after(state, Healthy(60.0))
+    assert act is Act.CLEAN
+    assert (state.phase, state.current, state.previous, state.factory) == (Phase.IDLE, NEW, OLD, OLD)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_a_crash_at_any_point_boots_the_release_before(steps):
+    """Whatever was persisted last."""
+    state, _ = after(State(current=OLD), *HAPPY[:steps])
+    state, act = after(state, Booted())
+    assert (state.phase, state.running, act) == (Phase.IDLE, OLD, Act.RUN_CURRENT)
+
+
+def test_a_crash_in_probation_is_remembered_a_power_cut_while_fetching_is_not():
+    """Only what points at the release is held against it."""
+    in_probation, _ = after(State(current=OLD), *HAPPY, Booted())
+    assert NEW in in_probation.failed
+    while_fetching, _ = after(State(current=OLD), *HAPPY[:1], Booted())
+    assert NEW not in while_fetching.failed
+
+
+def test_an_agent_that_keeps_dying_with_a_release_in_hand_gives_it_up():
+    """A trial that takes the whole machine down does not loop for ever."""
+    state = State(current=OLD)
+    for _ in range(MAX_ATTEMPTS):
+        assert NEW not in state.failed
+        state, _ = after(state, Offered(NEW, 5, 60.0), Fetched(), Booted())
+    assert NEW in state.failed
+
+
+def test_power_cuts_while_fetching_are_never_held_against_a_release():
+    """A long download may see many, and goes on after each."""
+    state = State(current=OLD)
+    for _ in range(3 * MAX_ATTEMPTS):
+        state, act = after(state, Offered(NEW, 5, 60.0), Booted())
+        assert (state.phase, act, state.failed) == (Phase.IDLE, Act.RUN_CURRENT, {})
+
+
+def test_the_first_release_survives_a_power_cut_in_its_probation():
+    """There is nothing to go back to; but it is not tried for ever either."""
+    state, _ = after(State(), *HAPPY)
+    for _ in range(MAX_ATTEMPTS - 1):
+        state, act = after(state, Booted())
+        assert (state.running, act) == (NEW, Act.RUN_PENDING)
+    state, act = after(state, Booted())
+    assert (state.running, act) == (None, Act.RUN_CURRENT)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_an_orderly_stop_before_probation_counts_no_attempt(steps):
+    """A restart of the service is not a crash."""
+    state, _ = after(State(current=OLD), *HAPPY[:steps], Stopping(), Booted())
+    assert (state.attempts, state.phase, state.failed) == (0, Phase.IDLE, {})
+
+
+def test_an_orderly_stop_in_probation_runs_it_again_from_the_start():
+    """With the new release running at once."""
+    state, act = after(State(current=OLD), *HAPPY, Stopping(), Booted())
+    assert (state.phase, state.running, act) == (Phase.PROBATION, NEW, Act.RUN_PENDING)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_failed_step_keeps_the_current_release(steps):
+    """Remembered where the release is at fault, not where the network is."""
+    state, act = after(State(current=OLD), *HAPPY[:steps], Failed("bad"))
+    assert (state.phase, state.running, act, state.failed[NEW].reason) == (Phase.IDLE, OLD, Act.NOTHING, "bad")
+    state, _ = after(State(current=OLD), *HAPPY[:steps], Failed("offline", transient=True))
+    assert (state.phase, state.failed) == (Phase.IDLE, {})
+
+
+def test_events_that_do_not_fit_change_nothing():
+    """A late answer of an earlier step does no harm."""
+    for event in (Fetched(), TrialPassed(), Loaded(), Failed("x"), Unhealthy("x"), Healthy(1e9), Stopping()):
+        assert after(State(current=OLD), event) == (State(current=OLD), Act.NOTHING)
+
+
+def test_a_release_that_works_after_all_is_no_longer_held_as_failed():
+    """A higher sequence gave it another chance."""
+    state = State(current=OLD, failed={NEW: FailedRelease(4, "slow that day")})
+    state, _ = after(state, *HAPPY, Healthy(60.0))
+    assert (state.current, state.failed) == (NEW, {})
+
+
+def test_a_sequence_never_falls():
+    """Whatever is seen."""
+    assert after(State(sequence=7), Seen(5))[0].sequence == 7
+    assert after(State(sequence=7), Seen(9))[0].sequence == 9
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4])
+def test_every_state_survives_the_disk(steps, tmp_path):
+    """Written and read again, it is the same."""
+    state = State(current=OLD, previous=OLD, factory=OLD, failed={"c" * 64: FailedRelease(3, "理由")})
+    if steps:
+        state, _ = after(state, *HAPPY[:steps])
+    store = ReleaseStore(tmp_path)
+    store.save_state(state)
+    assert ReleaseStore(tmp_path).load_state() == state
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 1}', '{"schema_version": 2}'])
+def test_a_damaged_state_file_is_named(text, tmp_path):
+    """Nobody guesses which release a device should run."""
+    (tmp_path / "activation.json").write_text(text)
+    with pytest.raises(StateError, match=r"activation\.json"):
+        ReleaseStore(tmp_path).load_state()
+
+
+# -- which release is meant for this device ---------------------------------------------------------------------------
+
+
+def desired(*waves, sequence=5, use_case="tags"):
+    return DesiredState(sequence=sequence, use_case=use_case, waves=waves, probation_s=60.0)
+
+
+def answer(state, **changes):
+    facts = {"device": "dev1", "use_case": "tags", "sequence_seen": 4, "running": OLD, "failed": {}} | changes
+    return choose(state, **facts)
+
+
+def test_a_named_device_takes_the_release_of_its_wave():
+    """The first wave that includes it counts."""
+    waves = (Wave(release_digest=NEW, devices=("dev1",)), Wave(release_digest=OLD, percent=100.0))
+    assert answer(desired(*waves)) == Take(NEW, 5, 60.0)
+    assert isinstance(answer(desired(*waves), device="dev2"), Keep)
+
+
+@pytest.mark.parametrize(
+    ("state", "changes", "reason"),
+    [
+        (None, {}, "no-desired-state"),
+        (desired(Wave(release_digest=NEW, percent=100.0), use_case="other"), {}, "other-use-case"),
+        (desired(Wave(release_digest=NEW, percent=100.0), sequence=3), {}, "rolled-back-sequence"),
+        (desired(Wave(release_digest=NEW, percent=0.0)), {}, "not-in-a-wave"),
+        (desired(Wave(release_digest=OLD, percent=100.0)), {}, "up-to-date"),
+        (
+            desired(Wave(release_digest=NEW, percent=100.0)),
+            {"failed": {NEW: FailedRelease(5, "slow")}},
+            "failed-before",
+        ),
+    ],
+)
+def test_a_device_keeps_what_it_has_and_says_why(state, changes, reason):
+    """Each cause has its word."""
+    got = answer(state, **changes)
+    assert isinstance(got, Keep)
+    assert got.reason == reason
+
+
+def test_a_failed_release_is_tried_again_under_a_higher_sequence():
+    """Somebody means it again."""
+    state = desired(Wave(release_digest=NEW, percent=100.0))
+    assert isinstance(answer(state, failed={NEW: FailedRelease(4, "slow")}), Take)
+
+
+def test_the_operator_goes_back_to_the_previous_release_and_it_is_not_taken_again():
+    """Until a new order comes."""
+    state, act = after(State(current=NEW, previous=OLD, factory=OLD, sequence=5), RolledBack())
+    assert (state.current, state.previous, act) == (OLD, None, Act.RUN_CURRENT)
+    assert state.failed[NEW] == FailedRelease(5, BY_OPERATOR)
+    desired = DesiredState(sequence=5, use_case="t", waves=(Wave(release_digest=NEW, percent=100),), probation_s=1.0)
+    again = {"device": "d", "use_case": "t", "sequence_seen": 5, "running": OLD, "failed": state.failed}
+    assert choose(desired, **again).reason == "failed-before"
+
+
+def test_going_back_in_a_probation_ends_it():
+    """As if it had failed."""
+    state, act = after(State(current=OLD, sequence=4), *HAPPY, RolledBack())
+    assert (state.phase, state.running, act) == (Phase.IDLE, OLD, Act.RUN_CURRENT)
+    assert state.failed[NEW].reason == BY_OPERATOR
+
+
+@pytest.mark.parametrize(
+    "state", [State(), State(current=OLD), State(current=OLD, factory=OLD, previous=OLD)], ids=["new", "only", "same"]
+)
+def test_where_there_is_nothing_to_go_back_to_nothing_changes(state):
+    """A line without a release would stand."""
+    assert after(state, RolledBack()) == (state, Act.NOTHING)
+
+
+def test_going_back_twice_ends_at_the_factory_release():
+    """And not at the one that was left."""
+    factory = "f" * 64
+    state, _ = after(State(current=NEW, previous=OLD, factory=factory), RolledBack(), RolledBack())
+    assert (state.current, set(state.failed)) == (factory, {NEW, OLD})
+    assert after(state, RolledBack()) == (state, Act.NOTHING)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_going_back_while_a_release_is_fetched_or_tried_lets_it_go(steps):
+    """Whatever its steps still answer changes nothing."""
+    state, act = after(State(current=NEW, previous=OLD, sequence=4), Offered("c" * 64, 5, 1.0), *HAPPY[1:steps])
+    state, act = after(state, RolledBack())
+    assert (state.current, state.pending, act) == (OLD, None, Act.RUN_CURRENT)
+    assert after(state, Fetched(), TrialPassed(), Loaded()) == (state, Act.NOTHING)
+
+
+def test_a_pinned_release_stays_whatever_is_published():
+    """And its files are kept."""
+    state, act = after(State(current=NEW, previous=OLD, sequence=5), Pinned(OLD))
+    assert (state.current, state.previous, state.pinned, act) == (OLD, NEW, OLD, Act.RUN_CURRENT)
+    assert OLD in state.kept
+    other = "c" * 64
+    desired = DesiredState(sequence=6, use_case="t", waves=(Wave(release_digest=other, percent=100),), probation_s=1.0)
+    asked = {"device": "d", "use_case": "t", "sequence_seen": 5, "running": OLD, "failed": {}}
+    assert choose(desired, **asked, pinned=OLD) == Keep("pinned", f"to {OLD[:12]} by the operator", 6)
+    state, act = after(state, Unpinned())
+    assert (state.pinned, act) == (None, Act.NOTHING)
+    assert choose(desired, **asked, pinned=None) == Take(other, 6, 1.0)
+
+
+def test_only_a_release_that_is_here_can_be_pinned():
+    """Nothing is fetched for a pin."""
+    state = State(current=NEW, previous=OLD)
+    assert after(state, Pinned("c" * 64)) == (state, Act.NOTHING)
+    assert after(state, Pinned(NEW))[0].pinned == NEW
+
+
+def test_a_pin_survives_a_restart(tmp_path):
+    """It is part of the state."""
+    store = ReleaseStore(tmp_path)
+    state, _ = after(State(current=NEW), Pinned(NEW))
+    store.save_state(state)
+    assert ReleaseStore(tmp_path).load_state() == state

@@ -1,0 +1,365 @@
+"""The agent as it is shipped: a process of the device's environment, with a real store, a real broker and TUF."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from inspection import Capture, Reported, parse_raw_key
+from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, build_release, picture
+from tests.edge_agent.publisher import Publisher
+from tests.edge_agent.servers import SITE, free_ports, wait_for
+from tests.edge_agent.test_environments import FORBIDDEN, ROOT, edge_python
+from tests.edge_agent.test_results_over_mqtt import Listener
+
+# Runs the command as the entry point does, and tells at the end what it has loaded.
+_WRAPPER = """
+import json, sys
+from edge_agent.__main__ import main
+report = sys.argv.pop(1)
+try:
+    main()
+finally:
+    with open(report, "w") as file:
+        json.dump(sorted(sys.modules), file)
+"""
+
+
+class Device:
+    """A device's folder and its agent."""
+
+    def __init__(self, folder: Path, seaweed, root: bytes, broker=None, name: str = "dev1", **changes) -> None:
+        self.folder = folder
+        self.camera = folder / "camera"
+        self.camera.mkdir(parents=True)
+        self.port = free_ports(1)[0]
+        credentials = folder / "credentials.json"
+        credentials.write_text(json.dumps(seaweed.keys(name)))
+        credentials.chmod(0o600)
+        (folder / "root.json").write_bytes(root)
+        config = {
+            "device": name, "group": "line1", "site": SITE, "use_case": "tags",
+            "cameras": [{"source": "folder", "path": "camera", "poll_interval_s": 0.05, "settle_s": 0.0}],
+            "s3": {"endpoint": seaweed.endpoint, "credentials_file": "credentials.json"},
+            "page": {"port": self.port},
+            "inference": {"threads": 1},
+            "outbox": {"min_free_bytes": 0},
+            "intervals": {"update_poll_s": 0.3, "report_s": 2.0},
+        } | changes  # fmt: skip
+        if broker is not None:
+            config["mqtt"] = {"host": "127.0.0.1", "port": broker.port}
+        self.config = folder / "config.yaml"
+        self.config.write_text(yaml.safe_dump(config))
+        self.process: subprocess.Popen | None = None
+
+    def command(self, *arguments: str) -> list[str]:
+        return [edge_python(), "-m", "edge_agent", *arguments, "--config", str(self.config)]
+
+    def ask(self, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(self.command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    def start(self) -> None:
+        command = [edge_python(), "-W", "error", "-c", _WRAPPER, str(self.folder / "modules.json"), "run",
+                   "--config", str(self.config)]  # fmt: skip
+        self.log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.log, stderr=self.log)
+        wait_for(self.answers, 30)
+
+    def answers(self) -> bool:
+        if self.process is not None and self.process.poll() is not None:
+            raise AssertionError((self.folder / "log").read_text())
+        try:
+            return self.get("/healthz")[0] == 200
+        except OSError:
+            return False
+
+    def get(self, path: str, host: str | None = None) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path, headers={"Host": host} if host else {})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def status(self) -> dict:
+        return json.loads(self.get("/status.json")[1])
+
+    def feed(self, name: str, data: bytes) -> None:
+        (self.camera / f".{name}").write_bytes(data)
+        (self.camera / f".{name}").rename(self.camera / name)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process is None:
+            return 0
+        self.process.send_signal(number)
+        code = self.process.wait(20)
+        self.process = None
+        self.log.close()
+        return code
+
+
+@pytest.fixture
+def publisher(seaweed):
+    """A fresh repository in the real store, put with the signer's identity."""
+    admin, store = seaweed.store("admin"), seaweed.store("signer")
+    for item in list(admin.list("kizu-releases")):
+        admin.delete("kizu-releases", item.key)
+    return Publisher(lambda key, data: store.put("kizu-releases", key, data))
+
+
+@pytest.fixture
+def device(tmp_path, seaweed, publisher, broker):
+    device = Device(tmp_path / "device", seaweed, publisher.root_bytes, broker)
+    yield device
+    device.stop(signal.SIGKILL)
+
+
+def take(device, publisher, built, **desire):
+    publisher.add_release(built)
+    publisher.desire(built.digest, **desire)
+    wait_for(lambda: device.status()["release"]["running"] == built.digest, 30)
+    wait_for(lambda: device.status()["release"]["phase"] == "idle", 30)
+
+
+def test_the_whole_way_on_a_device(device, publisher, seaweed, broker):
+    """Waits for a release, takes it, inspects, tells the line, sends back what is doubtful, reports, swaps, stops."""
+    listener = Listener(broker.port)
+    raw, fleet = seaweed.store("admin"), seaweed.store("admin")
+    before = {item.key for item in raw.list("kizu-raw")}
+    device.start()
+    device.feed("0 早い.png", picture(*BAD))
+    assert device.get("/readyz")[0] == 503
+    assert device.status()["state"] == "no-release"
+    first = build_release(1)
+    take(device, publisher, first)
+    assert device.get("/readyz")[0] == 200
+
+    (device.camera / "2.png.json").write_text('{"part_id": "T-2"}')
+    for name, kind in (("1.png", GOOD), ("2.png", DOUBTFUL), ("3.txt", None)):
+        device.feed(name, picture(*kind, seed=int(time.time())) if kind else b"no image")
+    wait_for(lambda: len(listener.results) == 3)
+    assert [item["verdict"] for item in listener.results] == ["fail", "pass", "uncertain"]
+    doubtful = listener.results[2]
+    assert (doubtful["part_id"], doubtful["release_digest"]) == ("T-2", first.digest)
+
+    def sent():
+        return sorted({item.key for item in raw.list("kizu-raw")} - before)
+
+    wait_for(lambda: len(sent()) == 2)
+    capture_key, image_key = sorted(sent(), key=lambda key: key.endswith(".png"))
+    key = parse_raw_key(image_key)
+    assert (key.site, key.device, key.sha256) == (SITE, "dev1", doubtful["sha256"])
+    capture = Capture.from_json(raw.get("kizu-raw", capture_key))
+    assert (capture.reason, capture.part_id, capture.capture_id) == ("uncertain", "T-2", doubtful["capture_id"])
+    assert device.status()["frames"]["rejected"] == {"not-an-image": 1}
+
+    def reported():
+        return Reported.from_json(fleet.get("kizu-fleet", "dev1/reported.json"))
+
+    wait_for(lambda: reported().running_release == first.digest and reported().state == "running")
+    assert (reported().group, reported().sequence_seen) == ("line1", publisher.sequence)
+
+    second = build_release(2, gain=0.9)
+    publisher.add_release(second)
+    publisher.desire(second.digest, probation_s=1.0)
+    for number in range(150):
+        device.feed(f"9-{number:03}.png", picture(*BAD, seed=number))
+        time.sleep(0.02)
+    wait_for(lambda: len(listener.results) >= 153, 40)
+    names = [item["original_name"] for item in listener.results[3:]]
+    assert names == [f"9-{number:03}.png" for number in range(150)]
+    wait_for(lambda: reported().running_release == second.digest and reported().state == "running")
+    assert {item["release_digest"] for item in listener.results[3:]} == {first.digest, second.digest}
+
+    page = device.get("/")[1].decode()
+    assert "dev1" in page
+    assert second.digest[:12] in page
+    assert device.get(f"/frames/{listener.results[-1]['capture_id']}.jpg")[1][:2] == b"\xff\xd8"
+    assert device.stop() == 0
+    loaded = {name.split(".")[0] for name in json.loads((device.folder / "modules.json").read_text())}
+    assert "onnxruntime" in loaded
+    assert loaded.isdisjoint(FORBIDDEN)
+    wait_for(lambda: any(state["state"] == "offline" for state in listener.states))
+    listener.close()
+    log = (device.folder / "log").read_text()
+    assert "Traceback" not in log
+    assert seaweed.keys("dev1")["secret_key"] not in log
+
+
+def test_a_release_that_fails_here_is_reported_and_the_line_goes_on(device, publisher, seaweed):
+    """With the real trial process."""
+    device.start()
+    first, wrong = build_release(1), build_release(2, golden_score=0.6)
+    take(device, publisher, first)
+    publisher.add_release(wrong)
+    publisher.desire(wrong.digest)
+    wait_for(lambda: device.status()["release"]["failed"].get(wrong.digest, "").startswith("golden-samples"), 30)
+    assert device.status()["release"]["running"] == first.digest
+    fleet = seaweed.store("admin")
+    wait_for(lambda: "golden-samples" in json.loads(fleet.get("kizu-fleet", "dev1/reported.json"))["reason"])
+
+
+def test_a_kill_in_probation_boots_the_release_before_and_loses_no_frame(device, publisher, broker):
+    """kill -9 with frames in the folder."""
+    listener = Listener(broker.port)
+    device.start()
+    first, second = build_release(1), build_release(2, gain=0.9)
+    take(device, publisher, first)
+    publisher.add_release(second)
+    publisher.desire(second.digest, probation_s=600.0)
+    wait_for(lambda: device.status()["release"]["phase"] == "probation", 30)
+    for number in range(60):
+        device.feed(f"{number:03}.png", picture(*BAD, seed=number))
+    wait_for(lambda: len(listener.results) > 10)
+    device.stop(signal.SIGKILL)
+    device.start()
+    status = device.status()["release"]
+    assert status["running"] == first.digest
+    assert "probation" in status["failed"][second.digest]
+    wait_for(lambda: {item["original_name"] for item in listener.results} == {f"{n:03}.png" for n in range(60)})
+    by_name = {}
+    for item in listener.results:
+        by_name.setdefault(item["original_name"], set()).add(item["capture_id"])
+    assert all(len(ids) == 1 for ids in by_name.values())
+    assert device.status()["frames"]["inspected"] == 60
+    listener.close()
+
+
+def test_a_device_inspects_without_a_network(tmp_path, seaweed, publisher):
+    """Store and broker are gone: frames are judged, everything waits."""
+    device = Device(tmp_path / "device", seaweed, publisher.root_bytes)
+    try:
+        device.start()
+        take(device, publisher, build_release(1))
+        assert device.stop() == 0
+        config = yaml.safe_load(device.config.read_text())
+        config["s3"]["endpoint"] = "http://127.0.0.1:1"
+        config["mqtt"] = {"host": "127.0.0.1", "port": 1}
+        device.config.write_text(yaml.safe_dump(config))
+        device.start()
+        for number in range(5):
+            device.feed(f"{number}.png", picture(*DOUBTFUL, seed=number))
+        wait_for(lambda: device.status()["frames"]["inspected"] == 5)
+        status = device.status()
+        assert status["outbox"]["waiting"]["result"] == status["outbox"]["waiting"]["uncertain"] == 5
+        assert "127.0.0.1:1" in status["connections"]["s3"]
+        assert status["ready"]
+        assert device.stop() == 0
+    finally:
+        device.stop(signal.SIGKILL)
+
+
+def test_a_second_agent_on_the_same_state_folder_refuses(device):
+    """One readable line, exit 1; the first goes on."""
+    device.start()
+    second = device.ask("run")
+    assert second.returncode == 1
+    assert "another agent runs on" in second.stderr
+    assert len(second.stderr.strip().splitlines()) == 1
+    assert device.answers()
+
+
+def test_status_and_selftest_tell_the_truth(device, publisher, broker):
+    """Before, during and after."""
+    asked = device.ask("status")
+    assert (asked.returncode, "is it running?" in asked.stderr) == (1, True)
+    test = device.ask("selftest")
+    assert test.returncode == 0, test.stdout + test.stderr
+    device.start()
+    assert device.ask("status").returncode == 1  # running, but without a release
+    take(device, publisher, build_release(1))
+    asked = device.ask("status")
+    assert (asked.returncode, json.loads(asked.stdout)["state"]) == (0, "running")
+    assert device.stop() == 0
+    test = device.ask("selftest")
+    assert test.returncode == 0, test.stdout + test.stderr
+    assert "reproduces 1 samples" in test.stdout
+    broker.stop()
+    (device.folder / "root.json").unlink()
+    test = device.ask("selftest")
+    assert test.returncode == 1
+    failed = [line for line in test.stdout.splitlines() if line.startswith("FAILED")]
+    assert [line.split(":")[0].removeprefix("FAILED").strip() for line in failed] == [
+        "root metadata", "releases", "MQTT broker",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cameras": [{"source": "folder", "path": "nowhere"}]}, "camera camera to have a folder"),
+        ({"colour": "red"}, "unknown key 'colour'"),
+        ({"s3": {"endpoint": "http://127.0.0.1:1", "credentials_file": "none.json"}}, "none.json"),
+    ],
+)
+def test_a_wrong_configuration_ends_with_one_line(device, change, message):
+    """And the trace only with --debug."""
+    config = yaml.safe_load(device.config.read_text()) | change
+    device.config.write_text(yaml.safe_dump(config))
+    ended = device.ask("run")
+    assert ended.returncode == 1
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+    traced = device.ask("run", "--debug")
+    assert traced.returncode == 1
+    assert "Traceback" in traced.stderr
+
+
+def test_config_check_reads_and_starts_nothing(device):
+    """For a person who has just written the file."""
+    checked = device.ask("config", "check")
+    assert checked.returncode == 0
+    assert "device dev1 of group line1" in checked.stdout
+    (device.folder / "credentials.json").chmod(0o644)
+    checked = device.ask("config", "check")
+    assert checked.returncode == 1
+    assert "chmod 600" in checked.stderr
+    assert not (device.folder / "state").exists()
+
+
+def test_the_page_answers_only_to_its_own_names_and_escapes_what_it_shows(device, publisher):
+    """A page elsewhere cannot reach it by a name of its own; a file name is not markup."""
+    device.start()
+    take(device, publisher, build_release(1))
+    device.feed("<img src=x onerror=alert(1)>.png", picture(*BAD))
+    wait_for(lambda: device.status()["frames"]["inspected"] == 1)
+    page = device.get("/")[1].decode()
+    assert "<img src=x" not in page
+    assert "&lt;img src=x" in page
+    assert device.get("/", host="evil.example")[0] == 421
+    assert device.get("/status.json", host="evil.example:8090")[0] == 421
+    assert device.get("/", host=f"localhost:{device.port}")[0] == 200
+    assert device.get("/healthz", host="10.1.2.3")[0] == 200
+    assert device.get("/frames/none.jpg")[0] == 404
+    with urllib.request.urlopen(f"http://127.0.0.1:{device.port}/") as response:
+        assert response.headers["content-security-policy"].startswith("default-src 'none'")
+    assert os.stat(device.folder / "state" / "activation.json").st_mode & 0o077 == 0
+
+
+def test_the_agent_is_small_and_soon_ready(device, publisher):
+    """Measured, with room for a busy machine: the goals are 250 MB and 3 s."""
+    device.start()
+    take(device, publisher, build_release(1))
+    device.stop()
+    began = time.monotonic()
+    device.start()
+    wait_for(lambda: device.get("/readyz")[0] == 200)
+    took = time.monotonic() - began
+    for number in range(50):
+        device.feed(f"{number}.png", picture(*BAD, seed=number))
+    wait_for(lambda: device.status()["frames"]["inspected"] == 50)
+    status = Path(f"/proc/{device.process.pid}/status").read_text()
+    resident = int(status.split("VmRSS:")[1].split()[0]) // 1024
+    print(f"ready after {took:.1f} s, {resident} MB resident")
+    assert resident < 250
+    assert took < 15

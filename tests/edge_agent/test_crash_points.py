@@ -1,0 +1,95 @@
+"""kill -9 and power loss at every moment that changes the disk; the moments are found by the tests themselves.
+
+See `crash_points` for what a moment is, `crash_updates` and `crash_frames` for what is run and what must hold after it.
+python-tuf writes its metadata cache itself, by rename and without fsync: each of those writes is a point to kill at
+too, a power cut empties or halves the cache, and `test_metadata_cache` damages its files one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_agent.errors import StateError
+from edge_agent.runtime import FolderLock
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENARIOS = ("FirstInstall", "Update", "Frames", "FramesApart", "Caps")
+
+
+def try_all(scenario: str, how: str, folder: Path) -> dict:
+    """All points of a scenario, in a process of its own that forks before anything has started a thread."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.edge_agent.crash_points", scenario, how, str(folder)],
+        cwd=ROOT, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def show(scenario: str, how: str, tried: dict, capsys, record_property) -> None:
+    record_property("points", json.dumps(tried))
+    with capsys.disabled():
+        kinds = ", ".join(f"{n} {kind}" for kind, n in tried.items())
+        print(f"\n{scenario}, {how}: {sum(tried.values())} points tried ({kinds})", end=" ")
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(scenario, fast_folder, capsys, record_property):
+    """The next start runs a verified release, and what was interrupted completes."""
+    outcome = try_all(scenario, "kill", fast_folder)
+    show(scenario, "kill -9", outcome["tried"], capsys, record_property)
+    assert outcome["problems"] == []
+    # A harness that finds no points would find no faults.
+    assert {"disk", "step", "store"} <= outcome["tried"].keys()
+    assert sum(outcome["tried"].values()) > 100
+
+
+@pytest.mark.parametrize("how", ["cut-all", "cut-bytes", "cut-half"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_power_cut_at_any_point_loses_nothing_and_doubles_nothing(
+    scenario, how, fast_folder, capsys, record_property
+):
+    """Whatever was not synced is gone, in each of the ways in which file systems lose it."""
+    outcome = try_all(scenario, how, fast_folder)
+    show(scenario, how, outcome["tried"], capsys, record_property)
+    assert outcome["problems"] == []
+    assert outcome["tried"]["step"] > 30
+
+
+def test_a_disk_that_does_not_sync_is_found_out(fast_folder):
+    """These tests can fail: without fsync a kill does no harm, a power cut does."""
+    assert try_all("UnsyncedUpdate", "kill", fast_folder)["problems"] == []
+    assert try_all("UnsyncedUpdate", "cut-bytes", fast_folder)["problems"] != []
+
+
+_HOLDER = """
+import sys, time
+from pathlib import Path
+from edge_agent.runtime import FolderLock
+lock = FolderLock(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_agent_leaves_no_lock_behind(tmp_path):
+    """While it lives the second refuses; the moment it is dead the next may start."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(tmp_path / "state")], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(StateError, match="another agent runs"):
+            FolderLock(tmp_path / "state")
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        holder.stdout.close()
+    FolderLock(tmp_path / "state").release()

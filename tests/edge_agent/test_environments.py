@@ -1,0 +1,51 @@
+"""What is installed where: one OpenCV, the same on both sides; a device without a training framework."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EDGE_PYTHON = ROOT / ".venv-edge" / "bin" / "python"
+FORBIDDEN = ("torch", "ultralytics", "mlflow", "kfp", "boto3", "label_studio_sdk")
+
+_CV2 = """
+import importlib.metadata as m, json
+found = {d.metadata["Name"]: d.version for d in m.distributions()
+         if any(str(f).split("/")[0] == "cv2" for f in d.files or ())}
+print(json.dumps(found))
+"""
+
+
+def edge_python() -> str:
+    """The device's interpreter, else a counted skip; a failure where everything is required."""
+    if EDGE_PYTHON.exists():
+        return str(EDGE_PYTHON)
+    if os.environ.get("KIZU_REQUIRE_ALL") == "1":
+        pytest.fail(f"{EDGE_PYTHON} is missing; make the device's environment")
+    pytest.skip("the device's environment .venv-edge is not there")
+
+
+def opencv(python: str) -> dict[str, str]:
+    return json.loads(subprocess.run([python, "-c", _CV2], capture_output=True, check=True).stdout)
+
+
+def test_exactly_one_distribution_provides_opencv_in_one_version_on_both_sides():
+    """Resizing differs between versions, and parity with it."""
+    here, device = opencv(sys.executable), opencv(edge_python())
+    assert len(here) == 1, here
+    assert here == device
+
+
+def test_the_device_has_no_training_framework_installed():
+    """What is not there cannot be imported by accident."""
+    script = (
+        "import importlib.util, json, sys; print(json.dumps([n for n in sys.argv[1:] if importlib.util.find_spec(n)]))"
+    )
+    found = subprocess.run([edge_python(), "-c", script, *FORBIDDEN], capture_output=True, check=True).stdout
+    assert json.loads(found) == []

@@ -1,0 +1,204 @@
+"""A watched folder: only whole files, in order, each exactly once."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from edge_agent.camera_config import FolderCamera
+from edge_agent.errors import SourceError
+from edge_agent.sources.folder import FolderSource
+from tests.edge_agent.models import picture
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "camera").mkdir()
+    return tmp_path / "camera"
+
+
+def make(folder, **changes):
+    camera = FolderCamera(path=folder, **{"poll_interval_s": 0.02, "settle_s": 0.0} | changes)
+    return FolderSource(camera, folder.parent / "done")
+
+
+def names(source, wait=0.3):
+    found = []
+    while (frame := source.next(wait)) is not None:
+        found.append(frame.name)
+        source.done(frame, None)
+    return found
+
+
+def test_frames_come_in_the_order_of_their_names_and_are_put_away(folder):
+    """Spaces and kanji are names like any other."""
+    for name in ("b.png", "a 1.png", "傷.png"):
+        (folder / name).write_bytes(picture(1))
+    assert names(make(folder)) == ["a 1.png", "b.png", "傷.png"]
+    assert list(folder.iterdir()) == []
+    assert len(list((folder.parent / "done").iterdir())) == 3
+
+
+def test_a_growing_file_is_not_taken_before_it_rests(folder):
+    """Half a picture is no picture."""
+    source = make(folder, poll_interval_s=0.1)
+    data = picture(200)
+    with (folder / "a.png").open("wb") as file:
+        for at in range(0, len(data), 40):
+            file.write(data[at : at + 40])
+            file.flush()
+            frame = source.next(0.03)
+            assert frame is None
+    frame = source.next(1.0)
+    assert frame is not None
+    assert frame.data == data
+
+
+def test_unfinished_and_hidden_names_and_sidecars_are_left_alone(folder):
+    """They are somebody's work in progress."""
+    for name in (".a.png", "a.png.tmp", "a.part", "a.png.json"):
+        (folder / name).write_bytes(b"x")
+    assert make(folder).next(0.2) is None
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_the_part_is_named_by_the_sidecar(folder):
+    """And a broken sidecar does not cost the frame."""
+    for name, text in (("a.png", '{"part_id": "T-1"}'), ("b.png", "{")):
+        (folder / f"{name}.json").write_text(text)
+        (folder / name).write_bytes(picture(1))
+    source = make(folder)
+    frames = [source.next(0.3)]
+    source.done(frames[0], None)
+    frames.append(source.next(0.3))
+    source.done(frames[1], None)
+    assert [frame.part_id for frame in frames] == ["T-1", None]
+    assert list(folder.iterdir()) == []
+
+
+def test_a_rejected_file_lies_aside_with_its_reason(folder):
+    """Two of one name do not overwrite each other."""
+    source = make(folder)
+    for _ in range(2):
+        (folder / "a.png").write_bytes(b"no picture")
+        assert source.reject(source.next(0.3), "not-an-image", "expected a picture")
+    aside = sorted(path.name for path in (folder / "rejected").iterdir())
+    assert aside == ["2-a.png", "2-a.png.reason.txt", "a.png", "a.png.reason.txt"]
+    assert (folder / "rejected" / "a.png.reason.txt").read_text() == "not-an-image: expected a picture\n"
+    assert source.next(0.2) is None
+
+
+def test_a_young_file_that_does_not_decode_is_looked_at_again(folder):
+    """A slow writer that pauses longer than two looks does not lose its frame."""
+    source = make(folder, settle_s=30.0)
+    (folder / "a.png").write_bytes(picture(9)[:50])
+    frame = source.next(0.3)
+    assert source.reject(frame, "truncated", "…") is False
+    assert source.next(0.1) is None
+    (folder / "a.png").write_bytes(picture(9))
+    frame = source.next(3.0)
+    assert frame is not None
+    assert frame.data == picture(9)
+    old = time.time() - 60
+    (folder / "b.png").write_bytes(b"half")
+    os.utime(folder / "b.png", (old, old))
+    source.done(frame, None)
+    assert source.reject(source.next(1.0), "truncated", "…") is True
+
+
+def test_the_same_name_again_is_another_frame(folder):
+    """Cameras that count to 999 begin again."""
+    source = make(folder)
+    (folder / "a.png").write_bytes(picture(1))
+    first = source.next(0.3)
+    source.done(first, None)
+    (folder / "a.png").write_bytes(picture(1))
+    second = source.next(0.3)
+    assert first.source_key != second.source_key
+    assert source.holds(second.source_key)
+    assert not source.holds(first.source_key)
+
+
+def test_a_frame_that_was_not_put_away_comes_again(folder):
+    """Nothing is lost between two tries."""
+    source = make(folder)
+    (folder / "a.png").write_bytes(picture(1))
+    first, second = source.next(0.3), source.next(0.3)
+    assert first.source_key == second.source_key
+
+
+def test_only_so_many_processed_files_are_kept(folder):
+    """None where they are to be deleted."""
+    for number in range(30):
+        (folder / f"{number:02}.png").write_bytes(picture(1, seed=number))
+    assert len(names(make(folder, processed_keep=5))) == 30
+    assert len(list((folder.parent / "done").iterdir())) <= 16
+    before = len(list((folder.parent / "done").iterdir()))
+    (folder / "z.png").write_bytes(picture(1))
+    assert names(make(folder, processed="delete")) == ["z.png"]
+    assert len(list((folder.parent / "done").iterdir())) == before
+
+
+def test_a_folder_that_is_gone_is_an_error_and_one_that_returns_is_not(folder):
+    """A network drive comes and goes."""
+    source = make(folder)
+    folder.rename(folder.with_name("away"))
+    with pytest.raises(SourceError, match="camera's folder"):
+        source.next(0.1)
+    folder.with_name("away").rename(folder)
+    (folder / "a.png").write_bytes(picture(1))
+    assert names(source) == ["a.png"]
+
+
+def test_a_name_that_is_no_utf8_is_a_name(folder):
+    """Old cameras write old encodings."""
+    with open(os.fsencode(folder) + b"/\x8f\x9d.png", "wb") as file:
+        file.write(picture(1))
+    source = make(folder)
+    frame = source.next(0.3)
+    frame.source_key.encode()
+    assert source.holds(frame.source_key)
+    source.done(frame, None)
+
+
+def test_an_enormous_file_is_never_read(folder):
+    """It would take the memory of the whole box."""
+    with (folder / "a.png").open("wb") as file:
+        file.truncate(300_000_000)
+    frame = make(folder).next(0.3)
+    assert frame.problem[0] == "too-large"
+    assert frame.data == b""
+
+
+def test_latest_shows_the_newest_alone_and_counts_the_others(folder):
+    """They are put away unseen, not lost in silence."""
+    source = make(folder, mode="latest")
+    for number, name in enumerate(("c.png", "a.png", "b.png")):
+        (folder / name).write_bytes(picture(1))
+        os.utime(folder / name, (1000 + number, 1000 + number))
+    assert names(source) == ["b.png"]
+    assert (source.take_skipped(), source.take_skipped()) == (2, 0)
+    assert len(list((folder.parent / "done").iterdir())) == 3
+
+
+def test_a_frame_that_somebody_took_away_meanwhile_is_put_away(folder):
+    """It cannot come again, which is all that is wanted."""
+    (folder / "a.png").write_bytes(picture(1))
+    source = make(folder)
+    frame = source.next(1.0)
+    (folder / "a.png").unlink()
+    source.done(frame, None)
+    assert source.next(0.1) is None
+
+
+def test_a_frame_that_was_not_put_away_comes_before_those_after_it(folder):
+    """A disk that was full for a while does not change the order."""
+    for name in ("a.png", "b.png", "c.png"):
+        (folder / name).write_bytes(picture(1))
+    source = make(folder)
+    frame = source.next(0.3)
+    assert frame.name == "a.png"
+    source.give_back(frame)
+    assert names(source) == ["a.png", "b.png", "c.png"]

@@ -1,0 +1,408 @@
+"""Cameras that hand out pixels: a real stream through OpenCV, and every order of events with a driver of our own."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+from collections import deque
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_agent.camera_config import GenICamCamera, OpenCvCamera
+from edge_agent.errors import ConfigError, SourceError
+from edge_agent.sources.genicam_camera import GenICamGrabber, to_bgr
+from edge_agent.sources.grabbed import GrabbedSource
+from edge_agent.sources.opencv_camera import OpenCvGrabber, without_account
+from edge_agent.sources.trigger import TriggerQueue
+from inspection import decode_image
+from tests.edge_agent.servers import wait_for
+
+
+def grey(value: int) -> np.ndarray:
+    return np.full((48, 64, 3), value, dtype=np.uint8)
+
+
+class Driver:
+    """A camera that shows what the test puts into it; an exception is a failure."""
+
+    def __init__(self) -> None:
+        self.shown: deque = deque()
+        self.more = threading.Condition()
+        self.opened = 0
+        self.reads = 0
+
+    def show(self, *pictures) -> None:
+        with self.more:
+            self.shown.extend(pictures)
+            self.more.notify_all()
+
+    def open(self) -> None:
+        self.opened += 1
+
+    def read(self) -> np.ndarray:
+        with self.more:
+            if not self.more.wait_for(lambda: bool(self.shown), 10):
+                raise SourceError("nothing was shown")
+            self.reads += 1
+            item = self.shown.popleft()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def make():
+    made: list[tuple[GrabbedSource, Driver]] = []
+
+    def build(mode="every", **more):
+        driver = Driver()
+        source = GrabbedSource(
+            "top", driver, mode=mode, wake=threading.Event(), encoding="png", reconnect_limit_s=0.05, **more
+        )
+        made.append((source, driver))
+        return source, driver
+
+    yield build
+    for source, driver in made:
+        source._closed.set()
+        driver.show(grey(0), grey(0))
+        source.close()
+
+
+def value_of(frame) -> int:
+    return int(decode_image(frame.data)[0, 0, 0])
+
+
+def test_every_picture_is_a_frame_and_the_camera_waits(make):
+    """No faster than they are asked for, but for two read ahead."""
+    source, driver = make()
+    driver.show(*(grey(number) for number in range(10)))
+    wait_for(lambda: driver.reads >= 2)
+    time.sleep(0.1)
+    assert driver.reads <= 3
+    frames = [source.next(5.0) for _ in range(10)]
+    assert [value_of(frame) for frame in frames] == list(range(10))
+    assert len({frame.source_key for frame in frames}) == 10
+    assert source.take_skipped() == 0
+
+
+def test_latest_keeps_the_newest_and_counts_the_stale(make):
+    """A slow inspection looks at what is before the camera now."""
+    source, driver = make("latest")
+    driver.show(*(grey(number) for number in range(10)))
+    wait_for(lambda: driver.reads == 10)
+    assert value_of(source.next(5.0)) == 9
+    assert (source.take_skipped(), source.take_skipped()) == (9, 0)
+
+
+def test_a_frame_that_could_not_be_recorded_comes_again(make):
+    """First in turn, the very same."""
+    source, driver = make()
+    driver.show(grey(1), grey(2))
+    first = source.next(5.0)
+    source.give_back(first)
+    assert source.next(5.0) is first
+    assert value_of(source.next(5.0)) == 2
+
+
+def test_a_frame_given_back_gives_way_to_a_newer_one_in_latest(make):
+    """And is counted."""
+    source, driver = make("latest")
+    driver.show(grey(1))
+    first = source.next(5.0)
+    source.give_back(first)
+    assert source.next(5.0) is first
+    source.give_back(first)
+    driver.show(grey(2))
+    wait_for(lambda: driver.reads == 2)
+    assert value_of(source.next(5.0)) == 2
+    assert source.take_skipped() == 1
+
+
+def test_a_camera_that_is_unplugged_is_opened_again(make):
+    """Meanwhile whoever asks is told why nothing comes."""
+    source, driver = make()
+    driver.show(grey(1))
+    assert value_of(source.next(5.0)) == 1
+    driver.show(SourceError("the cable is out"))
+
+    def says_why() -> bool:
+        try:
+            source.next(0.0)
+        except SourceError as e:
+            return "top: the cable is out" in str(e)
+        return False
+
+    wait_for(says_why)
+    driver.show(grey(2))
+    wait_for(lambda: driver.reads >= 3)
+    assert value_of(source.next(5.0)) == 2
+    assert driver.opened >= 2
+
+
+def test_a_driver_that_fails_in_a_way_of_its_own_does_not_end_the_agent(make):
+    """Vendors' libraries raise what they like."""
+    source, driver = make()
+    driver.show(ZeroDivisionError("inside the driver"), grey(3))
+    wait_for(lambda: driver.reads >= 2)
+    assert value_of(source.next(5.0)) == 3
+
+
+def test_a_trigger_takes_one_fresh_frame_with_its_part(make):
+    """What was before the camera earlier is no frame, and a message that comes twice takes one."""
+    triggers = TriggerQueue()
+    source, driver = make("every", triggers=triggers)
+    driver.show(grey(1), grey(2))
+    wait_for(lambda: driver.reads == 2)
+    assert source.next(0.1) is None
+    for _ in range(2):
+        triggers.put(b'{"part_id": "T-7", "id": "42"}')
+    # The driver waits in a read that began before the trigger: that picture is not the one that was asked for.
+    driver.show(grey(3), grey(4), grey(5))
+    frame = source.next(5.0)
+    assert (value_of(frame), frame.part_id) == (4, "T-7")
+    wait_for(lambda: driver.reads == 5)
+    assert source.next(0.1) is None
+
+
+@pytest.mark.parametrize("payload", [b"", b"now", b"[1]", b'{"part_id": null}', b"\xff"])
+def test_a_trigger_without_a_part_takes_a_frame_too(payload):
+    """A PLC that can send nothing but a pulse is served."""
+    triggers = TriggerQueue()
+    triggers.put(payload)
+    assert triggers.take().part_id is None
+    assert triggers.take() is None
+
+
+def test_more_triggers_than_can_wait_are_counted(make):
+    """A camera that is gone must not fill the memory."""
+    triggers = TriggerQueue()
+    for _ in range(150):
+        triggers.put(b"")
+    assert triggers.take_lost() == 50
+
+
+class Stream:
+    """A network camera: motion JPEG over HTTP, as many sell it."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.value = 100
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                try:
+                    while not outer.stopping.is_set():
+                        data = cv2.imencode(".jpg", grey(outer.value))[1].tobytes()
+                        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                        self.wfile.write(head.encode() + data + b"\r\n")
+                        time.sleep(0.03)
+                except OSError:
+                    pass
+
+            def log_message(self, *_) -> None:
+                pass
+
+        self.stopping = threading.Event()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.port = self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+def test_a_network_camera_is_seen_lost_and_seen_again():
+    """A real stream through OpenCV's own decoder, its server stopped and started."""
+    stream = Stream()
+    camera = OpenCvCamera(
+        source="opencv", device=f"http://user:secret@127.0.0.1:{stream.port}/live.mjpg", timeout_s=3.0
+    )
+    source = GrabbedSource("hall", OpenCvGrabber(camera), mode="latest", wake=threading.Event(), reconnect_limit_s=0.2)
+    problems: list[str] = []
+
+    def value() -> int:
+        try:
+            frame = source.next(0.2)
+        except SourceError as e:
+            problems.append(str(e))
+            return -1
+        return value_of(frame) if frame else -1
+
+    try:
+        wait_for(lambda: abs(value() - 100) < 6, 30)
+        stream.stop()
+        wait_for(lambda: value() == -1 and problems, 30)
+        assert "secret" not in problems[-1]
+        assert "***@127.0.0.1" in problems[-1]
+        stream = Stream(stream.port)
+        stream.value = 200
+        wait_for(lambda: abs(value() - 200) < 6, 30)
+    finally:
+        stream.stop()
+        source.close()
+
+
+def test_a_video_device_that_is_not_there_is_named():
+    """With what was configured."""
+    with pytest.raises(SourceError, match="video device 93"):
+        OpenCvGrabber(OpenCvCamera(source="opencv", device=93)).open()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [("rtsp://a:b@h:554/s", "rtsp://***@h:554/s"), ("rtsp://h/s@2", "rtsp://h/s@2"), ("/dev/video0", "/dev/video0")],
+)
+def test_an_account_is_never_shown(url, shown):
+    """Logs are read by many."""
+    assert without_account(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "data", "wanted"),
+    [
+        ("Mono8", [7] * 4, (7, 7, 7)),
+        ("Mono12", np.full(4, 0x0A0F, dtype=np.uint16), (0xA0, 0xA0, 0xA0)),
+        ("RGB8", [1, 2, 3] * 4, (3, 2, 1)),
+        ("BGR8", [1, 2, 3] * 4, (1, 2, 3)),
+    ],
+)
+def test_pixels_of_a_genicam_camera_become_bgr(pixel_format, data, wanted):
+    """Worked out by hand."""
+    image = to_bgr(np.asarray(data, dtype=np.uint8 if isinstance(data, list) else data.dtype), 2, 2, pixel_format)
+    assert image.shape == (2, 2, 3)
+    assert tuple(int(value) for value in image[0, 0]) == wanted
+
+
+def test_a_bayer_mosaic_of_red_alone_is_red():
+    """The name tells the first two pixels of the first row."""
+    mosaic = np.zeros((8, 8), dtype=np.uint8)
+    mosaic[0::2, 0::2] = 200
+    assert tuple(to_bgr(mosaic.ravel(), 8, 8, "BayerRG8")[4, 4] > 100) == (False, False, True)
+    assert tuple(to_bgr(mosaic.ravel(), 8, 8, "BayerBG8")[4, 4] > 100) == (True, False, False)
+
+
+@pytest.mark.parametrize(("size", "pixel_format", "message"), [(3, "Mono8", "got 3 values"), (4, "YUV", "PixelFormat")])
+def test_a_buffer_that_is_not_understood_is_refused(size, pixel_format, message):
+    """No guessing at pixels."""
+    with pytest.raises(SourceError, match=message):
+        to_bgr(np.zeros(size, dtype=np.uint8), 2, 2, pixel_format)
+
+
+class Harvester:
+    """What `harvesters` gives, as far as the agent asks: a stand-in, for no producer can be had without a vendor."""
+
+    def __init__(self) -> None:
+        self.set: dict[str, object] = {}
+        self.calls: list[str] = []
+
+    def __call__(self) -> Harvester:
+        return self
+
+    def add_file(self, path, check_existence, check_validity) -> None:
+        self.calls.append(f"add {path.rsplit('/', 1)[-1]}")
+
+    def update(self) -> None:
+        self.calls.append("update")
+
+    def create(self, key):
+        if key == {"serial_number": "gone"}:
+            raise ValueError("no device found")
+        self.calls.append(f"create {key}")
+        return self
+
+    @property
+    def remote_device(self):
+        return self
+
+    @property
+    def node_map(self):
+        outer = self
+
+        class Nodes:
+            def __getattr__(self, name):
+                class Node:
+                    def __setattr__(self, _, value) -> None:
+                        outer.set[name] = value
+
+                return Node()
+
+        return Nodes()
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def try_fetch(self, timeout):
+        self.calls.append("fetch")
+        return self if self.calls.count("fetch") == 1 else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.calls.append("queue")
+
+    @property
+    def payload(self):
+        return self
+
+    @property
+    def components(self):
+        return [self]
+
+    width, height, data_format = 2, 2, "Mono8"
+    data = np.array([9, 9, 9, 9], dtype=np.uint8)
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+    def destroy(self) -> None:
+        self.calls.append("destroy")
+
+    def reset(self) -> None:
+        self.calls.append("reset")
+
+
+@pytest.fixture
+def producer(tmp_path):
+    (tmp_path / "vendor.cti").touch()
+    return tmp_path / "vendor.cti"
+
+
+def test_a_genicam_camera_is_opened_set_read_and_let_go(producer):
+    """Features are set before the first picture, and the buffer is given back to the producer."""
+    harvester = Harvester()
+    camera = GenICamCamera(source="genicam", producer=producer, serial_number="12", features={"ExposureTime": 5000.0})
+    grabber = GenICamGrabber(camera, harvester=harvester)
+    grabber.open()
+    assert grabber.read().tolist() == [[[9] * 3] * 2] * 2
+    with pytest.raises(SourceError, match="no picture within 10 s"):
+        grabber.read()
+    grabber.close()
+    assert harvester.set == {"ExposureTime": 5000.0}
+    assert harvester.calls == [
+        "add vendor.cti", "update", "create {'serial_number': '12'}", "start", "fetch", "queue", "fetch",
+        "stop", "destroy", "reset",
+    ]  # fmt: skip
+
+
+def test_a_genicam_camera_that_is_not_there_is_named(producer, tmp_path):
+    """And a missing producer is an error of the configuration."""
+    camera = GenICamCamera(source="genicam", producer=producer, serial_number="gone")
+    with pytest.raises(SourceError, match="GenICam camera gone: ValueError: no device found"):
+        GenICamGrabber(camera, harvester=Harvester()).open()
+    with pytest.raises(ConfigError, match=r"none\.cti"):
+        GenICamGrabber(camera.model_copy(update={"producer": tmp_path / "none.cti"}), harvester=Harvester())

@@ -1,0 +1,211 @@
+"""The loop in this process: verdicts, what is recorded, what is set aside, and frames over a swap."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+
+from edge_agent.agent import InspectionLoop
+from edge_agent.camera_config import FolderCamera
+from edge_agent.errors import InferenceError
+from edge_agent.health import Health
+from edge_agent.inference import LoadedRelease, RuntimeChoice, load_release
+from edge_agent.ota.active import Active
+from edge_agent.outbox import Outbox
+from edge_agent.sources.folder import FolderSource
+from edge_agent.web.recent import RecentFrames, draw
+from inspection import Capture, Sampling, Verdict
+from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, build_release, picture
+from tests.edge_agent.servers import wait_for
+from tests.edge_agent.test_outbox import LIMITS
+
+
+def loaded(folder, **changes) -> LoadedRelease:
+    built = build_release(**changes)
+    built.write(folder / built.digest)
+    return load_release(folder / built.digest, built.digest, built.release, RuntimeChoice(threads=1))
+
+
+class Bench:
+    """A loop with all its parts."""
+
+    def __init__(self, folder, **loop) -> None:
+        self.camera = folder / "camera"
+        self.camera.mkdir(exist_ok=True)
+        self.outbox = Outbox(folder / "outbox", LIMITS)
+        self.active, self.health, self.recent = Active(), Health(), RecentFrames()
+        camera = FolderCamera(path=self.camera, poll_interval_s=0.02, settle_s=0.0)
+        self.source = FolderSource(camera, folder / "done")
+        self.loop = InspectionLoop(
+            [self.source], self.active, self.outbox, self.health, self.recent,
+            **{"site": "plant1", "device": "dev1", "publish": True} | loop,
+        )  # fmt: skip
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.loop.run, args=(self.stop,))
+
+    def feed(self, name, data) -> None:
+        (self.camera / f".{name}").write_bytes(data)
+        (self.camera / f".{name}").rename(self.camera / name)
+
+    def results(self) -> list[dict]:
+        return [json.loads(item.payload) for item in self.outbox.results(100_000)]
+
+    def waiting(self) -> list[str]:
+        return sorted(path.name for path in self.camera.iterdir() if path.is_file())
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join(20)
+        self.outbox.close()
+
+
+def test_verdicts_and_detections_are_those_worked_out_by_hand(tmp_path):
+    """White quadrant: fail; grey: uncertain; black: pass. The boxes are the quadrants."""
+    bench = Bench(tmp_path)
+    bench.active.set(loaded(tmp_path))
+    with bench:
+        for name, kind in (("1.png", GOOD), ("2.png", BAD), ("3.png", DOUBTFUL)):
+            bench.feed(name, picture(*kind))
+        wait_for(lambda: len(bench.results()) == 3)
+        wait_for(lambda: bench.waiting() == [])
+        results = bench.results()
+    assert [item["verdict"] for item in results] == ["pass", "fail", "uncertain"]
+    assert results[1]["detections"][0]["box"] == {"x": 0, "y": 0, "width": 32, "height": 32}
+    assert results[1]["detections"][0]["score"] == pytest.approx(1.0)
+    assert len({item["capture_id"] for item in results}) == 3
+    assert draw(bench.recent.all()[0])[:3] == b"\xff\xd8\xff"
+
+
+def test_only_the_doubtful_frame_waits_for_upload(tmp_path):
+    """With its detections and the release that judged it."""
+    bench = Bench(tmp_path)
+    release = loaded(tmp_path)
+    bench.active.set(release)
+    with bench:
+        for name, kind in (("1.png", GOOD), ("2.png", BAD), ("3 傷.png", DOUBTFUL)):
+            bench.feed(name, picture(*kind))
+        wait_for(lambda: len(bench.results()) == 3)
+        item = bench.outbox.next_image()
+        assert bench.outbox.depth()["uncertain"] == 1
+    capture = Capture.from_json(item.payload)
+    assert (capture.original_name, capture.release_digest) == ("3 傷.png", release.digest)
+    assert capture.verdict is Verdict.UNCERTAIN
+    assert capture.detections[0].score == pytest.approx(128 / 255, abs=0.001)
+
+
+def test_bad_files_are_set_aside_with_a_reason_and_counted_and_the_rest_goes_on(tmp_path):
+    """No crash, no stop."""
+    bench = Bench(tmp_path)
+    bench.active.set(loaded(tmp_path))
+    with bench:
+        bench.feed("1-empty.png", b"")
+        bench.feed("2-text.png", b"no image at all")
+        bench.feed("3-half.png", picture(*BAD)[:60])
+        bench.feed("4-half.jpg", draw_jpeg()[:-200])
+        bench.feed("5-good.png", picture(*BAD))
+        wait_for(lambda: len(bench.results()) == 1 and bench.waiting() == [])
+        counters = bench.outbox.counters()
+    rejected = {path.name for path in (bench.camera / "rejected").iterdir() if not path.name.endswith(".txt")}
+    assert rejected == {"1-empty.png", "2-text.png", "3-half.png", "4-half.jpg"}
+    assert counters["rejected.empty"] == counters["rejected.not-an-image"] == 1
+    assert counters["rejected.truncated"] == 2
+
+
+def draw_jpeg() -> bytes:
+    import cv2
+    import numpy as np
+
+    return cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8))[1].tobytes()
+
+
+def test_without_a_release_frames_wait_in_the_folder(tmp_path):
+    """And are inspected once there is one."""
+    bench = Bench(tmp_path)
+    with bench:
+        bench.feed("1.png", picture(*BAD))
+        time.sleep(0.5)
+        assert (bench.waiting(), bench.results()) == (["1.png"], [])
+        bench.active.set(loaded(tmp_path))
+        wait_for(lambda: len(bench.results()) == 1)
+
+
+def test_a_frame_recorded_before_a_kill_is_put_away_and_not_inspected_again(tmp_path):
+    """The one moment between the result on disk and the file out of the folder."""
+    bench = Bench(tmp_path)
+    bench.active.set(loaded(tmp_path))
+    bench.feed("1.png", picture(*BAD))
+    done = bench.source.done
+    bench.source.done = lambda frame, result: (_ for _ in ()).throw(InterruptedError)
+    with pytest.raises(InterruptedError):
+        bench.loop.step(bench.active.get(), 1.0)
+    assert len(bench.results()) == 1
+    bench.source.done = done
+    with bench:
+        wait_for(lambda: bench.waiting() == [])
+        assert len(bench.results()) == 1
+        assert bench.outbox.counters()["frames"] == 1
+        wait_for(lambda: bench.outbox.recorded_keys() == ())
+
+
+def test_a_swap_in_full_flight_loses_and_doubles_no_frame(tmp_path):
+    """Each frame is judged by exactly one of the releases."""
+    bench = Bench(tmp_path)
+    releases = [loaded(tmp_path, version=number, gain=1 - number / 100) for number in range(3)]
+    bench.active.set(releases[0])
+    with bench:
+        for number in range(200):
+            bench.feed(f"{number:04}.png", picture(*BAD, seed=number))
+            if number % 20 == 0:
+                bench.active.set(releases[(number // 20) % 3])
+            time.sleep(0.003)
+        wait_for(lambda: len(bench.results()) >= 200)
+        results = bench.results()
+    assert [item["original_name"] for item in results] == [f"{number:04}.png" for number in range(200)]
+    assert {item["release_digest"] for item in results} == {release.digest for release in releases}
+
+
+class Broken:
+    """An inspector whose runtime fails on every frame."""
+
+    def inspect(self, image, *, score_floor=None):
+        raise InferenceError("the runtime fell over")
+
+
+def test_a_model_that_fails_keeps_the_frame_during_probation_and_sets_it_aside_after(tmp_path):
+    """On probation the release is at fault; after it, the frame."""
+    on_probation = [True]
+    bench = Bench(tmp_path, on_probation=lambda: on_probation[0])
+    good = loaded(tmp_path)
+    broken = LoadedRelease(good.digest, good.release, good.model, Broken())
+    bench.feed("1.png", picture(*BAD))
+    for _ in range(5):
+        with pytest.raises(InferenceError):
+            bench.loop.step(broken, 1.0)
+    assert bench.waiting() == ["1.png"]
+    on_probation[0] = False
+    for _ in range(3):
+        with pytest.raises(InferenceError):
+            bench.loop.step(broken, 1.0)
+    assert bench.waiting() == []
+    assert bench.outbox.counters() == {"rejected.inference-failed": 1}
+    bench.outbox.close()
+
+
+def test_the_quota_of_the_release_bounds_what_goes_back(tmp_path):
+    """The rest is counted."""
+    bench = Bench(tmp_path)
+    sampling = Sampling(uncertain_low=0.3, uncertain_high=0.7, max_per_hour=2)
+    bench.active.set(loaded(tmp_path, sampling=sampling))
+    with bench:
+        for number in range(5):
+            bench.feed(f"{number}.png", picture(*DOUBTFUL, seed=number))
+        wait_for(lambda: len(bench.results()) == 5)
+        assert bench.outbox.depth()["uncertain"] == 2
+        assert bench.outbox.counters()["over_quota"] == 3

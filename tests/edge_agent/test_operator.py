@@ -1,0 +1,291 @@
+"""What people and programs beside the line may do to a running agent, and what they may not."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import signal
+import stat
+import threading
+from urllib.parse import urlencode
+
+import pytest
+import yaml
+
+from edge_agent.web.guard import refusal
+from edge_agent.web.texts import TEXTS, choose_language
+from inspection import Capture, parse_raw_key
+from tests.edge_agent.models import BAD, GOOD, build_release, picture
+from tests.edge_agent.servers import wait_for
+from tests.edge_agent.test_agent_process import Device, device, publisher, take  # noqa: F401 - fixtures
+
+
+@pytest.fixture
+def posted(tmp_path, seaweed, publisher, broker):  # noqa: F811
+    """A device with a folder and an endpoint for images, of which two may wait for three seconds."""
+    cameras = [
+        {"name": "top", "source": "folder", "path": "camera", "poll_interval_s": 0.05, "settle_s": 0.0},
+        {"name": "mes", "source": "http", "queue": 2, "timeout_s": 3.0, "max_bytes": 100_000},
+    ]
+    made = Device(tmp_path / "device", seaweed, publisher.root_bytes, broker, cameras=cameras)
+    yield made
+    made.stop(signal.SIGKILL)
+
+
+def request(device, method, path, body=b"", **headers):  # noqa: F811
+    connection = http.client.HTTPConnection("127.0.0.1", device.port, timeout=20)
+    try:
+        connection.request(
+            method, path, body=body, headers={name.replace("_", "-"): text for name, text in headers.items()}
+        )
+        answer = connection.getresponse()
+        return answer.status, answer.read(), dict(answer.getheaders())
+    finally:
+        connection.close()
+
+
+def token_of(device) -> str:  # noqa: F811
+    path = device.folder / "state" / "operator.token"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    return path.read_text().strip()
+
+
+class Browser:
+    """The cookies and forms of somebody who is signed in."""
+
+    def __init__(self, device) -> None:  # noqa: F811
+        self.device = device
+        self.cookie = ""
+
+    def post(self, path, fields, **headers):
+        return request(
+            self.device, "POST", path, urlencode(fields).encode(),
+            **{"Content-Type": "application/x-www-form-urlencoded", "Cookie": self.cookie} | headers,
+        )  # fmt: skip
+
+    def sign_in(self, token):
+        status, _, headers = self.post("/sign-in", {"token": token})
+        self.cookie = headers.get("set-cookie", "").partition(";")[0]
+        return status, headers
+
+    def csrf(self) -> str:
+        page = request(self.device, "GET", "/", Cookie=self.cookie)[1].decode()
+        return re.search(r'name="csrf" value="([0-9a-f]+)"', page)[1]
+
+
+def objections(seaweed) -> list[Capture]:
+    store = seaweed.store("admin")
+    parsed = ((item.key, parse_raw_key(item.key)) for item in store.list("kizu-raw"))
+    keys = [key for key, parts in parsed if parts and parts.capture_id]
+    return [capture for key in keys if (capture := Capture.from_json(store.get("kizu-raw", key))).reason == "objection"]
+
+
+def test_a_posted_image_is_answered_with_its_result(posted, publisher):  # noqa: F811
+    """The very message that goes to the line, when it is on disk."""
+    posted.start()
+    take(posted, publisher, build_release(1))
+    status, body, headers = request(posted, "POST", "/inspect?part_id=T-1&name=a.png", picture(*BAD))
+    result = json.loads(body)
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert (result["verdict"], result["part_id"], result["camera"]) == ("fail", "T-1", "mes")
+    assert posted.status()["frames"]["inspected"] == 1
+    posted.feed("b.png", picture(*GOOD))
+    wait_for(lambda: posted.status()["frames"]["inspected"] == 2)
+
+
+def test_what_is_no_image_or_too_much_is_refused_with_the_reason(posted, publisher):  # noqa: F811
+    """Before it takes memory, and without harm to what comes next."""
+    posted.start()
+    take(posted, publisher, build_release(1))
+    assert request(posted, "POST", "/inspect", b"")[0] == 422
+    assert request(posted, "POST", "/inspect", b"no image")[0] == 422
+    status, body, _ = request(posted, "POST", "/inspect", picture(*GOOD)[:60])
+    assert (status, body.split(b":")[0]) == (422, b"truncated")
+    huge = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0" + b"\0" * 4
+    status, body, _ = request(posted, "POST", "/inspect", huge)
+    assert (status, body.split(b":")[0]) == (422, b"too-large")
+    assert request(posted, "POST", "/inspect", b"\xff\xd8\xff" + b"\0" * 100_000)[0] == 413
+    in_pieces = iter([b"\xff\xd8\xff", b"\0" * 100_000])  # sent in chunks, without an announced length
+    assert request(posted, "POST", "/inspect", in_pieces)[0] == 413
+    assert request(posted, "GET", "/inspect")[0] == 405
+    assert request(posted, "POST", "/inspect", picture(*GOOD))[0] == 200
+
+
+def test_a_full_queue_says_so_and_what_waits_too_long_is_not_inspected(posted, publisher):  # noqa: F811
+    """Without a release nothing moves: two wait, the third is sent away, and the two hear that there was no verdict."""
+    posted.start()
+    answers: list[int] = []
+    senders = [
+        threading.Thread(target=lambda: answers.append(request(posted, "POST", "/inspect", picture(*GOOD))[0]))
+        for _ in range(3)
+    ]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert sorted(answers) == [429, 503, 503]
+    take(posted, publisher, build_release(1))
+    assert request(posted, "POST", "/inspect", picture(*GOOD))[0] == 200
+    assert posted.status()["frames"]["inspected"] == 1
+
+
+def test_from_elsewhere_an_image_needs_the_token(posted, publisher):  # noqa: F811
+    """A proxy on this machine does not make its visitors local."""
+    posted.start()
+    take(posted, publisher, build_release(1))
+    data = picture(*GOOD)
+    assert request(posted, "POST", "/inspect", data, X_Forwarded_For="10.0.0.9")[0] == 401
+    bearer = {"X_Forwarded_For": "10.0.0.9", "Authorization": f"Bearer {token_of(posted)}"}
+    assert request(posted, "POST", "/inspect", data, **bearer)[0] == 200
+    assert request(posted, "POST", "/inspect", data, Origin="http://elsewhere.example")[0] == 403
+
+
+def test_without_an_http_camera_there_is_no_endpoint(device):  # noqa: F811
+    """What is not configured is not open."""
+    device.start()
+    assert request(device, "POST", "/inspect", picture(*GOOD))[0] == 404
+
+
+def test_a_wrong_verdict_goes_back_as_an_objection_once(device, publisher, seaweed):  # noqa: F811
+    """With the token, the session's own mark, and from the page itself; else not."""
+    device.start()
+    take(device, publisher, build_release(1))
+    device.feed("1.png", picture(*GOOD, seed=77))
+    wait_for(lambda: device.status()["frames"]["inspected"] == 1)
+    before = len(objections(seaweed))
+    page = request(device, "GET", "/")[1].decode()
+    path = re.search(r"/frames/([0-9a-f]{32})\.jpg", page)[0].replace(".jpg", "/objection")
+    browser = Browser(device)
+    assert browser.post(path, {})[0] == 403
+    status, headers = browser.sign_in("not the token")
+    assert (status, "set-cookie" in headers) == (403, False)
+    status, headers = wait_for(lambda: (got := browser.sign_in(token_of(device)))[0] == 303 and got)
+    assert "httponly" in headers["set-cookie"].lower()
+    assert "samesite=strict" in headers["set-cookie"].lower()
+    csrf = browser.csrf()
+    assert browser.post(path, {})[0] == 403
+    assert browser.post(path, {"csrf": "0" * 64})[0] == 403
+    assert browser.post(path, {"csrf": csrf}, Origin="http://elsewhere.example")[0] == 403
+    assert browser.post(path, {"csrf": csrf}, **{"Sec-Fetch-Site": "cross-site"})[0] == 403
+    for _ in range(2):
+        assert browser.post(path, {"csrf": csrf}, Origin=f"http://127.0.0.1:{device.port}")[0] == 303
+    wait_for(lambda: len(objections(seaweed)) == before + 1)
+    assert objections(seaweed)[-1].verdict == "pass"
+    assert browser.post("/sign-out", {"csrf": csrf})[0] == 303
+    assert browser.post(path, {"csrf": csrf})[0] == 403
+
+
+def test_roll_back_and_pin_from_the_command_while_it_runs_and_while_it_does_not(device, publisher):  # noqa: F811
+    """The same words, the same rule."""
+    device.start()
+    first, second = build_release(1), build_release(2)
+    take(device, publisher, first)
+    take(device, publisher, second, sequence=2)
+    asked = device.ask("rollback")
+    assert (asked.returncode, asked.stdout) == (0, f"release {first.digest[:12]} runs\n"), asked.stderr
+    assert device.status()["release"]["running"] == first.digest
+    wait_for(lambda: "rolled back by the operator" in device.status()["release"]["reason"])
+    asked = device.ask("rollback")
+    assert (asked.returncode, "no earlier release" in asked.stderr) == (1, True)
+    assert device.ask("pin").stdout == f"release {first.digest[:12]} runs, pinned\n"
+    publisher.desire(second.digest, sequence=3)
+    wait_for(lambda: device.status()["release"]["reason"].startswith("pinned"))
+    assert device.stop() == 0
+    assert device.ask("unpin").stdout == f"release {first.digest[:12]} runs at the next start\n"
+    device.start()
+    wait_for(lambda: device.status()["release"]["running"] == second.digest, 30)
+    wait_for(lambda: device.status()["release"]["phase"] == "idle", 30)
+    assert device.stop() == 0
+    asked = device.ask("rollback")
+    assert asked.stdout == f"release {first.digest[:12]} runs at the next start\n"
+    unknown = device.ask("pin", "a" * 64)
+    assert (unknown.returncode, "kept on this device" in unknown.stderr) == (1, True)
+    device.start()
+    assert device.status()["release"]["running"] == first.digest
+
+
+def test_a_token_that_others_may_read_is_refused_at_the_start(device):  # noqa: F811
+    """It would be nobody's."""
+    token = device.folder / "operator.token"
+    token.write_text("a-token-that-is-long-enough\n")
+    device.config.write_text(device.config.read_text() + "\n")
+    config = yaml.safe_load(device.config.read_text())
+    config["page"]["token_file"] = "operator.token"
+    device.config.write_text(yaml.safe_dump(config))
+    token.chmod(0o644)
+    asked = device.ask("run")
+    assert (asked.returncode, "chmod 600" in asked.stderr) == (1, True)
+    token.chmod(0o600)
+    device.start()
+    assert Browser(device).sign_in("a-token-that-is-long-enough")[0] == 303
+    device.stop()
+    assert "a-token-that" not in (device.folder / "log").read_text()
+
+
+def test_metrics_are_what_prometheus_reads(posted, publisher):  # noqa: F811
+    """Counters by verdict, depth of the outbox, the release, how long it took."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    posted.start()
+    take(posted, publisher, build_release(1))
+    for kind in (GOOD, BAD):
+        assert request(posted, "POST", "/inspect", picture(*kind))[0] == 200
+    text = request(posted, "GET", "/metrics")[1].decode()
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert found[("kizu_frames_total",)] == 2
+    assert (found[("kizu_verdicts_total", "pass")], found[("kizu_verdicts_total", "fail")]) == (1, 1)
+    assert found[("kizu_inference_seconds_count",)] == 2
+    assert found[("kizu_ready",)] == 1
+    assert any(key[0] == "kizu_release_info" for key in found)
+    assert ("kizu_outbox_items", "objection") in found
+
+
+HOSTS = frozenset({"localhost", "edge.plant"})
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("GET", {"host": "localhost:8090"}, None),
+        ("GET", {"host": "EDGE.plant"}, None),
+        ("GET", {"host": "10.1.2.3:8090"}, None),
+        ("GET", {"host": "[::1]:8090"}, None),
+        ("GET", {"host": "elsewhere.example"}, 421),
+        ("GET", {"host": "10.1.2.3.example"}, 421),
+        ("GET", {}, 421),
+        ("POST", {"host": "localhost:8090"}, None),
+        ("POST", {"host": "localhost:8090", "origin": "http://localhost:8090"}, None),
+        ("POST", {"host": "localhost:8090", "origin": "http://localhost:9999"}, 403),
+        ("POST", {"host": "localhost:8090", "origin": "null"}, 403),
+        ("POST", {"host": "localhost:8090", "sec-fetch-site": "cross-site"}, 403),
+        ("POST", {"host": "localhost:8090", "sec-fetch-site": "same-site"}, 403),
+        ("POST", {"host": "localhost:8090", "sec-fetch-site": "none"}, None),
+    ],
+)
+def test_who_is_let_in(method, headers, status):
+    """A name that is not ours, and what another site sends, is not."""
+    refused = refusal(method, headers, HOSTS)
+    assert (refused and refused[0]) == status
+
+
+def test_both_languages_say_everything():
+    """No key is missing, none is empty, none is left in English."""
+    assert set(TEXTS["en"]) == set(TEXTS["ja"])
+    assert all(text.strip() for texts in TEXTS.values() for text in texts.values())
+    same = {key for key in TEXTS["en"] if TEXTS["en"][key] == TEXTS["ja"][key]}
+    assert same == {"s3"}
+
+
+@pytest.mark.parametrize(
+    ("configured", "accepted", "wanted"),
+    [("auto", "", "en"), ("auto", "ja-JP,en;q=0.9", "ja"), ("auto", "de,en;q=0.3,ja;q=0.8", "ja"), ("ja", "en", "ja"),
+     ("auto", "fr", "en"), ("en", "ja", "en"), ("auto", "ja;q=x", "en"), ("auto", "ja;q=0", "en")],
+)  # fmt: skip
+def test_the_language_is_what_the_browser_likes_best(configured, accepted, wanted):
+    """Unless the device is told."""
+    assert choose_language(configured, accepted) == wanted

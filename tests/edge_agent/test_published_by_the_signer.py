@@ -1,0 +1,75 @@
+"""The two ends of the releases bucket: what the signer's repository publishes, a device's own identity reads."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import SecretStr
+
+from components.deployment import keys
+from components.deployment.repository import ReleaseRepository as Publisher
+from edge_agent.config import Credentials
+from edge_agent.errors import UpdateError
+from edge_agent.object_store import S3ObjectStore
+from edge_agent.ota.repository import ReleaseRepository
+from inspection import DesiredState, Wave
+from tests.edge_agent.models import build_release
+
+BUCKET = "kizu-releases"
+
+
+@pytest.fixture
+def root(tmp_path):
+    return keys.init(tmp_path / "root", tmp_path / "signer").read_bytes()
+
+
+@pytest.fixture
+def publish(tmp_path, root, seaweed):
+    """A signer over an empty bucket; with the time it believes in."""
+    admin = seaweed.store("admin")
+    for item in list(admin.list(BUCKET)):
+        admin.delete(BUCKET, item.key)
+
+    def publisher(now=lambda: datetime.now(UTC)) -> Publisher:
+        folder = tmp_path / "signer"
+        return Publisher(seaweed.store("signer"), BUCKET, keys.load_root(folder), keys.load_signers(folder), now=now)
+
+    return publisher
+
+
+def look(seaweed, root, tmp_path) -> ReleaseRepository:
+    known = seaweed.keys("dev1")
+    store = S3ObjectStore(
+        seaweed.endpoint, "us-east-1", Credentials(known["access_key"], SecretStr(known["secret_key"]))
+    )
+    return ReleaseRepository(store, BUCKET, root, tmp_path / "tuf")
+
+
+def test_a_device_reads_what_the_signer_published(publish, seaweed, root, tmp_path):
+    """Empty at first, then a release and who should run it; and again after a renewal."""
+    publisher = publish()
+    publisher.initialise()
+    repository = look(seaweed, root, tmp_path)
+    repository.refresh()
+    assert repository.desired_state("line1") is None
+    built = build_release()
+    desired = DesiredState(
+        sequence=1, use_case="tags", waves=(Wave(release_digest=built.digest, percent=100.0),), probation_s=15.0
+    )
+    files = [(f"releases/{built.digest}/{name}", data) for name, data in built.files.items()]
+    publisher.publish([*files, ("desired/line1.json", desired.to_json())])
+    publish(now=lambda: datetime.now(UTC) + timedelta(days=5)).renew()
+    repository = look(seaweed, root, tmp_path)
+    repository.refresh()
+    assert repository.desired_state("line1") == desired
+    assert repository.fetch_release(built.digest, tmp_path / "release") == built.release
+    assert (tmp_path / "release" / "model.onnx").read_bytes() == built.files["model.onnx"]
+
+
+def test_a_signer_that_was_asleep_too_long_is_noticed(publish, seaweed, root, tmp_path):
+    """Its timestamp has expired: a frozen repository looks the same."""
+    publish(now=lambda: datetime.now(UTC) - timedelta(days=8)).initialise()
+    with pytest.raises(UpdateError, match="expired") as caught:
+        look(seaweed, root, tmp_path).refresh()
+    assert caught.value.reason == "expired-metadata"

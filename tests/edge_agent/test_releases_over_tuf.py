@@ -1,0 +1,413 @@
+"""Stories of a repository and a device: publish, damage something, see what the device does and keeps."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from edge_agent.errors import UpdateError
+from edge_agent.health import Health
+from edge_agent.inference import RuntimeChoice
+from edge_agent.ota.activation import Phase
+from edge_agent.ota.active import Active, Identity
+from edge_agent.ota.driver import Updates
+from edge_agent.ota.repository import ReleaseRepository
+from edge_agent.ota.store import ReleaseStore
+from edge_agent.ota.trial import try_release
+from tests.edge_agent.models import build_release, quadrant_model
+from tests.edge_agent.publisher import Publisher
+from tests.edge_agent.stores import MemoryStore
+
+BUCKET = "kizu-releases"
+
+
+@dataclass
+class Device:
+    """A device with its state folder, and the publisher it trusts."""
+
+    store: MemoryStore
+    publisher: Publisher
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.health = Health()
+        self.start()
+
+    def start(self) -> None:
+        self.active = Active()
+        self.updates = Updates(
+            Identity("dev1", "line1", "tags"),
+            ReleaseStore(self.folder),
+            self.repository,
+            RuntimeChoice(threads=1),
+            self.health,
+            active=self.active,
+            trial=lambda folder, digest, choice, stop: try_release(folder, digest, choice),
+        )
+        self.updates.boot()
+
+    def repository(self) -> ReleaseRepository:
+        return ReleaseRepository(self.store, BUCKET, self.publisher.root_bytes, self.folder / "tuf")
+
+    def running(self) -> str | None:
+        active = self.active.get()
+        return active.digest if active else None
+
+    def commit(self) -> None:
+        """Let the probation pass."""
+        self.updates._probation_began -= 3600
+        self.updates.tick()
+
+    def take(self, built, **desire) -> None:
+        self.publisher.add_release(built)
+        self.publisher.desire(built.digest, **desire)
+        self.updates.poll()
+
+
+@pytest.fixture
+def device(tmp_path):
+    store = MemoryStore()
+    return Device(
+        store, Publisher(lambda key, data: store.objects.__setitem__((BUCKET, key), data)), tmp_path / "state"
+    )
+
+
+def flip_a_byte(store: MemoryStore, key: str) -> None:
+    data = bytearray(store.objects[BUCKET, key])
+    data[len(data) // 2] ^= 1
+    store.objects[BUCKET, key] = bytes(data)
+
+
+def test_a_published_release_is_taken_and_committed(device):
+    """From nothing: fetched, tried, on probation, kept; the first one is the factory release."""
+    built = build_release()
+    device.take(built)
+    assert device.running() == built.digest
+    assert device.updates.state.phase is Phase.PROBATION
+    device.commit()
+    state = device.updates.state
+    assert (state.phase, state.current, state.factory, state.pending) == (Phase.IDLE, built.digest, built.digest, None)
+    assert device.updates.reason == "up-to-date"
+
+
+def test_a_device_without_an_offer_waits(device):
+    """Nothing published for the group is no error."""
+    device.updates.poll()
+    assert device.running() is None
+    assert device.updates.reason.startswith("no-desired-state")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "release.json", "golden.png"])
+def test_one_wrong_byte_in_a_file_leaves_the_current_release_running(device, name):
+    """The file is refused by its hash, nothing of it is kept, and the device says why."""
+    first, second = build_release(1), build_release(2, gain=0.9)
+    device.take(first)
+    device.commit()
+    keys = device.publisher.add_release(second)
+    flip_a_byte(device.store, keys[name])
+    device.publisher.desire(second.digest)
+    device.updates.poll()
+    assert device.running() == first.digest
+    assert device.updates.reason.startswith("wrong-hash")
+    assert not (device.folder / "releases" / second.digest / name).exists()
+
+
+def test_a_repaired_file_is_taken_at_the_next_look(device):
+    """Bytes damaged on the way are not held against the release."""
+    built = build_release()
+    keys = device.publisher.add_release(built)
+    flip_a_byte(device.store, keys["model.onnx"])
+    device.publisher.desire(built.digest)
+    device.updates.poll()
+    assert device.running() is None
+    device.publisher.add_release(built)
+    device.updates.poll()
+    assert device.running() == built.digest
+
+
+def test_a_longer_file_is_refused_by_its_length(device):
+    """An endless file does not fill the disk."""
+    built = build_release()
+    keys = device.publisher.add_release(built)
+    device.store.objects[BUCKET, keys["model.onnx"]] += b"x" * 1000
+    device.publisher.desire(built.digest)
+    device.updates.poll()
+    assert device.updates.reason.startswith("wrong-length")
+
+
+def test_expired_metadata_keeps_inspecting_and_takes_nothing_new(device):
+    """The line never stops for an update server."""
+    first, second = build_release(1), build_release(2, gain=0.9)
+    device.take(first)
+    device.commit()
+    device.publisher.timestamp.signed.expires = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+    device.take(second)
+    assert device.running() == first.digest
+    assert device.updates.reason.startswith("expired-metadata")
+    device.start()
+    assert device.running() == first.digest
+
+
+def test_older_metadata_played_again_is_refused(device):
+    """A store that is turned back to yesterday does not turn the device back."""
+    first, second = build_release(1), build_release(2, gain=0.9)
+    device.take(first)
+    device.commit()
+    yesterday = dict(device.store.objects)
+    device.take(second)
+    device.commit()
+    assert device.running() == second.digest
+    device.store.objects = yesterday
+    device.start()
+    device.updates.poll()
+    assert device.running() == second.digest
+    assert device.updates.reason.startswith("rolled-back")
+
+
+def test_a_lower_sequence_with_good_signatures_is_refused(device):
+    """Even the signer cannot take a device back by an older sequence; going back is a higher one."""
+    first, second = build_release(1), build_release(2, gain=0.9)
+    device.take(first)
+    device.commit()
+    device.take(second)
+    device.commit()
+    device.publisher.desire(first.digest, sequence=1)
+    device.updates.poll()
+    assert device.running() == second.digest
+    assert device.updates.reason.startswith("rolled-back-sequence")
+    device.publisher.desire(first.digest, sequence=3)
+    device.updates.poll()
+    assert device.running() == first.digest
+
+
+def test_metadata_signed_by_an_unknown_key_is_refused(device):
+    """Who can write to the bucket cannot sign."""
+    first, second = build_release(1), build_release(2, gain=0.9)
+    device.take(first)
+    device.commit()
+    device.publisher.signers["targets"] = CryptoSigner.generate_ed25519()
+    device.take(second)
+    assert device.running() == first.digest
+    assert device.updates.reason.startswith("wrong-signature")
+
+
+def test_metadata_that_was_changed_is_refused(device):
+    """A byte in the timestamp breaks its signature or its form."""
+    built = build_release()
+    device.publisher.add_release(built)
+    device.publisher.desire(built.digest)
+    data = device.store.objects[BUCKET, "metadata/timestamp.json"]
+    device.store.objects[BUCKET, "metadata/timestamp.json"] = data.replace(b'"version":', b'"version":1', 1)
+    assert device.store.objects[BUCKET, "metadata/timestamp.json"] != data
+    device.updates.poll()
+    assert device.running() is None
+    assert device.updates.reason.split(":")[0] in ("wrong-signature", "invalid-metadata")
+
+
+def test_a_mixed_snapshot_is_refused(device):
+    """A snapshot that is not the one the timestamp names does not pass."""
+    first = build_release(1)
+    device.take(first)
+    device.commit()
+    old = device.store.objects[BUCKET, f"metadata/{device.publisher.snapshot.signed.version}.snapshot.json"]
+    second = build_release(2, gain=0.9)
+    device.publisher.add_release(second)
+    device.publisher.desire(second.digest)
+    device.store.objects[BUCKET, f"metadata/{device.publisher.snapshot.signed.version}.snapshot.json"] = old
+    device.updates.poll()
+    assert device.running() == first.digest
+    assert device.updates.reason.startswith("rolled-back")
+
+
+def test_another_root_is_not_believed(device, tmp_path):
+    """The root is pinned: a repository with keys of its own is a stranger."""
+    other = MemoryStore()
+    stranger = Publisher(lambda key, data: other.objects.__setitem__((BUCKET, key), data))
+    built = build_release()
+    stranger.add_release(built)
+    stranger.desire(built.digest)
+    device.store.objects = other.objects
+    device.updates.poll()
+    assert device.running() is None
+    assert device.updates.reason.startswith("wrong-signature")
+
+
+def test_a_rotated_root_is_followed_and_the_old_keys_are_not_believed_any_more(device):
+    """A device enrolled with the first root reads what the second signs."""
+    first, second = build_release(1), build_release(2, gain=0.9)
+    device.take(first)
+    device.commit()
+    publisher = device.publisher
+    old = publisher.signers["timestamp"]
+    new = CryptoSigner.generate_ed25519()
+    publisher.root.signed.revoke_key(old.public_key.keyid, "timestamp")
+    publisher.root.signed.add_key(new.public_key, "timestamp")
+    publisher.root.signed.version = 2
+    publisher.root.sign(publisher.signers["root"])
+    device.store.objects[BUCKET, "metadata/2.root.json"] = publisher.root.to_bytes()
+    publisher.signers["timestamp"] = new
+    device.take(second)
+    device.commit()
+    assert device.running() == second.digest
+    publisher.signers["timestamp"] = old
+    device.take(build_release(3, gain=0.8))
+    assert device.running() == second.digest
+    assert device.updates.reason.startswith("wrong-signature")
+
+
+class Nonsense(MemoryStore):
+    def stream(self, bucket, key):
+        raise RuntimeError("never seen before")
+
+
+def test_an_error_nobody_foresaw_does_not_stop_the_line(device):
+    """It is logged and reported, and the current release goes on."""
+    built = build_release()
+    device.take(built)
+    device.commit()
+    objects = device.store.objects
+    device.store = Nonsense()
+    device.updates.poll()
+    assert device.running() == built.digest
+    assert device.updates.reason.split(":")[0] in ("unreachable", "internal")
+    device.store = MemoryStore()
+    device.store.objects = objects
+    device.updates.poll()
+    assert device.updates.reason == "up-to-date"
+
+
+def test_an_unreachable_store_changes_nothing(device):
+    """Offline is a state, not a failure."""
+    built = build_release()
+    device.take(built)
+    device.commit()
+    device.store.down = True
+    device.updates.poll()
+    assert device.running() == built.digest
+    assert device.updates.reason.startswith("unreachable")
+    device.start()
+    assert device.running() == built.digest
+
+
+@pytest.mark.parametrize(
+    ("built", "reason"),
+    [
+        (lambda: build_release(2, golden_score=0.6), "golden-samples"),
+        (lambda: build_release(2, model=b"not a model"), "unusable-model"),
+        (lambda: build_release(2, model=quadrant_model(side=96)), "unusable-model"),
+        (lambda: build_release(2, latency_budget_ms=0.0001), "too-slow"),
+        (lambda: build_release(2, min_agent_version="99.0.0"), "newer-agent-needed"),
+    ],
+)
+def test_a_release_that_fails_its_trial_is_remembered_and_not_tried_again(device, built, reason):
+    """Until the sequence rises: then the publisher means it again."""
+    first, second = build_release(1), built()
+    device.take(first)
+    device.commit()
+    device.take(second)
+    assert device.running() == first.digest
+    assert device.updates.reason.startswith(reason)
+    assert device.updates.state.failed[second.digest].reason.startswith(reason)
+    device.updates.poll()
+    assert device.updates.reason.startswith("failed-before")
+    device.publisher.desire(second.digest)
+    device.updates.poll()
+    assert device.updates.state.failed[second.digest].sequence == device.publisher.sequence
+
+
+def test_a_runtime_error_during_probation_brings_the_previous_release_back(device):
+    """And the failed one is remembered."""
+    first, second = build_release(1), build_release(2, gain=0.9)
+    device.take(first)
+    device.commit()
+    device.take(second, probation_s=60.0)
+    assert device.running() == second.digest
+    device.health.fault("the output has another shape")
+    device.updates.tick()
+    assert device.running() == first.digest
+    assert "runtime-error" in device.updates.state.failed[second.digest].reason
+
+
+def test_a_silent_loop_during_probation_brings_the_previous_release_back(device):
+    """A release that makes the loop hang is not kept."""
+    first, second = build_release(1), build_release(2, gain=0.9)
+    device.take(first)
+    device.commit()
+    device.take(second, probation_s=600.0)
+    device.health._last_beat -= 31
+    device.updates.tick()
+    assert device.running() == first.digest
+
+
+def test_a_crash_during_probation_boots_the_previous_release(device):
+    """No decision and no writing is needed on the way back."""
+    first, second = build_release(1), build_release(2, gain=0.9)
+    device.take(first)
+    device.commit()
+    device.take(second, probation_s=60.0)
+    device.start()  # without stop(): as after kill -9
+    assert device.running() == first.digest
+    device.updates.poll()
+    assert device.updates.reason.startswith("failed-before")
+
+
+def test_an_orderly_stop_during_probation_is_no_failure(device):
+    """The probation begins anew at the next start."""
+    first, second = build_release(1), build_release(2, gain=0.9)
+    device.take(first)
+    device.commit()
+    device.take(second, probation_s=60.0)
+    device.updates.stop()
+    device.start()
+    assert device.running() == second.digest
+    assert device.updates.state.phase is Phase.PROBATION
+
+
+def test_a_release_damaged_on_the_disk_is_replaced_by_the_one_before_and_fetched_anew(device):
+    """The disk of a device ages; the release in S3 does not."""
+    first, second = build_release(1), build_release(2, gain=0.9)
+    for built in (first, second):
+        device.take(built)
+        device.commit()
+    (device.folder / "releases" / second.digest / "model.onnx").write_bytes(b"rot")
+    device.start()
+    assert device.running() == first.digest
+    device.updates.poll()
+    assert device.running() == second.digest
+    device.commit()
+    assert device.updates.state.previous == first.digest
+
+
+def test_only_current_previous_and_factory_releases_stay_on_the_disk(device):
+    """Years of releases do not fill the disk."""
+    built = [build_release(number, gain=1.0 - number / 100) for number in range(1, 5)]
+    for release in built:
+        device.take(release)
+        device.commit()
+    kept = {path.name for path in (device.folder / "releases").iterdir()}
+    assert kept == {built[0].digest, built[2].digest, built[3].digest}
+
+
+def test_a_root_that_is_none_is_refused_with_a_reason(tmp_path):
+    """A wrong file in the bundle is named, not a traceback."""
+    with pytest.raises(UpdateError, match="pinned root") as caught:
+        ReleaseRepository(MemoryStore(), BUCKET, b"{}", tmp_path / "tuf")
+    assert caught.value.reason in ("invalid-metadata", "wrong-signature")
+
+
+def test_the_trial_process_reports_a_model_that_kills_it(tmp_path):
+    """Whatever dies there, dies there."""
+    from edge_agent.ota.trial import try_release_aside
+
+    built = build_release()
+    folder = built.write(tmp_path / "release")
+    assert try_release_aside(folder, built.digest, RuntimeChoice(threads=1), threading.Event()).ok
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").mkdir()
+    result = try_release_aside(folder, built.digest, RuntimeChoice(threads=1), threading.Event())
+    assert (result.ok, result.reason) == (False, "unusable-model")

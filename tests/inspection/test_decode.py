@@ -1,0 +1,159 @@
+"""From an output tensor to detections."""
+
+import numpy as np
+import pytest
+
+from inspection.decode import Nms, decode_yolov8
+from inspection.geometry import Box
+from inspection.preprocess import Letterbox
+
+SAME = Letterbox(1.0, 1.0, 0, 0, 320, 224)  # the image is the input
+TWO = ("scratch", "dent")
+
+
+def output_of(*rows):
+    """Rows (cx, cy, w, h, score a class...) as a network gives them."""
+    return np.array(rows, dtype=np.float32).T[None]
+
+
+def decode(output, *, geometry=SAME, classes=TWO, threshold=0.25, nms=None):
+    return decode_yolov8(output, geometry, classes, threshold, nms or Nms())
+
+
+def test_a_row_becomes_a_box_of_its_best_class():
+    """Centre (100, 50) and sides 20 x 10 begin at (90, 45)."""
+    (found,) = decode(output_of((100, 50, 20, 10, 0.3, 0.75)))
+    assert found.class_name == "dent"
+    assert found.score == 0.75
+    assert found.box == Box(90, 45, 20, 10)
+
+
+def test_boxes_are_led_back_through_the_letterbox():
+    """Half size, 10 px of border at the left and 20 above: input (60, 70) is image (100, 100)."""
+    geometry = Letterbox(0.5, 0.5, 10, 20, 400, 300)
+    (found,) = decode(output_of((60, 70, 10, 20, 0.9, 0)), geometry=geometry)
+    assert found.box == Box(90, 80, 20, 40)
+
+
+def test_a_box_ends_at_the_edge_of_the_image_and_one_in_the_border_is_none():
+    """What lies outside is cut; a box wholly in the grey border is not a detection."""
+    found = decode(output_of((0, 100, 20, 20, 0.9, 0), (400, 100, 20, 20, 0.8, 0)))
+    assert [d.box for d in found] == [Box(0, 90, 10, 20)]
+
+
+def test_the_threshold_itself_is_enough():
+    """From the threshold on, not above it."""
+    output = output_of((50, 50, 10, 10, 0.5, 0), (150, 150, 10, 10, 0.4375, 0))
+    assert [d.score for d in decode(output, threshold=0.5)] == [0.5]
+    assert [d.score for d in decode(output, threshold=0.4375)] == [0.5, 0.4375]
+
+
+def test_highest_score_comes_first():
+    """Whatever the order of the rows."""
+    found = decode(output_of((50, 50, 9, 9, 0.5, 0), (150, 50, 9, 9, 0, 0.75), (250, 50, 9, 9, 0.625, 0)))
+    assert [d.score for d in found] == [0.75, 0.625, 0.5]
+
+
+def test_overlapping_boxes_of_one_class_are_one():
+    """IoU 0.818 is more than 0.5: the higher score stays."""
+    found = decode(output_of((100, 100, 20, 20, 0.6, 0), (102, 100, 20, 20, 0.9, 0)))
+    assert [(d.score, d.box.x) for d in found] == [(pytest.approx(0.9), 92)]
+
+
+def test_overlapping_boxes_of_two_classes_are_two_unless_asked():
+    """A scratch in a dent is both; class_agnostic makes them one."""
+    output = output_of((100, 100, 20, 20, 0.6, 0), (100, 100, 20, 20, 0, 0.9))
+    assert [d.class_name for d in decode(output)] == ["dent", "scratch"]
+    assert [d.class_name for d in decode(output, nms=Nms(class_agnostic=True))] == ["dent"]
+
+
+def test_suppression_is_greedy_a_suppressed_box_suppresses_nothing():
+    """A chain a-b-c where b overlaps both: a takes b, and c stays."""
+    a, b, c = (100, 100, 20, 20, 0.9, 0), (106, 100, 20, 20, 0.8, 0), (112, 100, 20, 20, 0.7, 0)
+    assert [d.box.x for d in decode(output_of(a, b, c))] == [90, 102]  # IoU a-b 0.54, a-c 0.25
+
+
+def test_boxes_that_overlap_by_exactly_the_bound_are_two():
+    """IoU 0.5 is not more than 0.5."""
+    output = output_of((100, 100, 20, 20, 0.9, 0), (100, 95, 20, 10, 0.8, 0))
+    assert len(decode(output, nms=Nms(iou=0.5))) == 2
+    assert len(decode(output, nms=Nms(iou=0.49))) == 1
+
+
+def test_no_more_than_asked_and_the_best_of_them():
+    """max_detections keeps the highest scores."""
+    rows = [(10 + 12 * i, 50, 8, 8, 0.3 + 0.02 * i, 0) for i in range(20)]
+    found = decode(output_of(*rows), nms=Nms(max_detections=3))
+    assert [round(d.score, 2) for d in found] == [0.68, 0.66, 0.64]
+
+
+@pytest.mark.parametrize("place", range(6))
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_row_with_a_number_that_is_none_is_dropped_alone(place, bad):
+    """A broken row is no detection, and does not take a healthy one with it."""
+    broken = [100, 100, 20, 20, 0.9, 0.1]
+    broken[place] = bad
+    found = decode(output_of(broken, (200, 100, 20, 20, 0.5, 0)))
+    assert [d.box.x for d in found] == [190]
+
+
+@pytest.mark.parametrize("side", [0.0, -3.0, 1e-7, 1e-30])
+def test_a_box_without_an_extent_is_dropped_not_raised(side):
+    """Sides of zero, less, or too small to tell two corners apart."""
+    found = decode(output_of((300, 100, side, 20, 0.9, 0), (100, 200, 20, side, 0.9, 0), (50, 50, 8, 8, 0.5, 0)))
+    assert [d.box for d in found if d.box.area > 1] == [Box(46, 46, 8, 8)]
+
+
+def test_enormous_numbers_do_not_stop_the_line():
+    """Finite in the tensor, not finite as a corner."""
+    found = decode(output_of((3e38, 100, 3e38, 20, 0.9, 0), (50, 50, 8, 8, 0.5, 0)))
+    assert [d.box for d in found] == [Box(46, 46, 8, 8)]
+
+
+def test_a_score_a_hair_above_one_is_one():
+    """Rounding in a runtime is not an error."""
+    (found,) = decode(output_of((50, 50, 8, 8, 1.0000001, 0)))
+    assert found.score == 1.0
+
+
+def test_nothing_found_is_an_empty_answer():
+    """No candidate at all, and none above the threshold."""
+    assert decode(np.zeros((1, 6, 0), np.float32)) == ()
+    assert decode(np.zeros((1, 6, 100), np.float32)) == ()
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 10), (2, 6, 10), (6, 10), (1, 10, 6)])
+def test_a_tensor_of_another_shape_is_refused_by_shape(shape):
+    """The message says what was expected and what came."""
+    with pytest.raises(ValueError, match=r"expected an output of shape \(1, 6, n\) for 2 classes, got"):
+        decode(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("arguments", [{"iou": 0.0}, {"iou": 1.1}, {"max_detections": 0}])
+def test_settings_that_suppress_all_or_nothing_are_refused(arguments):
+    """NMS is valid at birth."""
+    with pytest.raises(ValueError, match="but got"):
+        Nms(**arguments)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_random_outputs_give_what_ultralytics_gives(seed, agnostic):
+    """Boxes within 0.01 px, same classes, same scores, same order."""
+    reference = pytest.importorskip("reference_ultralytics")
+    rng = np.random.default_rng(seed)
+    rows = np.concatenate(
+        [rng.uniform(20, 200, (300, 2)), rng.uniform(5, 60, (300, 2)), rng.uniform(0, 1, (300, 2))], axis=1
+    ).astype(np.float32)
+    output = np.ascontiguousarray(rows.T[None])
+    size, target = (333, 447), (224, 320)
+    geometry = Letterbox(301 / 447, 224 / 333, 9, 0, 447, 333)
+    ours = decode_yolov8(output, geometry, TWO, 0.3, Nms(iou=0.45, max_detections=100, class_agnostic=agnostic))
+    theirs = reference.non_max_suppression(
+        reference.torch.from_numpy(output.copy()), 0.3, 0.45, agnostic=agnostic, max_det=100
+    )[0]
+    boxes = reference.scale_boxes(target, theirs[:, :4].clone(), size).numpy()
+    whole = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    assert [TWO.index(d.class_name) for d in ours] == theirs[whole, 5].int().tolist()
+    assert [d.score for d in ours] == pytest.approx(theirs[whole, 4].tolist())
+    assert np.abs(np.array([d.box.xyxy for d in ours]) - boxes[whole]).max() < 0.01

@@ -1,0 +1,290 @@
+"""Documents between teams: what is written is read again, and what is wrong is refused by name."""
+
+import contextlib
+import dataclasses
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inspection.codec import Document, DocumentError
+from inspection.decode import Nms
+from inspection.documents import (
+    Approval,
+    Capture,
+    DesiredState,
+    GoldenSample,
+    InputSpec,
+    ModelFile,
+    Reason,
+    Release,
+    Reported,
+    Sampling,
+    Tolerance,
+    Wave,
+)
+from inspection.geometry import Box, Detection
+from inspection.verdict import ClassThreshold, Verdict
+
+SHA = "0123456789abcdef" * 4
+NOON = datetime(2025, 4, 1, 12, 0, tzinfo=UTC)
+DETECTION = Detection("傷", 0.5, Box(1.5, 2.0, 3.0, 4.0))
+
+CAPTURE = Capture(
+    capture_id="c-1", sha256=SHA, device="line-1", camera="top", captured_at=NOON, reason=Reason.UNCERTAIN,
+    part_id="部品 7", detections=(DETECTION,), verdict=Verdict.UNCERTAIN,
+)  # fmt: skip
+RELEASE = Release(
+    use_case="metal-tag", version=3, models=(ModelFile(precision="fp32", file="model.onnx", sha256=SHA, bytes=7),),
+    preprocess=InputSpec(width=320, height=224), classes=("傷",), thresholds={"傷": ClassThreshold(0.5, 0.25)},
+    nms=Nms(), sampling=Sampling(uncertain_low=0.1, uncertain_high=0.6), latency_budget_ms=500.0, probation_s=120.0,
+    golden=(GoldenSample(file=f"{SHA}.jpg", sha256=SHA, expected=(DETECTION,)),), min_agent_version="0.1.0",
+    dataset_digest=SHA, training_run="r", evaluation_digest=SHA,
+    approval=Approval(by="unauthenticated", at=NOON, model_sha256=SHA),
+)  # fmt: skip
+DESIRED = DesiredState(
+    sequence=4, use_case="metal-tag", probation_s=60.0,
+    waves=(Wave(release_digest=SHA, devices=("line-1",)), Wave(release_digest=SHA, percent=50.0)),
+)  # fmt: skip
+REPORTED = Reported(
+    device="line-1", group="line", reported_at=NOON, state="running", running_release=SHA, versions={"agent": "0.1.0"}
+)
+EACH = pytest.mark.parametrize("document", [CAPTURE, RELEASE, DESIRED, REPORTED], ids=lambda d: type(d).__name__)
+
+
+def changed(document, **changes):
+    return json.dumps({**json.loads(document.to_json()), **changes}).encode()
+
+
+@EACH
+def test_what_is_written_is_read_again(document):
+    """Same value, and the same bytes once more."""
+    again = type(document).from_json(document.to_json())
+    assert again == document
+    assert again.to_json() == document.to_json()
+
+
+@EACH
+def test_keys_of_a_newer_program_are_kept(document):
+    """An unknown key of the document survives reading and writing."""
+    data = changed(document, from_tomorrow={"a": [1, None, "ä"]})
+    again = type(document).from_json(data)
+    assert again.unknown == {"from_tomorrow": {"a": [1, None, "ä"]}}
+    assert json.loads(again.to_json()) == json.loads(data)
+
+
+def test_unknown_keys_are_kept_in_the_parts_of_a_document_too():
+    """In a model, in a wave."""
+    data = json.loads(RELEASE.to_json())
+    data["models"][0]["runtime"] = "onnxruntime"
+    assert json.loads(Release.from_json(json.dumps(data).encode()).to_json()) == data
+
+
+@EACH
+def test_each_key_that_is_needed_is_missed_by_name(document):
+    """Every field without a default, one after another."""
+    for field in dataclasses.fields(document):
+        value = json.loads(document.to_json())
+        value.pop(field.name, None)
+        data = json.dumps(value).encode()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            with pytest.raises(DocumentError, match=f"the key '{field.name}' is missing"):
+                type(document).from_json(data)
+        else:
+            type(document).from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("document", "key", "value", "said"),
+    [
+        (CAPTURE, "sha256", 5, "Capture.sha256: expected text"),
+        (CAPTURE, "sha256", "abc", "64 hexadecimal digits"),
+        (CAPTURE, "sha256", SHA.upper(), "64 hexadecimal digits"),
+        (CAPTURE, "device", "../other", "expected a device"),
+        (CAPTURE, "captured_at", "yesterday", "Capture.captured_at: expected a time as ISO 8601"),
+        (CAPTURE, "captured_at", "2025-04-01T12:00:00", "a time with a zone"),
+        (CAPTURE, "captured_at", "0001-01-01T00:00:00+23:00", "Capture.captured_at: expected a time"),
+        (CAPTURE, "captured_at", 7, "Capture.captured_at: expected a time"),
+        (CAPTURE, "reason", "bored", "Capture.reason: expected one of"),
+        (CAPTURE, "verdict", "maybe", "Capture.verdict: expected one of"),
+        (CAPTURE, "verdict", ["pass"], "Capture.verdict: expected one of"),
+        (CAPTURE, "detections", {}, "Capture.detections: expected a list"),
+        (CAPTURE, "detections", [[]], r"Capture.detections\[0\]: expected an object"),
+        (REPORTED, "sequence_seen", 1.5, "Reported.sequence_seen: expected a whole number"),
+        (REPORTED, "sequence_seen", True, "Reported.sequence_seen: expected a whole number"),
+        (REPORTED, "uptime_s", "long", "Reported.uptime_s: expected a finite number"),
+        (REPORTED, "uptime_s", True, "Reported.uptime_s: expected a finite number"),
+        (REPORTED, "uptime_s", 10**400, "Reported.uptime_s: expected a finite number"),
+        (REPORTED, "versions", ["0.1.0"], "Reported.versions: expected an object"),
+        (REPORTED, "versions", {"agent": 1}, "Reported.versions.agent: expected text"),
+        (RELEASE, "models", [], "at least one model"),
+        (RELEASE, "classes", [], "at least one model and one class"),
+        (RELEASE, "thresholds", {}, "a threshold for each class"),
+        (RELEASE, "thresholds", {"傷": {"fail": 0.2, "uncertain": 0.4}}, "Release.thresholds.傷: thresholds need"),
+        (RELEASE, "preprocess", {"width": 300, "height": 200}, "Release.preprocess: input sides"),
+        (RELEASE, "nms", {"iou": 7}, "Release.nms: nms iou"),
+        (RELEASE, "sampling", {"uncertain_low": 0.6, "uncertain_high": 0.1}, "Release.sampling: sampling needs"),
+        (DESIRED, "waves", [{"release_digest": SHA}], "either devices or a percent"),
+        (DESIRED, "waves", [{"release_digest": SHA, "percent": 1, "devices": []}], "either devices or a percent"),
+        (DESIRED, "waves", [{"release_digest": SHA, "percent": 101}], "percent lies in 0..100"),
+        (DESIRED, "waves", [{"release_digest": "latest", "percent": 1}], "64 hexadecimal digits"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_place(document, key, value, said):
+    """The message says where, what was expected, what came."""
+    with pytest.raises(DocumentError, match=said):
+        type(document).from_json(changed(document, **{key: value}))
+
+
+@pytest.mark.parametrize(
+    "name", ["../model.onnx", "/etc/passwd", "a/b", "", ".hidden", "a\n", "modèle.onnx", "x" * 200]
+)
+def test_a_release_never_names_a_path(name):
+    """Files of a release are plain names: a device joins them to a folder."""
+    with pytest.raises(ValueError, match="plain file name"):
+        ModelFile(precision="fp32", file=name, sha256=SHA, bytes=1)
+    with pytest.raises(ValueError, match="plain file name"):
+        GoldenSample(file=name, sha256=SHA, expected=())
+
+
+@EACH
+def test_a_newer_form_is_refused_with_what_to_do(document):
+    """A program does not guess at a form that it does not know."""
+    with pytest.raises(DocumentError, match=r"schema_version 2 is newer than this program .* update it"):
+        type(document).from_json(changed(document, schema_version=2))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"\xff\xfe", b"[]", b"null", b'"text"', b"[" * 100_000, b'{"schema_version":true}']
+)
+def test_bytes_that_are_no_document_are_a_document_error(data):
+    """Whatever a stolen device writes, one kind of error comes of it."""
+    with pytest.raises(DocumentError):
+        Reported.from_json(data)
+
+
+def test_numbers_that_are_none_are_not_read():
+    """NaN and Infinity are no JSON, wherever they stand: what was read can be written again."""
+    for text in (b"NaN", b"Infinity", b"1e999"):
+        with pytest.raises(DocumentError):
+            Reported.from_json(REPORTED.to_json().replace(b'"uptime_s":0.0', b'"uptime_s":' + text))
+    with pytest.raises(DocumentError):
+        Reported.from_json(REPORTED.to_json().replace(b'"uptime_s":0.0', b'"unheard_of":NaN'))
+
+
+def test_text_that_cannot_be_written_is_not_read():
+    """Half a surrogate pair has no UTF-8 form."""
+    with pytest.raises(DocumentError):
+        Reported.from_json(REPORTED.to_json().replace(b'"reason":""', b'"reason":"\\ud800"'))
+
+
+def test_bytes_are_canonical():
+    """Sorted keys, no spaces, UTF-8 as it is, times in UTC: the digest of a release rests on it."""
+    data = DESIRED.to_json()
+    assert data == (
+        b'{"probation_s":60.0,"report_timeout_s":3600.0,"schema_version":1,"sequence":4,"use_case":"metal-tag","waves":['
+        b'{"devices":["line-1"],"percent":null,"release_digest":"' + SHA.encode() + b'"},'
+        b'{"devices":null,"percent":50.0,"release_digest":"' + SHA.encode() + b'"}]}'
+    )
+    assert "傷".encode() in RELEASE.to_json()
+    shuffled = json.dumps(dict(reversed(json.loads(RELEASE.to_json()).items())), indent=3).encode()
+    assert Release.from_json(shuffled).digest == RELEASE.digest
+
+
+def test_one_moment_has_one_form():
+    """Noon in UTC is 21:00 in Japan, and the bytes are the same."""
+    japan = dataclasses.replace(CAPTURE, captured_at=NOON.astimezone(timezone(timedelta(hours=9))))
+    assert japan.to_json() == CAPTURE.to_json()
+
+
+def test_the_digest_of_a_release_follows_every_change():
+    """Another threshold is another release."""
+    other = dataclasses.replace(RELEASE, thresholds={"傷": ClassThreshold(0.5, 0.26)})
+    assert other.digest != RELEASE.digest
+
+
+def test_defaults_of_a_golden_sample_are_written():
+    """A reader of another version must not fill in its own tolerance."""
+    assert json.loads(RELEASE.to_json())["golden"][0]["tolerance"] == {"score": 0.05, "box_px": 3.0}
+    assert RELEASE.golden[0].tolerance == Tolerance()
+
+
+def test_a_wave_by_name_includes_those_named():
+    """And nobody else."""
+    wave = Wave(release_digest=SHA, devices=("line-1", "line-2"))
+    assert [wave.includes(name) for name in ("line-1", "line-2", "line-3", "line-11")] == [True, True, False, False]
+
+
+def test_a_wave_by_share_is_a_fixed_share():
+    """sha256("line-1") mod 100 is 15 and that of "line-2" is 55, for good, on any machine."""
+    assert not Wave(release_digest=SHA, percent=15).includes("line-1")
+    assert Wave(release_digest=SHA, percent=15.5).includes("line-1")
+    assert Wave(release_digest=SHA, percent=16).includes("line-1")
+    assert not Wave(release_digest=SHA, percent=55).includes("line-2")
+    assert Wave(release_digest=SHA, percent=56).includes("line-2")
+    assert not Wave(release_digest=SHA, percent=0).includes("line-1")
+    assert Wave(release_digest=SHA, percent=100).includes("line-1")
+
+
+def test_a_wider_wave_keeps_whom_it_had():
+    """Opening a rollout takes nobody back, and a share is about that share."""
+    names = [f"line-{n}" for n in range(1000)]
+    reached = [{name for name in names if Wave(release_digest=SHA, percent=p).includes(name)} for p in (0, 10, 50, 100)]
+    assert reached[0] < reached[1] < reached[2] < reached[3]
+    assert 60 < len(reached[1]) < 140
+    assert 430 < len(reached[2]) < 570
+
+
+def test_the_first_wave_that_includes_a_device_counts():
+    """A canary runs the new release, the others the old one, and without a wave nothing is wanted."""
+    new, old = "a" * 64, "b" * 64
+    desired = dataclasses.replace(
+        DESIRED, waves=(Wave(release_digest=new, devices=("line-1",)), Wave(release_digest=old, percent=100))
+    )
+    assert desired.release_for("line-1") == new
+    assert desired.release_for("line-2") == old
+    assert dataclasses.replace(DESIRED, waves=desired.waves[:1]).release_for("line-2") is None
+
+
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
+TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20)
+TIMES = st.datetimes(
+    min_value=datetime(1, 1, 3), max_value=datetime(9999, 12, 29),
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=9)), timezone(timedelta(hours=-7, minutes=-30))]),
+)  # fmt: skip
+NUMBERS = st.floats(-1e6, 1e6)
+DETECTIONS = st.builds(
+    Detection, TEXT, st.floats(0, 1), st.builds(Box, NUMBERS, NUMBERS, st.floats(0.01, 1e4), st.floats(0.01, 1e4))
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | NUMBERS | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+)
+UNKNOWN = st.dictionaries(TEXT.map(lambda text: f"x-{text}"), JSON, max_size=3)
+CAPTURES = st.builds(
+    Capture, capture_id=TEXT, sha256=st.just(SHA), device=NAMES, camera=TEXT, captured_at=TIMES,
+    reason=st.sampled_from(Reason), sent_at=st.none() | TIMES, part_id=st.none() | TEXT, original_name=st.none() | TEXT,
+    release_digest=st.none() | st.just(SHA), detections=st.lists(DETECTIONS, max_size=3).map(tuple),
+    verdict=st.none() | st.sampled_from(Verdict), unknown=UNKNOWN,
+)  # fmt: skip
+REPORTS = st.builds(
+    Reported, device=NAMES, group=NAMES, reported_at=TIMES, state=TEXT, reason=TEXT, sequence_seen=st.integers(),
+    uptime_s=NUMBERS, versions=st.none() | st.dictionaries(TEXT, TEXT, max_size=3), unknown=UNKNOWN,
+)  # fmt: skip
+
+
+@given(CAPTURES | REPORTS)
+def test_any_document_is_read_as_it_was_written(document: Document):
+    """Any text, time, number and unknown key: same value, same bytes."""
+    again = type(document).from_json(document.to_json())
+    assert again == document
+    assert again.to_json() == document.to_json()
+
+
+@given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_are_a_document_or_a_document_error(data):
+    """No other exception comes out of reading."""
+    with contextlib.suppress(DocumentError):
+        assert isinstance(Reported.from_json(data), Reported)

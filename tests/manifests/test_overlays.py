@@ -1,0 +1,213 @@
+"""Every overlay renders offline, fits the schemas, and keeps the rules of this repository."""
+
+from __future__ import annotations
+
+import re
+
+import kubernetes_validate
+import pytest
+
+from components import images
+from components.deployment import keys
+from components.enrolment.bundle import CREDENTIALS_FILE, ROOT_FILE
+from deploy.k8s.credentials import Addresses, make
+from tests.manifests.rendered import OVERLAYS, Workload, of_kind, overlay_names, render, secret_keys_used, workloads
+
+pytestmark = pytest.mark.manifests
+
+# The oldest that Kubeflow Pipelines 2.17 is run on, and the newest that the validator knows.
+KUBERNETES = ("1.30", kubernetes_validate.latest_version())
+# Kinds without a schema in the validator. None yet: a custom resource has to be named here with its reason.
+WITHOUT_SCHEMA: frozenset[str] = frozenset()
+EVERY_WORKLOAD = [
+    pytest.param(overlay, workload, id=f"{overlay}-{workload}")
+    for overlay in overlay_names()
+    for workload in workloads(overlay)
+]
+
+
+def in_registry(image: str) -> str:
+    """The image's own name, whatever registry it comes from."""
+    return image.removeprefix("registry.kizu.example/")
+
+
+@pytest.mark.parametrize("overlay", overlay_names())
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_every_document_fits_the_schema_strictly(overlay: str, version: str) -> None:
+    """An unknown field or kind is an error, as an API server with strict validation would say."""
+    for document in render(overlay):
+        if document["kind"] not in WITHOUT_SCHEMA:
+            kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_overlays_need_no_network_to_render() -> None:
+    """Each resource is a path in this repository."""
+    for file in OVERLAYS.parent.rglob("kustomization.yaml"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            assert not re.match(r"\s*-\s+(https?:|git@|github\.com)", line), f"{file}: {line}"
+
+
+@pytest.mark.parametrize("overlay", overlay_names())
+def test_no_secret_value_is_in_the_manifests(overlay: str) -> None:
+    """Secrets are references; what makes them is outside the repository."""
+    assert not of_kind(overlay, "Secret")
+    for (namespace, name), document in of_kind(overlay, "ConfigMap").items():
+        for key in document["data"]:
+            secretive = re.search("SECRET|PASSWORD|TOKEN|ACCESS_KEY|API_KEY", key)
+            assert not secretive or key.startswith("LABEL_STUDIO_ENABLE_"), f"ConfigMap {namespace}/{name}: {key}"
+    for workload in workloads(overlay):
+        for container in (*workload.init_containers, *workload.containers):
+            assert all("value" not in variable for variable in container.get("env", [])), str(workload)
+
+
+@pytest.mark.parametrize("overlay", overlay_names())
+def test_every_secret_that_a_pod_names_is_made_by_the_credentials_command(overlay: str, tmp_path) -> None:
+    """Same namespace, same name, same keys. Two exceptions: the operator's own database, and the device's bundle."""
+    keys.init(tmp_path / "root", tmp_path / "signer")
+    made = {
+        (secret["metadata"]["namespace"], secret["metadata"]["name"]): set(secret["stringData"])
+        for secret in make(tmp_path / "out", tmp_path / "signer", Addresses(), pipelines_namespace="kubeflow")
+    }
+    made["kizu-edge", "kizu-device-line1"] = {CREDENTIALS_FILE, ROOT_FILE}
+    for workload in workloads(overlay):
+        for name, key in secret_keys_used(workload) - {("kizu-mlflow", "MLFLOW_BACKEND_STORE_URI")}:
+            assert (workload.namespace, name) in made, f"{workload} wants the Secret {name}"
+            assert key is None or key in made[workload.namespace, name], f"{workload} wants {name}/{key}"
+
+
+@pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
+def test_pods_run_without_root_and_with_a_root_file_system_that_is_read_only(overlay: str, workload: Workload) -> None:
+    """What the namespace's restricted policy asks, and more."""
+    pod = workload.pod["securityContext"]
+    assert pod["runAsNonRoot"] is True
+    assert pod["runAsUser"] == pod["runAsGroup"] == pod["fsGroup"] == 10001
+    assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in (*workload.init_containers, *workload.containers):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, f"{workload}: {container['name']}"
+    for field in ("hostNetwork", "hostPID", "hostIPC"):
+        assert not workload.pod.get(field), f"{workload}: {field}"
+    assert not [volume for volume in workload.volumes.values() if "hostPath" in volume]
+
+
+@pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
+def test_pods_have_an_identity_of_their_own_and_no_token(overlay: str, workload: Workload) -> None:
+    """A ServiceAccount each, in their namespace, that mounts no key to the API server."""
+    account = of_kind(overlay, "ServiceAccount")[workload.namespace, workload.pod["serviceAccountName"]]
+    assert workload.pod["serviceAccountName"] == workload.name
+    assert account["automountServiceAccountToken"] is False
+    assert workload.pod["automountServiceAccountToken"] is False
+    assert workload.pod["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
+def test_containers_ask_for_what_they_need_and_are_limited(overlay: str, workload: Workload) -> None:
+    """CPU and memory, requests and limits."""
+    for container in (*workload.init_containers, *workload.containers):
+        for side in ("requests", "limits"):
+            assert {"cpu", "memory"} <= set(container["resources"][side]), f"{workload}: {container['name']} {side}"
+    for name, volume in workload.volumes.items():
+        assert "emptyDir" not in volume or "sizeLimit" in volume["emptyDir"], f"{workload}: {name} has no limit"
+
+
+@pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
+def test_servers_are_probed_at_a_port_that_they_open(overlay: str, workload: Workload) -> None:
+    """Deployments and StatefulSets; Jobs end by themselves."""
+    if workload.kind not in ("Deployment", "StatefulSet"):
+        assert "activeDeadlineSeconds" in str(workload.document["spec"]), f"{workload} may run for ever"
+        return
+    for container in workload.containers:
+        ports = {port["name"] for port in container["ports"]}
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert container[probe]["httpGet"]["port"] in ports, f"{workload}: {probe}"
+
+
+@pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
+def test_images_are_those_of_the_repository_with_a_version(overlay: str, workload: Workload) -> None:
+    """`components/images.py` names registry and tag; nothing is `latest` and nothing is pulled from elsewhere."""
+    for container in (*workload.init_containers, *workload.containers):
+        name = in_registry(container["image"])
+        assert re.fullmatch(rf"{images.REGISTRY}/[a-z]+:{re.escape(images.TAG)}", name), f"{workload}: {name}"
+        assert container["image"].startswith("registry.kizu.example/") == (overlay == "airgap")
+
+
+@pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
+def test_volumes_and_settings_that_a_pod_names_are_there(overlay: str, workload: Workload) -> None:
+    """Each mount has a volume, each claim and ConfigMap exists beside the pod."""
+    templates = {claim["metadata"]["name"] for claim in workload.document["spec"].get("volumeClaimTemplates", [])}
+    claims, maps = of_kind(overlay, "PersistentVolumeClaim"), of_kind(overlay, "ConfigMap")
+    for container in (*workload.init_containers, *workload.containers):
+        for mount in container["volumeMounts"]:
+            assert mount["name"] in {*workload.volumes, *templates}, f"{workload}: {mount['name']}"
+        for source in container.get("envFrom", []):
+            assert (workload.namespace, source["configMapRef"]["name"]) in maps
+    for volume in workload.volumes.values():
+        if "persistentVolumeClaim" in volume:
+            assert (workload.namespace, volume["persistentVolumeClaim"]["claimName"]) in claims
+        if "configMap" in volume:
+            assert (workload.namespace, volume["configMap"]["name"]) in maps
+    mounted = {mount["name"] for c in (*workload.init_containers, *workload.containers) for mount in c["volumeMounts"]}
+    assert set(workload.volumes) <= mounted, f"{workload} has a volume that nothing mounts"
+
+
+@pytest.mark.parametrize("overlay", overlay_names())
+def test_services_lead_to_pods(overlay: str) -> None:
+    """The selector of each Service matches one workload, which opens the named port."""
+    for (namespace, name), service in of_kind(overlay, "Service").items():
+        behind = [
+            workload
+            for workload in workloads(overlay)
+            if workload.namespace == namespace and service["spec"]["selector"].items() <= workload.labels.items()
+        ]
+        assert len(behind) == 1, f"Service {namespace}/{name}"
+        opened = {port["name"] for container in behind[0].containers for port in container["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= opened
+
+
+@pytest.mark.parametrize("overlay", overlay_names())
+def test_traffic_is_refused_unless_a_policy_allows_it(overlay: str) -> None:
+    """A default that denies in every namespace, and one policy a workload."""
+    policies = of_kind(overlay, "NetworkPolicy")
+    for document in render(overlay):
+        if document["kind"] == "Namespace":
+            policy = policies[document["metadata"]["name"], "default-deny"]["spec"]
+            assert policy["podSelector"] == {}
+            assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+            assert "ingress" not in policy
+    for workload in workloads(overlay):
+        selector = policies[workload.namespace, workload.name]["spec"]["podSelector"]["matchLabels"]
+        assert selector.items() <= workload.labels.items(), str(workload)
+
+
+@pytest.mark.parametrize("overlay", overlay_names())
+def test_only_the_deployment_pipeline_and_the_reconciler_reach_the_signer(overlay: str) -> None:
+    """Who signs is not who trains."""
+    callers = [
+        (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], peer["podSelector"]["matchLabels"])
+        for rule in of_kind(overlay, "NetworkPolicy")["kizu-signer", "signer"]["spec"]["ingress"]
+        for peer in rule["from"]
+    ]
+    assert callers == [
+        ("kubeflow", {"kizu-pipeline": "deployment"}),
+        ("kizu", {"app.kubernetes.io/name": "reconciler"}),
+    ]
+    holders = {
+        workload.name
+        for workload in workloads(overlay)
+        for name, _ in secret_keys_used(workload)
+        if name == "kizu-signer-keys"
+    }
+    assert holders == {"signer"}
+
+
+@pytest.mark.parametrize("overlay", overlay_names())
+def test_s3_is_the_only_port_of_seaweedfs_that_leaves_its_pod(overlay: str) -> None:
+    """Its other servers know no accounts."""
+    service = of_kind(overlay, "Service")["kizu", "seaweedfs"]
+    assert [port["port"] for port in service["spec"]["ports"]] == [8333]
+    (container,) = next(w for w in workloads(overlay) if w.name == "seaweedfs").containers
+    assert "-ip.bind=127.0.0.1" in container["args"]
+    assert [argument for argument in container["args"] if "0.0.0.0" in argument] == ["-s3.ip.bind=0.0.0.0"]

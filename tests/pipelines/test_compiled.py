@@ -1,0 +1,98 @@
+"""The compiled pipelines: what a cluster is given."""
+
+import re
+
+import pytest
+import yaml
+
+from components import images
+from pipelines.compile import FOLDER, PIPELINES, compile_all
+from pipelines.wiring import OPTIONAL_KEYS, SECRET_KEYS
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """The three pipelines, compiled now: name -> (specification, platform)."""
+    paths = compile_all(tmp_path_factory.mktemp("compiled"))
+    return {path.stem: (path, list(yaml.safe_load_all(path.read_text(encoding="utf-8")))) for path in paths}
+
+
+def tasks(specification):
+    """Every task with a container, subpipelines included: executor label -> task."""
+    found = {}
+    components = [{"dag": specification["root"]["dag"]}, *specification["components"].values()]
+    for component in components:
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            label = specification["components"][task["componentRef"]["name"]].get("executorLabel")
+            if label:
+                found[label] = task
+    return found
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_the_committed_file_is_what_the_code_compiles_to(fresh, name):
+    """`kizu compile` makes it anew."""
+    committed = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    assert committed == fresh[name][0].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_task_gets_its_settings_from_its_pipelines_secret_alone(fresh, name):
+    """Each executor, the very keys of the design, and from no other Secret."""
+    specification, platform = fresh[name][1]
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == set(specification["deploymentSpec"]["executors"]) == set(tasks(specification))
+    for executor in executors.values():
+        needed, optional = executor["secretAsEnv"]
+        assert needed["secretName"] == optional["secretName"] == f"kizu-{name}"
+        assert not needed.get("optional", False)
+        assert optional["optional"] is True
+        keys = [{item["envVar"]: item["secretKey"] for item in part["keyToEnv"]} for part in (needed, optional)]
+        assert keys == [{key: key for key in SECRET_KEYS[name]}, {key: key for key in OPTIONAL_KEYS}]
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_no_parameter_carries_a_secret_or_an_address(fresh, name):
+    """Parameters are shown in Kubeflow's page to everybody who may look."""
+    specification, _ = fresh[name][1]
+    parameters = set(specification["root"]["inputDefinitions"]["parameters"])
+    for component in specification["components"].values():
+        parameters |= set(component.get("inputDefinitions", {}).get("parameters", {}))
+    assert parameters
+    assert [
+        p for p in parameters if re.search(r"secret|password|token|api_?key|access_?key|endpoint|url$", p, re.I)
+    ] == []
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_nothing_is_installed_when_a_step_starts(fresh, name):
+    """An air-gapped cluster has nowhere to install from: each step runs an image of ours and calls no pip."""
+    specification, _ = fresh[name][1]
+    ours = {images.LABELING, images.DATA, images.TRAINING, images.CONTROL}
+    for executor in specification["deploymentSpec"]["executors"].values():
+        assert executor["container"]["image"] in ours
+        assert "pip" not in " ".join(executor["container"]["command"][:3])
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_kubeflows_cache_is_off_for_every_task(fresh, name):
+    """Steps look at mutable state, or find their own earlier work."""
+    specification, _ = fresh[name][1]
+    assert {label for label, task in tasks(specification).items() if task["cachingOptions"].get("enableCache")} == set()
+
+
+def test_a_model_is_registered_only_behind_the_gate(fresh):
+    """The register step stands in the condition's branch, not beside it."""
+    specification, _ = fresh["training"][1]
+    at_the_top = {task["componentRef"]["name"] for task in specification["root"]["dag"]["tasks"].values()}
+    assert "comp-register-model" not in at_the_top
+    conditions = [task for task in specification["root"]["dag"]["tasks"].values() if "triggerPolicy" in task]
+    assert len(conditions) == 1
+    assert "== true" in conditions[0]["triggerPolicy"]["condition"]
+
+
+def test_the_three_pipelines_hold_the_secrets_of_what_they_do():
+    """Only labeling reaches Label Studio, only deployment the signer, and nobody the signer's keys."""
+    assert [name for name in PIPELINES if "LABEL_STUDIO_API_KEY" in SECRET_KEYS[name]] == ["labeling"]
+    assert [name for name in PIPELINES if "KIZU_SIGNER_URL" in SECRET_KEYS[name]] == ["deployment"]
+    assert [name for name in PIPELINES if "KIZU_SIGNER_KEYS" in SECRET_KEYS[name]] == []

@@ -1,0 +1,183 @@
+"""Submitting to Kubeflow Pipelines: a small stand-in speaks its API and keeps what it was told."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+import yaml
+
+from pipelines.submit import SubmitError, submit, with_registry
+
+TEXT = """\
+deploymentSpec:
+  executors:
+    exec-a: {container: {image: 'kizu/data:0.1.0'}}
+    exec-b: {container: {image: 'other/kizu/data:0.1.0'}}
+---
+platforms: {kubernetes: {}}
+"""
+
+
+class Kubeflow(ThreadingHTTPServer):
+    """Pipelines, versions, experiments and runs in memory; `calls` in order."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.calls, self.pipelines, self.versions, self.experiments, self.runs = [], {}, [], {}, []
+        self.refuse = None
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def answer(self, value, status=200):
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self):
+        server, url = self.server, urlparse(self.path)
+        path = url.path.removeprefix("/apis/v2beta1")
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        if server.refuse and server.refuse in path:
+            return self.answer({"error": "permission denied", "code": 7}, 403)
+        if path == "/healthz":
+            return self.answer({"multi_user": False})
+        if path == "/pipelines":
+            wanted = json.loads(query["filter"])["predicates"][0]["stringValue"] if "filter" in query else None
+            found = [p for name, p in server.pipelines.items() if wanted in (None, name)]
+            return self.answer({"pipelines": found, "total_size": len(found)})
+        if path.endswith("/versions"):
+            return self.answer({"pipeline_versions": server.versions, "total_size": len(server.versions)})
+        if path == "/experiments":
+            found = list(server.experiments.values())
+            return self.answer({"experiments": found, "total_size": len(found)})
+        return self.answer({"error": f"no such path {path}"}, 404)
+
+    def do_POST(self):
+        server, url = self.server, urlparse(self.path)
+        path = url.path.removeprefix("/apis/v2beta1")
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        server.calls.append((path, query, body))
+        if server.refuse and server.refuse in path:
+            return self.answer({"error": "permission denied", "code": 7}, 403)
+        if path == "/pipelines/upload":
+            made = {"pipeline_id": "p1", "display_name": query["name"], "name": query["name"]}
+            server.pipelines[query["name"]] = made
+            first = {"pipeline_id": "p1", "pipeline_version_id": "v0", "display_name": query["name"]}
+            server.versions.append(first)
+            return self.answer(made)
+        if path == "/pipelines/upload_version":
+            made = {
+                "pipeline_id": query["pipelineid"], "pipeline_version_id": f"v{len(server.versions)}",
+                "display_name": query["name"],
+            }  # fmt: skip
+            server.versions.append(made)
+            return self.answer(made)
+        if path == "/experiments":
+            made = {**json.loads(body), "experiment_id": "e1"}
+            server.experiments[made["display_name"]] = made
+            return self.answer(made)
+        if path == "/runs":
+            made = {**json.loads(body), "run_id": f"r{len(server.runs) + 1}"}
+            server.runs.append(made)
+            return self.answer(made)
+        return self.answer({"error": f"no such path {path}"}, 404)
+
+
+@pytest.fixture
+def kubeflow():
+    server = Kubeflow()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def compiled(tmp_path):
+    path = tmp_path / "training.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def send(server, compiled, *, registry=None, **arguments):
+    return submit(
+        compiled, {"use_case": "{}", **arguments}, endpoint=f"http://127.0.0.1:{server.server_port}",
+        namespace="kubeflow", experiment="metal-tag", registry=registry,
+    )  # fmt: skip
+
+
+def test_a_pipeline_is_uploaded_and_started_with_its_arguments(kubeflow, compiled):
+    """The run names the pipeline's version, takes the arguments as they are, and has no cache."""
+    assert send(kubeflow, compiled, label_version=7) == "r1"
+    (run,) = kubeflow.runs
+    assert run["runtime_config"]["parameters"] == {"use_case": "{}", "label_version": 7}
+    reference = run["pipeline_version_reference"]
+    assert reference["pipeline_id"] == "p1"
+    version = next(v for v in kubeflow.versions if v["pipeline_version_id"] == reference["pipeline_version_id"])
+    assert version["display_name"].startswith("training-")
+    assert run["experiment_id"] == "e1"
+    assert list(kubeflow.experiments) == ["metal-tag"]
+
+
+def test_the_same_text_is_uploaded_once(kubeflow, compiled):
+    """A second run is a run, not a version."""
+    send(kubeflow, compiled)
+    before = len(kubeflow.versions)
+    assert send(kubeflow, compiled) == "r2"
+    assert len(kubeflow.versions) == before
+    assert len({json.dumps(run["pipeline_version_reference"]) for run in kubeflow.runs}) == 1
+
+
+def test_a_changed_pipeline_is_a_new_version_of_the_same(kubeflow, compiled):
+    """The run takes the new one."""
+    send(kubeflow, compiled)
+    compiled.write_text(TEXT + "# changed\n")
+    send(kubeflow, compiled)
+    first, second = (run["pipeline_version_reference"] for run in kubeflow.runs)
+    assert first["pipeline_id"] == second["pipeline_id"]
+    assert first["pipeline_version_id"] != second["pipeline_version_id"]
+
+
+def test_images_come_from_the_clusters_registry(kubeflow, compiled):
+    """What is uploaded names it."""
+    send(kubeflow, compiled, registry="registry.factory:5000/kizu/")
+    uploads = [body for path, _, body in kubeflow.calls if path.startswith("/pipelines/upload")]
+    assert uploads
+    assert all(b"registry.factory:5000/kizu/data:0.1.0" in body for body in uploads)
+
+
+def test_only_our_images_are_renamed():
+    """Another project's `kizu/` is not ours; all documents of the file stay; without a registry not a byte changes."""
+    specification, platform = yaml.safe_load_all(with_registry(TEXT, "r"))
+    found = {
+        name: executor["container"]["image"] for name, executor in specification["deploymentSpec"]["executors"].items()
+    }
+    assert found == {"exec-a": "r/data:0.1.0", "exec-b": "other/kizu/data:0.1.0"}
+    assert platform == {"platforms": {"kubernetes": {}}}
+    assert with_registry(TEXT, None) == TEXT
+
+
+@pytest.mark.parametrize("path", ["/runs", "/pipelines", "/experiments"])
+def test_a_refusal_is_an_error_that_names_the_endpoint(kubeflow, compiled, path):
+    """Whoever refuses; no run is started."""
+    kubeflow.refuse = path
+    with pytest.raises(SubmitError, match=rf"127\.0\.0\.1:{kubeflow.server_port} did not take the pipeline training"):
+        send(kubeflow, compiled)
+    assert kubeflow.runs == []
+
+
+def test_an_endpoint_that_is_away_is_an_error_that_names_it(compiled):
+    """Nobody listens on port 9."""
+    with pytest.raises(SubmitError, match=r"http://127\.0\.0\.1:9 did not take the pipeline training"):
+        submit(compiled, {}, endpoint="http://127.0.0.1:9", namespace="n", experiment="e", registry=None)
