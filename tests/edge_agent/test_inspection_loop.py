@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 
@@ -209,3 +210,90 @@ def test_the_quota_of_the_release_bounds_what_goes_back(tmp_path):
         wait_for(lambda: len(bench.results()) == 5)
         assert bench.outbox.depth()["uncertain"] == 2
         assert bench.outbox.counters()["over_quota"] == 3
+
+
+def test_corrupt_frames_in_a_row_stop_nothing(tmp_path):
+    """A hundred of them, of four kinds; the good frame after them is inspected, and none comes again."""
+    bench = Bench(tmp_path)
+    bench.active.set(loaded(tmp_path))
+    kinds = (b"", b"no image at all", picture(*BAD)[:60], draw_jpeg()[:-200])
+    for number in range(100):
+        bench.feed(f"{number:03}.png", kinds[number % 4])
+    bench.feed("last.png", picture(*BAD))
+    with bench:
+        wait_for(lambda: len(bench.results()) == 1 and bench.waiting() == [])
+        assert bench.results()[0]["original_name"] == "last.png"
+        counters = bench.outbox.counters()
+        assert sum(count for name, count in counters.items() if name.startswith("rejected.")) == 100
+        assert bench.outbox.recorded_keys() == ()
+        assert bench.health.problem == ""
+
+
+def folder_source(folder, name) -> FolderSource:
+    path = folder / name
+    path.mkdir()
+    return FolderSource(
+        FolderCamera(name=name, path=path, poll_interval_s=0.02, settle_s=0.0), folder / f"{name}-done"
+    )  # fmt: skip
+
+
+def test_each_camera_has_its_turn_and_one_that_is_gone_holds_up_no_other(tmp_path):
+    """Where one camera floods the loop, the other waits for one frame at most; and its folder may vanish meanwhile."""
+    many, few, gone = (folder_source(tmp_path, name) for name in ("many", "few", "gone"))
+    shutil.rmtree(tmp_path / "gone")
+    bench = Bench(tmp_path)
+    bench.loop = InspectionLoop(
+        [gone, many, few], bench.active, bench.outbox, bench.health, bench.recent,
+        site="plant1", device="dev1", publish=True,
+    )  # fmt: skip
+    for number in range(30):
+        (tmp_path / "many" / f"{number:02}.png").write_bytes(picture(*GOOD, seed=number))
+    for number in range(5):
+        (tmp_path / "few" / f"{number:02}.png").write_bytes(picture(*BAD, seed=number))
+    bench.active.set(loaded(tmp_path))
+    bench.thread = threading.Thread(target=bench.loop.run, args=(bench.stop,))
+    with bench:
+        wait_for(lambda: len(bench.results()) == 35)
+        results = bench.results()
+        assert "gone" in bench.health.problem
+        (tmp_path / "gone").mkdir()
+        (tmp_path / "gone" / "back.png").write_bytes(picture(*BAD, seed=99))
+        wait_for(lambda: len(bench.results()) == 36)
+        assert bench.results()[-1]["camera"] == "gone"
+        wait_for(lambda: bench.health.problem == "")
+    assert [item["camera"] for item in results[:10]] == ["many", "few"] * 5
+    # The same names in two folders are two frames.
+    assert len({item["capture_id"] for item in results}) == 35
+
+
+def test_frames_on_which_the_release_before_would_decide_otherwise_go_back(tmp_path):
+    """Asked after the line has its answer, at the policy's rate; with what the running release found."""
+    sampling = Sampling(uncertain_low=0.3, uncertain_high=0.7, disagreement_rate=1.0)
+    bench = Bench(tmp_path)
+    # The old one sees half as much: what is white is grey to it.
+    bench.active.set(loaded(tmp_path, version=1, gain=0.5, sampling=sampling))
+    new = loaded(tmp_path, version=2, sampling=sampling)
+    bench.active.previous = bench.active.get()
+    bench.active.set(new)
+    with bench:
+        bench.feed("1-good.png", picture(*GOOD))
+        bench.feed("2-bad.png", picture(*BAD))
+        wait_for(lambda: len(bench.results()) == 2 and bench.waiting() == [])
+        wait_for(lambda: bench.outbox.next_image() is not None)
+        capture = Capture.from_json(bench.outbox.next_image().payload)
+    assert (capture.original_name, capture.reason, capture.verdict) == ("2-bad.png", "disagreement", Verdict.FAIL)
+    assert capture.release_digest == new.digest
+
+
+def test_no_release_before_or_a_rate_of_zero_compares_nothing(tmp_path):
+    """The comparison costs a second inference, and is the policy's to ask for."""
+    sampling = Sampling(uncertain_low=0.3, uncertain_high=0.7)
+    bench = Bench(tmp_path)
+    bench.active.set(loaded(tmp_path, version=2, sampling=sampling))
+    bench.active.previous = loaded(tmp_path, version=1, gain=0.5, sampling=sampling)
+    with bench:
+        bench.feed("1.png", picture(*BAD))
+        wait_for(lambda: len(bench.results()) == 1 and bench.waiting() == [])
+    reopened = Outbox(tmp_path / "outbox", LIMITS)
+    assert reopened.next_image() is None
+    reopened.close()

@@ -1,0 +1,80 @@
+"""Several cameras on one agent, as it is shipped: a network camera that a PLC triggers, and a folder beside it."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from tests.edge_agent.models import BAD, build_release, picture
+from tests.edge_agent.servers import wait_for
+from tests.edge_agent.test_agent_process import Device, publisher, take  # noqa: F401
+from tests.edge_agent.test_grabbed_source import Stream
+from tests.edge_agent.test_results_over_mqtt import Listener
+
+TOPIC = "plc/line1/part-in-place"
+
+
+@pytest.fixture
+def stream():
+    stream = Stream()
+    stream.value = 255
+    yield stream
+    stream.stop()
+
+
+@pytest.fixture
+def device(tmp_path, seaweed, publisher, broker, stream):  # noqa: F811
+    cameras = [
+        {"name": "top", "source": "opencv", "device": f"http://127.0.0.1:{stream.port}/live.mjpg", "timeout_s": 3,
+         "trigger_topic": TOPIC, "reconnect_limit_s": 0.5, "encoding": "png"},
+        {"name": "side", "source": "folder", "path": "camera", "poll_interval_s": 0.05, "settle_s": 0.0},
+    ]  # fmt: skip
+    device = Device(tmp_path / "device", seaweed, publisher.root_bytes, broker, cameras=cameras)
+    yield device
+    device.stop(signal.SIGKILL)
+
+
+def test_a_trigger_takes_one_frame_of_a_network_camera_and_a_folder_goes_on_beside_it(
+    device,
+    publisher,  # noqa: F811
+    broker,
+    stream,
+):
+    """One message, one frame, with its part; the same message twice is one; a camera that is gone is seen again."""
+    line = Listener(broker.port)
+    device.start()
+    take(device, publisher, build_release(1))
+    wait_for(lambda: device.get("/readyz")[0] == 200)
+
+    def trigger(number: int) -> None:
+        line.client.publish(TOPIC, json.dumps({"part_id": f"P-{number}", "id": f"m{number}"}), qos=1)
+
+    def seen(camera: str) -> list[dict]:
+        return [item for item in line.results if item["camera"] == camera]
+
+    trigger(1)
+    wait_for(lambda: len(seen("top")) == 1)
+    trigger(1)
+    device.feed("a.png", picture(*BAD))
+    trigger(2)
+    wait_for(lambda: len(seen("top")) == 2 and len(seen("side")) == 1)
+    assert [item["part_id"] for item in seen("top")] == ["P-1", "P-2"]
+    assert {item["verdict"] for item in line.results} == {"fail"}
+
+    stream.stop()
+    trigger(3)
+    wait_for(lambda: "top" in device.status()["problem"])
+    device.feed("b.png", picture(*BAD, seed=2))
+    wait_for(lambda: len(seen("side")) == 2)
+    again = Stream(stream.port)
+    again.value = 255
+    try:
+        wait_for(lambda: [item["part_id"] for item in seen("top")] == ["P-1", "P-2", "P-3"], 30)
+        wait_for(lambda: not device.status()["problem"])
+        assert device.status()["frames"]["inspected"] == 5
+    finally:
+        again.stop()
+        line.close()
+    assert device.stop() == 0
