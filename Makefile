@@ -40,7 +40,7 @@ lint: setup ## Format, lint, types, and the walls between the rooms
 
 .PHONY: test
 test: setup ## Unit and integration tests against real servers, and the loop once; no Docker
-	.venv/bin/python -m pytest -m "not containers and not manifests"
+	.venv/bin/python -m pytest -m "not containers and not manifests and not soak"
 
 .PHONY: test-manifests
 test-manifests: setup ## Render every overlay and check it strictly
@@ -54,6 +54,10 @@ test-containers: setup ## Build the images but training, run each as its manifes
 bench: bench-edge ## All benchmarks, written to docs/benchmarks.md; nothing else should run meanwhile
 bench-edge: setup ## The device's inference beside Ultralytics'. KIZU_PUBLIC_TAGS=<folder> for real images, WEIGHTS=<file.pt> to train none
 	.venv/bin/python -m benchmarks.edge $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+.PHONY: bench-soak
+bench-soak: setup ## Ten thousand frames on one agent: memory and descriptors (some minutes)
+	.venv/bin/python -m pytest -m soak
 
 .PHONY: images
 images: ## Build every container image, training included; needs a Docker engine

@@ -113,6 +113,7 @@ class OutboxLimits(Section):
 
     max_bytes: int = Field(default=2_000_000_000, gt=0)
     max_age_days: float = Field(default=30.0, gt=0)
+    """In days that the agent ran: a device that lay in a drawer, or whose clock jumped, drops nothing for it."""
     min_free_bytes: int = Field(default=500_000_000, ge=0)
 
 

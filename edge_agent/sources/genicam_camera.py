@@ -17,11 +17,14 @@ from edge_agent.errors import ConfigError, SourceError
 _TO_BGR: Final = {
     "Mono8": cv2.COLOR_GRAY2BGR,
     "RGB8": cv2.COLOR_RGB2BGR,
+    "RGBa8": cv2.COLOR_RGBA2BGR,
+    "BGRa8": cv2.COLOR_BGRA2BGR,
     "BayerRG8": cv2.COLOR_BayerRGGB2BGR,
     "BayerGR8": cv2.COLOR_BayerGRBG2BGR,
     "BayerGB8": cv2.COLOR_BayerGBRG2BGR,
     "BayerBG8": cv2.COLOR_BayerBGGR2BGR,
 }
+_CHANNELS: Final = {"RGB8": 3, "BGR8": 3, "RGBa8": 4, "BGRa8": 4}
 _DEEP_MONO_BITS: Final = {"Mono10": 10, "Mono12": 12, "Mono14": 14, "Mono16": 16}
 
 
@@ -34,10 +37,10 @@ def to_bgr(data: NDArray[Any], width: int, height: int, pixel_format: str) -> ND
     Raises:
         SourceError: a pixel format that is not known here, or another number of values.
     """
-    channels = 3 if pixel_format in ("RGB8", "BGR8") else 1
+    channels = _CHANNELS.get(pixel_format, 1)
     if data.size != width * height * channels:
         raise SourceError(f"expected {width} x {height} pixels of {pixel_format}, but got {data.size} values")
-    pixels = data.reshape((height, width, 3) if channels == 3 else (height, width))
+    pixels = data.reshape((height, width, channels) if channels > 1 else (height, width))
     if pixel_format == "BGR8":
         return np.array(pixels, dtype=np.uint8)
     bits = _DEEP_MONO_BITS.get(pixel_format)
@@ -49,6 +52,15 @@ def to_bgr(data: NDArray[Any], width: int, height: int, pixel_format: str) -> ND
         known = ", ".join(sorted((*_TO_BGR, "BGR8", *_DEEP_MONO_BITS)))
         raise SourceError(f"expected one of the pixel formats {known}, but got {pixel_format}; set `PixelFormat`")
     return np.asarray(cv2.cvtColor(pixels, conversion), dtype=np.uint8)
+
+
+def _set(nodes: Any, name: str, value: object) -> None:
+    try:
+        getattr(nodes, name).value = value
+    except AttributeError as e:  # the binding says no more
+        raise SourceError(f"it has no feature {name}") from e
+    except Exception as e:
+        raise SourceError(f"its feature {name} cannot be {value!r}: {e}") from e
 
 
 class GenICamGrabber:
@@ -87,11 +99,12 @@ class GenICamGrabber:
             self._acquirer = self._harvester.create(wanted)
             nodes = self._acquirer.remote_device.node_map
             for name, value in camera.features.items():
-                getattr(nodes, name).value = value
+                _set(nodes, name, value)
             self._acquirer.start()
         except Exception as e:  # each producer raises classes of its own
             which = camera.serial_number or "the first one"
-            raise SourceError(f"cannot open GenICam camera {which}: {type(e).__name__}: {e}") from e
+            why = str(e) if isinstance(e, SourceError) else f"{type(e).__name__}: {e}"
+            raise SourceError(f"cannot open GenICam camera {which}: {why}") from e
 
     def read(self) -> NDArray[np.uint8]:
         """See `Grabber.read`."""

@@ -6,6 +6,7 @@ import http.server
 import threading
 import time
 from collections import deque
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -303,7 +304,7 @@ def test_a_buffer_that_is_not_understood_is_refused(size, pixel_format, message)
 
 
 class Harvester:
-    """What `harvesters` gives, as far as the agent asks: a stand-in, for no producer can be had without a vendor."""
+    """What `harvesters` gives, as far as the agent asks: a stand-in whose calls can be counted."""
 
     def __init__(self) -> None:
         self.set: dict[str, object] = {}
@@ -406,3 +407,45 @@ def test_a_genicam_camera_that_is_not_there_is_named(producer, tmp_path):
         GenICamGrabber(camera, harvester=Harvester()).open()
     with pytest.raises(ConfigError, match=r"none\.cti"):
         GenICamGrabber(camera.model_copy(update={"producer": tmp_path / "none.cti"}), harvester=Harvester())
+
+
+def simulated_producer() -> Path:
+    """The GenTL producer that the genicam package brings: cameras that show a bouncing ball, each in its colour."""
+    genicam = pytest.importorskip("genicam", reason="harvesters is not installed: it comes with the extra edge-genicam")
+    return Path(genicam.__file__).parent / "viky.cti"
+
+
+@pytest.mark.parametrize(
+    ("serial_number", "colour"), [("0", (False, False, True)), ("1", (False, True, False)), ("2", (True, False, False))]
+)
+def test_a_real_producer_shows_the_camera_that_was_asked_for_in_its_colours(serial_number, colour):
+    """Through harvesters and GenTL: the camera by its serial number, a feature set, twice opened, BGR in order."""
+    camera = GenICamCamera(
+        source="genicam", producer=simulated_producer(), serial_number=serial_number,
+        features={"BouncingBallSize": 40, "PixelFormat": "RGBa8"},
+    )  # fmt: skip
+    grabber = GenICamGrabber(camera)
+    for _ in range(2):
+        grabber.open()
+        first, second = grabber.read(), grabber.read()
+        grabber.close()
+        assert first.shape == second.shape == (400, 400, 3)
+        ball = first.reshape(-1, 3)[first.reshape(-1, 3).min(axis=1) < 50]
+        assert len(ball) > 1000
+        assert tuple(np.median(ball, axis=0) > 128) == colour
+        assert (first != second).any()
+
+
+def test_a_real_producer_says_which_camera_or_feature_it_does_not_have():
+    """The vendor's words, and what was asked for."""
+    producer = simulated_producer()
+    wrong = [
+        ({"serial_number": "77"}, "cannot open GenICam camera 77"),
+        ({"features": {"NoSuchFeature": 1}}, "it has no feature NoSuchFeature"),
+        ({"features": {"BouncingBallSize": 100}}, "BouncingBallSize cannot be 100: .*Max = 40"),
+    ]
+    for changes, message in wrong:
+        grabber = GenICamGrabber(GenICamCamera(source="genicam", producer=producer, **changes))
+        with pytest.raises(SourceError, match=message):
+            grabber.open()
+        grabber.close()
