@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,9 +24,10 @@ BUCKETS = ("kizu-raw", "kizu-releases", "kizu-fleet", "kizu-labels")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free now, with their gRPC neighbours 10000 above."""
+    """Ports that are free now, with their gRPC neighbours 10000 above; drawn, so that two test runs rarely meet."""
     found: list[int] = []
-    for base in range(21000, 32000, 7):
+    bases = range(21000, 22768)  # neighbours below the ports that the kernel gives to clients
+    for base in random.sample(bases, len(bases)):
         if all(_is_free(port) for port in (base, base + 10000)):
             found.append(base)
         if len(found) == count:
