@@ -6,7 +6,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from components.training.quantize import QuantizationError, box_decoding, quantize_int8
+from components.training.quantize import QuantizationError, box_decoding, images_to_read, quantize_int8
 from inspection.preprocess import Preprocess, letterbox
 
 PREPROCESS = Preprocess(64, 32)
@@ -117,3 +117,11 @@ def test_the_decoding_is_all_from_the_flattening_on_and_a_model_without_is_refus
     assert box_decoding(shaped) == ["flatten", "split", "to_pixels", "squash", "join"]
     with pytest.raises(QuantizationError, match="flatten the feature maps"):
         box_decoding(onnx.shape_inference.infer_shapes(small_detector(flattened=False)))
+
+
+@pytest.mark.parametrize(("side", "images"), [(32, 48), (2000, 48), (4000, 15), (20000, 8)])
+def test_what_is_kept_in_memory_while_it_is_calibrated_is_bounded(side, images):
+    """Two gigabytes of intermediate results, but never so few images that one of them decides."""
+    value = helper.make_tensor_value_info("wide", TensorProto.FLOAT, [1, 2, side, side])
+    graph = helper.make_graph([], "bounded", [], [], value_info=[value])
+    assert images_to_read(helper.make_model(graph)) == images
