@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
+from pathlib import Path
+
 import pytest
 
 from components import images as names
@@ -91,3 +94,22 @@ def test_the_tags_are_those_that_pipelines_and_manifests_name(images: dict[str, 
     assert images["mlflow"] == names.MLFLOW
     assert images["labelstudio"] == names.LABEL_STUDIO
     assert images["edge"] == names.EDGE
+
+
+def test_the_edge_image_is_small(docker: Docker, images: dict[str, str], tmp_path: Path) -> None:
+    """At most 600 MB unpacked and 220 MB compressed; what takes the room is printed with -s."""
+    unpacked = int(docker.run("image", "inspect", "--format", "{{.Size}}", images["edge"]))
+    saved = tmp_path / "edge.tar"
+    docker.run("save", "--output", str(saved), images["edge"])
+    packer = zlib.compressobj(6, wbits=31)  # as registries and `docker save | gzip` keep layers
+    with saved.open("rb") as file:
+        compressed = sum(len(packer.compress(part)) for part in iter(lambda: file.read(2**20), b"")) + len(
+            packer.flush()
+        )
+    largest = docker.run(
+        *("run", *LOCKED_DOWN, "--entrypoint", "sh", images["edge"], "-c"),
+        "du -sm /usr /opt/kizu /app; du -sm /opt/kizu/lib/python3.11/site-packages/* | sort -rn | head -8",
+    )
+    print(f"edge: {unpacked / 1e6:.0f} MB unpacked, {compressed / 1e6:.0f} MB compressed\n{largest}")
+    assert unpacked <= 600e6
+    assert compressed <= 220e6
