@@ -10,7 +10,8 @@
 | a class that the use case does not have, or not exactly one class | left out |
 | anything but a rectangle | left out |
 
-A box that is left out is missing from what people see next, so no trust in a source approves its image: a person decides.
+A box that is left out is missing from what people see next, so no trust in a source approves its image: a person
+decides.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Drawn:
 
 
 def apply_rule(drawn: Iterable[Drawn], classes: Sequence[str], width: int, height: int) -> Converted:
-    """All rectangles of one picture of `width` x `height` pixels, by the rule at the head of this module. Never raises."""
+    """All rectangles of one picture of `width` x `height` pixels, by the rule above. Never raises."""
     boxes: list[LabelledBox] = []
     tally = Tally()
     for item in drawn:

@@ -105,7 +105,7 @@ class S3ObjectStore:
 
     @classmethod
     def source_of(cls, settings: Settings) -> S3ObjectStore:
-        """Where imports read from: a store of its own where one is set (AWS without an endpoint), else the one above."""
+        """Where imports read from: a store of its own where one is set (AWS if it has no endpoint), else our own."""
         if not settings.source_s3_endpoint and not settings.source_access_key_id:
             return cls.from_settings(settings)
         secret, token = settings.source_secret_access_key, settings.source_session_token

@@ -21,7 +21,9 @@ NameOption = Annotated[str | None, typer.Option(help="Kept as the device `import
 SiteOption = Annotated[str, typer.Option(help="The site that the images come from.")]
 PartsOption = Annotated[
     Path | None,
-    typer.Option(help="CSV with the columns image, part: what shows the same part. Default: parts.csv beside the images."),
+    typer.Option(
+        help="CSV with the columns image, part: what shows the same part. Default: parts.csv beside the images."
+    ),
 ]
 ListingOption = Annotated[
     Path | None,
@@ -99,7 +101,9 @@ def import_ground_truth(
     is_manifest = next((line for line in lines if line.strip()), "").lstrip().startswith("{")
     words = frozenset(word.strip().lower() for word in approved_class) if approved_class else None
     rows: Any = (
-        read_manifest(lines, names, ManifestOptions(attribute, words)) if is_manifest else read_feature_store(lines, names)
+        read_manifest(lines, names, ManifestOptions(attribute, words))
+        if is_manifest
+        else read_feature_store(lines, names)
     )
     finder: Any = InSource(_source(images)) if images else ByAddress(S3ObjectStore.source_of(settings()))
     _import_labels(
@@ -269,8 +273,8 @@ def _import_labels(
     listing: Path | None,
 ) -> None:
     from components.exchange.importing import ImportOptions, import_rows
-    from components.label_store import LabelStore
     from components.image_source import device_of_import
+    from components.label_store import LabelStore
     from components.settings import settings
 
     options = ImportOptions(

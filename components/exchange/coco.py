@@ -1,6 +1,7 @@
-"""COCO's detection JSON (https://cocodataset.org/#format-data): `images`, `categories`, `annotations`; boxes in pixels, x, y, width, height.
+"""COCO's detection JSON (https://cocodataset.org/#format-data): `images`, `categories`, `annotations`.
 
-What COCO has no place for stands under `kizu` (of the file and of each image): it comes back when the file does.
+Boxes are x, y, width, height, in pixels. What COCO has no place for stands
+under `kizu` (of the file and of each image): it comes back when the file does.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ def to_coco(images: Sequence[Selected], classes: Sequence[str], use_case: str, f
             )
     return canonical_json(
         {
-            "info": {"description": f"labels of the use case {use_case}", "version": "1", "kizu": {"use_case": use_case}},
+            "info": {
+                "description": f"labels of the use case {use_case}",
+                "version": "1",
+                "kizu": {"use_case": use_case},
+            },
             "licenses": [],
             "categories": [
                 {"id": number, "name": name, "supercategory": ""} for number, name in enumerate(classes, start=1)
@@ -72,11 +77,15 @@ def read_coco(data: bytes, names: ClassNames, dated: datetime) -> Iterator[Sourc
         whole = json.loads(data)
     except (ValueError, RecursionError) as e:
         raise ExchangeError(f"expected a COCO file in JSON, but {e}") from e
-    lists = {name: whole.get(name) if isinstance(whole, dict) else None for name in ("images", "annotations", "categories")}
+    lists = {
+        name: whole.get(name) if isinstance(whole, dict) else None for name in ("images", "annotations", "categories")
+    }
     missing = [name for name, value in lists.items() if not isinstance(value, list)]
     if missing:
         raise ExchangeError(f"expected a COCO file with images, annotations and categories, but {missing} is no list")
-    categories = {_key(item.get("id")): item.get("name") for item in lists["categories"] or () if isinstance(item, dict)}
+    categories = {
+        _key(item.get("id")): item.get("name") for item in lists["categories"] or () if isinstance(item, dict)
+    }
     boxes: dict[str, list[Drawn]] = {}
     for annotation in lists["annotations"] or ():
         if isinstance(annotation, dict):
@@ -92,7 +101,9 @@ def read_coco(data: bytes, names: ClassNames, dated: datetime) -> Iterator[Sourc
             name = item["file_name"]
             key = _key(item.get("id"))
             if ids[key] > 1:
-                raise RowError("contradiction", f"expected ids that differ, but {ids[key]} images have the id {key[:40]}")
+                raise RowError(
+                    "contradiction", f"expected ids that differ, but {ids[key]} images have the id {key[:40]}"
+                )
             yield _row(position, item, tuple(boxes.pop(key, ())), dated)
         except RowError as e:
             yield SetAside(name, e.reason, str(e), position)

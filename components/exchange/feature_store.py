@@ -1,8 +1,9 @@
 """A Feature Store group of labels, exported as CSV: the form of the public AWS sample.
 
-Columns: source_ref, image_width, image_height, annotations (a Python or JSON list of class_id, left, top, width, height, in pixels),
-event_time (seconds since 1970, or ISO 8601), status, and, where there, labeling_job and is_deleted (of an Athena export). A
-`class_id` is the place of the class in the use case unless it was renamed: the export does not name classes.
+Columns: source_ref, image_width, image_height, annotations (a Python or JSON list of class_id, left, top, width,
+height, in pixels), event_time (seconds since 1970, or ISO 8601), status, and, where there, labeling_job and is_deleted
+(of an Athena export). A `class_id` is the place of the class in the use case unless it was renamed: the
+export does not name classes.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ class Finder(Protocol):
 class InSource:
     """Below a folder or a prefix: the file whose path ends most like the row's.
 
-    `s3://bucket/2021/bad/x.jpg` is `images/bad/x.jpg` rather than `images/good/x.jpg`, and `x.jpg` where that is the only file of
-    this name.
+    `s3://bucket/2021/bad/x.jpg` is `images/bad/x.jpg` rather than `images/good/x.jpg`, and `x.jpg` where that is the
+    only file of this name.
     """
 
     def __init__(self, source: ImageSource) -> None:

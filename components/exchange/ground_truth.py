@@ -1,10 +1,10 @@
 """SageMaker Ground Truth's output manifest: JSON lines, an image a line.
 
-A labeling job adds to each line an attribute of a name of its own and `<attribute>-metadata`, whose `type` says what it is
-(https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html). Read here are:
+A labeling job adds to each line an attribute of a name of its own and `<attribute>-metadata`, whose `type` says what
+it is (https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html). Read here are:
 
-- `groundtruth/object-detection`: the boxes. Where an adjustment job ran after it (`adjustment-status` in its metadata), the adjusted
-  attribute wins; of several adjustments the last one.
+- `groundtruth/object-detection`: the boxes. Where an adjustment job ran after it (`adjustment-status` in its metadata),
+  the adjusted attribute wins; of several adjustments the last one.
 - `groundtruth/label-verification`: what a verifier said, in `class-name`. It speaks of the boxes before it: one that is
   older than the boxes says nothing of them.
 """
@@ -83,13 +83,13 @@ def _image(item: Mapping[str, Any]) -> str:
     return image
 
 
-def _row(
-    line: int, image: str, item: Mapping[str, Any], names: ClassNames, options: ManifestOptions
-) -> SourceRow:
+def _row(line: int, image: str, item: Mapping[str, Any], names: ClassNames, options: ManifestOptions) -> SourceRow:
     boxes = _boxes_attribute(item, options.attribute)
     annotations = boxes.value.get("annotations") if isinstance(boxes.value, Mapping) else None
     if not isinstance(annotations, list):
-        raise RowError("no-boxes", f"expected a list of annotations in {boxes.name!r}, but got {str(annotations)[:60]!r}")
+        raise RowError(
+            "no-boxes", f"expected a list of annotations in {boxes.name!r}, but got {str(annotations)[:60]!r}"
+        )
     width, height = _size(boxes)
     classes = boxes.metadata.get("class-map")
     classes = classes if isinstance(classes, Mapping) else {}
@@ -135,7 +135,7 @@ def _boxes_attribute(item: Mapping[str, Any], wanted: str | None) -> _Attribute:
     if not adjusted and len(found) > 1:
         raise RowError(
             "several-jobs",
-            f"expected the boxes of one labeling job, but got {', '.join(a.name for a in found)}; name one: --attribute",
+            f"expected the boxes of one job, but got {', '.join(a.name for a in found)}; name one: --attribute",
         )
     chosen = (adjusted or found)[-1]
     failure = chosen.metadata.get("failure-reason")
@@ -148,7 +148,9 @@ def _size(boxes: _Attribute) -> tuple[int, int]:
     sizes = boxes.value.get("image_size") if isinstance(boxes.value, Mapping) else None
     size = sizes[0] if isinstance(sizes, list) and sizes else None
     if not isinstance(size, Mapping):
-        raise RowError("size", f"expected image_size with width and height in {boxes.name!r}, but got {str(sizes)[:60]!r}")
+        raise RowError(
+            "size", f"expected image_size with width and height in {boxes.name!r}, but got {str(sizes)[:60]!r}"
+        )
     return whole_pixels(size.get("width"), "the width"), whole_pixels(size.get("height"), "the height")
 
 

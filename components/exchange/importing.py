@@ -10,9 +10,9 @@ What a source says is kept, and believed only as far as it is told to be:
 | labelled, nobody verified it | `labelled` | `labelled` |
 | nothing (COCO and YOLO know no verification) | `labelled` | `approved` |
 
-An image of which a box was left out (`components/box_rule.py`) is `labelled` in any case. `verifier` is null, because nobody here
-verified anything; `reason` records what the source said and whether it was trusted. `labelled` rows have no task in Label
-Studio: their images are labelled there like any other without an approved row.
+An image of which a box was left out (`components/box_rule.py`) is `labelled` in any case. `verifier` is null, because
+nobody here verified anything; `reason` records what the source said and whether it was trusted. `labelled` rows have no
+task in Label Studio: their images are labelled there like any other without an approved row.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class _Before:
                 return None
             event = replace(event, group=self._group_of_image.get(event.sha256, event.group))
         while (known := self._group_of_event.get(event.event_id)) is not None:
-            following = event_id(event.source, "regrouped", event.event_id, event.at.isoformat(), event.status)
+            following = event_id(event.source, "regrouped", event.event_id, "", event.status)
             if known == event.group and following not in self._group_of_event:
                 return None
             event = replace(event, event_id=following, at=event.at + timedelta(microseconds=1))

@@ -1,7 +1,7 @@
 """YOLO's folder, as Ultralytics reads it (https://docs.ultralytics.com/datasets/detect/).
 
-`data.yaml` names the classes; beside each `images/…/x.jpg` lies `labels/…/x.txt` with a line a box: class, centre x, centre y, width,
-height, in shares of the picture. An empty file says that nothing is there to see; no file says nothing.
+`data.yaml` names the classes; beside each `images/…/x.jpg` lies `labels/…/x.txt` with a line a box: class, centre x,
+centre y, width, height, in shares of the picture. An empty file: nothing is there to see; no file: nobody looked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def label_text(image: Selected, classes: Sequence[str]) -> str:
             box.width / image.width,
             box.height / image.height,
         )
-        lines.append(f"{classes.index(labelled.class_name)} {' '.join(f'{min(share, 1.0):.12g}' for share in shares)}\n")
+        lines.append(
+            f"{classes.index(labelled.class_name)} {' '.join(f'{min(share, 1.0):.12g}' for share in shares)}\n"
+        )
     return "".join(lines)
 
 
@@ -68,7 +70,9 @@ def read_yolo(folder: Path, names: ClassNames) -> Iterator[SourceRow | SetAside]
         file = folder / label_path(image)
         try:
             if not file.is_file():
-                raise RowError("no-labels", f"expected its labels in {label_path(image)}; an empty file says: nothing there")
+                raise RowError(
+                    "no-labels", f"expected its labels in {label_path(image)}; an empty file says: nothing there"
+                )
             yield _row(image, file, known, names)
         except RowError as e:
             yield SetAside(image, e.reason, str(e))

@@ -1,8 +1,8 @@
 """What an import has put already, so that it can be taken up again without reading everything again.
 
-A file of JSON lines, one an image: the name in the source, the stamp that changes with its bytes, its sha256 and the key of its
-Capture. It is a hint: whoever uses a line asks the store whether the Capture is there. A line that was cut off is
-passed over, and its image is put again, which changes nothing.
+A file of JSON lines, one an image: the name in the source, the stamp that changes with its bytes, its sha256 and the
+key of its Capture. It is a hint: whoever uses a line asks the store whether the Capture is there. A line that was cut
+off is passed over, and its image is put again, which changes nothing.
 """
 
 from __future__ import annotations

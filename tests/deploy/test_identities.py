@@ -80,8 +80,9 @@ def test_an_identity_does_not_write_what_others_own(s3, identity, bucket):
 
 @pytest.mark.parametrize(
     ("identity", "bucket"),
-    [("importer", "raw"), ("importer", "labels"), ("labeling", "labels"), ("labeling", "state"), ("training", "datasets"),
-     ("training", "weights"), ("signer", "releases"), ("mlflow", "mlflow"), ("reconciler", "state")],
+    [("importer", "raw"), ("importer", "labels"), ("labeling", "labels"), ("labeling", "state"),
+     ("training", "datasets"), ("training", "weights"), ("signer", "releases"), ("mlflow", "mlflow"),
+     ("reconciler", "state")],
 )  # fmt: skip
 def test_an_identity_writes_what_it_owns(s3, identity, bucket):
     store = s3.store(identity)
