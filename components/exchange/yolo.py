@@ -128,7 +128,8 @@ def _drawn(words: Sequence[str], known: Mapping[int, str] | None, names: ClassNa
         return Drawn(None, is_rectangle=False)
     index = int(words[0]) if words[0].isascii() and words[0].isdigit() else -1
     name = names.find(index, None if known is None else known.get(index, ""))
-    return Drawn(name, *(_number(word) for word in words[1:]))
+    x, y, width, height = (_number(word) for word in words[1:])
+    return Drawn(name, x, y, width, height)
 
 
 def _number(word: str) -> float | None:

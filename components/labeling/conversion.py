@@ -73,7 +73,7 @@ def _drawn(region: Any, width: int, height: int) -> Drawn:
     if not isinstance(region, Mapping) or not isinstance(value, Mapping) or region.get("type") != "rectanglelabels":
         return Drawn(None, is_rectangle=False)
     names = value.get("rectanglelabels")
-    one = isinstance(names, list) and len(names) == 1 and isinstance(names[0], str)
+    name = names[0] if isinstance(names, list) and len(names) == 1 else None
 
     def pixels(name: str, side: int) -> float | None:
         percent = number(value.get(name))
@@ -81,7 +81,7 @@ def _drawn(region: Any, width: int, height: int) -> Drawn:
         return None if percent is None else percent * side / 100.0
 
     return Drawn(
-        names[0] if one else None,
+        name if isinstance(name, str) else None,
         pixels("x", width),
         pixels("y", height),
         pixels("width", width),
