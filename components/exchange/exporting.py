@@ -19,7 +19,7 @@ from components.exchange.selection import Selected
 from components.exchange.yolo import CLASSES_FILE, DATA_FILE, data_text, label_path, label_text
 from components.image_source import in_parallel
 from components.label_store import SCHEMA, LabelEvent
-from inspection.image import sha256_of
+from inspection.image import EXTENSIONS, sha256_of
 
 Fetch = Callable[[str, str], bytes]
 """`fetch(uri, sha256)`: the bytes of an image."""
@@ -121,7 +121,17 @@ def _splits(images: Sequence[Selected]) -> list[str]:
 
 def _file_name(image: Selected) -> str:
     split = f"{image.split}/" if image.split else ""
-    return f"images/{split}{image.sha256}.{image.uri.rsplit('.', 1)[-1]}"
+    return f"images/{split}{image.sha256}.{_extension(image.uri)}"
+
+
+def _extension(uri: str) -> str:
+    """Of a raw image's key, which is by its content."""
+    extension = uri.rsplit(".", 1)[-1]
+    if extension not in EXTENSIONS.values():
+        raise ExchangeError(
+            f"expected the key of a raw image, which ends in {list(EXTENSIONS.values())}, but got {uri}"
+        )
+    return extension
 
 
 def _write_images(

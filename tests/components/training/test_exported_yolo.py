@@ -1,5 +1,7 @@
 """What is exported as YOLO, read by Ultralytics' own dataset reader."""
 
+from dataclasses import replace
+
 import numpy as np
 from generated_dataset import generated_line
 from ultralytics.cfg import get_cfg
@@ -15,7 +17,8 @@ def test_ultralytics_reads_every_image_box_and_class(tmp_path):
     """In each split; boxes to a hundredth of a pixel, good parts as background."""
     line = generated_line(train=6, val=3, test=3, defect_rate=0.7, class_name="傷: deep")
     folder = tmp_path / "exported"
-    export_yolo(folder, from_manifest(line.manifest), line.manifest.classes, line.fetch)
+    images = [replace(image, uri=f"{image.uri}.jpg") for image in from_manifest(line.manifest)]
+    export_yolo(folder, images, line.manifest.classes, line.fetch)
     data = check_det_dataset(str(folder / "data.yaml"), autodownload=False)
     assert data["names"] == {0: "傷: deep"}
     seen = {}
