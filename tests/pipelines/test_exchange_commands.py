@@ -4,12 +4,17 @@ import io
 import json
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from components.label_store import LabelStore
+from components.raw_images import RawImages
+from components.use_case import load_use_case
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -121,3 +126,34 @@ def test_a_mistake_is_said_in_one_line_and_leaves_nothing(kizu, use_case, argume
     for word in words:
         assert word in line
     assert list(kizu.here.iterdir()) == []
+
+
+def test_an_import_that_is_killed_at_any_moment_ends_the_same_when_it_is_run_again(kizu, s3, use_case, tmp_path):
+    """No image without its row, no row twice, and no row of an image that is not there."""
+    folder = tmp_path / "yolo"
+    folder.mkdir()
+    for index in range(60):
+        (folder / f"{index:02}.jpg").write_bytes(picture(uuid.uuid4().int % 2**32))
+        (folder / f"{index:02}.txt").write_text("0 0.5 0.5 0.25 0.25\n")
+    labels = LabelStore.open(s3.settings("importer"))
+    raw = RawImages(s3.store("importer"), "kizu-raw")
+    name = load_use_case(use_case).name
+    device = f"import-k{uuid.uuid4().hex[:8]}"
+    command = ["import", "yolo", folder, "-u", use_case, "--trust-status", "--name", device.removeprefix("import-")]
+
+    def images():
+        return {image.sha256 for image in raw.list_images() if image.device == device}
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", *map(str, command)], cwd=kizu.here,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=s3.environment("importer") | {"PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not images() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait(10) != 0
+    assert {event.sha256 for event in labels.events(use_case=name)} <= images()
+    assert "60 rows (60 approved) with 60 boxes" in said(kizu("importer", *command))
+    assert len(images()) == len(labels.events(use_case=name)) == len(labels.latest_approved(name)) == 60
