@@ -31,11 +31,11 @@ def kizu(s3, tmp_path):
     here = tmp_path / "here"
     here.mkdir()
 
-    def run(identity, *arguments):
+    def run(identity, *arguments, **more):
         return subprocess.run(
             [sys.executable, "-m", "pipelines.cli", *map(str, arguments)],
             cwd=here, capture_output=True, text=True, timeout=120,
-            env=s3.environment(identity) | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"},
+            env=s3.environment(identity) | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"} | more,
         )  # fmt: skip
 
     run.here = here
@@ -157,3 +157,30 @@ def test_an_import_that_is_killed_at_any_moment_ends_the_same_when_it_is_run_aga
     assert {event.sha256 for event in labels.events(use_case=name)} <= images()
     assert "60 rows (60 approved) with 60 boxes" in said(kizu("importer", *command))
     assert len(images()) == len(labels.events(use_case=name)) == len(labels.latest_approved(name)) == 60
+
+
+def test_labels_and_images_come_from_another_store_with_keys_of_its_own(kizu, s3, use_case):
+    """The importer's own key has no right there."""
+    theirs = s3.store("admin")
+    line = {
+        "source-ref": "s3://kizu-state/theirs/a.jpg",
+        "boxes": {"image_size": [{"width": 64, "height": 48}],
+                  "annotations": [{"class_id": 0, "left": 1, "top": 2, "width": 30, "height": 40}]},
+        "boxes-metadata": {"type": "groundtruth/object-detection", "class-map": {"0": "dent"},
+                           "creation-date": "2021-01-28T09:50:34"},
+    }  # fmt: skip
+    theirs.put("kizu-state", "theirs/a.jpg", picture(uuid.uuid4().int % 2**32))
+    theirs.put("kizu-state", "theirs/out/output.manifest", json.dumps(line).encode())
+    command = ("import", "ground-truth", "s3://kizu-state/theirs/out/output.manifest", "-u", use_case)
+    refused = kizu("importer", *command)
+    assert refused.returncode != 0
+    assert "refused for this identity" in refused.stderr
+    admin = s3.environment("admin")
+    source = {
+        "KIZU_SOURCE_S3_ENDPOINT": admin["KIZU_S3_ENDPOINT"],
+        "KIZU_SOURCE_ACCESS_KEY_ID": admin["AWS_ACCESS_KEY_ID"],
+        "KIZU_SOURCE_SECRET_ACCESS_KEY": admin["AWS_SECRET_ACCESS_KEY"],
+    }
+    assert "1 rows (1 labelled) with 1 boxes; 1 new, 1 new images" in said(kizu("importer", *command, **source))
+    images = kizu("importer", "import", "images", "s3://kizu-state/theirs", **source)
+    assert "1 files: 1 images (1 new), 0 set aside" in said(images)  # nobody takes a manifest for an image

@@ -58,6 +58,22 @@ def test_trust_approves_nothing_that_the_source_did_not(exchange, trust):
     assert {event.status for event in exchange.events()} == {LabelStatus.REJECTED, LabelStatus.LABELLED}
 
 
+def test_a_row_that_the_source_deleted_takes_its_approval_away(exchange):
+    """With trust or without; an approval that is younger stays."""
+    exchange.image("a.jpg", 20)
+    at = datetime(2024, 1, 1, tzinfo=UTC)
+
+    def row(status, days):
+        return SourceRow(line=1, image="a.jpg", boxes=(), status=status, at=at + timedelta(days=days))
+
+    exchange.take([row(SourceStatus.APPROVED, 0)], trust_status=True)
+    exchange.take([row(SourceStatus.DELETED, 1)])
+    assert exchange.approved() == {}
+    exchange.take([row(SourceStatus.APPROVED, 2)], trust_status=True)
+    exchange.take([row(SourceStatus.DELETED, 1)])
+    assert len(exchange.approved()) == 1
+
+
 def test_importing_again_changes_nothing(exchange, installation, store):
     """No row, no version, no object; also from a copy of the folder whose files have another date."""
     exchange.image("a.jpg", 3)
