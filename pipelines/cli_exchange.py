@@ -1,4 +1,4 @@
-"""`kizu import …` and `kizu export …`: labels and images in and out."""
+"""`kizu import …`: images and labels of others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pipelines.command import DEFAULT_USE_CASE, CommandError, UseCaseOption, con
 from pipelines.command import use_case as read_use_case
 
 import_app = typer.Typer(no_args_is_help=True, help="Images and labels of others into the raw bucket and label store.")
-export_app = typer.Typer(no_args_is_help=True, help="Approved labels as other tools' files.")
 
 NameOption = Annotated[str | None, typer.Option(help="Kept as the device `import-<name>`; the folder's name else.")]
 SiteOption = Annotated[str, typer.Option(help="The site that the images come from.")]
@@ -59,8 +58,8 @@ def import_images(
     address = source if source.startswith("s3://") else str(Path(source).resolve())
     journal_file = layout().home / "imports" / f"{sha256_of(f'{address}|{name}|{site}'.encode())[:16]}.jsonl"
     known_parts = _parts(parts, source)
-    with open_journal(journal_file) as journal, _progress("images") as advance:
-        result = run(_raw(), found, journal, name=name, site=site, parts=known_parts, on_file=advance)
+    with open_journal(journal_file) as journal, progress("images") as advance:
+        result = run(raw_images(), found, journal, name=name, site=site, parts=known_parts, on_file=advance)
     console.print(
         f"{result.files} files: {len(result.images)} images ({result.new} new), {len(result.set_aside)} set aside"
     )
@@ -168,98 +167,6 @@ def import_yolo(
     )  # fmt: skip
 
 
-VersionOption = Annotated[int, typer.Option(help="As of this version of the label store; -1: the latest.")]
-DatasetOption = Annotated[str | None, typer.Option(help="A dataset's digest: its labels, in its splits.")]
-NoImagesOption = Annotated[bool, typer.Option("--no-images", help="Labels alone.")]
-FolderArgument = Annotated[Path, typer.Argument(help="A new folder.")]
-
-
-@export_app.command("coco")
-def export_coco(
-    folder: FolderArgument,
-    use_case: UseCaseOption = DEFAULT_USE_CASE,
-    label_version: VersionOption = -1,
-    dataset: DatasetOption = None,
-    no_images: NoImagesOption = False,
-) -> None:
-    """The latest approved labels, or a dataset's, as COCO: annotations.json (or <split>.json) and images/."""
-    use_identity("training")
-    from components.exchange import exporting
-
-    product = read_use_case(use_case)
-    images, classes = _selected(product, label_version, dataset)
-    with _progress("images", None if no_images else len(images)) as advance:
-        exporting.export_coco(folder, images, classes, product.name, None if no_images else _raw().fetch, advance)
-    _say_exported(images, folder)
-
-
-@export_app.command("yolo")
-def export_yolo(
-    folder: FolderArgument,
-    use_case: UseCaseOption = DEFAULT_USE_CASE,
-    label_version: VersionOption = -1,
-    dataset: DatasetOption = None,
-    no_images: NoImagesOption = False,
-) -> None:
-    """The latest approved labels, or a dataset's, as Ultralytics reads them: data.yaml, images/, labels/, parts.csv."""
-    use_identity("training")
-    from components.exchange import exporting
-
-    product = read_use_case(use_case)
-    images, classes = _selected(product, label_version, dataset)
-    with _progress("images", None if no_images else len(images)) as advance:
-        exporting.export_yolo(folder, images, classes, None if no_images else _raw().fetch, advance)
-    _say_exported(images, folder)
-
-
-@export_app.command("parquet")
-def export_parquet(
-    file: Annotated[Path, typer.Argument(help="A new file.")],
-    use_case: UseCaseOption = DEFAULT_USE_CASE,
-    label_version: VersionOption = -1,
-    all_events: Annotated[bool, typer.Option("--all", help="Every event, not the latest approved ones alone.")] = False,
-) -> None:
-    """Rows of the label store as they stand there."""
-    use_identity("training")
-    from components.exchange import exporting
-    from components.label_store import LabelStore
-    from components.settings import settings
-
-    product = read_use_case(use_case)
-    store = LabelStore.open(settings())
-    version = store.version() if label_version < 0 else label_version
-    events = (
-        store.events(use_case=product.name, version=version)
-        if all_events
-        else list(store.latest_approved(product.name, version=version).values())
-    )
-    exporting.export_parquet(file, events)
-    console.print(f"{len(events)} rows in {file}", highlight=False)
-
-
-def _selected(product: Any, label_version: int, dataset: str | None) -> tuple[list[Any], Any]:
-    from components.exchange.selection import from_labels, from_manifest
-    from components.label_store import LabelStore
-    from components.manifest import load_manifest
-    from components.object_store import S3ObjectStore
-    from components.settings import settings
-
-    config = settings()
-    if dataset is not None:
-        if label_version >= 0:
-            raise CommandError("expected --label-version or --dataset, but got both")
-        manifest = load_manifest(S3ObjectStore.from_settings(config), config.bucket("datasets"), dataset)
-        return from_manifest(manifest), manifest.classes
-    store = LabelStore.open(config)
-    version = store.version() if label_version < 0 else label_version
-    return from_labels(store.latest_approved(product.name, version=version)), product.classes
-
-
-def _say_exported(images: list[Any], folder: Path) -> None:
-    boxes = sum(len(image.boxes) for image in images)
-    console.print(f"{len(images)} images with {boxes} boxes in {folder}", highlight=False)
-
-
 def _import_labels(
     rows: Iterator[Any],
     finder: Any,
@@ -285,8 +192,8 @@ def _import_labels(
         trust_status=trust,
         parts=parts,
     )
-    with _progress("rows") as advance:
-        result = import_rows(rows, finder, _raw(), LabelStore.open(settings()), options, advance)
+    with progress("rows") as advance:
+        result = import_rows(rows, finder, raw_images(), LabelStore.open(settings()), options, advance)
     said = ", ".join(f"{count} {status}" for status, count in sorted(result.rows.items())) or "none"
     total = sum(result.rows.values())
     console.print(
@@ -329,7 +236,8 @@ def _source(address: str) -> Any:
     return S3Source(S3ObjectStore.source_of(settings()), bucket, prefix)
 
 
-def _raw() -> Any:
+def raw_images() -> Any:
+    """The raw bucket, as this process may use it."""
     from components.object_store import S3ObjectStore
     from components.raw_images import RawImages
     from components.settings import settings
@@ -397,10 +305,11 @@ def _class_names(product: Any, renamed: list[str] | None) -> Any:
 
 
 @contextmanager
-def _progress(what: str, total: int | None = None) -> Iterator[Any]:
+def progress(what: str, total: int | None = None) -> Iterator[Any]:
+    """A line that counts; yields what to call for each."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from small_photographs import photograph
 
 from components.exchange.finder import Finder, InSource
 from components.exchange.importing import ImportedLabels, ImportOptions, import_rows
@@ -18,15 +16,6 @@ from components.label_store import LabelEvent, LabelStore
 from components.raw_images import RawImages
 from components.settings import Settings
 from components.use_case import UseCase, parse_use_case
-
-WIDTH, HEIGHT = 64, 48
-
-
-def photograph(seed: int, width: int = WIDTH, height: int = HEIGHT) -> bytes:
-    """A small JPEG that is another one for another seed."""
-    stream = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 @dataclass

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import HEIGHT, WIDTH, photograph
 from pycocotools.coco import COCO
+from small_photographs import HEIGHT, WIDTH, photograph
 
 from components.exchange.coco import read_coco
 from components.exchange.exporting import export_coco, export_parquet, export_yolo

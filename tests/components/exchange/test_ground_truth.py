@@ -4,7 +4,7 @@ import json
 from datetime import UTC, timedelta
 
 import pytest
-from manifests import DRAWN, boxes, line, verification
+from manifest_lines import DRAWN, boxes, line, verification
 
 from components.box_rule import Drawn
 from components.exchange.ground_truth import ManifestOptions, read_manifest

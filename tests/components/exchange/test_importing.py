@@ -4,7 +4,7 @@ import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from manifests import DRAWN, boxes, line, verification
+from manifest_lines import DRAWN, boxes, line, verification
 
 from components.exchange.finder import ByAddress, InSource
 from components.exchange.ground_truth import read_manifest
