@@ -27,6 +27,10 @@ class ObjectNotFound(ObjectStoreError):
     """No such object or bucket."""
 
 
+class ObjectTooLarge(ObjectStoreError):
+    """More bytes than were asked for; they were not read."""
+
+
 class AccessDenied(ObjectStoreError):
     """This identity may not do that."""
 
@@ -66,6 +70,7 @@ class S3ObjectStore:
         *,
         addressing: str = "path",
         ca_file: str | None = None,
+        session_token: str | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._client: Any = boto3.client(
@@ -74,6 +79,7 @@ class S3ObjectStore:
             region_name=region,
             aws_access_key_id=access_key_id,
             aws_secret_access_key=secret_access_key,
+            aws_session_token=session_token,
             verify=ca_file,
             config=Config(
                 s3={"addressing_style": addressing},
@@ -97,6 +103,22 @@ class S3ObjectStore:
             ca_file=settings.s3_ca_file,
         )
 
+    @classmethod
+    def source_of(cls, settings: Settings) -> S3ObjectStore:
+        """Where imports read from: a store of its own where one is set (AWS if it has no endpoint), else our own."""
+        if not settings.source_s3_endpoint and not settings.source_access_key_id:
+            return cls.from_settings(settings)
+        secret, token = settings.source_secret_access_key, settings.source_session_token
+        return cls(
+            settings.source_s3_endpoint,
+            settings.source_s3_region or settings.s3_region,
+            settings.source_access_key_id,
+            secret.get_secret_value() if secret else None,
+            addressing="path" if settings.source_s3_endpoint else "auto",
+            ca_file=settings.s3_ca_file if settings.source_s3_endpoint else None,
+            session_token=token.get_secret_value() if token else None,
+        )
+
     def put(
         self,
         bucket: str,
@@ -118,33 +140,41 @@ class S3ObjectStore:
             raise self._error(e, f"put s3://{bucket}/{key}") from e
         return True
 
-    def get(self, bucket: str, key: str, *, version_id: str | None = None) -> bytes:
+    def get(self, bucket: str, key: str, *, version_id: str | None = None, max_bytes: int | None = None) -> bytes:
         """The whole object.
 
         Raises:
             ObjectNotFound, AccessDenied, ObjectStoreError
+            ObjectTooLarge: it has more than `max_bytes`.
         """
         version = {"VersionId": version_id} if version_id else {}
         try:
-            body: bytes = self._client.get_object(Bucket=bucket, Key=key, **version)["Body"].read()
+            stream = self._client.get_object(Bucket=bucket, Key=key, **version)["Body"]
+            body: bytes = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
         except (ClientError, BotoCoreError) as e:
             raise self._error(e, f"get s3://{bucket}/{key}") from e
+        if max_bytes is not None and len(body) > max_bytes:
+            stream.close()
+            raise ObjectTooLarge(f"expected s3://{bucket}/{key} to have at most {max_bytes} bytes, but it has more")
         return body
 
-    def get_oldest_matching(self, bucket: str, key: str, sha256: str) -> bytes:
+    def get_oldest_matching(self, bucket: str, key: str, sha256: str, *, max_bytes: int | None = None) -> bytes:
         """The oldest version of an object whose bytes have this digest: nobody can replace an image by overwriting.
 
         Raises:
             ObjectNotFound: there is no version with these bytes.
         """
         try:
-            newest = self.get(bucket, key)
-        except ObjectNotFound:  # never there, or hidden by a delete marker: the versions tell
+            newest = self.get(bucket, key, max_bytes=max_bytes)
+        except (ObjectNotFound, ObjectTooLarge):  # never there, hidden by a delete marker, put over: the versions tell
             newest = b""
         if sha256_of(newest) == sha256:
             return newest
         for version_id in reversed(self._version_ids(bucket, key)):
-            data = self.get(bucket, key, version_id=version_id)
+            try:
+                data = self.get(bucket, key, version_id=version_id, max_bytes=max_bytes)
+            except ObjectTooLarge:
+                continue
             if sha256_of(data) == sha256:
                 return data
         raise ObjectNotFound(f"s3://{bucket}/{key} has no version with sha256 {sha256}; it was overwritten or damaged")
@@ -157,6 +187,18 @@ class S3ObjectStore:
         except (ClientError, BotoCoreError) as e:
             raise self._error(e, f"list versions of s3://{bucket}/{key}") from e
         return found
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        """An object's size and date, without its bytes.
+
+        Raises:
+            ObjectNotFound, AccessDenied, ObjectStoreError
+        """
+        try:
+            found = self._client.head_object(Bucket=bucket, Key=key)
+        except (ClientError, BotoCoreError) as e:
+            raise self._error(e, f"head s3://{bucket}/{key}") from e
+        return ObjectInfo(key, found["ContentLength"], found["ETag"], found["LastModified"])
 
     def exists(self, bucket: str, key: str) -> bool:
         """Whether there is such an object."""

@@ -16,6 +16,10 @@ from inspection.paths import capture_key, parse_raw_key, raw_image_key
 _log = logging.getLogger(__name__)
 
 MAX_CAPTURE_BYTES = 256 * 1024
+MAX_IMAGE_BYTES = 200_000_000
+_MAX_NAME = 200
+_MAX_PATH = 1024
+_MAX_DETECTIONS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class Stored:
     width: int
     height: int
     new: bool
+    capture_key: str
 
 
 class RawImages:
@@ -60,14 +65,13 @@ class RawImages:
             raise ValueError(f"the Capture is of image {capture.sha256}, but the bytes are of {digest}")
         key = raw_image_key(site, capture.device, capture.captured_at, digest, EXTENSIONS[image_format(data)])
         new = self._store.put(self._bucket, key, data, if_absent=True, content_type=f"image/{image_format(data)}")
-        self._store.put(
-            self._bucket,
-            capture_key(key, capture.capture_id),
-            capture.to_json(),
-            if_absent=True,
-            content_type="application/json",
-        )
-        return Stored(f"s3://{self._bucket}/{key}", digest, image.shape[1], image.shape[0], new)
+        beside = capture_key(key, capture.capture_id)
+        self._store.put(self._bucket, beside, capture.to_json(), if_absent=True, content_type="application/json")
+        return Stored(f"s3://{self._bucket}/{key}", digest, image.shape[1], image.shape[0], new, beside)
+
+    def has(self, key: str) -> bool:
+        """Whether there is such an object. A Capture is written after its image: where it is, both are."""
+        return self._store.exists(self._bucket, key)
 
     def list_images(self, since: date | None = None) -> list[RawImage]:
         """Every image, once by sha256 (the smallest key names it), optionally of days from `since` on."""
@@ -100,10 +104,8 @@ class RawImages:
         """The readable Captures of an image; devices may be stolen, so a bad one is said and passed over."""
         for key in image.capture_keys:
             try:
-                data = self._store.get(self._bucket, key)
-                if len(data) > MAX_CAPTURE_BYTES:
-                    raise DocumentError(f"expected at most {MAX_CAPTURE_BYTES} bytes, got {len(data)}")
-                capture = Capture.from_json(data)
+                capture = Capture.from_json(self._store.get(self._bucket, key, max_bytes=MAX_CAPTURE_BYTES))
+                _check_form(capture)
                 if capture.sha256 != image.sha256:
                     raise DocumentError(f"it speaks of image {capture.sha256}")
                 parsed = parse_raw_key(key)
@@ -121,7 +123,23 @@ class RawImages:
             ObjectNotFound: there are none.
         """
         bucket, key = parse_uri(uri)
-        return self._store.get_oldest_matching(bucket, key, sha256)
+        return self._store.get_oldest_matching(bucket, key, sha256, max_bytes=MAX_IMAGE_BYTES)
+
+
+def _check_form(capture: Capture) -> None:
+    """What a Capture says of itself ends up in names, tables and pages: short, and in signs that can be printed."""
+    for name, value, most in (
+        ("capture_id", capture.capture_id, _MAX_NAME),
+        ("camera", capture.camera, _MAX_NAME),
+        ("part_id", capture.part_id or "", _MAX_NAME),
+        ("release_digest", capture.release_digest or "", _MAX_NAME),
+        ("original_name", capture.original_name or "", _MAX_PATH),
+        *(("class_name", detection.class_name, _MAX_NAME) for detection in capture.detections[:_MAX_DETECTIONS]),
+    ):
+        if len(value) > most or not value.isprintable():
+            raise DocumentError(f"expected {name} of at most {most} printable characters, got {value[:40]!r}")
+    if len(capture.detections) > _MAX_DETECTIONS:
+        raise DocumentError(f"expected at most {_MAX_DETECTIONS} detections, got {len(capture.detections)}")
 
 
 def capture_id_for(sha256: str, reason: str, captured_at: datetime) -> str:

@@ -30,6 +30,14 @@ class Settings(BaseSettings):
     s3_ca_file: str | None = Field(default=None, validation_alias=_env("KIZU_S3_CA_FILE"))
     access_key_id: str | None = Field(default=None, validation_alias=_env("AWS_ACCESS_KEY_ID"))
     secret_access_key: SecretStr | None = Field(default=None, validation_alias=_env("AWS_SECRET_ACCESS_KEY"))
+    # Another store, which `kizu import` reads from; without an endpoint it is AWS.
+    source_s3_endpoint: str | None = Field(default=None, validation_alias=_env("KIZU_SOURCE_S3_ENDPOINT"))
+    source_s3_region: str | None = Field(default=None, validation_alias=_env("KIZU_SOURCE_S3_REGION"))
+    source_access_key_id: str | None = Field(default=None, validation_alias=_env("KIZU_SOURCE_ACCESS_KEY_ID"))
+    source_secret_access_key: SecretStr | None = Field(
+        default=None, validation_alias=_env("KIZU_SOURCE_SECRET_ACCESS_KEY")
+    )
+    source_session_token: SecretStr | None = Field(default=None, validation_alias=_env("KIZU_SOURCE_SESSION_TOKEN"))
     # The key of a device that is being enrolled, where somebody else made it.
     device_access_key_id: str | None = Field(default=None, validation_alias=_env("KIZU_DEVICE_ACCESS_KEY_ID"))
     device_secret_access_key: SecretStr | None = Field(

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from pipelines import cli_devices
+from pipelines import cli_devices, cli_exchange, cli_export
 from pipelines.command import DEFAULT_USE_CASE, CommandError, UseCaseOption, console
 from pipelines.command import layout as _layout
 from pipelines.command import use_case as _use_case
@@ -32,6 +32,8 @@ app = typer.Typer(
 keys_app = typer.Typer(no_args_is_help=True, help="The keys that sign releases.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(cli_devices.app)
+app.add_typer(cli_exchange.import_app, name="import")
+app.add_typer(cli_export.export_app, name="export")
 
 
 @app.callback()
@@ -143,48 +145,6 @@ def demo(
             console,
         )
     )
-
-
-@app.command()
-def ingest(
-    folder: Annotated[Path, typer.Argument(help="A folder of images, subfolders included.")],
-    name: Annotated[
-        str | None, typer.Option(help="Kept as the device `import-<name>`; the folder's name else.")
-    ] = None,
-    site: Annotated[str, typer.Option(help="The site that the images come from.")] = "factory",
-    parts: Annotated[
-        Path | None, typer.Option(help="CSV with the columns image, part: what shows the same part.")
-    ] = None,
-) -> None:
-    """Put a folder of images into the raw bucket. What is no image is set aside and counted."""
-    _use_identity("importer")
-    from rich.progress import Progress
-
-    from components.ingest.folder import image_files, read_parts
-    from components.ingest.folder import ingest as ingest_folder
-    from components.object_store import S3ObjectStore
-    from components.raw_images import RawImages
-    from components.settings import settings
-
-    config = settings()
-    parts = parts or (folder / "parts.csv" if (folder / "parts.csv").exists() else None)
-    files = image_files(folder)
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("images", total=len(files))
-        result = ingest_folder(
-            RawImages(S3ObjectStore.from_settings(config), config.bucket("raw")),
-            folder,
-            files,
-            name=name or folder.resolve().name,
-            site=site,
-            parts=read_parts(parts) if parts else {},
-            on_file=lambda: progress.advance(task),
-        )
-    console.print(
-        f"{len(files)} files: {len(result.images)} images ({result.new} new), {len(result.set_aside)} set aside"
-    )
-    for item in result.set_aside:
-        console.print(f"  set aside ({item.reason}): {item.path}", markup=False, highlight=False)
 
 
 def _run(pipeline: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ REGION: Final = "us-east-1"
 _READ: Final = ("Read", "List")
 _ALL: Final = ("Read", "List", "Write")
 RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
-    "importer": {"raw": _ALL},
+    "importer": {"raw": _ALL, "labels": _ALL},
     "labeling": {"raw": _READ, "labels": _ALL, "state": _ALL},
     "labelstudio": {"raw": _READ},
     "training": {"raw": _READ, "labels": _READ, "datasets": _ALL, "weights": _ALL, "state": _ALL},

@@ -54,7 +54,7 @@ def run_in_containers(cluster: Cluster, pipeline: str, folder: Path) -> None:
 
 
 def ingest_pictures(cluster: Cluster, seaweedfs: Pod, folder: Path, count: int) -> None:
-    """Small pictures, put into the raw bucket as `kizu ingest` does."""
+    """Small pictures, put into the raw bucket as `kizu import images` does."""
     folder.mkdir()
     for number in range(count):
         cv2.imwrite(str(folder / f"{number}.png"), np.full((60, 90, 3), 40 * (number + 1), np.uint8))

@@ -70,7 +70,7 @@ def test_nobody_but_the_admin_changes_versioning_or_lifecycle_of_raw_images(s3, 
         ("labeling", "raw"), ("labeling", "datasets"), ("labeling", "releases"), ("labelstudio", "raw"),
         ("training", "raw"), ("training", "labels"), ("training", "releases"), ("training", "mlflow"),
         ("deployment", "releases"), ("deployment", "datasets"), ("reconciler", "fleet"), ("reconciler", "releases"),
-        ("signer", "raw"), ("signer", "state"), ("mlflow", "releases"), ("importer", "labels"),
+        ("signer", "raw"), ("signer", "state"), ("mlflow", "releases"), ("importer", "datasets"),
     ],
 )  # fmt: skip
 def test_an_identity_does_not_write_what_others_own(s3, identity, bucket):
@@ -80,8 +80,9 @@ def test_an_identity_does_not_write_what_others_own(s3, identity, bucket):
 
 @pytest.mark.parametrize(
     ("identity", "bucket"),
-    [("importer", "raw"), ("labeling", "labels"), ("labeling", "state"), ("training", "datasets"),
-     ("training", "weights"), ("signer", "releases"), ("mlflow", "mlflow"), ("reconciler", "state")],
+    [("importer", "raw"), ("importer", "labels"), ("labeling", "labels"), ("labeling", "state"),
+     ("training", "datasets"), ("training", "weights"), ("signer", "releases"), ("mlflow", "mlflow"),
+     ("reconciler", "state")],
 )  # fmt: skip
 def test_an_identity_writes_what_it_owns(s3, identity, bucket):
     store = s3.store(identity)

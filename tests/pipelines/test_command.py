@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ["up", "down", "status", "demo", "ingest", "label", "train", "approve", "reject", "deploy", "reconcile",
-            "devices", "enroll", "revoke", "enrolled", "keys", "compile", "submit"]  # fmt: skip
+COMMANDS = ["up", "down", "status", "demo", "import", "export", "label", "train", "approve", "reject", "deploy",
+            "reconcile", "devices", "enroll", "revoke", "enrolled", "keys", "compile", "submit"]  # fmt: skip
 
 
 def kizu(*arguments, home, **environment):
@@ -114,7 +114,8 @@ def test_without_servers_it_says_how_to_start_them(tmp_path):
     for arguments in (
         ["devices"],
         ["approve", "1"],
-        ["ingest", tmp_path],
+        ["import", "images", tmp_path],
+        ["export", "coco", tmp_path / "new"],
         ["enroll", "line9"],
         ["revoke", "line9"],
         ["enrolled"],

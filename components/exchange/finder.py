@@ -1,0 +1,116 @@
+"""From a source's name for an image to its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+from urllib.parse import unquote
+
+from components.exchange.rows import ExchangeError, RowError
+from components.image_source import MAX_FILE_BYTES, ImageSource, SourceFile
+from components.object_store import AccessDenied, ObjectNotFound, S3ObjectStore, parse_uri
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An image as it lies in the source. name: its path there."""
+
+    name: str
+    data: bytes
+    modified: datetime
+
+
+class Finder(Protocol):
+    """Finds the images of rows. Safe to share between threads."""
+
+    def find(self, image: str) -> Found:
+        """The bytes of the image that a row names.
+
+        Raises:
+            RowError: there is none, several could be meant, or it is too large.
+        """
+
+
+class InSource:
+    """Below a folder or a prefix: the file whose path ends most like the row's.
+
+    `s3://bucket/2021/bad/x.jpg` is `images/bad/x.jpg` rather than `images/good/x.jpg`, and `x.jpg` where that is the
+    only file of this name.
+    """
+
+    def __init__(self, source: ImageSource) -> None:
+        """Lists the source once.
+
+        Raises:
+            ImageSourceError, ObjectStoreError: it cannot be listed.
+        """
+        self._source = source
+        self._by_name: dict[str, list[SourceFile]] = {}
+        for file in source.files():
+            self._by_name.setdefault(file.name.rsplit("/", 1)[-1], []).append(file)
+        if not self._by_name:
+            raise ExchangeError("expected images to take the labels' images from, but there is no file there")
+
+    def find(self, image: str) -> Found:
+        """See `Finder`."""
+        file = self._file(image)
+        if file is None and unquote(image) != image:
+            file = self._file(unquote(image))
+        if file is None:
+            raise RowError("no-image", f"expected a file named {image.rsplit('/', 1)[-1]!r} among the images")
+        if file.size > MAX_FILE_BYTES:
+            raise RowError("too-large", f"expected at most {MAX_FILE_BYTES} bytes, got {file.size}")
+        try:
+            return Found(file.name, self._source.read(file), file.modified)
+        except (OSError, ObjectNotFound) as e:
+            raise RowError("unreadable", str(e)) from e
+
+    def _file(self, image: str) -> SourceFile | None:
+        wanted = _parts(image)
+        candidates = self._by_name.get(wanted[-1], []) if wanted else []
+        if not candidates:
+            return None
+        alike = [(_common_tail(wanted, _parts(file.name)), file) for file in candidates]
+        most = max(length for length, _ in alike)
+        best = [file for length, file in alike if length == most]
+        if len(best) > 1:
+            raise RowError(
+                "ambiguous-image", f"several files could be meant: {', '.join(file.name for file in best[:5])}"
+            )
+        return best[0]
+
+
+class ByAddress:
+    """At the very address that the row names."""
+
+    def __init__(self, store: S3ObjectStore) -> None:
+        self._store = store
+
+    def find(self, image: str) -> Found:
+        """See `Finder`."""
+        try:
+            bucket, key = parse_uri(image)
+        except ValueError as e:
+            raise RowError("no-image", f"{e}; give the folder or prefix with the images: --images") from e
+        try:
+            info = self._store.head(bucket, key)
+            if info.size > MAX_FILE_BYTES:
+                raise RowError("too-large", f"expected at most {MAX_FILE_BYTES} bytes, got {info.size}")
+            return Found(key, self._store.get(bucket, key), info.modified.astimezone(UTC))
+        except (ObjectNotFound, AccessDenied) as e:
+            raise RowError("no-image", f"{e}; or give the folder or prefix with the images: --images") from e
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.replace("\\", "/").split("/") if part]
+
+
+def _common_tail(a: Iterable[str], b: Iterable[str]) -> int:
+    length = 0
+    for one, other in zip(reversed(list(a)), reversed(list(b)), strict=False):
+        if one != other:
+            break
+        length += 1
+    return length
