@@ -87,8 +87,8 @@ def images_to_read(model: Any) -> int:
         model: an onnx.ModelProto with inferred shapes.
     """
     shapes = ([dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.value_info)
-    an_image = 4 * sum(math.prod(shape) for shape in shapes)
-    return max(_FEWEST_IMAGES, min(_MOST_IMAGES, _CALIBRATION_BYTES // max(1, an_image)))
+    an_image: int = 4 * sum(math.prod(shape) for shape in shapes)
+    return max(_FEWEST_IMAGES, min(_MOST_IMAGES, int(_CALIBRATION_BYTES // max(1, an_image))))
 
 
 def box_decoding(model: Any) -> list[str]:
