@@ -15,6 +15,7 @@ from edge_agent.errors import EdgeError, UpdateError
 from edge_agent.folder_lock import FolderLock
 from edge_agent.health import Health
 from edge_agent.inference import RuntimeChoice
+from edge_agent.memory import keep_heap_flat
 from edge_agent.object_store import ObjectStore, S3ObjectStore
 from edge_agent.objections import Objections
 from edge_agent.ota.activation import Phase
@@ -69,6 +70,7 @@ def run_agent(config: Config, stop: threading.Event) -> int:
         ConfigError: the camera's folder or the page's port cannot be used.
         StateError: the state folder is taken or damaged.
     """
+    keep_heap_flat()
     lock = FolderLock(config.state_folder)
     try:
         return _run_locked(config, stop)
