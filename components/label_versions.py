@@ -1,4 +1,6 @@
-"""Which versions of the label store datasets were made from: `kizu-datasets/label-versions/<table>/<version>/<dataset>.json`.
+"""Which versions of the label store datasets were made from.
+
+One object each, in the datasets bucket: `label-versions/<table>/<version>/<dataset>.json`.
 
 A manifest cannot name it, for the same labels are the same dataset; and the registry knows only of models that passed
 their gate. So it is written down beside the manifest, before it, and a vacuum keeps what is written.

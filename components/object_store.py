@@ -46,7 +46,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One answer of a listing: keys, the prefixes up to the delimiter, and the token of the next page, if there is one."""
+    """One answer of a listing: keys, prefixes up to the delimiter, and the token of the next page, if there is one."""
 
     keys: Sequence[str]
     prefixes: Sequence[str] = ()

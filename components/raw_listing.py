@@ -1,7 +1,7 @@
 """The raw bucket's listing, divided by prefix and read in threads.
 
-Keys are `<site>/<device>/<yyyy>/<mm>/<dd>/<sha256>.<ext>`, so that a listing is divided by device and month, and may begin at
-a date.
+Keys are `<site>/<device>/<yyyy>/<mm>/<dd>/<sha256>.<ext>`, so that a listing is divided by device and month, and may
+begin at a date.
 """
 
 from __future__ import annotations

@@ -14,7 +14,9 @@ labels_app = typer.Typer(no_args_is_help=True, help="The label store: what is in
 
 @labels_app.command()
 def version(
-    at: Annotated[str | None, typer.Option("--at", help="A time, ISO 8601; without a zone it is UTC. Now else.")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", help="A time, ISO 8601; without a zone it is UTC. Now else.")
+    ] = None,
 ) -> None:
     """The store's version, now or at a time: what `kizu train --label-version` takes. -1: before the first label."""
     from components.label_store import LabelStore
@@ -27,7 +29,8 @@ def version(
 def look(
     inspects: UseCaseOption = DEFAULT_USE_CASE,
     full: Annotated[
-        bool, typer.Option("--full", help="At everything, and not at what is new only: this repairs what a look missed.")
+        bool,
+        typer.Option("--full", help="At everything, and not at what is new only: this repairs what a look missed."),
     ] = False,
 ) -> None:
     """Count the images without an approved label, and remember them for the next labeling run."""
@@ -87,12 +90,11 @@ def vacuum(
     labels = LabelStore.open(config)
     mark = labels.mark()
     used = label_versions(S3ObjectStore.from_settings(config), config.bucket("datasets"), mark.table_id)
-    done = vacuum_store(
-        labels, {*used, *(keep or ())}, retention=timedelta(days=retention_days), dry_run=dry_run
-    )
+    done = vacuum_store(labels, {*used, *(keep or ())}, retention=timedelta(days=retention_days), dry_run=dry_run)
     kept = ", ".join(str(number) for number in done.kept_versions) or "none"
     console.print(
-        f"{len(done.files)} files {'would go' if dry_run else 'are gone'}; versions kept besides the present one: {kept}",
+        f"{len(done.files)} files {'would go' if dry_run else 'are gone'}; "
+        f"versions kept besides the present one: {kept}",
         highlight=False,
     )
 

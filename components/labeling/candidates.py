@@ -14,8 +14,8 @@ from components.label_store import LabelStore
 from components.labeling.known_images import ImagesMemory, images_memory, look_at_images
 from components.labeling.known_labels import LabelsMemory, labels_memory, look_at_labels
 from components.object_store import S3ObjectStore
-from components.raw_images import RawImage, RawImages
 from components.raw_columns import keys_of
+from components.raw_images import RawImage, RawImages
 
 _CHUNK = 1000
 

@@ -1,10 +1,10 @@
 """The images of the raw bucket, found by listing only what may be new since the last look.
 
-A device puts an image below the day of its capture, and sends it later: after `OUTBOX_AGE` at the latest, as long as it is
-switched on. So an incremental look lists again, device by device, the days from the last look minus that age on. It lists
-whole: devices that it has not seen, and importers, whose days are those of old files. What it cannot see, images of a
-device whose clock is behind or that lay in a drawer for longer, the next full look finds: one is made every week, whenever the memory is lost, and
-on demand.
+A device puts an image below the day of its capture, and sends it later: after `OUTBOX_AGE` at the latest, as long as it
+is switched on. So an incremental look lists again, device by device, the days from the last look minus that age on. It
+lists whole: devices that it has not seen, and importers, whose days are those of old files. What it cannot see, images
+of a device whose clock is behind or that lay in a drawer for longer, the next full look finds: one is made every week,
+whenever the memory is lost, and on demand.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
@@ -68,12 +68,22 @@ class Found(Generic[D]):
 class LookMemory(Generic[D]):
     """The memory of one look. Its rows have the columns of `schema`."""
 
-    def __init__(self, store: S3ObjectStore, bucket: str, name: str, kind: type[D], schema: pa.Schema) -> None:
+    def __init__(
+        self,
+        store: S3ObjectStore,
+        bucket: str,
+        name: str,
+        kind: type[D],
+        schema: pa.Schema,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._store = store
         self._bucket = bucket
         self._prefix = f"looks/{name}/"
         self._kind = kind
         self._schema = schema
+        self._clock = clock
 
     def read(self) -> Found[D]:
         """The memory, whole, or none.
@@ -129,7 +139,7 @@ class LookMemory(Generic[D]):
         """Remove segments that no document names, once nobody can be reading them."""
         keep = {self._document_key, *(self._segment_key(digest) for digest in used)}
         for info in self._store.list(self._bucket, self._prefix):
-            if info.key not in keep and datetime.now(UTC) - info.modified > _UNUSED_FOR:
+            if info.key not in keep and self._clock() - info.modified > _UNUSED_FOR:
                 self._store.delete(self._bucket, info.key)
 
     def _segment(self, digest: str) -> pa.Table:

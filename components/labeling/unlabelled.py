@@ -55,9 +55,7 @@ class Batch(Document):
     set_aside: tuple[SetAside, ...] = ()
 
 
-def find_unlabelled(
-    use_case: UseCase, raw: RawImages, labels: LabelStore, memory: Memories | None = None
-) -> Batch:
+def find_unlabelled(use_case: UseCase, raw: RawImages, labels: LabelStore, memory: Memories | None = None) -> Batch:
     """Images without an approved label: newest day first, at most `max_images_per_job`.
 
     Images whose boxes wait for the verifier come last, so that they do not take the place of those nobody has seen.

@@ -110,3 +110,27 @@ def test_a_uri_is_taken_apart():
     for uri in ("", "b/a", "s3://", "s3://b", "s3://b/", "http://b/a", "s3:///a"):
         with pytest.raises(ValueError, match="expected s3://bucket/key"):
             parse_uri(uri)
+
+
+def test_an_object_is_replaced_only_as_it_was_read(store, bucket, key):
+    """Of two who read the same, the second to write is told False; so is who replaces what is gone."""
+    store.put(bucket, key, b"first")
+    data, etag = store.get_with_etag(bucket, key)
+    assert data == b"first"
+    assert store.put(bucket, key, b"second", if_match=etag) is True
+    assert store.put(bucket, key, b"third", if_match=etag) is False
+    assert store.get(bucket, key) == b"second"
+    assert store.put(bucket, f"{key}-gone", b"x", if_match=etag) is False
+    assert not store.exists(bucket, f"{key}-gone")
+
+
+def test_a_listing_comes_in_pages_with_folders_and_from_a_key_on(store, bucket, key):
+    """Keys below the delimiter are their folder; a key that it begins after is not in it."""
+    for name in ("a/1", "a/2", "b/1", "c"):
+        store.put(bucket, f"{key}/{name}", b"")
+    page = store.list_page(bucket, prefix=f"{key}/", delimiter="/")
+    assert (list(page.keys), list(page.prefixes), page.token) == ([f"{key}/c"], [f"{key}/a/", f"{key}/b/"], None)
+    after = store.list_page(bucket, prefix=f"{key}/", start_after=f"{key}/a/1")
+    assert list(after.keys) == [f"{key}/a/2", f"{key}/b/1", f"{key}/c"]
+    (info,) = store.list(bucket, f"{key}/c")
+    assert info.modified.tzinfo is not None
