@@ -58,7 +58,8 @@ class RawListing:
         """All keys of these devices, by month; with `since` those of that day and later, by device."""
         below = [f"{device}/" for device in devices]
         if since is not None:
-            return [Span(prefix, f"{prefix}{since:%Y/%m/%d}") for prefix in below]
+            # With the slash: after the bare name of a folder, SeaweedFS passes over all that is in it.
+            return [Span(prefix, f"{prefix}{since:%Y/%m/%d}/") for prefix in below]
         with ThreadPoolExecutor(self._threads) as pool:
             return [Span(prefix) for prefix in self._below(pool, below, _LEVELS[_DEVICE_LEVEL:])]
 
