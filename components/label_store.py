@@ -7,6 +7,7 @@ columns, are in `label_views`; compaction and vacuum in `label_upkeep`.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.fs import PyFileSystem
 
 from components.label_views import COLUMNS, latest_approved, unique
 from components.settings import Settings
@@ -314,10 +317,12 @@ class LabelStore:
         return files if files <= _files(now) else None
 
     def _committed_at(self, version: int) -> datetime:
-        table = self.table(version)
-        assert table is not None
+        # From the log itself: deltalake 1.6 numbers the history of an older version wrongly.
+        log = PyFileSystem(DeltaStorageHandler(self._uri, self._options))
         try:
-            (commit,) = table.history(1)
+            with log.open_input_stream(f"_delta_log/{version:020d}.json") as stream:
+                actions = [json.loads(line) for line in stream.read().splitlines()]
+            (commit,) = (action["commitInfo"] for action in actions if "commitInfo" in action)
             return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
         except (DeltaError, OSError, ValueError, KeyError) as e:
             raise LabelStoreError(f"cannot tell when version {version} of {self._uri} was written: {e}") from e

@@ -39,9 +39,9 @@ class Factory:
 
     def sha256(self, index: int) -> str:
         """Of an image, as hex."""
-        return self.digests[index].tobytes().hex()
+        return bytes(self.digests[index]).hex()
 
-    def keys(self) -> Iterator[str]:
+    def image_keys(self) -> Iterator[str]:
         """Every image's key, in order."""
         for folder in self.folders:
             for index in range(folder.start, folder.stop):
@@ -72,9 +72,7 @@ class Factory:
 def make_factory(images: int, seed: int = 1) -> Factory:
     """So many images, spread evenly over devices and days."""
     digests = _digests(images, seed)
-    names = sorted(
-        f"{device}/{LAST_DAY - timedelta(days=back):%Y/%m/%d}" for device in DEVICES for back in range(DAYS)
-    )
+    names = sorted(f"{device}/{LAST_DAY - timedelta(days=back):%Y/%m/%d}" for device in DEVICES for back in range(DAYS))
     edges = np.linspace(0, images, len(names) + 1).astype(int)
     folders = [Folder(name, int(edges[i]), int(edges[i + 1])) for i, name in enumerate(names)]
     for folder in folders:
@@ -126,4 +124,5 @@ def _digests(count: int, seed: int) -> npt.NDArray[np.uint8]:
 
 
 def _ascending(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return digests[np.lexsort(digests.T[::-1])]
+    ordered: npt.NDArray[np.uint8] = digests[np.lexsort(digests.T[::-1])]
+    return ordered

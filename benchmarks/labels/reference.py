@@ -11,9 +11,9 @@ def find_unlabelled(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> l
     labelled: list[str] = []
     for row in rows:
         if row["status"] == "approved":
-            labelled.append(row["sha256"])  # noqa: PERF401 - as it is there
+            labelled.append(row["sha256"])
     missing = []
     for key in keys:
         if key.rsplit("/", 1)[1].split(".")[0] not in labelled:
-            missing.append(key)  # noqa: PERF401
+            missing.append(key)
     return missing

@@ -270,7 +270,7 @@ def test_looks_at_the_new_say_what_full_looks_say_over_a_long_history(store, ins
     images = LookMemory(store, installation.bucket("state"), f"images-{use_case}", LookDocument, IMAGES)
     stands = labels_memory(store, installation.bucket("state"), use_case)
     numbers = list(range(40))
-    for step in range(24):
+    for step in range(16):
         now = NOW + timedelta(days=step / 4)
         for _ in range(chance.randrange(4)):
             late = chance.randrange(30) - step / 4
@@ -279,7 +279,7 @@ def test_looks_at_the_new_say_what_full_looks_say_over_a_long_history(store, ins
             status = chance.choice(list(LabelStatus))
             number, image, minute = chance.randrange(200), chance.choice(numbers), chance.randrange(60)
             labels.append([event(use_case, number, image, status, minute)])
-        if step == 11:
+        if step == 7:
             compact(labels)
         seen, everything = look(bucket, images, now), look(bucket, None, now)
         assert found(seen) == found(everything) == bucket.keys
