@@ -5,9 +5,10 @@ An event's place in time is (`at`, `event_id`): the clock of the act, and where 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,13 +21,15 @@ def unique(rows: pa.Table) -> pa.Table:
     """Each event once. rows: with `event_id`; of an event that was written twice, the last row."""
     if pc.count_distinct(rows["event_id"]).as_py() == rows.num_rows:
         return rows
-    return rows.take(_last_of_each(rows["event_id"]))
+    return rows.take(pa.array(_last_of_each(rows["event_id"], np.arange(rows.num_rows))))
 
 
 def latest(rows: pa.Table) -> pa.Table:
     """The last event of each image, by time. rows: `COLUMNS`, each event once."""
-    in_time = rows.take(pc.sort_indices(rows, sort_keys=[("at", "ascending"), ("event_id", "ascending")]))
-    return in_time.take(_last_of_each(in_time["sha256"]))
+    order = pc.sort_indices(rows, sort_keys=[("at", "ascending"), ("event_id", "ascending")]).to_numpy()
+    place_in_time = np.empty_like(order)
+    place_in_time[order] = np.arange(len(order), dtype=order.dtype)
+    return rows.take(pa.array(order[_last_of_each(rows["sha256"], place_in_time)]))
 
 
 def latest_approved(rows: pa.Table) -> pa.Table:
@@ -49,8 +52,7 @@ def condensed(rows: pa.Table) -> pa.Table:
     return unique(pa.concat_tables([latest(decided), latest(once)]))
 
 
-def _last_of_each(column: pa.ChunkedArray) -> pa.Array:
-    """The last place of each value, ascending."""
-    places = pa.table({"value": column, "place": np.arange(len(column))})
-    last = places.group_by("value").aggregate([("place", "max")])["place_max"]
-    return last.take(pc.sort_indices(last))
+def _last_of_each(values: pa.ChunkedArray, places: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
+    """The highest place of each value, ascending."""
+    last = pa.table({"value": values, "place": places}).group_by("value").aggregate([("place", "max")])["place_max"]
+    return np.sort(last.to_numpy())

@@ -16,11 +16,10 @@ IMAGES: Final = pa.schema([("folder", pa.string()), ("sha256", pa.string()), ("e
 
 _BLOCK: Final = 50_000  # keys that are Python strings at a time, a thread
 _NAME: Final = "[a-z0-9][a-z0-9-]{0,62}"
-# Only a first sieve: each folder that passes is read by `parse_raw_key`.
-_IMAGE: Final = (
-    f"^(?P<folder>{_NAME}/{_NAME}/[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}})"
-    r"/(?P<sha256>[0-9a-f]{64})\.(?P<ext>jpg|png|bmp|webp|tif)$"
-)
+_FOLDER: Final = f"^{_NAME}/{_NAME}/[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}}$"
+_ENDINGS: Final = pa.array([f".{ext}" for ext in ("jpg", "png", "bmp", "webp", "tif")])
+_HEX: Final = "0123456789abcdef"
+_SHA256_CHARACTERS: Final = 64
 
 
 def list_columns(listing: RawListing, spans: Iterable[Span]) -> pa.Table:
@@ -29,14 +28,27 @@ def list_columns(listing: RawListing, spans: Iterable[Span]) -> pa.Table:
 
 
 def parse_image_keys(keys: Sequence[str]) -> pa.Table:
-    """The image keys among these, as `IMAGES`."""
-    parts = pc.extract_regex(pa.array(keys, pa.string()), pattern=_IMAGE).drop_null()
-    table = pa.Table.from_arrays([parts.field(name) for name in IMAGES.names], schema=IMAGES)
-    folders = pc.unique(table["folder"]).to_pylist()
-    real = [folder for folder in folders if parse_raw_key(f"{folder}/{'0' * 64}.jpg")]
-    if len(real) == len(folders):
-        return table
-    return table.filter(pc.is_in(table["folder"], value_set=pa.array(real, pa.string())))
+    """The image keys among these, as `IMAGES`: those that `inspection.paths.parse_raw_key` takes."""
+    parts = pc.split_pattern(
+        pa.array([key for key in keys if "/" in key], pa.string()), "/", max_splits=1, reverse=True
+    )
+    folder, name = pc.list_element(parts, 0), pc.list_element(parts, 1)
+    sha256 = pc.utf8_slice_codeunits(name, 0, _SHA256_CHARACTERS)
+    ending = pc.utf8_slice_codeunits(name, _SHA256_CHARACTERS)
+    is_hex = pc.equal(pc.binary_length(pc.ascii_trim(sha256, _HEX)), 0)  # all of it, and with an ending it is 64 long
+    is_image = pc.and_(pc.is_in(ending, value_set=_ENDINGS), is_hex)
+    ext = pc.utf8_slice_codeunits(ending, 1)
+    images = pa.Table.from_arrays([folder, sha256, ext], schema=IMAGES).filter(is_image)
+    folders = pc.unique(images["folder"])
+    real = _real_folders(folders)
+    return images if len(real) == len(folders) else images.filter(pc.is_in(images["folder"], value_set=real))
+
+
+def _real_folders(folders: pa.Array) -> pa.Array:
+    formed = folders.filter(pc.match_substring_regex(folders, _FOLDER))
+    day_of = pc.utf8_slice_codeunits(formed, -10)
+    real = [day for day in pc.unique(day_of).to_pylist() if parse_raw_key(f"s/d/{day}/{'0' * 64}.jpg")]
+    return formed.filter(pc.is_in(day_of, value_set=pa.array(real, pa.string())))
 
 
 def keys_of(images: pa.Table) -> pa.ChunkedArray:

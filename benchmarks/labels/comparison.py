@@ -44,7 +44,8 @@ def compare(images: int) -> Compared:
     factory = make_factory(images)
     keys = list(factory.image_keys())
     events = list(label_events(factory, images))
-    rows = [{"sha256": event.sha256, "status": str(event.status)} for event in events]
+    uris = [f"s3://kizu-raw/{key}" for key in keys]
+    rows = [{"image_uri": event.image_uri, "status": str(event.status)} for event in events]
     columns = pa.Table.from_pylist(
         [{name: getattr(event, name) for name in COLUMNS} | {"status": str(event.status)} for event in events],
         schema=pa.schema([SCHEMA.field(name) for name in COLUMNS]),
@@ -52,7 +53,7 @@ def compare(images: int) -> Compared:
     raw = RawImages(S3ObjectStore("http://127.0.0.1:1", "us-east-1", "-", "-"), "kizu-raw")  # nothing is asked of it
 
     began = time.perf_counter()
-    theirs = reference.find_unlabelled(keys, rows)
+    theirs = reference.find_unlabelled(uris, rows)
     reference_s = time.perf_counter() - began
     taken = []
     for _ in range(_REPEATS):
@@ -60,6 +61,6 @@ def compare(images: int) -> Compared:
         approved, waiting = latest_approved(columns)["sha256"], waiting_for_verifier(columns)["sha256"]
         ours = without_approval(raw, parse_image_keys(keys), approved, waiting)
         taken.append(time.perf_counter() - began)
-    if sorted(f"s3://kizu-raw/{key}" for key in theirs) != sorted(image.uri for image in ours):
+    if sorted(theirs) != sorted(image.uri for image in ours):
         raise RuntimeError(f"the two ways find different images: {len(theirs)} and {len(ours)}")
     return Compared(images, reference_s, statistics.median(taken), len(theirs))

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def find_unlabelled(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The images without an approved label. keys: of all images; rows: image and status of every label event."""
+def find_unlabelled(uris: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The images without an approved label. uris: of all images; rows: image and status of every label event."""
     labelled: list[str] = []
     for row in rows:
         if row["status"] == "approved":
-            labelled.append(row["sha256"])
+            labelled.append(row["image_uri"])
     missing = []
-    for key in keys:
-        if key.rsplit("/", 1)[1].split(".")[0] not in labelled:
-            missing.append(key)
+    for uri in uris:
+        if uri not in labelled:
+            missing.append(uri)
     return missing
