@@ -133,8 +133,8 @@ def render(report: Report) -> str:
 def _growth(compared: Sequence[Compared]) -> str:
     least, most = compared[0], compared[-1]
     return (
-        f"From {least.images:,} to {most.images:,} images, {most.images / least.images:.0f} × as many, the sample's way "
-        f"takes {most.reference_s / least.reference_s:.1f} × as long, ours {most.ours_s / least.ours_s:.1f} ×."
+        f"From {least.images:,} to {most.images:,} images, {most.images / least.images:.0f} × as many, the sample's "
+        f"way takes {most.reference_s / least.reference_s:.1f} × as long, ours {most.ours_s / least.ours_s:.1f} ×."
     )
 
 
