@@ -166,6 +166,8 @@ class LabelStore:
         if settings.s3_endpoint:
             options["AWS_ENDPOINT_URL"] = settings.s3_endpoint
             options["AWS_ALLOW_HTTP"] = str(settings.s3_endpoint.startswith("http://")).lower()
+        if settings.s3_ca_file:
+            options["certificate_path"] = settings.s3_ca_file
         options["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"] = str(settings.s3_addressing == "virtual").lower()
         if settings.access_key_id and settings.secret_access_key:
             options["AWS_ACCESS_KEY_ID"] = settings.access_key_id
