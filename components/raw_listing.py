@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, Protocol, TypeVar
 
-from components.object_store import ListPage
+from components.list_page import ListPage
 
 THREADS: Final = 8
 _NAME: Final = r"[a-z0-9][a-z0-9-]{0,62}"

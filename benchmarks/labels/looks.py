@@ -19,7 +19,8 @@ from components.label_upkeep import compact
 from components.labeling.candidates import memories, without_approval
 from components.labeling.known_images import look_at_images
 from components.labeling.known_labels import look_at_labels
-from components.object_store import ListPage, S3ObjectStore
+from components.list_page import ListPage
+from components.object_store import S3ObjectStore
 from components.raw_images import RawImages
 from components.raw_listing import Lister, RawListing
 from components.settings import Settings

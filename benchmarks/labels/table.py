@@ -120,8 +120,8 @@ def render(report: Report) -> str:
             for m in report.sizes
         ),
         *(
-            f"- S3's own listing: {1000 * _page_s(m.first):.0f} ms a page; a million images with a Capture each, 2,000 "
-            f"pages at that pace, are {2000 * _page_s(m.first):.0f} s."
+            f"- S3's own listing: {100_000 * _key_s(m.first):.1f} s for 100,000 keys; a million images with a Capture "
+            f"each, 2,000,000 keys at that pace, are {2_000_000 * _key_s(m.first):.0f} s."
             for m in report.sizes
             if m.size.real
         ),
@@ -138,8 +138,8 @@ def _growth(compared: Sequence[Compared]) -> str:
     )
 
 
-def _page_s(look: Look) -> float:
-    return look.listing_s / look.pages
+def _key_s(look: Look) -> float:
+    return look.listing_s / look.keys
 
 
 def _mb(count: int) -> str:

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 import pyarrow as pa
 
-from components.label_store import SCHEMA, LabelColumns, LabelStore, Mark
+from components.label_store import SCHEMA, LabelStore, Mark
 from components.label_views import COLUMNS, condensed, latest_approved, waiting_for_verifier
 from components.labeling.look_memory import MAX_SEGMENTS, Found, LookDocument, LookMemory
 from components.object_store import S3ObjectStore
@@ -60,32 +60,31 @@ def look_at_labels(
     known = found.memory if not (full or found.memory is None or found.memory.document.full_is_due(now)) else None
     after = Mark(known.document.table_id, known.document.table_version) if known else None
     read = labels.columns(COLUMNS, use_case=use_case, after=after)
-    if known is None or read.whole:
+    fresh, whole = read.rows.num_rows, read.whole
+    if known is None or whole:
         rows = condensed(read.rows)
         if memory:
-            memory.replace(_document(read, (memory.save(rows),), now, now), found)
+            memory.replace(_document(read.mark, (memory.save(rows),), now, now), found)
     else:
-        rows = condensed(pa.concat_tables([known.rows, read.rows])) if read.rows.num_rows else known.rows
+        last = known.document
+        rows = condensed(pa.concat_tables([known.rows, read.rows])) if fresh else known.rows
         if memory:
-            last = known.document
-            if not read.rows.num_rows:
+            if not fresh:
                 segments = last.segments
             elif len(last.segments) < MAX_SEGMENTS:
                 segments = (*last.segments, memory.save(read.rows))
             else:
                 segments = (memory.save(rows),)
-            memory.replace(_document(read, segments, max(now, last.looked_at), last.full_at), found)
-    _log.info("%d label events were read", read.rows.num_rows)
-    return KnownLabels(
-        latest_approved(rows)["sha256"], waiting_for_verifier(rows)["sha256"], read.whole, read.rows.num_rows
-    )
+            memory.replace(_document(read.mark, segments, max(now, last.looked_at), last.full_at), found)
+    _log.info("%d label events were read", fresh)
+    return KnownLabels(latest_approved(rows)["sha256"], waiting_for_verifier(rows)["sha256"], whole, fresh)
 
 
-def _document(read: LabelColumns, segments: tuple[str, ...], looked_at: datetime, full_at: datetime) -> LabelsLook:
+def _document(mark: Mark, segments: tuple[str, ...], looked_at: datetime, full_at: datetime) -> LabelsLook:
     return LabelsLook(
         looked_at=looked_at,
         full_at=full_at,
         segments=segments,
-        table_id=read.mark.table_id,
-        table_version=read.mark.version,
+        table_id=mark.table_id,
+        table_version=mark.version,
     )

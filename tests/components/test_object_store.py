@@ -132,5 +132,14 @@ def test_a_listing_comes_in_pages_with_folders_and_from_a_key_on(store, bucket, 
     assert (list(page.keys), list(page.prefixes), page.token) == ([f"{key}/c"], [f"{key}/a/", f"{key}/b/"], None)
     after = store.list_page(bucket, prefix=f"{key}/", start_after=f"{key}/a/1")
     assert list(after.keys) == [f"{key}/a/2", f"{key}/b/1", f"{key}/c"]
-    (info,) = store.list(bucket, f"{key}/c")
-    assert info.modified.tzinfo is not None
+    with pytest.raises(ObjectNotFound, match="no-such-bucket"):
+        store.list_page("no-such-bucket")
+
+
+def test_a_page_s_keys_are_those_that_were_put_whatever_is_in_them(store, bucket, key):
+    """Spaces, signs of XML and of URLs, other scripts; as a whole listing has them too."""
+    names = sorted(f"{key}/{name}" for name in ("a b", "a&amp;<b>", "a+b", "a%20b", "傷.jpg"))
+    for name in names:
+        store.put(bucket, name, b"")
+    assert sorted(store.list_page(bucket, prefix=key).keys) == names
+    assert sorted(info.key for info in store.list(bucket, key)) == names

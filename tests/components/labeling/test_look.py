@@ -18,7 +18,7 @@ from components.labeling.candidates import find_candidates, memories
 from components.labeling.known_images import images_memory, look_at_images
 from components.labeling.known_labels import labels_memory, look_at_labels
 from components.labeling.look_memory import MAX_SEGMENTS, LookDocument, LookMemory
-from components.object_store import ListPage
+from components.list_page import ListPage
 from components.raw_columns import IMAGES, keys_of, parse_image_keys
 from components.raw_images import RawImages, capture_id_for
 from components.raw_listing import RawListing
