@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
 _OK: Final = 200
@@ -49,6 +49,6 @@ def parse_page(body: bytes) -> ListPage:
         else:
             said[name] = element.text or ""
     if said.get("EncodingType") == "url":
-        keys, prefixes = [unquote(key) for key in keys], [unquote(prefix) for prefix in prefixes]
+        keys, prefixes = [unquote_plus(key) for key in keys], [unquote_plus(prefix) for prefix in prefixes]
     more = said.get("IsTruncated") == "true" and said.get("NextContinuationToken")
     return ListPage(keys, prefixes, more or None)
