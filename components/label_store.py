@@ -1,11 +1,13 @@
 """Labels: an append-only Delta Lake table of events on S3, and the views on it.
 
-Every view deduplicates by `event_id`, so that a writer that was killed may append again.
+Every view deduplicates by `event_id`, so that a writer that was killed may append again. The rules of the views, on
+columns, are in `label_views`; compaction and vacuum in `label_upkeep`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,9 +16,14 @@ from enum import StrEnum
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.fs import PyFileSystem
 
+from components.label_views import COLUMNS, latest_approved, unique
 from components.settings import Settings
 from inspection.codec import canonical_json
 from inspection.documents import check_sha256
@@ -128,6 +135,23 @@ def boxes_digest(boxes: Iterable[LabelledBox]) -> str:
     return hashlib.sha256(canonical_json(rows)).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A state of the table: which table, made anew or not, and its version; -1 where there is none yet."""
+
+    table_id: str = ""
+    version: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class LabelColumns:
+    """Columns as of a mark. rows: not deduplicated; whole: all rows, not only those since the earlier mark."""
+
+    rows: pa.Table
+    mark: Mark
+    whole: bool
+
+
 class LabelStore:
     """The table of one installation, for all use cases."""
 
@@ -142,6 +166,8 @@ class LabelStore:
         if settings.s3_endpoint:
             options["AWS_ENDPOINT_URL"] = settings.s3_endpoint
             options["AWS_ALLOW_HTTP"] = str(settings.s3_endpoint.startswith("http://")).lower()
+        if settings.s3_ca_file:
+            options["certificate_path"] = settings.s3_ca_file
         options["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"] = str(settings.s3_addressing == "virtual").lower()
         if settings.access_key_id and settings.secret_access_key:
             options["AWS_ACCESS_KEY_ID"] = settings.access_key_id
@@ -155,14 +181,20 @@ class LabelStore:
             LabelStoreError: the store refused, or others kept winning the commit.
         """
         for attempt in range(_ATTEMPTS):
-            known = {event.event_id for event in self.events()}
-            fresh = {event.event_id: event for event in events if event.event_id not in known}
+            table = self.table()
+            given = {event.event_id: event for event in events}
+            known = self._known(table, given) if table is not None and given else frozenset()
+            fresh = {event_id: event for event_id, event in given.items() if event_id not in known}
             if not fresh:
-                return self.version()
+                return -1 if table is None else int(table.version())
             rows = pa.Table.from_pylist([_to_row(event) for event in fresh.values()], schema=SCHEMA)
             try:
                 write_deltalake(
-                    self._uri, rows, mode="append", storage_options=self._options, configuration=_CONFIGURATION
+                    self._uri if table is None else table,
+                    rows,
+                    mode="append",
+                    storage_options=self._options,
+                    configuration=_CONFIGURATION if table is None else None,
                 )
             except CommitFailedError:
                 _log.info("another writer was first (attempt %d); trying again", attempt + 1)
@@ -174,32 +206,87 @@ class LabelStore:
 
     def version(self) -> int:
         """The table's version; -1 before the first event."""
-        table = self._table(None)
-        return -1 if table is None else int(table.version())
+        return self.mark().version
+
+    def mark(self, version: int | None = None) -> Mark:
+        """The table as it is now, or was at a version."""
+        return _mark(self.table(version))
+
+    def version_at(self, time: datetime) -> int:
+        """The version that the table had at a time, by the clocks of its writers; -1 before the first.
+
+        Raises:
+            ValueError: the time has no zone.
+        """
+        if time.tzinfo is None:
+            raise ValueError(f"expected a time with a zone, but got {time.isoformat()}")
+        low, high = -1, self.version()
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self._committed_at(middle) <= time else (low, middle - 1)
+        return low
 
     def events(self, *, use_case: str | None = None, version: int | None = None) -> list[LabelEvent]:
-        """All events, each once, by time, optionally of one use case and as of a table version."""
-        table = self._table(version)
-        if table is None:
-            return []
-        try:
-            rows = table.to_pyarrow_table(filters=[("use_case", "=", use_case)] if use_case else None).to_pylist()
-        except (DeltaError, OSError) as e:
-            raise LabelStoreError(f"cannot read {self._uri}: {e}") from e
-        unique = {row["event_id"]: row for row in rows}
-        return sorted((_from_row(row) for row in unique.values()), key=lambda event: (event.at, event.event_id))
+        """All events, each once, by time, optionally of one use case and as of a table version (`version_at`)."""
+        rows = unique(self.columns(SCHEMA.names, use_case=use_case, version=version).rows).to_pylist()
+        return sorted((_from_row(row) for row in rows), key=lambda event: (event.at, event.event_id))
 
     def latest_approved(self, use_case: str, *, version: int | None = None) -> dict[str, LabelEvent]:
         """sha256 -> its latest approved event; an image deleted since is not in it."""
-        latest: dict[str, LabelEvent] = {}
-        for event in self.events(use_case=use_case, version=version):
-            if event.status is LabelStatus.APPROVED:
-                latest[event.sha256] = event
-            elif event.status is LabelStatus.DELETED:
-                latest.pop(event.sha256, None)
-        return latest
+        found = self.columns(COLUMNS, use_case=use_case, version=version)
+        wanted = latest_approved(found.rows)["event_id"]
+        # A second reading at the same version: boxes and all, but only of the rows that count.
+        rows = self.columns(SCHEMA.names, use_case=use_case, version=found.mark.version, event_ids=wanted).rows
+        events = (_from_row(row) for row in unique(rows).to_pylist())
+        return {event.sha256: event for event in sorted(events, key=lambda event: (event.at, event.event_id))}
 
-    def _table(self, version: int | None) -> DeltaTable | None:
+    def columns(
+        self,
+        names: Sequence[str],
+        *,
+        use_case: str | None = None,
+        version: int | None = None,
+        event_ids: pa.ChunkedArray | None = None,
+        after: Mark | None = None,
+    ) -> LabelColumns:
+        """Columns of the rows, as Arrow; filters are pushed down to the files.
+
+        after: only the rows of files that the table did not have at that mark. Where it is no earlier state of this
+        table, or files have gone since (a compaction), all rows: `LabelColumns.whole` says so.
+        """
+        table = self.table(version)
+        empty = pa.schema([SCHEMA.field(name) for name in names]).empty_table()
+        if table is None:
+            return LabelColumns(empty, Mark(), whole=True)
+        conditions = []
+        if use_case is not None:
+            conditions.append(pc.field("use_case") == use_case)
+        if event_ids is not None:
+            conditions.append(pc.field("event_id").isin(event_ids.combine_chunks()))
+        chosen = conditions[0] if conditions else None
+        for condition in conditions[1:]:
+            chosen &= condition
+        known = self._files_at(after, table) if after is not None else None
+        try:
+            files = table.to_pyarrow_dataset()
+            if known is not None:
+                fresh = [fragment for fragment in files.get_fragments() if fragment.path not in known]
+                files = ds.FileSystemDataset(fresh, files.schema, files.format, files.filesystem)
+            rows = files.to_table(columns=list(names), filter=chosen)
+        except FileNotFoundError as e:
+            raise LabelStoreError(
+                f"version {table.version()} of {self._uri} is no longer whole, files of it were vacuumed away: {e}"
+            ) from e
+        except (DeltaError, OSError) as e:
+            raise LabelStoreError(f"cannot read {self._uri}: {e}") from e
+        return LabelColumns(rows, _mark(table), whole=known is None)
+
+    def table(self, version: int | None = None) -> DeltaTable | None:
+        """The Delta table, now or as of a version; None before the first event.
+
+        Raises:
+            LabelStoreError: it cannot be opened, or there is no such version.
+        """
         if version is not None and version < 0:
             return None
         try:
@@ -208,6 +295,47 @@ class LabelStore:
             return None
         except (DeltaError, OSError) as e:
             raise LabelStoreError(f"cannot open {self._uri}: {e}") from e
+
+    def _known(self, table: DeltaTable, given: Iterable[str]) -> frozenset[str]:
+        """Those of these events that the table has: one column, read in pieces."""
+        wanted = pa.array(list(given), pa.string())
+        known: list[str] = []
+        try:
+            for batch in table.to_pyarrow_dataset().to_batches(columns=["event_id"]):
+                ids = batch.column("event_id")
+                known += ids.filter(pc.is_in(ids, value_set=wanted)).to_pylist()
+        except (DeltaError, OSError) as e:
+            raise LabelStoreError(f"cannot read {self._uri}: {e}") from e
+        return frozenset(known)
+
+    def _files_at(self, mark: Mark, now: DeltaTable) -> frozenset[str] | None:
+        """The files that a table had at a mark; None where they cannot be told from those that it has now."""
+        current = _mark(now)
+        if mark.table_id != current.table_id or not 0 <= mark.version <= current.version:
+            return None
+        before = self.table(mark.version)
+        assert before is not None
+        files = _files(before)
+        return files if files <= _files(now) else None
+
+    def _committed_at(self, version: int) -> datetime:
+        # From the log itself: deltalake 1.6 numbers the history of an older version wrongly.
+        log = PyFileSystem(DeltaStorageHandler(self._uri, self._options))
+        try:
+            with log.open_input_stream(f"_delta_log/{version:020d}.json") as stream:
+                actions = [json.loads(line) for line in stream.read().splitlines()]
+            (commit,) = (action["commitInfo"] for action in actions if "commitInfo" in action)
+            return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+        except (DeltaError, OSError, ValueError, KeyError) as e:
+            raise LabelStoreError(f"cannot tell when version {version} of {self._uri} was written: {e}") from e
+
+
+def _mark(table: DeltaTable | None) -> Mark:
+    return Mark() if table is None else Mark(str(table.metadata().id), int(table.version()))
+
+
+def _files(table: DeltaTable) -> frozenset[str]:
+    return frozenset(pa.table(table.get_add_actions())["path"].to_pylist())
 
 
 def _to_row(event: LabelEvent) -> dict[str, Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property, partial
 from typing import Any, Final
+from xml.etree.ElementTree import ParseError
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from components.list_page import ListPage, read_page
 from components.settings import Settings
 from inspection.image import sha256_of
 
@@ -73,7 +76,8 @@ class S3ObjectStore:
         session_token: str | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self._client: Any = boto3.client(
+        self._new_client = partial(
+            boto3.client,
             "s3",
             endpoint_url=endpoint,
             region_name=region,
@@ -89,6 +93,7 @@ class S3ObjectStore:
                 max_pool_connections=32,
             ),
         )
+        self._client: Any = self._new_client()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> S3ObjectStore:
@@ -126,15 +131,22 @@ class S3ObjectStore:
         data: bytes,
         *,
         if_absent: bool = False,
+        if_match: str | None = None,
         content_type: str = "application/octet-stream",
     ) -> bool:
-        """Write an object. With `if_absent`, False and no change where one exists already."""
-        condition = {"IfNoneMatch": "*"} if if_absent else {}
+        """Write an object.
+
+        With `if_absent`, False and no change where one exists already; with `if_match`, where it is not the one with
+        this ETag.
+        """
+        condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": if_match} if if_match else {}
         try:
             self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type, **condition)
         except ClientError as e:
-            if if_absent and _code(e) in _EXISTS:
+            if condition and _code(e) in _EXISTS:
                 return False
+            if if_match and _code(e) in _NOT_FOUND:
+                return False  # it is gone, so it is not that one
             raise self._error(e, f"put s3://{bucket}/{key}") from e
         except BotoCoreError as e:
             raise self._error(e, f"put s3://{bucket}/{key}") from e
@@ -147,16 +159,25 @@ class S3ObjectStore:
             ObjectNotFound, AccessDenied, ObjectStoreError
             ObjectTooLarge: it has more than `max_bytes`.
         """
-        version = {"VersionId": version_id} if version_id else {}
+        return self._get(bucket, key, {"VersionId": version_id} if version_id else {}, max_bytes)[0]
+
+    def get_with_etag(self, bucket: str, key: str) -> tuple[bytes, str]:
+        """The whole object and its ETag, for a `put` with `if_match`; errors as of `get`."""
+        return self._get(bucket, key, {})
+
+    def _get(
+        self, bucket: str, key: str, more: dict[str, str], max_bytes: int | None = None
+    ) -> tuple[bytes, str]:
         try:
-            stream = self._client.get_object(Bucket=bucket, Key=key, **version)["Body"]
+            answer = self._client.get_object(Bucket=bucket, Key=key, **more)
+            stream = answer["Body"]
             body: bytes = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
         except (ClientError, BotoCoreError) as e:
             raise self._error(e, f"get s3://{bucket}/{key}") from e
         if max_bytes is not None and len(body) > max_bytes:
             stream.close()
             raise ObjectTooLarge(f"expected s3://{bucket}/{key} to have at most {max_bytes} bytes, but it has more")
-        return body
+        return body, answer["ETag"]
 
     def get_oldest_matching(self, bucket: str, key: str, sha256: str, *, max_bytes: int | None = None) -> bytes:
         """The oldest version of an object whose bytes have this digest: nobody can replace an image by overwriting.
@@ -220,6 +241,25 @@ class S3ObjectStore:
                     yield ObjectInfo(item["Key"], item["Size"], item["ETag"], item["LastModified"])
         except (ClientError, BotoCoreError) as e:
             raise self._error(e, f"list s3://{bucket}/{prefix}") from e
+
+    def list_page(
+        self, bucket: str, *, prefix: str = "", delimiter: str = "", start_after: str = "", token: str | None = None
+    ) -> ListPage:
+        """One page of a listing, in the order of the keys; start_after: only keys that sort after it."""
+        more = {"Delimiter": delimiter, "StartAfter": start_after, "ContinuationToken": token}
+        given = {name: value for name, value in more.items() if value}
+        try:
+            page: ListPage = self._pages.list_objects_v2(Bucket=bucket, Prefix=prefix, **given)["Page"]
+        except (ClientError, BotoCoreError, ParseError) as e:
+            raise self._error(e, f"list s3://{bucket}/{prefix}") from e
+        return page
+
+    @cached_property
+    def _pages(self) -> Any:
+        """A client whose listings are read by `read_page`."""
+        client = self._new_client()
+        client.meta.events.register("before-parse.s3.ListObjectsV2", read_page)
+        return client
 
     def delete(self, bucket: str, key: str) -> None:
         """Remove an object; no error where there is none."""

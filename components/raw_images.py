@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from components.object_store import ObjectStoreError, S3ObjectStore, parse_uri
+from components.raw_listing import RawListing
 from inspection.codec import DocumentError
 from inspection.documents import Capture
 from inspection.image import EXTENSIONS, decode_image, image_format, sha256_of
@@ -24,13 +25,18 @@ _MAX_DETECTIONS = 1000
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
-    """One image, wherever and however often it was sent."""
+    """One image, wherever and however often it was sent.
+
+    capture_keys: None where nobody has listed them yet; `RawImages.captures` does, beside `uri` and `also_at`.
+    also_at: the other keys of the same bytes.
+    """
 
     sha256: str
     uri: str
     device: str
     day: date
-    capture_keys: tuple[str, ...]
+    capture_keys: tuple[str, ...] | None = None
+    also_at: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,36 +79,46 @@ class RawImages:
         """Whether there is such an object. A Capture is written after its image: where it is, both are."""
         return self._store.exists(self._bucket, key)
 
+    @property
+    def listing(self) -> RawListing:
+        """The bucket's listing in columns, for more images than one would hold as objects."""
+        return RawListing(self._store, self._bucket)
+
     def list_images(self, since: date | None = None) -> list[RawImage]:
         """Every image, once by sha256 (the smallest key names it), optionally of days from `since` on."""
-        keys: dict[str, str] = {}
+        listing = self.listing
+        spans = listing.spans(listing.devices(), since)
+        images: dict[str, list[str]] = {}
         captures: dict[str, list[str]] = {}
-        for info in self._store.list(self._bucket):
-            parsed = parse_raw_key(info.key)
-            if parsed is None or (since is not None and parsed.day < since):
-                continue
-            if parsed.capture_id is not None:
-                captures.setdefault(parsed.sha256, []).append(info.key)
-            elif parsed.sha256 not in keys:
-                keys[parsed.sha256] = info.key
-        found = []
-        for sha256, key in keys.items():
-            parsed = parse_raw_key(key)
-            assert parsed is not None
-            found.append(
-                RawImage(
-                    sha256,
-                    f"s3://{self._bucket}/{key}",
-                    parsed.device,
-                    parsed.day,
-                    tuple(captures.get(sha256, ())),
-                )
-            )
-        return found
+        for keys in listing.read(spans, lambda pages: [key for page in pages for key in page]):
+            for key in keys:
+                parsed = parse_raw_key(key)
+                if parsed is None or (since is not None and parsed.day < since):
+                    continue
+                (images if parsed.capture_id is None else captures).setdefault(parsed.sha256, []).append(key)
+        return [self.image(sorted(keys), sorted(captures.get(sha256, ()))) for sha256, keys in images.items()]
+
+    def image(self, keys: Sequence[str], capture_keys: Sequence[str] | None = None) -> RawImage:
+        """The image of these keys, the first of which names it.
+
+        Raises:
+            ValueError: that is no key of an image.
+        """
+        parsed = parse_raw_key(keys[0])
+        if parsed is None or parsed.capture_id is not None:
+            raise ValueError(f"expected the key of an image, but got {keys[0]!r}")
+        return RawImage(
+            parsed.sha256,
+            f"s3://{self._bucket}/{keys[0]}",
+            parsed.device,
+            parsed.day,
+            None if capture_keys is None else tuple(capture_keys),
+            tuple(keys[1:]),
+        )
 
     def captures(self, image: RawImage) -> Iterator[Capture]:
         """The readable Captures of an image; devices may be stolen, so a bad one is said and passed over."""
-        for key in image.capture_keys:
+        for key in self._capture_keys(image) if image.capture_keys is None else image.capture_keys:
             try:
                 capture = Capture.from_json(self._store.get(self._bucket, key, max_bytes=MAX_CAPTURE_BYTES))
                 _check_form(capture)
@@ -115,6 +131,11 @@ class RawImages:
                 _log.warning("Capture %s is passed over: %s", key, e)
                 continue
             yield capture
+
+    def _capture_keys(self, image: RawImage) -> list[str]:
+        stems = [key.rsplit(".", 1)[0] for key in (parse_uri(image.uri)[1], *image.also_at)]
+        listed = (info.key for stem in stems for info in self._store.list(self._bucket, f"{stem}."))
+        return [key for key in listed if (parsed := parse_raw_key(key)) and parsed.capture_id is not None]
 
     def fetch(self, uri: str, sha256: str) -> bytes:
         """The bytes with this digest, whatever was written over them since.

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from benchmarks.document import write_between
 from benchmarks.edge.footprint import AgentProcess
 from benchmarks.edge.goals import BEST, FP32, GOALS, INT8, OPENVINO, REFERENCE, Run
 from benchmarks.edge.swap import FRAME_INTERVAL_S, SwapOutcome
@@ -52,12 +53,7 @@ def write(report: Report, document: Path) -> None:
     Raises:
         ValueError: the marks are not there.
     """
-    text = document.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"expected the lines {BEGIN!r} and {END!r} in {document}; put them where the tables belong")
-    document.write_text(f"{before}{BEGIN}\n\n{render(report)}\n{END}{after}", encoding="utf-8")
+    write_between(document, BEGIN, END, render(report))
 
 
 def render(report: Report) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from components.dataset.split import split_of
 from components.label_store import LabelEvent, LabelStore
+from components.label_versions import record_label_version
 from components.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
 from components.object_store import S3ObjectStore
 from components.settings import settings
@@ -102,9 +103,12 @@ def freeze(use_case_json: str, label_version: int = -1) -> Frozen:
     use_case = parse_use_case(use_case_json)
     config = settings()
     labels = LabelStore.open(config)
-    version = labels.version() if label_version < 0 else label_version
+    mark = labels.mark(None if label_version < 0 else label_version)
+    version = mark.version
     manifest = build_manifest(labels.latest_approved(use_case.name, version=version), use_case)
-    digest = save_manifest(S3ObjectStore.from_settings(config), config.bucket("datasets"), manifest)
+    store, bucket = S3ObjectStore.from_settings(config), config.bucket("datasets")
+    record_label_version(store, bucket, use_case.name, manifest.digest, mark)
+    digest = save_manifest(store, bucket, manifest)
     counts = {str(split): len(manifest.of(split)) for split in SplitName}
     _log.info("dataset %s from label version %d: %s", digest, version, json.dumps(counts))
     return Frozen(digest, version, len(manifest.images))

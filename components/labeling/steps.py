@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from components.label_store import LabelStore
 from components.labeling import labeling_job, unlabelled, verification_job
+from components.labeling.candidates import memories
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.labeling_job import Waiting
 from components.labeling.lease import Lease, LeaseRules, hold
@@ -47,7 +48,8 @@ def find_unlabelled(use_case: str) -> Found:
     """Find the images without an approved label and write them down as a batch. use_case: its JSON or YAML text."""
     chosen, now = parse_use_case(use_case), settings()
     store = S3ObjectStore.from_settings(now)
-    batch = unlabelled.find_unlabelled(chosen, RawImages(store, now.bucket("raw")), LabelStore.open(now))
+    memory = memories(store, now.bucket("state"), chosen.name)
+    batch = unlabelled.find_unlabelled(chosen, RawImages(store, now.bucket("raw")), LabelStore.open(now), memory)
     return Found(unlabelled.save_batch(store, now.bucket("state"), batch), len(batch.images))
 
 

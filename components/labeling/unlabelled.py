@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from typing import Final
 
-from components.label_store import LabelEvent, LabelStatus, LabelStore
+from components.label_store import LabelStore
+from components.labeling.candidates import Memories, find_candidates
 from components.labeling.errors import BatchError
 from components.object_store import ObjectNotFound, ObjectStoreError, S3ObjectStore, parse_uri
 from components.raw_images import RawImage, RawImages
@@ -55,22 +55,21 @@ class Batch(Document):
     set_aside: tuple[SetAside, ...] = ()
 
 
-def find_unlabelled(use_case: UseCase, raw: RawImages, labels: LabelStore) -> Batch:
+def find_unlabelled(use_case: UseCase, raw: RawImages, labels: LabelStore, memory: Memories | None = None) -> Batch:
     """Images without an approved label: newest day first, at most `max_images_per_job`.
 
     Images whose boxes wait for the verifier come last, so that they do not take the place of those nobody has seen.
     Objects that are damaged or no image are set aside, counted and logged, and do not count towards the limit.
+    memory: of the last look; without one everything is read.
 
     Raises:
         ObjectStoreError, LabelStoreError: a store could not be read.
     """
-    events = labels.events(use_case=use_case.name)
-    approved = labels.latest_approved(use_case.name)
-    candidates = [image for image in raw.list_images() if image.sha256 not in approved]
+    candidates = find_candidates(use_case.name, raw, labels, memory)
     images: list[BatchImage] = []
     set_aside: list[SetAside] = []
     limit = use_case.labeling.max_images_per_job
-    for looked_at in _look(use_case, raw, in_order(candidates, waiting_for_verifier(events)), limit):
+    for looked_at in _look(use_case, raw, candidates, limit):
         if isinstance(looked_at, SetAside):
             set_aside.append(looked_at)
         elif len(images) < limit:
@@ -79,17 +78,6 @@ def find_unlabelled(use_case: UseCase, raw: RawImages, labels: LabelStore) -> Ba
         _log.warning("%d raw objects are set aside: %s", len(set_aside), _by_reason(set_aside))
     _log.info("%d of %d images without an approved label are in this batch", len(images), len(candidates))
     return Batch(use_case=use_case.name, images=tuple(images), set_aside=tuple(set_aside))
-
-
-def waiting_for_verifier(events: Iterable[LabelEvent]) -> frozenset[str]:
-    """sha256 of the images whose last event says `labelled`. events: by time."""
-    latest = {event.sha256: event.status for event in events}
-    return frozenset(sha256 for sha256, status in latest.items() if status is LabelStatus.LABELLED)
-
-
-def in_order(images: Iterable[RawImage], waiting: frozenset[str]) -> list[RawImage]:
-    """Unseen before waiting, newest day first, then by sha256: the same order on every run."""
-    return sorted(images, key=lambda image: (image.sha256 in waiting, _days_back(image.day), image.sha256))
 
 
 def save_batch(store: S3ObjectStore, bucket: str, batch: Batch) -> str:
@@ -158,7 +146,3 @@ def _by_reason(set_aside: Sequence[SetAside]) -> str:
     for item in set_aside:
         counts[item.reason] = counts.get(item.reason, 0) + 1
     return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-
-
-def _days_back(day: date) -> int:
-    return -day.toordinal()

@@ -23,7 +23,8 @@ _READ: Final = ("Read", "List")
 _ALL: Final = ("Read", "List", "Write")
 RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "importer": {"raw": _ALL, "labels": _ALL},
-    "labeling": {"raw": _READ, "labels": _ALL, "state": _ALL},
+    # datasets: a vacuum of the labels keeps the versions that datasets were made from
+    "labeling": {"raw": _READ, "labels": _ALL, "datasets": _READ, "state": _ALL},
     "labelstudio": {"raw": _READ},
     "training": {"raw": _READ, "labels": _READ, "datasets": _ALL, "weights": _ALL, "state": _ALL},
     "deployment": {"datasets": _READ, "state": _ALL},

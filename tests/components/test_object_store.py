@@ -110,3 +110,36 @@ def test_a_uri_is_taken_apart():
     for uri in ("", "b/a", "s3://", "s3://b", "s3://b/", "http://b/a", "s3:///a"):
         with pytest.raises(ValueError, match="expected s3://bucket/key"):
             parse_uri(uri)
+
+
+def test_an_object_is_replaced_only_as_it_was_read(store, bucket, key):
+    """Of two who read the same, the second to write is told False; so is who replaces what is gone."""
+    store.put(bucket, key, b"first")
+    data, etag = store.get_with_etag(bucket, key)
+    assert data == b"first"
+    assert store.put(bucket, key, b"second", if_match=etag) is True
+    assert store.put(bucket, key, b"third", if_match=etag) is False
+    assert store.get(bucket, key) == b"second"
+    assert store.put(bucket, f"{key}-gone", b"x", if_match=etag) is False
+    assert not store.exists(bucket, f"{key}-gone")
+
+
+def test_a_listing_comes_in_pages_with_folders_and_from_a_key_on(store, bucket, key):
+    """Keys below the delimiter are their folder; a key that it begins after is not in it."""
+    for name in ("a/1", "a/2", "b/1", "c"):
+        store.put(bucket, f"{key}/{name}", b"")
+    page = store.list_page(bucket, prefix=f"{key}/", delimiter="/")
+    assert (list(page.keys), list(page.prefixes), page.token) == ([f"{key}/c"], [f"{key}/a/", f"{key}/b/"], None)
+    after = store.list_page(bucket, prefix=f"{key}/", start_after=f"{key}/a/1")
+    assert list(after.keys) == [f"{key}/a/2", f"{key}/b/1", f"{key}/c"]
+    with pytest.raises(ObjectNotFound, match="no-such-bucket"):
+        store.list_page("no-such-bucket")
+
+
+def test_a_page_s_keys_are_those_that_were_put_whatever_is_in_them(store, bucket, key):
+    """Spaces, signs of XML and of URLs, other scripts; as a whole listing has them too."""
+    names = sorted(f"{key}/{name}" for name in ("a b", "a&amp;<b>", "a+b", "a%20b", "傷.jpg"))
+    for name in names:
+        store.put(bucket, name, b"")
+    assert sorted(store.list_page(bucket, prefix=key).keys) == names
+    assert sorted(info.key for info in store.list(bucket, key)) == names

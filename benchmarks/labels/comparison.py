@@ -1,0 +1,66 @@
+"""Ours beside the reference sample's way: the same keys, the same label events, both in memory; the finding alone."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from benchmarks.labels import reference
+from benchmarks.labels.material import label_events, make_factory
+from components.label_store import SCHEMA
+from components.label_views import COLUMNS, latest_approved, waiting_for_verifier
+from components.labeling.candidates import without_approval
+from components.object_store import S3ObjectStore
+from components.raw_columns import parse_image_keys
+from components.raw_images import RawImages
+
+_REPEATS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Seconds of both for so many images and as many label events. found: the same number, or it is an error."""
+
+    images: int
+    reference_s: float
+    ours_s: float
+    found: int
+
+    @property
+    def times(self) -> float:
+        """How much faster ours is."""
+        return self.reference_s / self.ours_s
+
+
+def compare(images: int) -> Compared:
+    """Measure both on a factory of this size.
+
+    Raises:
+        RuntimeError: they do not find the same images.
+    """
+    factory = make_factory(images)
+    keys = list(factory.image_keys())
+    events = list(label_events(factory, images))
+    uris = [f"s3://kizu-raw/{key}" for key in keys]
+    rows = [{"image_uri": event.image_uri, "status": str(event.status)} for event in events]
+    columns = pa.Table.from_pylist(
+        [{name: getattr(event, name) for name in COLUMNS} | {"status": str(event.status)} for event in events],
+        schema=pa.schema([SCHEMA.field(name) for name in COLUMNS]),
+    )
+    raw = RawImages(S3ObjectStore("http://127.0.0.1:1", "us-east-1", "-", "-"), "kizu-raw")  # nothing is asked of it
+
+    began = time.perf_counter()
+    theirs = reference.find_unlabelled(uris, rows)
+    reference_s = time.perf_counter() - began
+    taken = []
+    for _ in range(_REPEATS):
+        began = time.perf_counter()
+        approved, waiting = latest_approved(columns)["sha256"], waiting_for_verifier(columns)["sha256"]
+        ours = without_approval(raw, parse_image_keys(keys), approved, waiting)
+        taken.append(time.perf_counter() - began)
+    if sorted(theirs) != sorted(image.uri for image in ours):
+        raise RuntimeError(f"the two ways find different images: {len(theirs)} and {len(ours)}")
+    return Compared(images, reference_s, statistics.median(taken), len(theirs))

@@ -1,0 +1,182 @@
+"""The looks themselves, each in a process of its own, so that its resident memory is its own too."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.labels.listing import PagedListing
+from benchmarks.labels.material import LAST_DAY, USE_CASE, Factory, label_events, make_factory
+from components.label_store import LabelStore
+from components.label_upkeep import compact
+from components.labeling.candidates import memories, without_approval
+from components.labeling.known_images import look_at_images
+from components.labeling.known_labels import look_at_labels
+from components.list_page import ListPage
+from components.object_store import S3ObjectStore
+from components.raw_images import RawImages
+from components.raw_listing import Lister, RawListing
+from components.settings import Settings
+
+T = TypeVar("T")
+
+_COMMIT = 20_000  # events
+_PUTS_AT_ONCE = 16
+_NEW_SEED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much there is. new: images and label events between the two looks. real: its listing is S3's own."""
+
+    images: int
+    events: int
+    new: int
+    real: bool
+
+    @property
+    def prefix(self) -> str:
+        """Of the buckets of this size."""
+        return f"bench-{self.images}-{'real' if self.real else 'served'}-"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look: seconds, and what was read. resident_bytes: the most that its process had."""
+
+    full: bool
+    listing_s: float
+    table_s: float
+    rest_s: float
+    pages: int
+    keys: int
+    rows: int
+    found: int
+    resident_bytes: int
+
+    @property
+    def whole_s(self) -> float:
+        """From the start to the first candidates."""
+        return self.listing_s + self.table_s + self.rest_s
+
+
+class CountedListing:
+    """S3's own listing. pages, keys: how many were served."""
+
+    def __init__(self, lister: Lister) -> None:
+        self._lister = lister
+        self.pages = 0
+        self.keys = 0
+
+    def list_page(
+        self, bucket: str, *, prefix: str = "", delimiter: str = "", start_after: str = "", token: str | None = None
+    ) -> ListPage:
+        """See the port."""
+        page = self._lister.list_page(bucket, prefix=prefix, delimiter=delimiter, start_after=start_after, token=token)
+        self.pages += 1
+        self.keys += len(page.keys)
+        return page
+
+
+def apart(work: Callable[..., T], *arguments: object) -> T:
+    """Do it in a new process, which ends with it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def fill(settings: Settings, size: Size) -> float:
+    """Buckets, the label table through `append`, and for a real size the objects; seconds of the last append."""
+    store = S3ObjectStore.from_settings(settings)
+    for name in ("raw", "labels", "state"):
+        store._client.create_bucket(Bucket=settings.bucket(name))
+    factory = make_factory(size.images)
+    if size.real:
+        put_images(store, settings.bucket("raw"), factory)
+    return append_events(settings, factory, size.events)
+
+
+def add_new(settings: Settings, size: Size) -> None:
+    """What happens between two looks: new images of the day, and new label events."""
+    factory = make_factory(size.images)
+    append_events(settings, factory, size.new, first=size.events // 2)
+    if size.real:
+        known = set(factory.image_keys())
+        more = factory.with_more(size.new, _NEW_SEED)
+        put_images(S3ObjectStore.from_settings(settings), settings.bucket("raw"), more, known)
+
+
+def append_events(settings: Settings, factory: Factory, events: int, *, first: int = 0) -> float:
+    """Append them in commits of 20,000; seconds of the last one."""
+    labels = LabelStore.open(settings)
+    made = label_events(factory, events, first=first)
+    took_s = 0.0
+    while batch := list(islice(made, _COMMIT)):
+        began = time.monotonic()
+        labels.append(batch)
+        took_s = time.monotonic() - began
+    return took_s
+
+
+def put_images(store: S3ObjectStore, bucket: str, factory: Factory, known: set[str] | None = None) -> None:
+    """The keys as objects, each image with its Capture; their content has no part in a look."""
+    keys = [name for key in factory.image_keys() if key not in (known or ()) for name in (key, factory.capture_of(key))]
+    with ThreadPoolExecutor(_PUTS_AT_ONCE) as pool:
+        list(pool.map(lambda key: store.put(bucket, key, b"x"), keys))
+
+
+def compact_table(settings: Settings) -> int:
+    """Join the table's files; how many there were."""
+    return compact(LabelStore.open(settings)).files_removed
+
+
+def look(settings: Settings, size: Size, with_new: bool, full: bool) -> Look:
+    """Find the images without an approved label, as the labeling step does, with its memory in S3."""
+    store = S3ObjectStore.from_settings(settings)
+    raw = RawImages(store, settings.bucket("raw"))
+    if size.real:
+        lister: CountedListing | PagedListing = CountedListing(store)
+    else:
+        factory = make_factory(size.images)
+        lister = PagedListing(factory.with_more(size.new, _NEW_SEED) if with_new else factory)
+    memory = memories(store, settings.bucket("state"), USE_CASE)
+    now = datetime.combine(LAST_DAY, datetime.min.time(), UTC) + timedelta(hours=12, minutes=with_new)
+    _forget_peak()
+
+    began = time.monotonic()
+    images = look_at_images(RawListing(lister, settings.bucket("raw")), memory.images, now, full=full)
+    listed = time.monotonic()
+    stand = look_at_labels(LabelStore.open(settings), USE_CASE, memory.labels, now, full=full)
+    read = time.monotonic()
+    candidates = without_approval(raw, images.rows, stand.approved, stand.waiting)
+    first = candidates[:200]
+    ended = time.monotonic()
+    assert len(first) == min(200, len(candidates))
+    return Look(
+        full=images.full and stand.full,
+        listing_s=listed - began,
+        table_s=read - listed,
+        rest_s=ended - read,
+        pages=lister.pages,
+        keys=lister.keys,
+        rows=stand.fresh,
+        found=len(candidates),
+        resident_bytes=_peak_bytes(),
+    )
+
+
+def _forget_peak() -> None:
+    """Making the stand-in's keys is not part of a look."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_bytes() -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,146 @@
+"""The results as Markdown, and the goals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from typing import Final
+
+from benchmarks.edge.table import machine
+from benchmarks.labels.comparison import Compared
+from benchmarks.labels.looks import Look, Size
+
+BEGIN: Final = "<!-- bench-labels: written by make bench-labels; edit nothing below -->"
+END: Final = "<!-- bench-labels: end -->"
+MAX_FULL_S: Final = 60.0
+MAX_RESIDENT_BYTES: Final = 1_500_000_000
+MIN_TIMES: Final = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One size: the first look, one at what is new, one after a compaction, and a full one with everything known."""
+
+    size: Size
+    append_s: float
+    first: Look
+    new: Look
+    compacted: Look
+    full: Look
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that one run found. neighbours: what other programs took of the machine, 0..1."""
+
+    command: str
+    sizes: Sequence[Measured]
+    compared: Sequence[Compared]
+    neighbours: float
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What was to be reached, what was, and whether."""
+
+    what: str
+    said: str
+    met: bool
+
+
+def goals(report: Report) -> list[Goal]:
+    """Judged on the largest size, and on the largest comparison."""
+    largest, most = report.sizes[0], report.compared[-1]
+    slowest = max(largest.first.whole_s, largest.full.whole_s)
+    resident = max(look.resident_bytes for look in (largest.first, largest.new, largest.compacted, largest.full))
+    new, size = largest.new, largest.size
+    return [
+        Goal(
+            f"a full look of {size.images:,} images takes under {MAX_FULL_S:.0f} s",
+            f"{slowest:.1f} s",
+            slowest < MAX_FULL_S,
+        ),
+        Goal(f"and at most {_mb(MAX_RESIDENT_BYTES)} resident", _mb(resident), resident <= MAX_RESIDENT_BYTES),
+        Goal(
+            "a look at what is new reads the new label events alone, and of the listing the last 31 days",
+            f"{new.rows:,} of {size.events + size.new:,} events, {new.keys:,} of {2 * (size.images + size.new):,} keys",
+            not new.full and new.rows == size.new and new.keys < largest.full.keys / 5,
+        ),
+        Goal(
+            f"at {most.images:,} images at least {MIN_TIMES:.0f} × faster than the reference sample's way",
+            f"{most.times:,.0f} ×",
+            most.times >= MIN_TIMES,
+        ),
+    ]
+
+
+def render(report: Report) -> str:
+    """The tables."""
+    lines = [
+        f"`{report.command}` on {date.today().isoformat()}; {machine()}; deltalake {version('deltalake')}, "
+        f"pyarrow {version('pyarrow')}, boto3 {version('boto3')}. "
+        f"Other programs took {report.neighbours:.0%} of the machine meanwhile.",
+        "",
+        "| Look | Whole | Listing | Table | Finding | Keys listed | Events read | Found | Resident |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for measured in report.sizes:
+        served = "listing real" if measured.size.real else "listing served"
+        for title, look in (
+            ("full, nothing known", measured.first),
+            (f"{measured.size.new:,} images and events are new", measured.new),
+            ("the table was compacted since", measured.compacted),
+            ("full, on demand", measured.full),
+        ):
+            lines.append(
+                f"| {measured.size.images:,} images, {measured.size.events:,} events, {served}: {title} | "
+                f"{look.whole_s:.2f} s | {look.listing_s:.2f} s | {look.table_s:.2f} s | {look.rest_s:.2f} s | "
+                f"{look.keys:,} | {look.rows:,} | {look.found:,} | {_mb(look.resident_bytes)} |"
+            )
+    lines += [
+        "",
+        "| Images, and as many events | Reference sample's way | Ours | Faster |",
+        "|---:|---:|---:|---:|",
+        *(
+            f"| {c.images:,} | {c.reference_s:.2f} s | {c.ours_s * 1000:.1f} ms | {c.times:,.0f} × |"
+            for c in report.compared
+        ),
+        "",
+        _growth(report.compared),
+        "",
+        "| Goal | | |",
+        "|---|---:|---|",
+        *(f"| {goal.what} | {goal.said} | {'' if goal.met else '**missed**'} |" for goal in goals(report)),
+        "",
+        *(
+            f"- The last of the appends of 20,000 events to the table of {m.size.events:,}: {m.append_s:.1f} s, "
+            "with the look for events that are there already."
+            for m in report.sizes
+        ),
+        *(
+            f"- S3's own listing: {100_000 * _key_s(m.first):.1f} s for 100,000 keys; a million images with a Capture "
+            f"each, 2,000,000 keys at that pace, are {2_000_000 * _key_s(m.first):.0f} s."
+            for m in report.sizes
+            if m.size.real
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _growth(compared: Sequence[Compared]) -> str:
+    least, most = compared[0], compared[-1]
+    return (
+        f"From {least.images:,} to {most.images:,} images, {most.images / least.images:.0f} × as many, the sample's "
+        f"way takes {most.reference_s / least.reference_s:.1f} × as long, ours {most.ours_s / least.ours_s:.1f} ×."
+    )
+
+
+def _key_s(look: Look) -> float:
+    return look.listing_s / look.keys
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"

@@ -1,0 +1,91 @@
+"""The rules of the label store's views, on Arrow columns: a million events are a second's work, and no Python objects.
+
+An event's place in time is (`at`, `event_id`): the clock of the act, and where two acts have the same, the identity.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# What the views below need of an event.
+COLUMNS: Final = ("event_id", "sha256", "status", "at")
+_DECIDED: Final = pa.array(["approved", "deleted"])
+_APPROVED: Final = pa.array(["approved"])
+_LABELLED: Final = pa.array(["labelled"])
+
+Places: TypeAlias = npt.NDArray[np.int64]  # rows of a table
+
+
+def unique(rows: pa.Table) -> pa.Table:
+    """Each event once. rows: with `event_id`; of an event that was written twice, the last row."""
+    once = _once(rows)
+    return rows if once is None else rows.take(pa.array(np.flatnonzero(once)))
+
+
+def latest_approved(rows: pa.Table) -> pa.Table:
+    """The latest approved event of each image that was not deleted since. rows: `COLUMNS`."""
+    last = _last_of_each_image(rows, _of(rows, _in_time(rows), _DECIDED))
+    return rows.take(pa.array(_of(rows, last, _APPROVED)))
+
+
+def waiting_for_verifier(rows: pa.Table) -> pa.Table:
+    """The images whose last event says `labelled`. rows: `COLUMNS`."""
+    last = _last_of_each_image(rows, _in_time(rows))
+    return rows.take(pa.array(_of(rows, last, _LABELLED)))
+
+
+def condensed(rows: pa.Table) -> pa.Table:
+    """As few rows that give the same views, also together with rows that come later. rows: `COLUMNS`."""
+    in_time = _in_time(rows)
+    decided, last = _last_of_each_image(rows, _of(rows, in_time, _DECIDED)), _last_of_each_image(rows, in_time)
+    return rows.take(pa.array(np.union1d(decided, last)))
+
+
+def _in_time(rows: pa.Table) -> Places:
+    """The places of the events in the table, by time, each event once."""
+    by_time = pc.sort_indices(rows, sort_keys=[("at", "ascending"), ("event_id", "ascending")])
+    order: Places = by_time.to_numpy().astype(np.int64)
+    once = _once(rows)
+    if once is not None:
+        order = order[once[order]]
+    return order
+
+
+def _of(rows: pa.Table, places: Places, statuses: pa.Array) -> Places:
+    """Those of the places that have one of these statuses, in their order."""
+    fits: npt.NDArray[np.bool_] = pc.is_in(rows["status"], value_set=statuses).to_numpy()
+    return places[fits[places]]
+
+
+def _last_of_each_image(rows: pa.Table, places: Places) -> Places:
+    """The last of the places of each image."""
+    images, count = _codes(rows["sha256"])
+    last = np.full(count, -1, np.int64)
+    last[images[places]] = places  # of an index that is there several times numpy keeps the last
+    return last[last >= 0]
+
+
+def _once(rows: pa.Table) -> npt.NDArray[np.bool_] | None:
+    """Which rows to keep, so that each event is there once; None: all."""
+    events, count = _codes(rows["event_id"])
+    if count == rows.num_rows:
+        return None
+    last = np.empty(count, np.int64)
+    last[events] = np.arange(rows.num_rows)
+    keep = np.zeros(rows.num_rows, np.bool_)
+    keep[last] = True
+    return keep
+
+
+def _codes(values: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], int]:
+    """A number for each different value, from 0 on, and how many there are: strings are compared once."""
+    encoded = pc.dictionary_encode(values).unify_dictionaries()
+    if not len(encoded):
+        return np.empty(0, np.int32), 0
+    codes = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
+    return codes, len(encoded.chunk(0).dictionary)

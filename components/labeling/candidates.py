@@ -1,0 +1,125 @@
+"""The images without an approved label, in columns: an object is made of an image only when somebody looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import overload
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.label_store import LabelStore
+from components.labeling.known_images import ImagesMemory, images_memory, look_at_images
+from components.labeling.known_labels import LabelsMemory, labels_memory, look_at_labels
+from components.object_store import S3ObjectStore
+from components.raw_columns import keys_of
+from components.raw_images import RawImage, RawImages
+
+_CHUNK = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Memories:
+    """What the last look at the images and at the labels of a use case left."""
+
+    images: ImagesMemory
+    labels: LabelsMemory
+
+
+def memories(store: S3ObjectStore, bucket: str, use_case: str) -> Memories:
+    """Those in the state bucket."""
+    return Memories(images_memory(store, bucket), labels_memory(store, bucket, use_case))
+
+
+class Candidates(Sequence[RawImage]):
+    """Images without an approved label, each once: unseen before waiting, newest day first, then by sha256.
+
+    The same order on every run. `waiting`: sha256 of those whose boxes wait for the verifier. known: images in all.
+    """
+
+    def __init__(
+        self, raw: RawImages, keys: pa.Array, also_at: dict[str, list[str]], waiting: frozenset[str], known: int
+    ) -> None:
+        self._raw = raw
+        self._keys = keys
+        self._also_at = also_at
+        self.waiting = waiting
+        self.known = known
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @overload
+    def __getitem__(self, index: int) -> RawImage: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[RawImage]: ...
+    def __getitem__(self, index: int | slice) -> RawImage | list[RawImage]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            return [self._image(key) for key in self._keys[start:stop].to_pylist()[::step]]
+        return self._image(self._keys[index].as_py())
+
+    def __iter__(self) -> Iterator[RawImage]:
+        for start in range(0, len(self), _CHUNK):
+            yield from self[start : start + _CHUNK]
+
+    def _image(self, key: str) -> RawImage:
+        return self._raw.image([key, *self._also_at.get(key, ())])
+
+
+def find_candidates(
+    use_case: str,
+    raw: RawImages,
+    labels: LabelStore,
+    memory: Memories | None = None,
+    *,
+    full: bool = False,
+    now: datetime | None = None,
+) -> Candidates:
+    """Look at the images and the labels; with a memory, at what is new. full: at everything, and remember that.
+
+    Raises:
+        ObjectStoreError, LabelStoreError: a store could not be read.
+    """
+    at = now or datetime.now(UTC)
+    images = look_at_images(raw.listing, memory.images if memory else None, at, full=full)
+    stand = look_at_labels(labels, use_case, memory.labels if memory else None, at, full=full)
+    return without_approval(raw, images.rows, stand.approved, stand.waiting)
+
+
+def without_approval(
+    raw: RawImages, images: pa.Table, approved: pa.ChunkedArray, waiting: pa.ChunkedArray
+) -> Candidates:
+    """The candidates among these images. images: `raw_listing.IMAGES`; approved, waiting: sha256."""
+    known = pc.count_distinct(images["sha256"]).as_py()
+    left = images.filter(pc.invert(pc.is_in(images["sha256"], value_set=approved.combine_chunks())))
+    left = left.append_column("key", keys_of(left))
+    also_at: dict[str, list[str]] = {}
+    if pc.count_distinct(left["sha256"]).as_py() != left.num_rows:
+        left, also_at = _once(left)
+    waits = pc.is_in(left["sha256"], value_set=waiting.combine_chunks())
+    left = left.append_column("waits", waits).append_column("day", pc.utf8_slice_codeunits(left["folder"], -10))
+    order = pc.sort_indices(left, sort_keys=[("waits", "ascending"), ("day", "descending"), ("sha256", "ascending")])
+    return Candidates(
+        raw,
+        left["key"].take(order).combine_chunks(),
+        also_at,
+        frozenset(left["sha256"].filter(left["waits"]).to_pylist()),
+        known,
+    )
+
+
+def _once(images: pa.Table) -> tuple[pa.Table, dict[str, list[str]]]:
+    """One row an image, that of its smallest key; the other keys by that one."""
+    counted = pc.value_counts(images["sha256"])
+    several = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
+    is_several = pc.is_in(images["sha256"], value_set=several)
+    again = images.filter(is_several)
+    keys: dict[str, list[str]] = {}
+    for sha256, key in zip(again["sha256"].to_pylist(), again["key"].to_pylist(), strict=True):
+        keys.setdefault(sha256, []).append(key)
+    named = [sorted(found) for found in keys.values()]
+    first = again.filter(pc.is_in(again["key"], value_set=pa.array([found[0] for found in named], pa.string())))
+    return pa.concat_tables([images.filter(pc.invert(is_several)), first]), {found[0]: found[1:] for found in named}

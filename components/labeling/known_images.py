@@ -1,0 +1,99 @@
+"""The images of the raw bucket, found by listing only what may be new since the last look.
+
+A device puts an image below the day of its capture, and sends it later: after `OUTBOX_AGE` at the latest, as long as it
+is switched on. So an incremental look lists again, device by device, the days from the last look minus that age on. It
+lists whole: devices that it has not seen, and importers, whose days are those of old files. What it cannot see, images
+of a device whose clock is behind or that lay in a drawer for longer, the next full look finds: one is made every week,
+whenever the memory is lost, and on demand.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.labeling.look_memory import MAX_SEGMENTS, Found, LookDocument, LookMemory
+from components.object_store import S3ObjectStore
+from components.raw_columns import IMAGES, keys_of, list_columns
+from components.raw_listing import RawListing
+
+_log = logging.getLogger(__name__)
+
+# The default of `outbox.max_age_days` on a device; one that is told to keep for longer is seen by the full looks.
+OUTBOX_AGE: Final = timedelta(days=30)
+_CLOCKS: Final = timedelta(days=1)  # of the devices, this machine and the store, apart
+_IMPORTER: Final = "import-"
+
+ImagesMemory: TypeAlias = LookMemory[LookDocument]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownImages:
+    """rows: `IMAGES`, one a key; full: everything was listed; fresh: rows that the last look did not know."""
+
+    rows: pa.Table
+    full: bool
+    fresh: int
+
+
+def images_memory(store: S3ObjectStore, bucket: str) -> ImagesMemory:
+    """What is remembered of the raw bucket, for all use cases. bucket: of the state."""
+    return LookMemory(store, bucket, "images", LookDocument, IMAGES)
+
+
+def look_at_images(
+    listing: RawListing, memory: ImagesMemory | None, now: datetime, *, full: bool = False
+) -> KnownImages:
+    """All images there are; lists no more than it must, unless `full`.
+
+    Raises:
+        ObjectStoreError: the bucket or the memory could not be read or written.
+    """
+    found: Found[LookDocument] = memory.read() if memory else Found(None, None)
+    devices = listing.devices()
+    known = found.memory
+    if full or known is None or known.document.full_is_due(now):
+        rows = list_columns(listing, listing.spans(devices))
+        if memory:
+            document = LookDocument(looked_at=now, full_at=now, segments=(memory.save(rows),))
+            memory.replace(document, found)
+        return KnownImages(rows, full=True, fresh=rows.num_rows)
+    since = (known.document.looked_at - OUTBOX_AGE - _CLOCKS).date()
+    seen = _devices_of(known.rows)
+    resumed = [device for device in devices if device in seen and not _is_importer(device)]
+    whole = [device for device in devices if device not in seen or _is_importer(device)]
+    listed = list_columns(listing, [*listing.spans(resumed, since), *listing.spans(whole)])
+    fresh = _not_among(listed, known.rows)
+    rows = pa.concat_tables([known.rows, fresh])
+    if memory:
+        memory.replace(_next(memory, known.document, rows, fresh, now), found)
+    _log.info("%d of %d listed images are new", fresh.num_rows, listed.num_rows)
+    return KnownImages(rows, full=False, fresh=fresh.num_rows)
+
+
+def _next(memory: ImagesMemory, last: LookDocument, rows: pa.Table, fresh: pa.Table, now: datetime) -> LookDocument:
+    if not fresh.num_rows:
+        segments = last.segments
+    elif len(last.segments) < MAX_SEGMENTS:
+        segments = (*last.segments, memory.save(fresh))
+    else:
+        segments = (memory.save(rows),)
+    return LookDocument(looked_at=max(now, last.looked_at), full_at=last.full_at, segments=segments)
+
+
+def _devices_of(rows: pa.Table) -> frozenset[str]:
+    return frozenset("/".join(folder.split("/")[:2]) for folder in pc.unique(rows["folder"]).to_pylist())
+
+
+def _is_importer(device: str) -> bool:
+    return device.split("/")[1].startswith(_IMPORTER)
+
+
+def _not_among(listed: pa.Table, known: pa.Table) -> pa.Table:
+    near = known.filter(pc.is_in(known["folder"], value_set=pc.unique(listed["folder"])))
+    return listed.filter(pc.invert(pc.is_in(keys_of(listed), value_set=keys_of(near).combine_chunks())))

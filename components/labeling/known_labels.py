@@ -1,0 +1,90 @@
+"""Where each image of a use case stands with its label, read from the rows that are new since the last look."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeAlias
+
+import pyarrow as pa
+
+from components.label_store import SCHEMA, LabelStore, Mark
+from components.label_views import COLUMNS, condensed, latest_approved, waiting_for_verifier
+from components.labeling.look_memory import MAX_SEGMENTS, Found, LookDocument, LookMemory
+from components.object_store import S3ObjectStore
+
+_log = logging.getLogger(__name__)
+
+_SCHEMA: Final = pa.schema([SCHEMA.field(name) for name in COLUMNS])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelsLook(LookDocument):
+    """table_id, table_version: the state of the label store up to which its rows are in the segments."""
+
+    table_id: str
+    table_version: int
+
+
+LabelsMemory: TypeAlias = LookMemory[LabelsLook]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLabels:
+    """approved, waiting: sha256 of the images with an approved label, and of those whose boxes wait for the verifier.
+
+    full: the whole table was read; fresh: rows that were read.
+    """
+
+    approved: pa.ChunkedArray
+    waiting: pa.ChunkedArray
+    full: bool
+    fresh: int
+
+
+def labels_memory(store: S3ObjectStore, bucket: str, use_case: str) -> LabelsMemory:
+    """What is remembered of a use case's labels. bucket: of the state."""
+    return LookMemory(store, bucket, f"labels/{use_case}", LabelsLook, _SCHEMA)
+
+
+def look_at_labels(
+    labels: LabelStore, use_case: str, memory: LabelsMemory | None, now: datetime, *, full: bool = False
+) -> KnownLabels:
+    """How every image stands; reads no more than it must, unless `full`.
+
+    Raises:
+        ObjectStoreError, LabelStoreError: the memory or the table could not be read, or the memory not written.
+    """
+    found: Found[LabelsLook] = memory.read() if memory else Found(None, None)
+    known = found.memory if not (full or found.memory is None or found.memory.document.full_is_due(now)) else None
+    after = Mark(known.document.table_id, known.document.table_version) if known else None
+    read = labels.columns(COLUMNS, use_case=use_case, after=after)
+    fresh, whole = read.rows.num_rows, read.whole
+    if known is None or whole:
+        rows = condensed(read.rows)
+        if memory:
+            memory.replace(_document(read.mark, (memory.save(rows),), now, now), found)
+    else:
+        last = known.document
+        rows = condensed(pa.concat_tables([known.rows, read.rows])) if fresh else known.rows
+        if memory:
+            if not fresh:
+                segments = last.segments
+            elif len(last.segments) < MAX_SEGMENTS:
+                segments = (*last.segments, memory.save(read.rows))
+            else:
+                segments = (memory.save(rows),)
+            memory.replace(_document(read.mark, segments, max(now, last.looked_at), last.full_at), found)
+    _log.info("%d label events were read", fresh)
+    return KnownLabels(latest_approved(rows)["sha256"], waiting_for_verifier(rows)["sha256"], whole, fresh)
+
+
+def _document(mark: Mark, segments: tuple[str, ...], looked_at: datetime, full_at: datetime) -> LabelsLook:
+    return LabelsLook(
+        looked_at=looked_at,
+        full_at=full_at,
+        segments=segments,
+        table_id=mark.table_id,
+        table_version=mark.version,
+    )
