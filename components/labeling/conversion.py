@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inspection.geometry import Box, LabelledBox
+from inspection.geometry import Box, Detection, LabelledBox
 
 BOXES: Final = "boxes"
 IMAGE: Final = "image"
@@ -94,6 +94,15 @@ def to_regions(
     return [
         to_region(box, width, height, region_id=f"box-{index}", read_only=read_only)
         for index, box in enumerate(boxes, start=1)
+    ]
+
+
+def to_suggested_regions(detections: Iterable[Detection], width: int, height: int) -> list[dict[str, Any]]:
+    """What a model found as regions, each with its score."""
+    return [
+        {**to_region(LabelledBox(found.class_name, found.box), width, height, region_id=f"box-{index}")}
+        | {"score": round(found.score, 4)}
+        for index, found in enumerate(detections, start=1)
     ]
 
 

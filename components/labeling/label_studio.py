@@ -18,7 +18,7 @@ from label_studio_sdk.core.api_error import ApiError
 
 from components.labeling.errors import LabelStudioAway, LabelStudioError
 from components.labeling.project_config import SHOWN_BOXES, ProjectSpec, Role, project_spec
-from components.labeling.tasks import NewTask, Task, task_from_sdk
+from components.labeling.tasks import NewTask, Suggestion, Task, task_from_sdk
 from components.settings import Settings
 from components.use_case import UseCase
 
@@ -31,7 +31,9 @@ _RETRIES: Final = 4
 _PAGE: Final = 200
 _IMPORT_BATCH: Final = 50
 # all that is compared; the counts that come by default cost a query each
-_PROJECT_FIELDS: Final = "id,title,description,label_config,expert_instruction"
+_PROJECT_FIELDS: Final = (
+    "id,title,description,label_config,expert_instruction,maximum_annotations,show_collab_predictions,model_version"
+)
 _PRESIGN_TTL_MIN: Final = 60
 
 
@@ -147,16 +149,30 @@ class LabelStudioServer:
             made += len(answer.task_ids or body)
         return made
 
-    def show_boxes(self, task: Task, regions: Sequence[Mapping[str, Any]], data: Mapping[str, Any]) -> None:
-        """Change what a task says and put boxes before the next person, in place of those shown so far."""
-        self._call("update a task", lambda: self._sdk.tasks.update(id=str(task.id), data=dict(data)))
+    def show_boxes(
+        self,
+        task: Task,
+        regions: Sequence[Mapping[str, Any]],
+        data: Mapping[str, Any],
+        suggestion: Suggestion | None = None,
+    ) -> None:
+        """Change what a task says and put boxes before the next person, in place of those shown so far.
+
+        suggestion: the model's part in it, kept beside them. What a model suggested earlier stays.
+        """
+        if dict(data) != dict(task.data):
+            self._call("update a task", lambda: self._sdk.tasks.update(id=str(task.id), data=dict(data)))
         for prediction in task.predictions:
-            self._gone_is_fine("delete a prediction", lambda p=prediction: self._sdk.predictions.delete(id=p))  # type: ignore[misc]
-        self._call(
-            "show boxes",
-            lambda: self._sdk.predictions.create(
-                task=task.id, result=[dict(region) for region in regions], model_version=SHOWN_BOXES
-            ),
+            if prediction.version == SHOWN_BOXES:
+                self._gone_is_fine("delete a prediction", lambda p=prediction: self._sdk.predictions.delete(id=p.id))  # type: ignore[misc]
+        for body in _predictions(regions, suggestion):
+            self._call("show boxes", lambda body=body: self._sdk.predictions.create(task=task.id, **body))  # type: ignore[misc]
+
+    def ask_for_annotations(self, task_id: int, annotations: int) -> None:
+        """Have a task ask for so many annotations in all; no error where there is no such task."""
+        self._gone_is_fine(
+            "ask for another annotation",
+            lambda: self._sdk.tasks.update(id=str(task_id), overlap=annotations, is_labeled=False),
         )
 
     def delete_task(self, task_id: int) -> None:
@@ -190,7 +206,7 @@ class LabelStudioServer:
                 show_instruction=True,
                 show_skip_button=True,
                 enable_empty_annotation=True,  # nothing to mark is an answer
-                maximum_annotations=1,
+                maximum_annotations=spec.annotations,
                 show_collab_predictions=True,
                 model_version=SHOWN_BOXES,
             ),
@@ -205,6 +221,10 @@ class LabelStudioServer:
             changes["expert_instruction"] = spec.instructions
         if spec.marker not in (project.description or ""):
             changes["description"] = spec.description
+        if project.maximum_annotations != spec.annotations:
+            changes["maximum_annotations"] = spec.annotations
+        if project.show_collab_predictions is False:
+            changes["show_collab_predictions"] = True
         if changes:
             _log.info("bringing the Label Studio project %r in step: %s", project.title, ", ".join(sorted(changes)))
             self._call(
@@ -278,8 +298,18 @@ class LabelStudioServer:
 def _new_task(task: NewTask) -> dict[str, Any]:
     body: dict[str, Any] = {"data": dict(task.data)}
     if task.regions is not None:
-        body["predictions"] = [{"model_version": SHOWN_BOXES, "result": [dict(region) for region in task.regions]}]
+        body["predictions"] = _predictions(task.regions, task.suggestion)
     return body
+
+
+def _predictions(regions: Sequence[Mapping[str, Any]], suggestion: Suggestion | None) -> list[dict[str, Any]]:
+    """What is shown, last, so that a task that has it has all; before it what a model said, under the model's name."""
+    shown: dict[str, Any] = {"model_version": SHOWN_BOXES, "result": [dict(region) for region in regions]}
+    if suggestion is None:
+        return [shown]
+    score = {} if suggestion.score is None else {"score": suggestion.score}
+    result = [dict(region) for region in suggestion.regions]
+    return [{"model_version": suggestion.model, "result": result, **score}, shown | score]
 
 
 def _said(body: Any) -> str:

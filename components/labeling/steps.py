@@ -11,6 +11,7 @@ from components.labeling import labeling_job, unlabelled, verification_job
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.labeling_job import Waiting
 from components.labeling.lease import Lease, LeaseRules, hold
+from components.labeling.prelabels import ChampionPrelabels, champion_thresholds, load_champion
 from components.labeling.refusals import Refusals
 from components.object_store import S3ObjectStore
 from components.raw_images import RawImages
@@ -47,7 +48,9 @@ def find_unlabelled(use_case: str) -> Found:
     """Find the images without an approved label and write them down as a batch. use_case: its JSON or YAML text."""
     chosen, now = parse_use_case(use_case), settings()
     store = S3ObjectStore.from_settings(now)
-    batch = unlabelled.find_unlabelled(chosen, RawImages(store, now.bucket("raw")), LabelStore.open(now))
+    batch = unlabelled.find_unlabelled(
+        chosen, RawImages(store, now.bucket("raw")), LabelStore.open(now), champion_thresholds(now, chosen.name)
+    )
     return Found(unlabelled.save_batch(store, now.bucket("state"), batch), len(batch.images))
 
 
@@ -56,9 +59,12 @@ def label(use_case: str, batch_uri: str, wait_s: float, *, rules: LeaseRules = _
     chosen, now = parse_use_case(use_case), settings()
     store = S3ObjectStore.from_settings(now)
     batch = unlabelled.load_batch(store, batch_uri)
+    prelabel = ChampionPrelabels(
+        chosen, lambda: load_champion(now, chosen.name), RawImages(store, now.bucket("raw")).fetch
+    )
     with LabelStudioServer.from_settings(now) as server:
         result = labeling_job.label(
-            chosen, batch, server, LabelStore.open(now), _hold(store, now, chosen, rules), Waiting(wait_s)
+            chosen, batch, server, LabelStore.open(now), _hold(store, now, chosen, rules), Waiting(wait_s), prelabel
         )
     return Labelled(result.labelled, result.open_tasks)
 
