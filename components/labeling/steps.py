@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from components.label_store import LabelStore
 from components.labeling import labeling_job, unlabelled, verification_job
+from components.labeling.hints import sleeper
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.labeling_job import Waiting
 from components.labeling.lease import Lease, LeaseRules, hold
@@ -62,9 +63,10 @@ def label(use_case: str, batch_uri: str, wait_s: float, *, rules: LeaseRules = _
     prelabel = ChampionPrelabels(
         chosen, lambda: load_champion(now, chosen.name), RawImages(store, now.bucket("raw")).fetch
     )
-    with LabelStudioServer.from_settings(now) as server:
+    with LabelStudioServer.from_settings(now) as server, sleeper(now, wait_s) as sleep:
+        waiting = Waiting(wait_s, sleep=sleep)
         result = labeling_job.label(
-            chosen, batch, server, LabelStore.open(now), _hold(store, now, chosen, rules), Waiting(wait_s), prelabel
+            chosen, batch, server, LabelStore.open(now), _hold(store, now, chosen, rules), waiting, prelabel
         )
     return Labelled(result.labelled, result.open_tasks)
 
@@ -73,14 +75,14 @@ def verify(use_case: str, wait_s: float, *, rules: LeaseRules = _RULES) -> Verif
     """Have labels verified and collect the decisions, waiting for at most `wait_s` seconds."""
     chosen, now = parse_use_case(use_case), settings()
     store = S3ObjectStore.from_settings(now)
-    with LabelStudioServer.from_settings(now) as server:
+    with LabelStudioServer.from_settings(now) as server, sleeper(now, wait_s) as sleep:
         result = verification_job.verify(
             chosen,
             server,
             LabelStore.open(now),
             Refusals(store, now.bucket("state")),
             _hold(store, now, chosen, rules),
-            Waiting(wait_s),
+            Waiting(wait_s, sleep=sleep),
         )
     return Verified(result.approved, result.rejected, result.open_tasks, result.label_version)
 
