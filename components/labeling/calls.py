@@ -13,18 +13,18 @@ from components.labeling.errors import LabelStudioAway, LabelStudioError
 
 _T = TypeVar("_T")
 
-_TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
 RETRIES: Final = 4
 
 
 class Calls:
     """One Label Studio, as one user: `sdk` to call, `call` and `gone_is_fine` around it."""
 
-    def __init__(self, url: str, token: str, *, retries: int = RETRIES) -> None:
+    def __init__(self, url: str, token: str, *, retries: int = RETRIES, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True)
+        self._http = httpx.Client(timeout=timeout_s, follow_redirects=True)
         self.sdk: Any = LabelStudio(
-            base_url=self.url, api_key=token, httpx_client=self._http, timeout=_TIMEOUT_S, max_retries=retries
+            base_url=self.url, api_key=token, httpx_client=self._http, timeout=timeout_s, max_retries=retries
         )
 
     def close(self) -> None:

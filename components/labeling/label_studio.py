@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Self, TypeVar
 
-from components.labeling.calls import RETRIES, Calls
+from components.labeling.calls import RETRIES, TIMEOUT_S, Calls
 from components.labeling.hints import Webhook, webhook
 from components.labeling.project_config import SHOWN_BOXES, Role
 from components.labeling.projects import Projects, StorageKeys
@@ -29,10 +29,17 @@ class LabelStudioServer:
     """One Label Studio, as one user. Close it, or use it as a context."""
 
     def __init__(
-        self, url: str, token: str, storage: StorageKeys, *, retries: int = RETRIES, hints: Webhook | None = None
+        self,
+        url: str,
+        token: str,
+        storage: StorageKeys,
+        *,
+        retries: int = RETRIES,
+        timeout_s: float = TIMEOUT_S,
+        hints: Webhook | None = None,
     ) -> None:
-        """hints: the webhook that its projects should have; None: they have none of ours."""
-        self._calls = Calls(url, token, retries=retries)
+        """retries, timeout_s: of each request. hints: the webhook that its projects have; None: none of ours."""
+        self._calls = Calls(url, token, retries=retries, timeout_s=timeout_s)
         self._storage = storage
         self._projects = Projects(self._calls, storage, hints)
 
