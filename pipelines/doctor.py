@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -46,7 +47,7 @@ def diagnose(config: Settings, *, origin: str | None = None, timeout_s: float = 
     look = _Look(config, origin, timeout_s)
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
         ("S3 answers this identity", look.s3),
-        *((f"bucket {config.bucket(name)}", lambda name=name: look.bucket(name)) for name in BUCKETS),  # type: ignore[misc]
+        *((f"bucket {config.bucket(name)}", partial(look.bucket, name)) for name in BUCKETS),
         (f"{config.bucket('raw')} keeps versions", look.versioning),
         ("Label Studio", look.label_studio),
         ("a picture's signed URL opens", look.signed_url),
@@ -219,7 +220,8 @@ class _Look:
         )
         bucket = config.bucket("raw")
         listed = self._s3.list_objects_v2(Bucket=bucket, MaxKeys=50).get("Contents", [])
-        pictures = [item["Key"] for item in listed if (key := parse_raw_key(item["Key"])) and not key.capture_id]
+        parsed = ((item["Key"], parse_raw_key(item["Key"])) for item in listed)
+        pictures = [name for name, parts in parsed if parts is not None and parts.capture_id is None]
         key = pictures[0] if pictures else "kizu-doctor-asks-for-what-is-not-there"
         url = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=60)
         return str(url), bool(pictures)

@@ -159,11 +159,11 @@ def _keep_tasks(
         tasks = remove_twins(server, server.tasks(project_id), tenure)
     # An import that is cut off leaves tasks without their boxes; a champion that is new has not seen the open ones.
     for task in tasks:
-        data = labeling_data_of(task)
-        if data is None or data.note or task.annotations or task.has_draft or task.predictions:
+        known = labeling_data_of(task)
+        if known is None or known.note or task.annotations or task.has_draft or task.predictions:
             continue
         tenure.renew()
-        if suggestion := _suggestion(prelabel, data):
+        if suggestion := _suggestion(prelabel, known):
             server.show_boxes(task, suggestion.regions, task.data, suggestion)
     return created
 

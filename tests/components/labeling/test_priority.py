@@ -132,7 +132,7 @@ def test_chance_is_the_same_on_every_run_and_another_for_another_use_case():
 def test_no_part_and_no_hour_floods_the_queue():
     """What is above a cap comes after all that is not, says so, and is not lost."""
     flood = [candidate(f"flood-{index}", Reason.OBJECTION, group="part-1") for index in range(6)]
-    others = [candidate(f"other-{index}", at=NOON - timedelta(hours=2, minutes=index)) for index in range(4)]
+    others = [candidate(f"other-{index}", at=NOON - timedelta(minutes=90 + index)) for index in range(4)]
     placed = in_order(flood + others, use_case(max_per_group=2))
     groups = [item.candidate.group == "part-1" for item in placed]
     assert groups == [True] * 2 + [False] * 4 + [True] * 4
