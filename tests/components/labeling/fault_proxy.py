@@ -24,6 +24,7 @@ class FaultProxy:
     def __init__(self, upstream: str) -> None:
         self.plan: Plan = lambda number, method, path: "ok"
         self.requests: list[str] = []
+        self.spoilt = False
         self._upstream = upstream
         self._lock = threading.Lock()
         self._http = httpx.Client(timeout=60, trust_env=False)
@@ -84,7 +85,18 @@ class FaultProxy:
         self._thread.join()
         self._http.close()
 
-    def spoil(self, number: int, fault: Fault) -> None:
-        """Begin to count anew, and spoil the n-th request from now on."""
+    def spoil(self, number: int, fault: Fault, *, changes: bool) -> None:
+        """Begin to count anew, and spoil the n-th request that changes something, or the n-th that only reads."""
         self.requests.clear()
-        self.plan = lambda count, method, path: fault if count == number else "ok"
+        self.spoilt = False
+        seen = 0
+
+        def plan(count: int, method: str, path: str) -> Fault:
+            nonlocal seen
+            seen += (method != "GET") is changes
+            if self.spoilt or seen != number:
+                return "ok"
+            self.spoilt = True
+            return fault
+
+        self.plan = plan
