@@ -21,7 +21,9 @@ _log = logging.getLogger(__name__)
 
 _THREADS: Final = 8
 _CHUNK: Final = 32  # no image is fetched much beyond the limit
-_SHORTLIST: Final = 5  # images whose Captures are read, for each place of the batch
+# Images whose Captures are read besides those that there are places for: so many a place, and at most so many.
+_MORE_A_PLACE: Final = 4
+_MORE: Final = 2000
 _MAX_CAPTURES: Final = 16  # of one image: a device that was stolen may send any number
 
 
@@ -87,7 +89,7 @@ def find_unlabelled(
     limit = use_case.labeling.max_images_per_job
     left = candidates
     while left and len(images) < limit:  # again only where damaged objects took up the places
-        chosen = shortlist(left, waiting, use_case.name, _SHORTLIST * limit)
+        chosen = shortlist(left, waiting, use_case.name, limit + min(_MORE_A_PLACE * limit, _MORE))
         placed = in_order(_candidates(use_case, raw, chosen, waiting), use_case, thresholds)
         for looked_at in _look(raw, placed, limit - len(images)):
             if isinstance(looked_at, SetAside):
