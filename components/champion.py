@@ -27,3 +27,11 @@ def champion(registry: ModelRegistry, model: str) -> Champion | None:
         registry.get_artifact(version.run_id, MODEL_FILE),
         EvaluationReport.from_json(registry.get_artifact(version.run_id, EVALUATION_REPORT)),
     )
+
+
+def champion_report(registry: ModelRegistry, model: str) -> EvaluationReport | None:
+    """The report alone, without the bytes of the model; None before the first rollout."""
+    version = registry.by_alias(model, CHAMPION)
+    if version is None:
+        return None
+    return EvaluationReport.from_json(registry.get_artifact(version.run_id, EVALUATION_REPORT))

@@ -165,9 +165,7 @@ class S3ObjectStore:
         """The whole object and its ETag, for a `put` with `if_match`; errors as of `get`."""
         return self._get(bucket, key, {})
 
-    def _get(
-        self, bucket: str, key: str, more: dict[str, str], max_bytes: int | None = None
-    ) -> tuple[bytes, str]:
+    def _get(self, bucket: str, key: str, more: dict[str, str], max_bytes: int | None = None) -> tuple[bytes, str]:
         try:
             answer = self._client.get_object(Bucket=bucket, Key=key, **more)
             stream = answer["Body"]

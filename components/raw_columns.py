@@ -22,9 +22,14 @@ _HEX: Final = "0123456789abcdef"
 _SHA256_CHARACTERS: Final = 64
 
 
-def list_columns(listing: RawListing, spans: Iterable[Span]) -> pa.Table:
-    """The image keys of these spans as `IMAGES`. What is not of the layout is passed over."""
-    return pa.concat_tables([IMAGES.empty_table(), *listing.read(spans, _to_table)])
+def list_columns(listing: RawListing, spans: Iterable[Span]) -> tuple[pa.Table, frozenset[str]]:
+    """The image keys of these spans as `IMAGES`, and the sha256 of the images with several Captures there.
+
+    What is not of the layout is passed over.
+    """
+    parts = listing.read(spans, _to_table)
+    tables = [table for table, _ in parts]
+    return pa.concat_tables([IMAGES.empty_table(), *tables]), frozenset[str]().union(*(found for _, found in parts))
 
 
 def parse_image_keys(keys: Sequence[str]) -> pa.Table:
@@ -57,12 +62,20 @@ def keys_of(images: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(images["folder"], name, "/")
 
 
-def _to_table(pages: Iterable[Sequence[str]]) -> pa.Table:
+def _to_table(pages: Iterable[Sequence[str]]) -> tuple[pa.Table, set[str]]:
     tables, block = [], list[str]()
+    several, last = set[str](), ""
     for keys in pages:
-        block += [key for key in keys if not key.endswith(".json")]  # Captures are as many again
+        for key in keys:
+            if not key.endswith(".json"):
+                block.append(key)
+                continue
+            stem = key.rsplit(".", 2)[0]  # Captures of one image follow each other: `<sha256>.<capture>.json`
+            if stem == last:
+                several.add(stem[-_SHA256_CHARACTERS:])
+            last = stem
         if len(block) >= _BLOCK:
             tables.append(parse_image_keys(block))
             block = []
     tables.append(parse_image_keys(block))
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables), several

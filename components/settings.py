@@ -53,6 +53,12 @@ class Settings(BaseSettings):
     label_studio_s3_secret_access_key: SecretStr | None = Field(
         default=None, validation_alias=_env("LABEL_STUDIO_S3_SECRET_ACCESS_KEY")
     )
+    # Label Studio as a browser calls it, where that is another name than the server's own.
+    label_studio_public_url: str | None = Field(default=None, validation_alias=_env("KIZU_LABEL_STUDIO_PUBLIC_URL"))
+    # Hints that wake a waiting run: where this process listens (loopback), what Label Studio calls, and their secret.
+    webhook_listen: str | None = Field(default=None, validation_alias=_env("KIZU_WEBHOOK_LISTEN"))
+    webhook_url: str | None = Field(default=None, validation_alias=_env("KIZU_WEBHOOK_URL"))
+    webhook_secret: SecretStr | None = Field(default=None, validation_alias=_env("KIZU_WEBHOOK_SECRET"))
     signer_url: str | None = Field(default=None, validation_alias=_env("KIZU_SIGNER_URL"))
     signer_keys: str | None = Field(default=None, validation_alias=_env("KIZU_SIGNER_KEYS"))
     signer_host: str = Field(default="127.0.0.1", validation_alias=_env("KIZU_SIGNER_HOST"))

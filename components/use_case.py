@@ -27,12 +27,32 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Priority(_Section):
+    """Which images people get first; see components/labeling/priority.py.
+
+    random_share: places that go to images chosen by chance, so that the labels do not only show what a model doubts.
+    max_per_group, max_per_hour: of one part, and of one hour (UTC) of capture, before all others had their turn.
+    """
+
+    random_share: Share = 0.2
+    max_per_group: Annotated[int, Field(ge=1)] = 5
+    max_per_hour: Annotated[int, Field(ge=1)] = 50
+
+
 class Labeling(_Section):
-    """What labelers see. max_images_per_job: open labeling tasks at a time."""
+    """What labelers see. max_images_per_job: open labeling tasks at a time. language: of the sentences that Kizu adds.
+
+    overlap: how many people draw each image without each other; with 2, boxes of one class that lie on each other by
+    `agreement_iou` agree, and a third person draws where the two do not.
+    """
 
     instructions: str
+    language: Literal["en", "ja"] = "en"
     colours: dict[str, str] = {}
     max_images_per_job: Annotated[int, Field(ge=1, le=10_000)] = 200
+    overlap: Literal[1, 2] = 1
+    agreement_iou: Score = 0.5
+    priority: Priority = Priority()
 
 
 class Grouping(_Section):

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from pipelines import cli_devices, cli_exchange, cli_export, cli_labels
+from pipelines import cli_devices, cli_doctor, cli_exchange, cli_export, cli_labels
 from pipelines.command import DEFAULT_USE_CASE, CommandError, UseCaseOption, console
 from pipelines.command import layout as _layout
 from pipelines.command import use_case as _use_case
@@ -35,6 +35,7 @@ app.add_typer(cli_devices.app)
 app.add_typer(cli_exchange.import_app, name="import")
 app.add_typer(cli_export.export_app, name="export")
 app.add_typer(cli_labels.labels_app, name="labels")
+app.add_typer(cli_doctor.app)
 
 
 @app.callback()

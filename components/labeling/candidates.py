@@ -37,16 +37,31 @@ class Candidates(Sequence[RawImage]):
     """Images without an approved label, each once: unseen before waiting, newest day first, then by sha256.
 
     The same order on every run. `waiting`: sha256 of those whose boxes wait for the verifier. known: images in all.
+    several: sha256 of images for which several Captures were listed.
     """
 
     def __init__(
-        self, raw: RawImages, keys: pa.Array, also_at: dict[str, list[str]], waiting: frozenset[str], known: int
+        self,
+        raw: RawImages,
+        images: pa.Table,
+        also_at: dict[str, list[str]],
+        waiting: frozenset[str],
+        known: int,
+        several: frozenset[str] = frozenset(),
     ) -> None:
+        """images: `key` and `sha256`, in their order."""
         self._raw = raw
-        self._keys = keys
+        self._keys = images["key"].combine_chunks()
+        self._sha256 = images["sha256"].combine_chunks()
         self._also_at = also_at
         self.waiting = waiting
         self.known = known
+        self.several = several
+
+    def sha256(self, places: Sequence[int]) -> list[str]:
+        """The digests at some places."""
+        found: list[str] = self._sha256.take(pa.array(places, pa.int64())).to_pylist()
+        return found
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -86,13 +101,17 @@ def find_candidates(
     at = now or datetime.now(UTC)
     images = look_at_images(raw.listing, memory.images if memory else None, at, full=full)
     stand = look_at_labels(labels, use_case, memory.labels if memory else None, at, full=full)
-    return without_approval(raw, images.rows, stand.approved, stand.waiting)
+    return without_approval(raw, images.rows, stand.approved, stand.waiting, images.several)
 
 
 def without_approval(
-    raw: RawImages, images: pa.Table, approved: pa.ChunkedArray, waiting: pa.ChunkedArray
+    raw: RawImages,
+    images: pa.Table,
+    approved: pa.ChunkedArray,
+    waiting: pa.ChunkedArray,
+    several: frozenset[str] = frozenset(),
 ) -> Candidates:
-    """The candidates among these images. images: `raw_listing.IMAGES`; approved, waiting: sha256."""
+    """The candidates among these images. images: `raw_columns.IMAGES`; approved, waiting, several: sha256."""
     known = pc.count_distinct(images["sha256"]).as_py()
     left = images.filter(pc.invert(pc.is_in(images["sha256"], value_set=approved.combine_chunks())))
     left = left.append_column("key", keys_of(left))
@@ -104,10 +123,11 @@ def without_approval(
     order = pc.sort_indices(left, sort_keys=[("waits", "ascending"), ("day", "descending"), ("sha256", "ascending")])
     return Candidates(
         raw,
-        left["key"].take(order).combine_chunks(),
+        left.select(["key", "sha256"]).take(order),
         also_at,
         frozenset(left["sha256"].filter(left["waits"]).to_pylist()),
         known,
+        several,
     )
 
 

@@ -13,9 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from components.box_rule import Converted, Drawn, Tally, apply_rule, number
-from inspection.geometry import LabelledBox
+from inspection.geometry import Detection, LabelledBox
 
-__all__ = ["BOXES", "IMAGE", "Converted", "Tally", "from_regions", "to_region", "to_regions"]
+__all__ = [
+    "BOXES",
+    "IMAGE",
+    "Converted",
+    "Tally",
+    "from_regions",
+    "to_region",
+    "to_regions",
+    "to_suggested_regions",
+]
 
 BOXES: Final = "boxes"
 IMAGE: Final = "image"
@@ -53,6 +62,15 @@ def to_regions(
     return [
         to_region(box, width, height, region_id=f"box-{index}", read_only=read_only)
         for index, box in enumerate(boxes, start=1)
+    ]
+
+
+def to_suggested_regions(detections: Iterable[Detection], width: int, height: int) -> list[dict[str, Any]]:
+    """What a model found as regions, each with its score."""
+    return [
+        {**to_region(LabelledBox(found.class_name, found.box), width, height, region_id=f"box-{index}")}
+        | {"score": round(found.score, 4)}
+        for index, found in enumerate(detections, start=1)
     ]
 
 

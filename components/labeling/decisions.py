@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from components.label_store import LabelEvent, LabelStatus, boxes_digest, event_id
 from components.labeling.label_studio import SOURCE
-from components.labeling.project_config import APPROVE, DECISION, REASON, REJECT
+from components.labeling.project_config import DECISION, REASON
 from components.labeling.task_data import TaskDataError, VerificationData
 from components.labeling.tasks import Annotation, Task
+from components.labeling.texts import APPROVE, DECISIONS
 from components.use_case import UseCase
 
 MAX_REASON: Final = 500
@@ -27,13 +28,17 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a verifier said of one verification task. reason: why it was rejected."""
+    """What a verifier said of one verification task. reason: why it was rejected.
+
+    prelabel_model: whose boxes the labeler began with.
+    """
 
     task: Task
     data: VerificationData
     annotation: Annotation
     approved: bool
     reason: str | None
+    prelabel_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ def read_decisions(tasks: Iterable[Task], events: Iterable[LabelEvent]) -> tuple
         if choice is None:
             refused.append(Refusal(task, annotation, Problem.NO_DECISION))
             continue
-        decisions.append(Decision(task, data, annotation, choice == APPROVE, reason))
+        decisions.append(Decision(task, data, annotation, choice == APPROVE, reason, source.prelabel_model))
     return decisions, refused
 
 
@@ -120,6 +125,7 @@ def _event(use_case: UseCase, project_id: int, decision: Decision, status: Label
         annotator=data.annotators[0] if data.annotators else None,
         verifier=annotation.completed_by,
         reason=decision.reason,
+        prelabel_model=decision.prelabel_model,
         project=str(project_id),
         task=str(decision.task.id),
         annotation=annotation.id,
@@ -150,10 +156,10 @@ def _choice(result: Iterable[Any]) -> tuple[str | None, str | None]:
         elif region.get("from_name") == REASON:
             text = value.get("text") or ()
             reasons += [text] if isinstance(text, str) else [str(line) for line in text]
-    if len(choices) != 1 or choices[0] not in (APPROVE, REJECT):
+    if len(choices) != 1 or choices[0] not in DECISIONS:
         return None, None
     reason = " ".join(" ".join(reasons).split())[:MAX_REASON]
-    return choices[0], reason or None
+    return DECISIONS[choices[0]], reason or None
 
 
 def _task_number(event: LabelEvent) -> int:

@@ -34,11 +34,15 @@ ImagesMemory: TypeAlias = LookMemory[LookDocument]
 
 @dataclass(frozen=True, slots=True)
 class KnownImages:
-    """rows: `IMAGES`, one a key; full: everything was listed; fresh: rows that the last look did not know."""
+    """rows: `IMAGES`, one a key; full: everything was listed; fresh: rows that the last look did not know.
+
+    several: sha256 of the images of which this look listed several Captures: somebody objected, or releases disagreed.
+    """
 
     rows: pa.Table
     full: bool
     fresh: int
+    several: frozenset[str] = frozenset()
 
 
 def images_memory(store: S3ObjectStore, bucket: str) -> ImagesMemory:
@@ -58,22 +62,22 @@ def look_at_images(
     devices = listing.devices()
     known = found.memory
     if full or known is None or known.document.full_is_due(now):
-        rows = list_columns(listing, listing.spans(devices))
+        rows, several = list_columns(listing, listing.spans(devices))
         if memory:
             document = LookDocument(looked_at=now, full_at=now, segments=(memory.save(rows),))
             memory.replace(document, found)
-        return KnownImages(rows, full=True, fresh=rows.num_rows)
+        return KnownImages(rows, full=True, fresh=rows.num_rows, several=several)
     since = (known.document.looked_at - OUTBOX_AGE - _CLOCKS).date()
     seen = _devices_of(known.rows)
     resumed = [device for device in devices if device in seen and not _is_importer(device)]
     whole = [device for device in devices if device not in seen or _is_importer(device)]
-    listed = list_columns(listing, [*listing.spans(resumed, since), *listing.spans(whole)])
+    listed, several = list_columns(listing, [*listing.spans(resumed, since), *listing.spans(whole)])
     fresh = _not_among(listed, known.rows)
     rows = pa.concat_tables([known.rows, fresh])
     if memory:
         memory.replace(_next(memory, known.document, rows, fresh, now), found)
     _log.info("%d of %d listed images are new", fresh.num_rows, listed.num_rows)
-    return KnownImages(rows, full=False, fresh=fresh.num_rows)
+    return KnownImages(rows, full=False, fresh=fresh.num_rows, several=several)
 
 
 def _next(memory: ImagesMemory, last: LookDocument, rows: pa.Table, fresh: pa.Table, now: datetime) -> LookDocument:

@@ -9,11 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from components.label_store import LabelEvent, LabelStatus, LabelStore, event_id
-from components.labeling.conversion import Tally, from_regions
-from components.labeling.label_studio import SOURCE, LabelStudioServer
-from components.labeling.task_data import LabelingData, TaskDataError
-from components.labeling.tasks import Annotation, NewTask, Task
+from components.label_store import LabelEvent, LabelStore
+from components.labeling.conversion import Tally, to_suggested_regions
+from components.labeling.drawings import Drawings, labeling_data_of, own_tasks, read_drawings
+from components.labeling.label_studio import LabelStudioServer
+from components.labeling.prelabels import Prelabeller
+from components.labeling.task_data import LabelingData
+from components.labeling.tasks import NewTask, Suggestion, Task
 from components.labeling.unlabelled import Batch
 from components.use_case import UseCase
 
@@ -41,25 +43,19 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedLabels:
-    """A labeling task with a person's annotation, converted. event: the `labelled` event that it stands for."""
-
-    task: Task
-    data: LabelingData
-    annotation: Annotation
-    event: LabelEvent
-    tally: Tally
-
-
-@dataclass(frozen=True, slots=True)
 class LabelingResult:
-    """labelled: new events of this run; open_tasks: without a finished annotation; tally: boxes changed or left out."""
+    """labelled: new events of this run; open_tasks: waiting for a person; tally: boxes changed or left out.
+
+    suggested_kept, suggested_changed: of the new events, those that left a model's boxes as they were, or did not.
+    """
 
     labelled: int
     open_tasks: int
     created: int
     foreign_tasks: int
     tally: Tally = field(default_factory=Tally)
+    suggested_kept: int = 0
+    suggested_changed: int = 0
 
 
 def label(
@@ -69,52 +65,47 @@ def label(
     labels: LabelStore,
     hold: Hold,
     waiting: Waiting,
+    prelabel: Prelabeller = lambda uri, sha256: None,
 ) -> LabelingResult:
     """Make the batch's tasks, then collect finished ones until all are, or the wait is over.
 
     Raises:
         LabelingError, LabelStoreError: run it again; it continues where it stopped.
     """
-    created = 0
     with hold() as tenure:
         project_id = server.ensure_project(use_case, "labeling")
-        tasks = remove_twins(server, server.tasks(project_id), tenure)
-        wanted = tasks_to_make(batch, tasks, use_case.labeling.max_images_per_job)
-        if wanted:
-            created = server.create_tasks(
-                project_id, [NewTask(data.to_data()) for data in wanted], before_each=tenure.renew
-            )
-            _log.info("%d labeling tasks were made in project %d", created, project_id)
-            # an answer that was lost and a request sent again leave twins
-            remove_twins(server, server.tasks(project_id), tenure)
+        created = _keep_tasks(use_case, batch, server, project_id, prelabel, tenure)
     gives_up_at = waiting.now() + waiting.wait_s
     events = labels.events(use_case=use_case.name)
-    labelled = 0
+    labelled: set[str] = set()
     while True:
         tasks = server.tasks(project_id)
-        finished = finished_labels(use_case, project_id, tasks)
-        fresh = record(labels, events, [item.event for item in finished])
+        drawings = read_drawings(use_case, project_id, tasks)
+        fresh = record(labels, events, drawings.events)
         events += fresh
-        labelled += len(fresh)
-        open_tasks = sum(1 for task in own_tasks(tasks) if task.finished is None)
-        if open_tasks == 0 or waiting.now() >= gives_up_at:
+        labelled |= {event.event_id for event in fresh}
+        ask_others(server, drawings)
+        if not drawings.open or waiting.now() >= gives_up_at:
             break
         waiting.sleep(min(waiting.poll_s, max(0.0, gives_up_at - waiting.now())))
-    tally = sum((item.tally for item in finished), Tally())
+    tally = sum((item.tally for item in drawings.finished), Tally())
     if tally.counts():
         _log.warning("boxes changed or left out in project %d: %s", project_id, tally.counts())
     foreign = len(tasks) - len(own_tasks(tasks))
     if foreign:
         _log.warning("%d tasks of project %d were not made by this product and are left alone", foreign, project_id)
-    _log.info("%d images were labelled; %d labeling tasks are open", labelled, open_tasks)
-    return LabelingResult(labelled, open_tasks, created, foreign, tally)
+    kept, changed = len(labelled & drawings.suggested_kept), len(labelled & drawings.suggested_changed)
+    if kept or changed:
+        _log.info("of the boxes that a model suggested, people kept those of %d images and changed %d", kept, changed)
+    _log.info("%d images were labelled; %d labeling tasks are open", len(labelled), len(drawings.open))
+    return LabelingResult(len(labelled), len(drawings.open), created, foreign, tally, kept, changed)
 
 
-def tasks_to_make(batch: Batch, tasks: Iterable[Task], max_open: int) -> list[LabelingData]:
+def tasks_to_make(
+    batch: Batch, tasks: Iterable[Task], open_tasks: int, max_open: int, overlap: int = 1
+) -> list[LabelingData]:
     """The batch's images without a task, in their order, so that at most `max_open` tasks are open."""
-    own = own_tasks(tasks)
-    present = {str(task.data["sha256"]) for task in own}
-    room = max(0, max_open - sum(1 for task in own if task.finished is None))
+    present = {data.sha256 for task in tasks if (data := labeling_data_of(task))}
     wanted = [
         LabelingData(
             image=image.uri,
@@ -125,16 +116,63 @@ def tasks_to_make(batch: Batch, tasks: Iterable[Task], max_open: int) -> list[La
             reason=image.reason,
             device=image.device,
             day=image.day,
+            why=image.why,
+            overlap=overlap,
         )
         for image in batch.images
         if image.sha256 not in present
     ]
-    return wanted[:room]
+    return wanted[: max(0, max_open - open_tasks)]
 
 
-def own_tasks(tasks: Iterable[Task]) -> list[Task]:
-    """Those that this product made, readable as labeling tasks."""
-    return [task for task in tasks if _data(task) is not None]
+def ask_others(server: LabelStudioServer, drawings: Drawings) -> None:
+    """Have Label Studio offer an image to one more person where it counts it as done."""
+    for task, wanted in drawings.asking:
+        _log.info("labeling task %d asks for another person", task.id)
+        server.ask_for_annotations(task.id, wanted)
+
+
+def _keep_tasks(
+    use_case: UseCase,
+    batch: Batch,
+    server: LabelStudioServer,
+    project_id: int,
+    prelabel: Prelabeller,
+    tenure: Tenure,
+) -> int:
+    """Make what is missing, remove twins, suggest boxes; how many tasks were made."""
+    settings = use_case.labeling
+    tasks = remove_twins(server, server.tasks(project_id), tenure)
+    drawings = read_drawings(use_case, project_id, tasks)
+    wanted = tasks_to_make(batch, tasks, len(drawings.open), settings.max_images_per_job, settings.overlap)
+    created = 0
+    if wanted:
+        new = []
+        for data in wanted:
+            tenure.renew()
+            suggestion = _suggestion(prelabel, data)
+            new.append(NewTask(data.to_data(), suggestion.regions if suggestion else None, suggestion))
+        created = server.create_tasks(project_id, new, before_each=tenure.renew)
+        suggested = sum(1 for task in new if task.suggestion)
+        _log.info("%d labeling tasks were made in project %d, %d with pre-labels", created, project_id, suggested)
+        # an answer that was lost and a request sent again leave twins
+        tasks = remove_twins(server, server.tasks(project_id), tenure)
+    # An import that is cut off leaves tasks without their boxes; a champion that is new has not seen the open ones.
+    for task in tasks:
+        known = labeling_data_of(task)
+        if known is None or known.note or task.annotations or task.has_draft or task.predictions:
+            continue
+        tenure.renew()
+        if suggestion := _suggestion(prelabel, known):
+            server.show_boxes(task, suggestion.regions, task.data, suggestion)
+    return created
+
+
+def _suggestion(prelabel: Prelabeller, data: LabelingData) -> Suggestion | None:
+    found = prelabel(data.image, data.sha256)
+    if found is None:
+        return None
+    return Suggestion(found.model, found.score, to_suggested_regions(found.detections, data.width, data.height))
 
 
 def twins(tasks: Iterable[Task], key: Callable[[Task], str | None]) -> list[Task]:
@@ -153,44 +191,13 @@ def twins(tasks: Iterable[Task], key: Callable[[Task], str | None]) -> list[Task
 
 def remove_twins(server: LabelStudioServer, tasks: Sequence[Task], tenure: Tenure) -> list[Task]:
     """Remove the labeling tasks that two runs at once, or a lost answer, left twice; the others."""
-    extra = twins(tasks, lambda task: data.key if (data := _data(task)) else None)
+    extra = twins(tasks, lambda task: data.key if (data := labeling_data_of(task)) else None)
     for task in extra:
         tenure.renew()
         _log.warning("labeling task %d is a twin without work in it and is removed", task.id)
         server.delete_task(task.id)
     gone = {task.id for task in extra}
     return [task for task in tasks if task.id not in gone]
-
-
-def finished_labels(use_case: UseCase, project_id: int, tasks: Iterable[Task]) -> list[FinishedLabels]:
-    """Each image's finished annotation; of two tasks with work for one image, the older task's."""
-    found: dict[str, FinishedLabels] = {}
-    for task in sorted(tasks, key=lambda task: task.id):
-        data = _data(task)
-        annotation = task.finished
-        if data is None or annotation is None or data.sha256 in found:
-            continue
-        converted = from_regions(annotation.result, use_case.classes, data.width, data.height)
-        updated_at = annotation.updated_at.isoformat(timespec="microseconds")
-        event = LabelEvent(
-            event_id=event_id(SOURCE, str(project_id), annotation.id, updated_at, LabelStatus.LABELLED),
-            use_case=use_case.name,
-            image_uri=data.image,
-            sha256=data.sha256,
-            width=data.width,
-            height=data.height,
-            boxes=converted.boxes,
-            status=LabelStatus.LABELLED,
-            at=annotation.updated_at,
-            group=data.group,
-            source=SOURCE,
-            annotator=annotation.completed_by,
-            project=str(project_id),
-            task=str(task.id),
-            annotation=annotation.id,
-        )
-        found[data.sha256] = FinishedLabels(task, data, annotation, event, converted.tally)
-    return list(found.values())
 
 
 def record(labels: LabelStore, known: Iterable[LabelEvent], events: Iterable[LabelEvent]) -> list[LabelEvent]:
@@ -200,10 +207,3 @@ def record(labels: LabelStore, known: Iterable[LabelEvent], events: Iterable[Lab
     if fresh:
         labels.append(fresh)
     return fresh
-
-
-def _data(task: Task) -> LabelingData | None:
-    try:
-        return LabelingData.from_data(task.data)
-    except TaskDataError:
-        return None

@@ -8,14 +8,13 @@ from typing import Final, Literal
 from xml.sax.saxutils import escape, quoteattr
 
 from components.labeling.conversion import BOXES, IMAGE
+from components.labeling.texts import APPROVE, REJECT, TEXTS
 from components.use_case import UseCase
 
 Role = Literal["labeling", "verification"]
 
 DECISION: Final = "decision"
 REASON: Final = "reason"
-APPROVE: Final = "Approve"
-REJECT: Final = "Reject"
 # Label Studio fills a new annotation with the predictions of the version that the project names.
 SHOWN_BOXES: Final = "boxes shown by kizu"
 
@@ -26,13 +25,17 @@ _PALETTE: Final = ("#d32f2f", "#1976d2", "#388e3c", "#f57c00", "#7b1fa2", "#0083
 
 @dataclass(frozen=True, slots=True)
 class ProjectSpec:
-    """A project as it should be. `marker` stands in its description and finds it again after a person renamed it."""
+    """A project as it should be. `marker` stands in its description and finds it again after a person renamed it.
+
+    annotations: how many people each task asks for.
+    """
 
     role: Role
     title: str
     marker: str
     instructions: str
     label_config: str
+    annotations: int = 1
 
     @property
     def description(self) -> str:
@@ -48,6 +51,7 @@ def project_spec(use_case: UseCase, role: Role) -> ProjectSpec:
         marker=f"[kizu {role} of {use_case.name}]",
         instructions=_instructions(use_case, role),
         label_config=_labeling_config(use_case) if role == "labeling" else _verification_config(use_case),
+        annotations=use_case.labeling.overlap if role == "labeling" else 1,
     )
 
 
@@ -82,16 +86,20 @@ def _labeling_config(use_case: UseCase) -> str:
 
 
 def _verification_config(use_case: UseCase) -> str:
+    texts = TEXTS[use_case.labeling.language]
+    # Whether Label Studio compares with what is shown or with the alias, the reason appears.
+    rejected = ",".join(dict.fromkeys((REJECT, texts.reject)))
     return f"""<View>
   <Header name="note" value="$note"/>
   <Choices name="{DECISION}" toName="{IMAGE}" choice="single-radio" showInline="true" required="true"
-           requiredMessage="Choose {APPROVE} or {REJECT}.">
-    <Choice value="{APPROVE}" hotkey="a"/>
-    <Choice value="{REJECT}" hotkey="r"/>
+           requiredMessage={quoteattr(texts.choose)}>
+    {_choice(texts.approve, APPROVE, "a")}
+    {_choice(texts.reject, REJECT, "r")}
   </Choices>
   <TextArea name="{REASON}" toName="{IMAGE}" rows="2" maxSubmissions="1" editable="true"
-            placeholder="What is wrong with the boxes?" required="true" requiredMessage="Say what is wrong."
-            visibleWhen="choice-selected" whenTagName="{DECISION}" whenChoiceValue="{REJECT}"/>
+            placeholder={quoteattr(texts.what_is_wrong)} required="true"
+            requiredMessage={quoteattr(texts.say_what_is_wrong)}
+            visibleWhen="choice-selected" whenTagName="{DECISION}" whenChoiceValue="{rejected}"/>
   <RectangleLabels name="{BOXES}" toName="{IMAGE}" canRotate="false" strokeWidth="2">
 {_labels(use_case)}
   </RectangleLabels>
@@ -99,12 +107,13 @@ def _verification_config(use_case: UseCase) -> str:
 </View>"""
 
 
+def _choice(shown: str, value: str, hot_key: str) -> str:
+    alias = f" alias={quoteattr(value)}" if shown != value else ""
+    return f"<Choice value={quoteattr(shown)}{alias} hotkey={quoteattr(hot_key)}/>"
+
+
 def _instructions(use_case: UseCase, role: Role) -> str:
     # In the form that Label Studio keeps after cleaning (<br>, not <br/>), or each run would find a difference.
     written = "<br>".join(escape(line) for line in use_case.labeling.instructions.strip().splitlines())
-    if role == "labeling":
-        return f"{written}<br>Nothing to mark? Submit without a box."
-    return (
-        f"{written}<br>Look at the boxes that another person drew. {APPROVE} them, or {REJECT} them and say why. "
-        "Changes to the boxes here are not used. Nobody verifies what they drew themselves."
-    )
+    texts = TEXTS[use_case.labeling.language]
+    return f"{written}<br>{escape(texts.nothing_to_mark if role == 'labeling' else texts.how_to_verify)}"

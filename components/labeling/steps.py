@@ -9,9 +9,11 @@ from typing import NamedTuple
 from components.label_store import LabelStore
 from components.labeling import labeling_job, unlabelled, verification_job
 from components.labeling.candidates import memories
+from components.labeling.hints import sleeper
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.labeling_job import Waiting
 from components.labeling.lease import Lease, LeaseRules, hold
+from components.labeling.prelabels import ChampionPrelabels, champion_thresholds, load_champion
 from components.labeling.refusals import Refusals
 from components.object_store import S3ObjectStore
 from components.raw_images import RawImages
@@ -49,7 +51,8 @@ def find_unlabelled(use_case: str) -> Found:
     chosen, now = parse_use_case(use_case), settings()
     store = S3ObjectStore.from_settings(now)
     memory = memories(store, now.bucket("state"), chosen.name)
-    batch = unlabelled.find_unlabelled(chosen, RawImages(store, now.bucket("raw")), LabelStore.open(now), memory)
+    raw, labels = RawImages(store, now.bucket("raw")), LabelStore.open(now)
+    batch = unlabelled.find_unlabelled(chosen, raw, labels, memory, champion_thresholds(now, chosen.name))
     return Found(unlabelled.save_batch(store, now.bucket("state"), batch), len(batch.images))
 
 
@@ -58,9 +61,13 @@ def label(use_case: str, batch_uri: str, wait_s: float, *, rules: LeaseRules = _
     chosen, now = parse_use_case(use_case), settings()
     store = S3ObjectStore.from_settings(now)
     batch = unlabelled.load_batch(store, batch_uri)
-    with LabelStudioServer.from_settings(now) as server:
+    prelabel = ChampionPrelabels(
+        chosen, lambda: load_champion(now, chosen.name), RawImages(store, now.bucket("raw")).fetch
+    )
+    with LabelStudioServer.from_settings(now) as server, sleeper(now, wait_s) as sleep:
+        waiting = Waiting(wait_s, sleep=sleep)
         result = labeling_job.label(
-            chosen, batch, server, LabelStore.open(now), _hold(store, now, chosen, rules), Waiting(wait_s)
+            chosen, batch, server, LabelStore.open(now), _hold(store, now, chosen, rules), waiting, prelabel
         )
     return Labelled(result.labelled, result.open_tasks)
 
@@ -69,14 +76,14 @@ def verify(use_case: str, wait_s: float, *, rules: LeaseRules = _RULES) -> Verif
     """Have labels verified and collect the decisions, waiting for at most `wait_s` seconds."""
     chosen, now = parse_use_case(use_case), settings()
     store = S3ObjectStore.from_settings(now)
-    with LabelStudioServer.from_settings(now) as server:
+    with LabelStudioServer.from_settings(now) as server, sleeper(now, wait_s) as sleep:
         result = verification_job.verify(
             chosen,
             server,
             LabelStore.open(now),
             Refusals(store, now.bucket("state")),
             _hold(store, now, chosen, rules),
-            Waiting(wait_s),
+            Waiting(wait_s, sleep=sleep),
         )
     return Verified(result.approved, result.rejected, result.open_tasks, result.label_version)
 

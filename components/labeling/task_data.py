@@ -20,7 +20,11 @@ class TaskDataError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelingData:
-    """Data of a labeling task. width, height: pixels after EXIF orientation; note: shown to the labeler."""
+    """Data of a labeling task. width, height: pixels after EXIF orientation; note: shown to the labeler.
+
+    why: why this image came now; a column of Label Studio's list, not shown beside the picture, where it would lead
+    the labeler's eye. overlap: how many people draw it; a task keeps what the use case said when it was made.
+    """
 
     image: str
     sha256: str
@@ -31,6 +35,8 @@ class LabelingData:
     device: str
     day: str
     note: str = ""
+    why: str = ""
+    overlap: int = 1
 
     @property
     def key(self) -> str:
@@ -48,7 +54,11 @@ class LabelingData:
         Raises:
             TaskDataError: a field is missing, or the image's key names another sha256.
         """
-        return cls(**_image_fields(data), **_texts(data, "reason", "device", "day", "note"))
+        known = {"why": "", "overlap": 1, **data}  # tasks that an earlier version made have neither
+        overlap = known["overlap"]
+        if overlap not in (1, 2) or isinstance(overlap, bool):
+            raise TaskDataError(f"expected overlap to be 1 or 2, but got {overlap!r}")
+        return cls(**_image_fields(data), **_texts(known, "reason", "device", "day", "note", "why"), overlap=overlap)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

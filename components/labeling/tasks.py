@@ -25,14 +25,24 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True)
+class Prediction:
+    """Boxes before a person: those that this product shows, or a model's. version: Label Studio's model version."""
+
+    id: int
+    version: str
+    result: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
-    """A task as it is now; `predictions` are ids."""
+    """A task as it is now. overlap: how many annotations Label Studio asks for; None where it does not say."""
 
     id: int
     data: Mapping[str, Any]
     annotations: tuple[Annotation, ...]
-    predictions: tuple[int, ...]
+    predictions: tuple[Prediction, ...]
     has_draft: bool
+    overlap: int | None = None
 
     @property
     def finished(self) -> Annotation | None:
@@ -40,13 +50,27 @@ class Task:
         done = [a for a in self.annotations if not a.was_cancelled and a.people]
         return max(done, key=lambda a: (a.updated_at, int(a.id)), default=None)
 
+    def predicted(self, version: str) -> Prediction | None:
+        """The latest prediction of this version."""
+        return max((p for p in self.predictions if p.version == version), key=lambda p: p.id, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What a model suggests for a task, kept beside what people make of it. score: 0..1; None without a box."""
+
+    model: str
+    score: float | None
+    regions: Sequence[Mapping[str, Any]]
+
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task to make; regions: shown to the person as they open it."""
+    """A task to make; regions: shown to the person as they open it; suggestion: whose they are."""
 
     data: Mapping[str, Any]
     regions: Sequence[Mapping[str, Any]] | None = None
+    suggestion: Suggestion | None = None
 
 
 def task_from_sdk(task: Any) -> Task:
@@ -55,9 +79,14 @@ def task_from_sdk(task: Any) -> Task:
         id=int(task.id),
         data=dict(task.data or {}),
         annotations=tuple(_annotation(_plain(annotation)) for annotation in task.annotations or ()),
-        predictions=tuple(int(_plain(prediction)["id"]) for prediction in task.predictions or ()),
+        predictions=tuple(_prediction(_plain(prediction)) for prediction in task.predictions or ()),
         has_draft=bool(task.drafts),
+        overlap=getattr(task, "overlap", None),
     )
+
+
+def _prediction(value: Mapping[str, Any]) -> Prediction:
+    return Prediction(int(value["id"]), str(value.get("model_version") or ""), tuple(value.get("result") or ()))
 
 
 def _annotation(value: Mapping[str, Any]) -> Annotation:

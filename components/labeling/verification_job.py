@@ -24,20 +24,13 @@ from components.labeling.decisions import (
     read_decisions,
     verification_data_of,
 )
+from components.labeling.drawings import Drawings, FinishedLabels, read_drawings
 from components.labeling.label_studio import LabelStudioServer
-from components.labeling.labeling_job import (
-    FinishedLabels,
-    Hold,
-    Tenure,
-    Waiting,
-    finished_labels,
-    own_tasks,
-    record,
-    twins,
-)
+from components.labeling.labeling_job import Hold, Tenure, Waiting, ask_others, record, twins
 from components.labeling.refusals import Refusals
-from components.labeling.task_data import VerificationData
+from components.labeling.task_data import VerificationData, verification_key
 from components.labeling.tasks import NewTask, Task
+from components.labeling.texts import TEXTS, Texts
 from components.use_case import UseCase
 
 _log = logging.getLogger(__name__)
@@ -107,24 +100,24 @@ def _reconcile(
     # Decisions are read before labels: a label changed after its approval is then a later event, verified anew.
     tasks = server.tasks(verification)
     decisions, refused = read_decisions(tasks, events)
-    labeling_tasks = server.tasks(labeling)
-    finished = finished_labels(use_case, labeling, labeling_tasks)
-    events += record(labels, events, [item.event for item in finished])
+    texts = TEXTS[use_case.labeling.language]
+    drawings = read_drawings(use_case, labeling, server.tasks(labeling))
+    events += record(labels, events, drawings.events)
     fresh = record(labels, events, decision_events(use_case, verification, decisions, events))
     events += fresh
     for refusal in refused:
         tenure.renew()
         _refuse(server, refusals, use_case, refusal)
-    if _return_rejected(server, decisions, finished, tenure):
-        labeling_tasks = server.tasks(labeling)
-        finished = finished_labels(use_case, labeling, labeling_tasks)
-        events += record(labels, events, [item.event for item in finished])
+    if _return_rejected(server, decisions, drawings, texts, tenure):
+        drawings = read_drawings(use_case, labeling, server.tasks(labeling))
+        events += record(labels, events, drawings.events)
+    ask_others(server, drawings)
 
-    tasks = _keep_tasks(server, verification, finished, server.tasks(verification), events, tenure)
+    tasks = _keep_tasks(server, verification, drawings.finished, server.tasks(verification), events, tenure, texts)
     # A decision made since the first look is not recorded yet, so its task counts as open.
     decided = {decision.task.id for decision in decisions}
     undecided = [task for task in tasks if verification_data_of(task) and task.id not in decided]
-    returned = [task for task in own_tasks(labeling_tasks) if task.finished is None and task.data.get("note")]
+    returned = [task for task in drawings.open if task.data.get("note")]
     return _Pass(
         approved=sum(1 for event in fresh if event.status is LabelStatus.APPROVED),
         rejected=sum(1 for event in fresh if event.status is LabelStatus.REJECTED),
@@ -134,7 +127,7 @@ def _reconcile(
 
 
 def tasks_to_make(
-    finished: Iterable[FinishedLabels], tasks: Iterable[Task], events: Iterable[LabelEvent]
+    finished: Iterable[FinishedLabels], tasks: Iterable[Task], events: Iterable[LabelEvent], texts: Texts
 ) -> list[VerificationData]:
     """Verification tasks that are missing: of finished labels that nobody has decided on."""
     present = {_key(task) for task in tasks}
@@ -144,7 +137,7 @@ def tasks_to_make(
             decided.setdefault((event.sha256, boxes_digest(event.boxes)), []).append(event)
     wanted = []
     for item in finished:
-        data = _verification_data(item)
+        data = _verification_data(item, texts)
         later = decided.get((data.sha256, data.boxes_digest), [])
         if data.key not in present and not any(event.at >= item.annotation.updated_at for event in later):
             wanted.append(data)
@@ -153,7 +146,7 @@ def tasks_to_make(
 
 def outdated(finished: Iterable[FinishedLabels], tasks: Iterable[Task]) -> list[Task]:
     """Verification tasks that nobody has worked on, of boxes that are no longer those of the image."""
-    current = {_verification_data(item).key for item in finished}
+    current = {_drawn_key(item) for item in finished}
     return [task for task in tasks if (key := _key(task)) and key not in current and not task.annotations]
 
 
@@ -164,8 +157,9 @@ def _keep_tasks(
     tasks: list[Task],
     events: Sequence[LabelEvent],
     tenure: Tenure,
+    texts: Texts,
 ) -> list[Task]:
-    wanted = tasks_to_make(finished, tasks, events)
+    wanted = tasks_to_make(finished, tasks, events, texts)
     if wanted:
         new = [
             NewTask(data.to_data(), to_regions(data.boxes, data.width, data.height, read_only=True)) for data in wanted
@@ -196,21 +190,22 @@ def _show_missing_boxes(server: LabelStudioServer, tasks: Iterable[Task], tenure
 
 
 def _return_rejected(
-    server: LabelStudioServer, decisions: Iterable[Decision], finished: Iterable[FinishedLabels], tenure: Tenure
+    server: LabelStudioServer, decisions: Iterable[Decision], drawings: Drawings, texts: Texts, tenure: Tenure
 ) -> int:
     """Open the labeling task of each rejected image again, with the reason and the former boxes; how many."""
     returned = 0
     rejected = {decision.data.key: decision for decision in decisions if not decision.approved}
-    for item in finished:
-        decision = rejected.get(_verification_data(item).key)
+    for item in drawings.drawn:
+        decision = rejected.get(_drawn_key(item))
         if decision is None:
             continue
         tenure.renew()
-        data: Mapping[str, Any] = {**item.data.to_data(), "note": f"Returned by the verifier: {decision.reason or '-'}"}
+        data: Mapping[str, Any] = {**item.data.to_data(), "note": texts.returned_because(decision.reason)}
         regions = to_regions(decision.data.boxes, item.data.width, item.data.height)
         server.show_boxes(item.task, regions, data)
-        # last, because it is what opens the task: cut off before it, all this is done again
-        server.delete_annotation(item.annotation.id)
+        # All who drew it draw anew. Last goes what was rejected: cut off before it, all this is done again.
+        for annotation in (*(a for a in item.task.annotations if a.id != item.annotation.id), item.annotation):
+            server.delete_annotation(annotation.id)
         returned += 1
     return returned
 
@@ -230,11 +225,8 @@ def _refuse(server: LabelStudioServer, refusals: Refusals, use_case: UseCase, re
         server.delete_annotation(annotation.id)  # the task is open again, for another person
 
 
-def _verification_data(item: FinishedLabels) -> VerificationData:
+def _verification_data(item: FinishedLabels, texts: Texts) -> VerificationData:
     event = item.event
-    counts: dict[str, int] = {}
-    for box in event.boxes:
-        counts[box.class_name] = counts.get(box.class_name, 0) + 1
     return VerificationData(
         image=event.image_uri,
         sha256=event.sha256,
@@ -244,9 +236,13 @@ def _verification_data(item: FinishedLabels) -> VerificationData:
         boxes=event.boxes,
         labelled_event=event.event_id,
         annotation=item.annotation.id,
-        annotators=item.annotation.people,
-        note="Boxes: " + (", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"),
+        annotators=item.annotators,
+        note=texts.count(event.boxes),
     )
+
+
+def _drawn_key(item: FinishedLabels) -> str:
+    return verification_key(item.event.sha256, item.annotation.id, item.event.boxes)
 
 
 def _key(task: Task) -> str | None:

@@ -17,7 +17,8 @@ from typing import Any, Final, Self
 import httpx
 
 from components.labeling.conversion import IMAGE, from_regions, to_regions
-from components.labeling.project_config import APPROVE, DECISION, REASON, REJECT
+from components.labeling.project_config import DECISION, REASON
+from components.labeling.texts import APPROVE, REJECT
 from inspection.geometry import LabelledBox, iou
 
 _log = logging.getLogger(__name__)

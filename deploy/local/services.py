@@ -96,6 +96,8 @@ def seaweedfs(layout: Layout) -> Service:
         f"-filer.port={filer}", "-s3", f"-s3.port={layout.ports.s3}", f"-s3.config={config}",
         # Devices are enrolled and revoked while it runs, through its IAM API; it takes the admin's key.
         "-s3.iam.readOnly=false", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        # Its default lets pages of every origin read a bucket that has no rule of its own.
+        "-s3.allowedOrigins=", "-filer.allowedOrigins=",
     )  # fmt: skip
     url = layout.s3_endpoint
     # On SIGTERM `weed server` waits, often for ever, for its own filer's subscribers, and syncs nothing meanwhile; its

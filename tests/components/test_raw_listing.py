@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.list_page import ListPage
 from components.raw_columns import IMAGES, keys_of, list_columns, parse_image_keys
 from components.raw_listing import RawListing, Span
 from inspection.image import sha256_of
@@ -87,7 +88,7 @@ def test_all_devices_are_found_and_their_images_by_month(filled, bucket):
     assert listing.devices() == ["nagoya/line-1", "nagoya/line-10", "oita/line-1"]
     spans = listing.spans(listing.devices())
     assert Span("nagoya/line-1/2025/03/") in spans
-    assert sorted(keys_of(list_columns(listing, spans)).to_pylist()) == sorted(keys)
+    assert sorted(keys_of(list_columns(listing, spans)[0]).to_pylist()) == sorted(keys)
 
 
 def test_a_listing_begins_at_a_day(filled, bucket):
@@ -95,13 +96,35 @@ def test_a_listing_begins_at_a_day(filled, bucket):
     store, keys = filled
     listing = RawListing(store, bucket)
     since = listing.spans(["nagoya/line-1"], date(2025, 4, 1))
-    found = keys_of(list_columns(listing, since)).to_pylist()
+    found = keys_of(list_columns(listing, since)[0]).to_pylist()
     assert sorted(found) == sorted([*keys[:1200], key("y", at=datetime(2026, 5, 2, tzinfo=UTC))])
-    assert list_columns(listing, listing.spans(["nagoya/line-1"], date(2026, 5, 3))).num_rows == 0
+    assert list_columns(listing, listing.spans(["nagoya/line-1"], date(2026, 5, 3)))[0].num_rows == 0
 
 
 def test_an_empty_bucket_has_no_devices(store, installation):
     """The first day of an installation."""
     listing = RawListing(store, installation.bucket("weights"))
     assert listing.devices() == []
-    assert list_columns(listing, []).num_rows == 0
+    assert list_columns(listing, [])[0].num_rows == 0
+
+
+def test_images_with_several_captures_are_told_apart():
+    """By the keys alone, within a page and over two."""
+    listing = RawListing(Pages([["s/d/2026/05/01/" + name for name in names] for names in (
+        ["a" * 64 + ".1.json", "a" * 64 + ".jpg", "b" * 64 + ".1.json"],
+        ["b" * 64 + ".2.json", "b" * 64 + ".jpg", "c" * 64 + ".jpg"],
+    )]), "raw")  # fmt: skip
+    images, several = list_columns(listing, [Span("s/d/")])
+    assert images.num_rows == 3
+    assert several == {"b" * 64}
+
+
+class Pages:
+    """A `Lister` of fixed pages."""
+
+    def __init__(self, pages):
+        self.pages = pages
+
+    def list_page(self, bucket, *, prefix="", delimiter="", start_after="", token=None):
+        number = int(token or 0)
+        return ListPage(self.pages[number], (), str(number + 1) if number + 1 < len(self.pages) else None)

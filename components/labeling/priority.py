@@ -1,0 +1,204 @@
+"""Which images people get first: active learning as rules over values.
+
+1. What an operator objected to, newest first.
+2. What models doubt: two releases that disagree, then scores by how near they lie to the threshold.
+3. The rest, newest day first.
+
+From 2 on, a share of the places goes to images chosen by chance (by sha256 and use case, so that every run chooses
+alike), whatever waits before them: labels of what a model doubts alone would teach it a world that is all doubt.
+Whoever takes only the head of the order gets the same shares. What is above a cap, of one part or of one hour of
+capture, comes after all that is not; images whose boxes wait for the verifier come last.
+
+Only Captures tell why an image was sent, and reading a million of them is out of the question. `shortlist` therefore
+chooses by keys alone whose Captures are worth reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from heapq import nsmallest
+from itertools import chain
+from typing import Final
+
+from components.labeling.texts import TEXTS, Texts
+from components.raw_images import RawImage
+from components.use_case import UseCase
+from inspection.documents import Capture, Reason
+from inspection.verdict import Verdict
+
+# Of a shortlist: images chosen by chance, among them old ones that newer ones would hide.
+_SHORTLISTED_BY_CHANCE: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An image without an approved label. captures: by time; waiting: its boxes are with the verifier."""
+
+    image: RawImage
+    captures: tuple[Capture, ...]
+    group: str
+    waiting: bool = False
+
+    @property
+    def hour(self) -> str | None:
+        """The hour (UTC) of its first Capture; None where no Capture tells."""
+        return f"{self.captures[0].captured_at.astimezone(UTC):%Y-%m-%d %H}" if self.captures else None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A candidate in its place. why: for a person, in the language of the use case."""
+
+    candidate: Candidate
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """disagreement comes before any score; nearness: 1 at the threshold, 0 as far from it as a score can be."""
+
+    disagreement: bool
+    nearness: float
+    why: str
+
+
+def shortlist(
+    images: Sequence[str], waiting: frozenset[str], several: frozenset[str], use_case: str, size: int
+) -> list[int]:
+    """The places of at most `size` images whose Captures should be read, by what their keys tell.
+
+    Several Captures of one image are the trace of an objection or a disagreement, so these come first; then the
+    newest; a quarter by chance. Images that wait for the verifier come last.
+
+    Args:
+        images: sha256 of all candidates, unseen before waiting, newest first.
+        waiting: sha256 of those that wait for the verifier.
+        several: sha256 of images with several Captures.
+        use_case: its name; chance is another for each.
+        size: how many at most.
+    """
+    if len(images) <= size:
+        return list(range(len(images)))
+    salt = _salt(use_case)
+    by_chance = int(size * _SHORTLISTED_BY_CHANCE)
+    told = (place for place, sha256 in enumerate(images) if sha256 in several and sha256 not in waiting)
+    chosen: dict[int, None] = {}
+    for place in chain(told, range(len(images))):
+        if len(chosen) == size - by_chance:
+            break
+        chosen[place] = None
+    left = (place for place in range(len(images)) if place not in chosen)
+    rank = nsmallest(by_chance, left, key=lambda place: (images[place] in waiting, _chance(images[place], salt)))
+    return [*chosen, *rank]
+
+
+def in_order(
+    candidates: Iterable[Candidate], use_case: UseCase, thresholds: Mapping[str, float] | None = None
+) -> list[Placed]:
+    """Every candidate once, in the order of the head of this module: the same for the same candidates.
+
+    Args:
+        candidates: in any order.
+        use_case: its `labeling.priority` has the shares and caps.
+        thresholds: class -> the score from which the champion calls a part defective; for a class that is not
+            there, the middle of the use case's band of doubt.
+    """
+    policy, texts = use_case.labeling.priority, TEXTS[use_case.labeling.language]
+    unseen: list[Candidate] = []
+    waiting: list[Candidate] = []
+    for candidate in candidates:
+        (waiting if candidate.waiting else unseen).append(candidate)
+    objections: list[Placed] = []
+    doubted: list[tuple[_Doubt, Candidate]] = []
+    rest: list[Candidate] = []
+    for candidate in sorted(unseen, key=lambda candidate: _newest(candidate.image)):
+        if any(capture.reason is Reason.OBJECTION for capture in candidate.captures):
+            objections.append(Placed(candidate, texts.objection))
+        elif found := _doubt(candidate.captures, use_case, thresholds or {}, texts):
+            doubted.append((found, candidate))
+        else:
+            rest.append(candidate)
+    doubted.sort(key=lambda pair: (not pair[0].disagreement, -pair[0].nearness))  # stable: newest first among equals
+    line = [Placed(candidate, found.why) for found, candidate in doubted]
+    line += [Placed(candidate, texts.newest) for candidate in rest]
+    mixed = _mixed(line, policy.random_share, _salt(use_case.name), texts)
+    last = [Placed(candidate, texts.waiting) for candidate in sorted(waiting, key=lambda c: _newest(c.image))]
+    return _capped([*objections, *mixed], policy.max_per_group, policy.max_per_hour, texts) + last
+
+
+def _doubt(
+    captures: Sequence[Capture], use_case: UseCase, thresholds: Mapping[str, float], texts: Texts
+) -> _Doubt | None:
+    verdicts = {capture.release_digest: capture.verdict for capture in captures if capture.release_digest}
+    differ = len({verdict for verdict in verdicts.values() if verdict is not None}) > 1
+    if differ or any(capture.reason is Reason.DISAGREEMENT for capture in captures):
+        return _Doubt(True, 1.0, texts.disagreement)
+    policy = use_case.sampling
+    middle = (policy.uncertain_low + policy.uncertain_high) / 2
+    best: _Doubt | None = None
+    for capture in captures:
+        unsure = capture.reason is Reason.UNCERTAIN or capture.verdict is Verdict.UNCERTAIN
+        for detection in capture.detections:
+            if not unsure and not policy.uncertain_low <= detection.score <= policy.uncertain_high:
+                continue
+            threshold = thresholds.get(detection.class_name, middle)
+            nearness = 1.0 - abs(detection.score - threshold) / max(threshold, 1.0 - threshold)
+            if best is None or nearness > best.nearness:
+                why = texts.near_threshold.format(name=detection.class_name, score=detection.score, threshold=threshold)
+                best = _Doubt(False, nearness, why)
+        if unsure and best is None:
+            best = _Doubt(False, 0.0, texts.uncertain)
+    return best
+
+
+def _mixed(line: Sequence[Placed], share: float, salt: int, texts: Texts) -> list[Placed]:
+    """The line with a share of its places given to chance, spread evenly over it."""
+    by_chance = iter(sorted(line, key=lambda placed: _chance(placed.candidate.image.sha256, salt)))
+    in_turn = iter(line)
+    taken: set[str] = set()
+    mixed: list[Placed] = []
+    given = 0
+    while len(mixed) < len(line):
+        chance = int((len(mixed) + 1) * share + 1e-9) > given
+        given += chance
+        placed = next(item for item in (by_chance if chance else in_turn) if item.candidate.image.sha256 not in taken)
+        taken.add(placed.candidate.image.sha256)
+        mixed.append(Placed(placed.candidate, texts.chance) if chance else placed)
+    return mixed
+
+
+def _capped(line: Sequence[Placed], max_per_group: int, max_per_hour: int, texts: Texts) -> list[Placed]:
+    """What is above a cap, behind the rest and in its own order."""
+    of_group: Counter[str] = Counter()
+    of_hour: Counter[str] = Counter()
+    kept: list[Placed] = []
+    held: list[Placed] = []
+    for placed in line:
+        group, hour = placed.candidate.group, placed.candidate.hour
+        if of_group[group] >= max_per_group:
+            held.append(Placed(placed.candidate, texts.enough_of_group.format(why=placed.why)))
+        elif hour is not None and of_hour[hour] >= max_per_hour:
+            held.append(Placed(placed.candidate, texts.enough_of_hour.format(why=placed.why)))
+        else:
+            of_group[group] += 1
+            if hour is not None:
+                of_hour[hour] += 1
+            kept.append(placed)
+    return kept + held
+
+
+def _newest(image: RawImage) -> tuple[int, str]:
+    return -image.day.toordinal(), image.sha256
+
+
+def _salt(use_case: str) -> int:
+    return int(hashlib.sha256(use_case.encode()).hexdigest()[:16], 16)
+
+
+def _chance(sha256: str, salt: int) -> int:
+    # A sha256 is uniform already; the use case turns it into an order of its own.
+    return int(sha256[:16], 16) ^ salt

@@ -1,0 +1,177 @@
+"""Which images people get first: rules, without a store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.labeling.priority import Candidate, in_order, shortlist
+from components.raw_images import RawImage
+from components.use_case import parse_use_case
+from inspection.documents import Capture, Reason
+from inspection.geometry import Box, Detection
+from inspection.image import sha256_of
+from inspection.verdict import Verdict
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def use_case(language="en", **priority):
+    """`priority` as in the file; no caps and no chance unless asked for."""
+    policy = {"random_share": 0.0, "max_per_group": 1000, "max_per_hour": 1000, **priority}
+    lines = ", ".join(f"{key}: {value}" for key, value in policy.items())
+    return parse_use_case(
+        f"name: tags\nclasses: [scratch, dent]\nlabeling: {{instructions: x, language: {language}, "
+        f"priority: {{{lines}}}}}\n"
+        "sampling: {uncertain_low: 0.2, uncertain_high: 0.6}\n"
+        "gates: {min_map50: 0.5, max_escape_rate: 0.5, max_overkill_rate: 0.5}\n"
+    )
+
+
+def image(name, day=NOON, captures=1):
+    sha256 = sha256_of(name.encode())
+    keys = tuple(f"{sha256}.{index}.json" for index in range(captures))
+    return RawImage(sha256, f"s3://kizu-raw/{name}", "line1", day.date(), keys)
+
+
+def capture(of, reason=Reason.CONTROL, *scores, at=NOON, release=None, verdict=None):
+    detections = tuple(Detection("scratch", score, Box(1, 2, 3, 4)) for score in scores)
+    return Capture(
+        capture_id="1", sha256=of.sha256, device="line1", camera="c", captured_at=at, reason=reason,
+        detections=detections, release_digest=release, verdict=verdict,
+    )  # fmt: skip
+
+
+def candidate(name, reason=Reason.CONTROL, *scores, at=NOON, group=None, waiting=False):
+    picture = image(name, at)
+    return Candidate(picture, (capture(picture, reason, *scores, at=at),), group or picture.sha256, waiting)
+
+
+def names(placed):
+    return [item.candidate.image.uri.rsplit("/", 1)[1] for item in placed]
+
+
+def test_objections_come_first_then_doubt_then_the_newest_and_last_what_waits_for_the_verifier():
+    """And each says why, with the numbers."""
+    day = timedelta(days=1)
+    placed = in_order(
+        [
+            candidate("waiting", Reason.OBJECTION, waiting=True),
+            candidate("old", at=NOON - day),
+            candidate("new"),
+            candidate("sure", Reason.CONTROL, 0.95),
+            candidate("near", Reason.UNCERTAIN, 0.48),
+            candidate("nearer", Reason.CONTROL, 0.51),
+            candidate("disagreement", Reason.DISAGREEMENT, 0.9),
+            candidate("objection", Reason.OBJECTION, 0.9, at=NOON - day),
+        ],
+        use_case(),
+        {"scratch": 0.5},
+    )
+    by_newest = sorted(["new", "sure"], key=lambda name: sha256_of(name.encode()))
+    assert names(placed) == ["objection", "disagreement", "nearer", "near", *by_newest, "old", "waiting"]
+    assert [item.why for item in placed[:4]] == [
+        "an operator objected",
+        "two releases disagreed",
+        "scratch scored 0.51, near the threshold of 0.50",
+        "scratch scored 0.48, near the threshold of 0.50",
+    ]
+    assert "verification" in placed[-1].why
+
+
+def test_without_a_champion_the_middle_of_the_band_stands_for_the_threshold():
+    """The use case's own words are all there is then."""
+    placed = in_order([candidate("a", Reason.UNCERTAIN, 0.25), candidate("b", Reason.UNCERTAIN, 0.41)], use_case())
+    assert names(placed) == ["b", "a"]
+    assert placed[0].why == "scratch scored 0.41, near the threshold of 0.40"
+
+
+def test_verdicts_of_two_releases_that_differ_are_a_disagreement():
+    """Whatever the reasons for which the image was sent."""
+    picture = image("twice")
+    both = tuple(
+        capture(picture, Reason.CONTROL, 0.9, release=release * 64, verdict=verdict)
+        for release, verdict in (("a", Verdict.PASS), ("b", Verdict.FAIL))
+    )
+    alike = tuple(capture(picture, Reason.CONTROL, 0.9, release=release * 64, verdict=Verdict.FAIL) for release in "ab")
+    assert in_order([Candidate(picture, both, "g")], use_case())[0].why == "two releases disagreed"
+    assert in_order([Candidate(picture, alike, "g")], use_case())[0].why == "newest first"
+
+
+def test_an_uncertain_frame_without_a_detection_is_doubt_too():
+    """A device may be unsure of a frame by its verdict alone."""
+    placed = in_order([candidate("plain"), candidate("unsure", Reason.UNCERTAIN)], use_case())
+    assert names(placed) == ["unsure", "plain"]
+    assert placed[0].why == "the device was uncertain"
+
+
+@given(share=st.floats(0.0, 1.0), head=st.integers(1, 60))
+def test_every_head_of_the_line_gives_chance_its_share(share, head):
+    """However many places there are, and although doubt would fill them all."""
+    doubt = [candidate(f"doubt-{index}", Reason.UNCERTAIN, 0.4) for index in range(60)]
+    rest = [candidate(f"rest-{index}") for index in range(60)]
+    placed = in_order(doubt + rest, use_case(random_share=share))
+    assert len({item.candidate.image.sha256 for item in placed}) == 120
+    by_chance = sum(item.why == "chosen by chance" for item in placed[:head])
+    assert by_chance == int(head * share + 1e-9)
+
+
+def test_chance_is_the_same_on_every_run_and_another_for_another_use_case():
+    """Nothing but sha256 and use case decides it; not the order of arrival."""
+    some = [candidate(f"image-{index}") for index in range(50)]
+    chosen = use_case(random_share=1.0)
+    first = names(in_order(some, chosen))
+    assert names(in_order(reversed(some), chosen)) == first
+    assert names(in_order(some, chosen.model_copy(update={"name": "plates"}))) != first
+
+
+def test_no_part_and_no_hour_floods_the_queue():
+    """What is above a cap comes after all that is not, says so, and is not lost."""
+    flood = [candidate(f"flood-{index}", Reason.OBJECTION, group="part-1") for index in range(6)]
+    others = [candidate(f"other-{index}", at=NOON - timedelta(minutes=90 + index)) for index in range(4)]
+    placed = in_order(flood + others, use_case(max_per_group=2))
+    groups = [item.candidate.group == "part-1" for item in placed]
+    assert groups == [True] * 2 + [False] * 4 + [True] * 4
+    assert placed[-1].why == "an operator objected; later, because others of its part come first"
+    by_hour = in_order(flood + others, use_case(max_per_hour=3))
+    hours = Counter(item.candidate.hour for item in by_hour[:6])
+    assert set(hours.values()) == {3}
+    assert len(by_hour) == 10
+
+
+def test_the_order_is_explained_in_the_team_s_language():
+    """The same order, other words."""
+    some = [candidate("a", Reason.OBJECTION), candidate("b", Reason.UNCERTAIN, 0.4)]
+    assert [item.why for item in in_order(some, use_case("ja"))] == [
+        "作業者から異議あり",
+        "scratch のスコア 0.40 がしきい値 0.40 に近い",
+    ]
+
+
+def test_few_images_are_all_looked_at_and_of_many_those_that_promise_most():
+    """Several Captures first, then the newest, and a quarter by chance; by keys alone."""
+    counts = (("new", 90), ("old", 900), ("twice", 10))
+    kind_of = {sha256_of(f"{kind}-{number}".encode()): kind for kind, count in counts for number in range(count)}
+    many = list(kind_of)
+    several = frozenset(sha256 for sha256, kind in kind_of.items() if kind == "twice")
+    assert shortlist(many, frozenset(), several, "tags", 1000) == list(range(1000))
+    chosen = shortlist(many, frozenset(), several, "tags", 80)
+    kinds = Counter(kind_of[many[place]] for place in chosen)
+    assert kinds["twice"] >= 10
+    assert kinds["new"] >= 50
+    assert kinds["old"] >= 10
+    assert len(set(chosen)) == 80
+    assert all(kind_of[many[place]] == "twice" for place in chosen[:10])
+    waiting = frozenset(many[50:])
+    assert set(shortlist(many, waiting, several, "tags", 50)) == set(range(50))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3])
+def test_a_short_shortlist_is_no_longer_than_it_may_be(size):
+    """Down to nothing."""
+    some = [sha256_of(str(index).encode()) for index in range(9)]
+    assert len(shortlist(some, frozenset(), frozenset(some[:5]), "tags", size)) == size
