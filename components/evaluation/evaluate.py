@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from components.champion import champion
 from components.evaluation.golden import choose as choose_golden
 from components.evaluation.metrics import Scored, score
-from components.evaluation.onnx_session import open_session
 from components.evaluation.threshold import choose as choose_threshold
 from components.evaluation_report import ChampionScores, EvaluationReport, GoldenSet
 from components.gate import GateReport, judge
 from components.manifest import Manifest, SplitName, load_manifest
 from components.model_registry import EVALUATION_REPORT, GATE_REPORT, GOLDEN, MODEL_FILE, USE_CASE, ModelRegistry
 from components.object_store import S3ObjectStore
+from components.onnx_session import open_session
 from components.raw_images import RawImages
 from components.settings import settings
 from components.use_case import UseCase, parse_use_case

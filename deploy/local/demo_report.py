@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from components.champion import champion
-from components.evaluation.onnx_session import open_session
 from components.evaluation_report import EvaluationReport
 from components.manifest import ManifestImage, SplitName, load_manifest
 from components.model_registry import ModelRegistry
 from components.object_store import S3ObjectStore
+from components.onnx_session import open_session
 from components.raw_images import RawImages
 from components.use_case import UseCase
 from deploy.local.layout import Layout

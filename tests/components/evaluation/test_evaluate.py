@@ -9,11 +9,11 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from components.evaluation.evaluate import EvaluationError, evaluate, passes_gate, run
-from components.evaluation.onnx_session import ModelError, open_session
 from components.evaluation_report import EvaluationReport, GoldenSet
 from components.gate import GateReport
 from components.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
 from components.model_registry import EVALUATION_REPORT, GATE_REPORT, GOLDEN, MODEL_FILE, USE_CASE
+from components.onnx_session import ModelError, open_session
 from inspection.geometry import Box, LabelledBox
 from inspection.image import decode_image, sha256_of
 from inspection.inspector import Inspector
