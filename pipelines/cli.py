@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from pipelines import cli_devices
+from pipelines import cli_devices, cli_labels, cli_report  # noqa: F401 - cli_report adds to `labels`
 from pipelines.command import DEFAULT_USE_CASE, CommandError, UseCaseOption, console
 from pipelines.command import layout as _layout
 from pipelines.command import use_case as _use_case
@@ -32,6 +32,7 @@ app = typer.Typer(
 keys_app = typer.Typer(no_args_is_help=True, help="The keys that sign releases.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(cli_devices.app)
+app.add_typer(cli_labels.labels_app, name="labels")
 
 
 @app.callback()
