@@ -16,7 +16,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from pipelines import cli_devices, cli_doctor, cli_exchange, cli_export, cli_labels
+# cli_report adds to `labels`
+from pipelines import cli_devices, cli_doctor, cli_exchange, cli_export, cli_labels, cli_report  # noqa: F401
 from pipelines.command import DEFAULT_USE_CASE, CommandError, UseCaseOption, console
 from pipelines.command import layout as _layout
 from pipelines.command import use_case as _use_case

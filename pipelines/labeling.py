@@ -5,6 +5,7 @@ from typing import NamedTuple
 from kfp import dsl
 
 from components.labeling.component import find_unlabelled, label, verify
+from components.reporting.component import report_labels
 from pipelines.wiring import settled
 
 
@@ -26,6 +27,7 @@ def labeling(use_case: str, wait_s: int = 0) -> LabelingOutputs:
     found = settled(find_unlabelled(use_case=use_case), "labeling")
     drawn = settled(label(use_case=use_case, batch_uri=found.outputs["batch_uri"], wait_s=wait_s), "labeling")
     checked = settled(verify(use_case=use_case, wait_s=wait_s), "labeling").after(drawn)
+    settled(report_labels(use_case=use_case, label_version=checked.outputs["label_version"]), "labeling")
     return LabelingOutputs(
         found=found.outputs["count"],
         labelled=drawn.outputs["labelled"],

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from components.dataset.duplicates import linked_groups
 from components.dataset.split import split_of
+from components.group_merge import merge_groups
 from components.label_store import LabelEvent, LabelStore
 from components.label_versions import record_label_version
 from components.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
 from components.object_store import S3ObjectStore
+from components.raw_images import RawImages
 from components.settings import settings
 from components.use_case import UseCase, parse_use_case
 
@@ -32,13 +35,33 @@ class Frozen:
     images: int
 
 
-def build_manifest(labels: Mapping[str, LabelEvent], use_case: UseCase) -> Manifest:
-    """The manifest of these approved labels (sha256 -> event). Nothing but labels and use case enters it.
+def groups_of(labels: Mapping[str, LabelEvent], use_case: UseCase) -> dict[str, str]:
+    """sha256 -> its group by the use case's rule."""
+    return {sha256: e.group if use_case.grouping.rule == "part" else sha256 for sha256, e in labels.items()}
+
+
+def build_manifest(
+    labels: Mapping[str, LabelEvent], use_case: UseCase, links: Iterable[tuple[str, str]] = ()
+) -> Manifest:
+    """The manifest of these approved labels (sha256 -> event). Nothing but labels, images and use case enters it.
+
+    links: pairs of groups that hold near-duplicates of each other; they become one group, see `merge_groups`.
 
     Raises:
         DatasetError: too few images, no defect at all, or a split that is empty or without a defect.
     """
     images = []
+    groups = groups_of(labels, use_case)
+    merged = merge_groups({group: split_of(group, use_case.split) for group in groups.values()}, links)
+    if merged.refused:
+        _log.warning(
+            "near-duplicates would join %d of %d groups, more than a tenth: nothing is merged. Do parts look so alike, "
+            "or do photographs of one part carry different names?",
+            merged.joined,
+            len(merged.splits),
+        )
+    elif merged.joined:
+        _log.info("%d of %d groups hold near-duplicates of others and were merged", merged.joined, len(merged.splits))
     for sha256 in sorted(labels):
         event = labels[sha256]
         unknown = sorted({box.class_name for box in event.boxes} - set(use_case.classes))
@@ -46,15 +69,14 @@ def build_manifest(labels: Mapping[str, LabelEvent], use_case: UseCase) -> Manif
             raise DatasetError(
                 f"image {sha256} has boxes of {unknown}, but the use case {use_case.name} has {list(use_case.classes)}"
             )
-        group = event.group if use_case.grouping.rule == "part" else sha256
         images.append(
             ManifestImage(
                 sha256=sha256,
                 uri=event.image_uri,
                 width=event.width,
                 height=event.height,
-                group=group,
-                split=split_of(group, use_case.split),
+                group=merged.name[groups[sha256]],
+                split=merged.splits[groups[sha256]],
                 boxes=regions(event.boxes),
             )
         )
@@ -105,8 +127,10 @@ def freeze(use_case_json: str, label_version: int = -1) -> Frozen:
     labels = LabelStore.open(config)
     mark = labels.mark(None if label_version < 0 else label_version)
     version = mark.version
-    manifest = build_manifest(labels.latest_approved(use_case.name, version=version), use_case)
+    approved = labels.latest_approved(use_case.name, version=version)
     store, bucket = S3ObjectStore.from_settings(config), config.bucket("datasets")
+    fetch = RawImages(store, config.bucket("raw")).fetch
+    manifest = build_manifest(approved, use_case, linked_groups(approved, groups_of(approved, use_case), fetch))
     record_label_version(store, bucket, use_case.name, manifest.digest, mark)
     digest = save_manifest(store, bucket, manifest)
     counts = {str(split): len(manifest.of(split)) for split in SplitName}

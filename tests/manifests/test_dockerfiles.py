@@ -21,7 +21,9 @@ SHARED = {"LICENSE", "inspection", "components/*.py"}
 # Image -> what it copies from the repository. The one place where that is said twice, on purpose.
 MAY_COPY = {
     "labeling": SHARED | {"components/labeling"},
-    "data": SHARED | {"components/dataset", "components/evaluation", "components/registry"},
+    "data": SHARED
+    | {"components/dataset", "components/evaluation", "components/registry"}
+    | {"components/reporting", "components/templates"},
     "training": SHARED | {"components/training", "locks/training.txt"},
     "control": SHARED
     | {"components/deployment", "components/enrolment", "components/ingest", "pipelines", "use_cases"}

@@ -4,17 +4,22 @@ import dataclasses
 import hashlib
 from datetime import UTC, datetime
 
+import cv2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.dataset.duplicates import linked_groups
 from components.dataset.freeze import DatasetError, build_manifest, freeze
 from components.dataset.split import position, split_of
 from components.label_store import LabelEvent, LabelStatus, LabelStore
+from components.line_generator import LineGenerator
 from components.manifest import SplitName, load_manifest
 from components.object_store import S3ObjectStore
+from components.raw_images import RawImages
 from components.use_case import Split, parse_use_case
 from inspection.geometry import Box, LabelledBox
+from inspection.image import decode_image, sha256_of
 
 USE_CASE = parse_use_case(
     """{"name": "tag", "classes": ["scratch"], "labeling": {"instructions": ""},
@@ -170,3 +175,41 @@ def test_a_dataset_is_frozen_as_of_a_version_of_the_labels(installation, monkeyp
     assert freeze(USE_CASE.to_json(), version) == first
     saved = load_manifest(S3ObjectStore.from_settings(installation), installation.bucket("datasets"), first.digest)
     assert len(saved.images) == 40
+
+
+def test_near_duplicates_of_other_groups_fall_to_their_side(caplog):
+    """Two parts are one where a link says so: one group, in test if either is. Too many links merge nothing, loudly."""
+    found = labels()
+    groups = {e.group: split_of(e.group, USE_CASE.split) for e in found.values()}
+    in_test = min(g for g, split in groups.items() if split is SplitName.TEST)
+    in_train = min(g for g, split in groups.items() if split is SplitName.TRAIN)
+    linked = build_manifest(found, USE_CASE, [(in_train, in_test)])
+    moved = next(e.sha256 for e in found.values() if e.group == in_train)
+    (image,) = (image for image in linked.images if image.sha256 == moved)
+    assert (image.split, image.group) == (SplitName.TEST, min(in_test, in_train))
+    assert len({image.group for image in linked.images}) == 39
+    everything = [(in_test, group) for group in groups]
+    assert build_manifest(found, USE_CASE, everything) == build_manifest(found, USE_CASE)
+    assert "more than a tenth" in caplog.text
+
+
+def test_freezing_compares_the_images_of_different_groups(store, installation):
+    """One photograph under two names links them; those of one name are not compared, nor is a lost image."""
+    line = LineGenerator(seed=3)
+    photograph = line.part(1)[0].jpeg
+    brighter = cv2.convertScaleAbs(decode_image(photograph), alpha=1.05, beta=6)
+    again = cv2.imencode(".jpg", brighter)[1].tobytes()
+    content = {"a": photograph, "b": again, "c": line.part(5)[0].jpeg}
+    found = {}
+    for number, (group, data) in enumerate(content.items()):
+        sha256, key = sha256_of(data), f"near/{number}.jpg"
+        store.put(installation.bucket("raw"), key, data)
+        found[sha256] = dataclasses.replace(
+            event(number, group=group), sha256=sha256, image_uri=f"s3://{installation.bucket('raw')}/{key}"
+        )
+    lost = event(9, group="lost")
+    found[lost.sha256] = lost
+    groups = {sha256: e.group for sha256, e in found.items()}
+    fetch = RawImages(store, installation.bucket("raw")).fetch
+    assert linked_groups(found, groups, fetch) == [("a", "b")]
+    assert linked_groups(found, dict.fromkeys(groups, "one"), fetch) == []

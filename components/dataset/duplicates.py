@@ -1,0 +1,54 @@
+"""Which groups of a dataset hold near-duplicates of each other: images are fetched, hashed, and confirmed in pairs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.label_store import LabelEvent
+from components.near_duplicates import Fingerprint, find_near_duplicates, fingerprint, thumbnail
+from components.object_store import ObjectNotFound
+from inspection.image import ImageError, decode_image
+
+_log = logging.getLogger(__name__)
+
+_THREADS: Final = 8
+_CHUNK: Final = 256
+Fetch = Callable[[str, str], bytes]
+
+
+def linked_groups(labels: Mapping[str, LabelEvent], groups: Mapping[str, str], fetch: Fetch) -> list[tuple[str, str]]:
+    """Pairs of different groups with an image each that shows the same. groups: sha256 -> group.
+
+    An image that is gone or damaged is compared with nothing, and said; the training, which needs it, refuses it.
+
+    Raises:
+        ObjectStoreError: the store did not answer. A dataset must not depend on whether it did.
+    """
+
+    def load(sha256: str) -> NDArray[np.uint8] | None:
+        try:
+            return decode_image(fetch(labels[sha256].image_uri, sha256))
+        except (ObjectNotFound, ImageError) as e:
+            _log.debug("%s is compared with nothing: %s", labels[sha256].image_uri, e)
+            return None
+
+    def look(sha256: str) -> tuple[str, Fingerprint | None]:
+        image = load(sha256)
+        return sha256, None if image is None else fingerprint(thumbnail(image))
+
+    prints: dict[str, Fingerprint] = {}
+    names = sorted(labels)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(names), _CHUNK):
+            found = pool.map(look, names[start : start + _CHUNK])
+            prints.update((sha256, known) for sha256, known in found if known is not None)
+    if len(prints) < len(labels):
+        _log.warning("%d of %d images are gone or damaged", len(labels) - len(prints), len(labels))
+    pairs = find_near_duplicates(prints, load, wanted=lambda a, b: groups[a] != groups[b])
+    return sorted({(min(one, other), max(one, other)) for one, other in ((groups[p.a], groups[p.b]) for p in pairs)})

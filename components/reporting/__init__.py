@@ -1,0 +1,1 @@
+"""The step that shows what the label store holds."""
