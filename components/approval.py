@@ -1,7 +1,7 @@
 """Approval: a person's act, which MLflow's server stamps with account, time and bytes.
 
-`components/approval_server` is the only writer of the stamps `approval_by`, `approval_at` and `approval_model_sha256`, and
-checks before it writes. Here is the other side: how a person asks for it, and how others read it.
+`components/approval_server` is the only writer of the stamps `approval_by`, `approval_at` and `approval_model_sha256`,
+and checks before it writes. Here is the other side: how a person asks for it, and how others read it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def require_approval(registry: ModelRegistry, model: str, version: int) -> tuple
         )
     if approved != model_sha256:
         raise ApprovalError(
-            f"{where} was approved for model {approved or '(none recorded)'}, but holds {model_sha256}; approve it again"
+            f"{where} was approved for model {approved or '(none recorded)'}, but holds {model_sha256}; "
+            "approve it again"
         )
     try:
         at = datetime.fromisoformat(found.tags.get("approval_at", ""))

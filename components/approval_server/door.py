@@ -1,8 +1,8 @@
-"""In front of every route, MLflow's own and those that it hands to Flask: a writing request that is not known is refused.
+"""In front of every route, MLflow's own and those that it hands to Flask: an unknown request that writes is refused.
 
 MLflow has routes that this product does not use, and each version brings more: jobs, an assistant that runs commands
-on the server's machine, gateways, demos. Reading is left to the rights of accounts; whatever else a method may do, it has
-to be one of these.
+on the server's machine, gateways, demos. Reading is left to the rights of accounts; whatever else a method may do, it
+has to be one of these.
 """
 
 from __future__ import annotations

@@ -135,7 +135,8 @@ def on_alias(caller: Caller, alias: str) -> None:
     """
     if alias.strip().casefold() == CHAMPION and caller.role is not Role.RECONCILER:
         raise Refused(
-            f"the alias champion says which version all devices of a group run; the reconciler moves it, not {caller.name}"
+            "the alias champion says which version all devices of a group run; "
+            f"the reconciler moves it, not {caller.name}"
         )
 
 
