@@ -1,9 +1,10 @@
 """Make the Secrets of a cluster: `python -m deploy.k8s.credentials <folder> --signer-keys <folder>`.
 
 One random S3 key an identity, each with its own rights; MLflow's accounts, and who may approve by the use case files;
-Label Studio's first account; the signer's keys. They are made once and kept in the folder (0700): a second call writes the same Secrets again. Devices are not among them: the store
-itself makes their identities (`kizu enroll`). Guard the folder like the root key,
-or remove it once the Secrets are applied. No secret is printed, and none belongs into the repository.
+Label Studio's first account; the signer's keys. They are made once and kept in the folder (0700): a second call writes
+the same Secrets again. Devices are not among them: the store itself makes their identities (`kizu enroll`). Guard the
+folder like the root key, or remove it once the Secrets are applied. No secret is printed, and none belongs into the
+repository.
 """
 
 from __future__ import annotations
@@ -178,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--s3-public", metavar="URL", help="S3 as labelers' browsers reach it; default: the same")
     parser.add_argument(
         "--use-case", type=Path, action="append", metavar="FILE",
-        help="whose approvers MLflow's server shall know; each call adds to those that it knows; default: the shipped ones",
+        help="whose approvers MLflow's server shall know, besides those of earlier calls; default: the shipped ones",
     )  # fmt: skip
     options = parser.parse_args(argv)
     addresses = Addresses(s3=options.s3, s3_public=options.s3_public or options.s3)
