@@ -141,18 +141,21 @@ _GRANTS: Final = {
 """MLflow's rights, on all resources of a kind. Which tags and aliases an EDIT covers, the rules decide."""
 
 
-def ensure_accounts(store: UserStore, files: AccountFiles) -> None:
+def ensure_accounts(store: UserStore, files: AccountFiles) -> list[str]:
     """Make what is missing, give each its rights, and set the passwords of services to those of the file.
 
-    A person's password is set once, when the account is made: it may be changed in MLflow.
+    A person's password is set once, when the account is made: it may be changed in MLflow. Returns the accounts that
+    have a new password.
     """
     accounts = read_accounts(files.accounts)
+    changed = []
     for account in accounts.values():
         if not store.has_user(account.name):
             store.create_user(account.name, account.password, is_admin=account.role is Role.ADMIN)
             _log.info("made the account %s (%s)", account.name, account.role)
         elif account.role is not Role.APPROVER and not store.authenticate_user(account.name, account.password):
             store.update_user(account.name, password=account.password)
+            changed.append(account.name)
             _log.info("the account %s has a new password", account.name)
         for kind, right in _GRANTS[account.role]:
             store.grant_user_permission(account.name, kind, "*", right)
@@ -161,6 +164,7 @@ def ensure_accounts(store: UserStore, files: AccountFiles) -> None:
             if name not in accounts and store.has_user(name):  # made by the administrator in MLflow
                 for kind, right in _GRANTS[Role.APPROVER]:
                     store.grant_user_permission(name, kind, "*", right)
+    return changed
 
 
 def _read(path: Path, key: str) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import logging
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from cachetools import TTLCache
 from mlflow.environment_variables import _MLFLOW_SGI_NAME, MLFLOW_BASIC_AUTH_FAIL_CLOSED, MLFLOW_ENABLE_WORKSPACES
 from mlflow.server import app as flask_app
 from mlflow.server import auth, handlers
@@ -20,6 +21,9 @@ from components.approval_server.registry_store import GuardedStore, UnknownMlflo
 from components.settings import settings
 
 _log = logging.getLogger(__name__)
+
+PASSWORD_CACHE_S: Final = 60.0
+"""For so long a password that was right is not checked again; one that is changed here is, at once."""
 
 
 def create_app() -> ASGIApp:
@@ -79,6 +83,8 @@ def _configure_auth(files: AccountFiles, database_uri: str) -> None:
         admin_password=admin.password,
         authorization_function=auth.DEFAULT_AUTHORIZATION_FUNCTION,
     )
+    # A password costs a tenth of a second of CPU to check, and MLflow checks it several times a request.
+    auth._USER_AUTH_CACHE = TTLCache(maxsize=1000, ttl=PASSWORD_CACHE_S)
     MLFLOW_BASIC_AUTH_FAIL_CLOSED.set(True)
 
 
@@ -97,7 +103,8 @@ class _Accounts:
                 found = tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in map(os.stat, self._paths()))
                 if found == self._seen:
                     return
-                ensure_accounts(auth.store, self._files)
+                for name in ensure_accounts(auth.store, self._files):
+                    auth._invalidate_user_auth_cache(name)
                 self._seen = found
             except (OSError, AccountsError) as e:
                 if self._seen is None:

@@ -35,7 +35,7 @@ def database(tmp_path):
     return uri
 
 
-def test_the_installed_mlflow_is_known(guarded):
+def test_the_installed_mlflow_is_known():
     """Each public method of its registry is a read, guarded, or was looked at."""
     check_methods()
 
@@ -61,7 +61,7 @@ def test_an_mlflow_with_a_method_that_nobody_looked_at_does_not_start():
         lambda store: store.delete_registered_model("tag"),
     ],
 )
-def test_a_store_beside_the_guarded_one_writes_no_tag_of_a_version(guarded, database, write_tags):
+def test_a_store_beside_the_guarded_one_writes_no_tag_of_a_version(database, guarded, write_tags):
     """MLflow's own store in the same process: its session is refused, and nothing is changed."""
     other = SqlAlchemyStore(database)
     with pytest.raises(MlflowException, match="through the approval's rules only"):
@@ -70,7 +70,7 @@ def test_a_store_beside_the_guarded_one_writes_no_tag_of_a_version(guarded, data
     assert len(other.search_model_versions("name = 'tag'")) == 1
 
 
-def test_nor_does_a_statement_over_many_rows(guarded, database):
+def test_nor_does_a_statement_over_many_rows(database, guarded):
     """Update and delete without loading them."""
     store = SqlAlchemyStore(database)
     for act in (lambda q: q.delete(), lambda q: q.update({"value": "mallory"})):
@@ -82,7 +82,7 @@ def test_nor_does_a_statement_over_many_rows(guarded, database):
     assert store.get_model_version("tag", "1").tags == {"note": "first"}
 
 
-def test_a_caller_without_an_account_changes_nothing_in_the_guarded_store(guarded, database, tmp_path):
+def test_a_caller_without_an_account_changes_nothing_in_the_guarded_store(database, guarded, tmp_path):
     """A route that basic-auth does not see has no name here."""
     files = AccountFiles(tmp_path / "accounts.json", tmp_path / "approvers.json")
     write(files.accounts, {"schema_version": 1, "accounts": {"a": {"role": "admin", "password": "0123456789ab"}}})
@@ -103,7 +103,7 @@ def test_a_caller_without_an_account_changes_nothing_in_the_guarded_store(guarde
     assert store.get_model_version("tag", "1").tags == {"note": "first"}
 
 
-def test_tags_that_changed_since_they_were_judged_are_not_written_over(guarded, database):
+def test_tags_that_changed_since_they_were_judged_are_not_written_over(database, guarded):
     """Two decide at once: the second looks again."""
     from components.approval_server.rules import Version
 
