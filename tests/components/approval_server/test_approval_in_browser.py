@@ -6,9 +6,7 @@ import shutil
 
 import pytest
 
-from components.approval import require_approval
 from components.registry.register import register
-from inspection.image import sha256_of
 from tests.components.guarded_mlflow import password_of
 from tests.components.model_runs import evaluated_run, unique_use_case
 
