@@ -6,7 +6,9 @@ import shutil
 
 import pytest
 
+from components.approval import require_approval
 from components.registry.register import register
+from inspection.image import sha256_of
 from tests.components.guarded_mlflow import password_of
 from tests.components.model_runs import evaluated_run, unique_use_case
 
@@ -45,24 +47,46 @@ def open_version(browser, mlflow, name, account):
     page = context.new_page()
     page.set_default_timeout(TIMEOUT_MS)
     page.goto(f"{mlflow.uri}/#/models/{name}/versions/1")
-    page.get_by_text("approval", exact=True).first.wait_for()
+    row_of(page, "approval").wait_for()
     return page
 
 
+def row_of(page, tag):
+    """A tag's row in the table of the page."""
+    return page.get_by_role("row").filter(has=page.get_by_text(tag, exact=True)).first
+
+
 def set_approval(page, value):
-    """The tag `approval`, as a person sets it in the dialog of the page."""
-    page.get_by_role("button", name="Edit tags").first.click()
-    dialog = page.get_by_role("dialog")
-    dialog.wait_for()
-    return dialog
+    """As a person does: the pencil beside the tag, the word, Save."""
+    row_of(page, "approval").get_by_test_id("editable-table-button-edit").click()
+    page.get_by_test_id("editable-table-edited-input").fill(value)
+    page.get_by_test_id("editable-table-button-save").click()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_a_person_sets_the_tag_and_sees_the_stamps(mlflow, registry, name, browser):
-    """The page shows who, when and which bytes; the signer believes it."""
+def test_a_person_sets_the_tag_in_mlflows_page_and_sees_the_stamps(mlflow, registry, name, browser):
+    """Who it was and for which bytes, once the page is loaded again; whoever reads the approval believes it."""
     page = open_version(browser, mlflow, name, "approver")
-    page.screenshot(path="/tmp/w/d1-page.png", full_page=True)
-    print(page.locator("body").inner_text())
+    with page.expect_response("**/model-versions/set-tag") as answer:
+        set_approval(page, "approved")
+    assert answer.value.status == 200
+    page.reload()
+    row_of(page, "approval_by").wait_for()
+    assert row_of(page, "approval_by").locator("td").nth(1).inner_text() == "approver"
+    assert row_of(page, "approval_model_sha256").locator("td").nth(1).inner_text() == sha256_of(b"onnx")
+    assert row_of(page, "approval_at").locator("td").nth(1).inner_text()
+    _, approval = require_approval(registry, name, 1)
+    assert approval.by == "approver"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_the_page_says_why_an_account_may_not(mlflow, registry, name, browser):
+    """In the server's words, and the tag stays as it was."""
+    page = open_version(browser, mlflow, name, "trainer")
     set_approval(page, "approved")
-    page.screenshot(path="/tmp/w/d1-dialog.png")
-    print(page.get_by_role("dialog").inner_html())
+    said = f"trainer may not approve {name} version 1: the approvers of {name} are approver"
+    page.get_by_text(said).first.wait_for()
+    page.reload()
+    row_of(page, "approval").wait_for()
+    assert row_of(page, "approval").locator("td").nth(1).inner_text() == "pending"
+    assert registry.version(name, 1).approval == "pending"
