@@ -16,6 +16,7 @@ from mlflow.store.db.db_types import DATABASE_ENGINES
 from starlette.types import ASGIApp
 
 from components.approval_server.accounts import AccountFiles, AccountsError, Role, ensure_accounts, read_accounts
+from components.approval_server.answers import forbidden
 from components.approval_server.door import Door
 from components.approval_server.registry_store import GuardedStore, UnknownMlflow, check_methods, guard_sessions
 from components.settings import settings
@@ -85,6 +86,7 @@ def _configure_auth(files: AccountFiles, database_uri: str) -> None:
     )
     # A password costs a tenth of a second of CPU to check, and MLflow checks it several times a request.
     auth._USER_AUTH_CACHE = TTLCache(maxsize=1000, ttl=PASSWORD_CACHE_S)
+    auth.make_forbidden_response = forbidden
     MLFLOW_BASIC_AUTH_FAIL_CLOSED.set(True)
 
 
