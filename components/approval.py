@@ -1,29 +1,21 @@
-"""Approval: a person's act, recorded as tags of a model version.
+"""Approval: a person's act, which MLflow's server stamps with account, time and bytes.
 
-Tags alone don't say who. Until MLflow itself stamps the account, `approval_by` reads `unauthenticated`: never a name
-that nobody checked.
+`components/approval_server` is the only writer of the stamps `approval_by`, `approval_at` and `approval_model_sha256`,
+and checks before it writes. Here is the other side: how a person asks for it, and how others read it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Final, Literal
+from datetime import datetime
+from typing import Literal
 
+from components.approval_evidence import EvidenceError, check_gate_tag, check_model
 from components.model_registry import MODEL_FILE, ModelRegistry, ModelVersion
 from inspection.documents import Approval
-from inspection.image import sha256_of
-
-UNAUTHENTICATED: Final = "unauthenticated"
-Clock = Callable[[], datetime]
 
 
 class ApprovalError(ValueError):
-    """A version that may not be approved, or is not."""
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+    """A version that is not approved, or not for these bytes."""
 
 
 def decide_approval(
@@ -33,49 +25,48 @@ def decide_approval(
     decision: Literal["approved", "rejected"],
     *,
     reason: str = "",
-    now: Clock = _now,
 ) -> ModelVersion:
-    """Set `approval` and its stamps. An approval is refused where gate or bytes do not hold.
+    """Set `approval` as the account of this process, the same as in MLflow's page; the server checks and stamps.
 
     Raises:
-        ApprovalError: the gate tag is not `passed`, or the model's bytes changed since registration.
+        ModelRegistryError: the server refused; its words are the message.
         NoSuchModel: no such version.
     """
     found = registry.version(model, version)
-    if decision == "approved":
-        _check(registry, found)
-        _stamp(registry, found, now)
+    registry.set_tag(found, "approval", decision)
     if reason:
         registry.set_tag(found, "approval_reason", reason)
-    registry.set_tag(found, "approval", decision)
     return registry.version(model, version)
 
 
-def require_approval(
-    registry: ModelRegistry, model: str, version: int, *, now: Clock = _now, stamp: bool = True
-) -> tuple[ModelVersion, Approval]:
-    """The approval of a version that a person approved, in MLflow's UI or with `kizu approve`.
-
-    An approval from the UI is one tag; with `stamp`, its time, bytes and `unauthenticated` are recorded now.
+def require_approval(registry: ModelRegistry, model: str, version: int) -> tuple[ModelVersion, Approval]:
+    """The approval of a version: what the server stamped, for the bytes that are there now.
 
     Raises:
-        ApprovalError: not approved, or approved for other bytes.
+        ApprovalError: not approved, not stamped, or approved for other bytes.
     """
     found = registry.version(model, version)
+    where = f"{model} version {version}"
     if found.approval != "approved":
         raise ApprovalError(
-            f"{model} version {version} is {found.approval or 'without an approval tag'}, expected approved; "
+            f"{where} is {found.approval or 'without an approval tag'}, expected approved; "
             f"set its tag approval to approved in MLflow, or run: kizu approve {version} --model {model}"
         )
-    _check(registry, found)
-    if stamp and "approval_model_sha256" not in found.tags:
-        _stamp(registry, found, now)
-        found = registry.version(model, version)
-    approved_bytes = found.tags.get("approval_model_sha256", "")
-    if approved_bytes != found.tags["model_sha256"]:
+    try:
+        check_gate_tag(where, found.tags)
+        model_sha256 = check_model(where, found.tags, registry.get_artifact(found.run_id, MODEL_FILE))
+    except EvidenceError as e:
+        raise ApprovalError(str(e)) from e
+    by, approved = found.tags.get("approval_by", ""), found.tags.get("approval_model_sha256", "")
+    if by in ("", "unauthenticated") or by == found.tags.get("registered_by"):
         raise ApprovalError(
-            f"{model} version {version} was approved for model {approved_bytes or '(none recorded)'}, "
-            f"but holds {found.tags['model_sha256']}; approve it again"
+            f"{where} is approved by {by or 'nobody'}, expected an account that MLflow's server stamped and that did "
+            f"not register it; approve it again with: kizu approve {version} --model {model}"
+        )
+    if approved != model_sha256:
+        raise ApprovalError(
+            f"{where} was approved for model {approved or '(none recorded)'}, but holds {model_sha256}; "
+            "approve it again"
         )
     try:
         at = datetime.fromisoformat(found.tags.get("approval_at", ""))
@@ -83,28 +74,7 @@ def require_approval(
             raise ValueError("a time without a zone")
     except ValueError as e:
         raise ApprovalError(
-            f"{model} version {version} has the tag approval_at {found.tags.get('approval_at')!r}, "
+            f"{where} has the tag approval_at {found.tags.get('approval_at')!r}, "
             "expected a time with a zone; approve it again with: kizu approve"
         ) from e
-    # The tag approval_by is anybody's to write: it says nothing yet.
-    return found, Approval(by=UNAUTHENTICATED, at=at, model_sha256=approved_bytes)
-
-
-def _check(registry: ModelRegistry, found: ModelVersion) -> None:
-    where = f"{found.name} version {found.version}"
-    gate = found.tags.get("gate", "")
-    if gate != "passed":
-        raise ApprovalError(f"{where} cannot be approved: expected its gate tag to be 'passed', but it is {gate!r}")
-    expected = found.tags.get("model_sha256", "")
-    actual = sha256_of(registry.get_artifact(found.run_id, MODEL_FILE))
-    if actual != expected:
-        raise ApprovalError(
-            f"{where} cannot be approved: it was registered with model {expected or '(none)'}, "
-            f"but its bytes are now {actual}; train and register it again"
-        )
-
-
-def _stamp(registry: ModelRegistry, found: ModelVersion, now: Clock) -> None:
-    registry.set_tag(found, "approval_by", UNAUTHENTICATED)
-    registry.set_tag(found, "approval_at", now().astimezone(UTC).isoformat(timespec="seconds"))
-    registry.set_tag(found, "approval_model_sha256", found.tags["model_sha256"])
+    return found, Approval(by=by, at=at, model_sha256=approved)

@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     )
     bucket_prefix: str = Field(default="kizu-", validation_alias=_env("KIZU_BUCKET_PREFIX"))
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias=_env("MLFLOW_TRACKING_URI"))
+    # Files of the administrator of MLflow's server: its accounts, and who may approve which model.
+    mlflow_accounts: str | None = Field(default=None, validation_alias=_env("KIZU_MLFLOW_ACCOUNTS"))
+    mlflow_approvers: str | None = Field(default=None, validation_alias=_env("KIZU_MLFLOW_APPROVERS"))
     label_studio_url: str | None = Field(default=None, validation_alias=_env("LABEL_STUDIO_URL"))
     label_studio_api_key: SecretStr | None = Field(default=None, validation_alias=_env("LABEL_STUDIO_API_KEY"))
     label_studio_s3_access_key_id: str | None = Field(

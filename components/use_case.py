@@ -189,12 +189,17 @@ class Rollout(_Section):
 
 
 class UseCase(_Section):
-    """One product to inspect."""
+    """One product to inspect.
+
+    approvers: the accounts of MLflow that may approve its models. They do not travel with a run and are in no digest:
+    who trains writes the run, and must not choose who approves it. `kizu` brings them to MLflow's server.
+    """
 
     schema_version: Literal[1] = 1
     name: str
     description: str = ""
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    approvers: Annotated[tuple[Annotated[str, Field(pattern=r"^[^\s:]{1,255}$")], ...], Field(exclude=True)] = ()
     labeling: Labeling
     grouping: Grouping = Grouping()
     split: Split = Split()
@@ -217,7 +222,7 @@ class UseCase(_Section):
         return value
 
     def to_json(self) -> str:
-        """Canonical JSON: how a use case travels as a pipeline parameter."""
+        """Canonical JSON: how a use case travels as a pipeline parameter; without its approvers."""
         return canonical_json(self.model_dump(mode="json")).decode()
 
     @property

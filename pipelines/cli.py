@@ -18,7 +18,7 @@ from rich.table import Table
 
 # cli_report adds to `labels`
 from pipelines import cli_devices, cli_doctor, cli_exchange, cli_export, cli_labels, cli_report  # noqa: F401
-from pipelines.command import DEFAULT_USE_CASE, CommandError, UseCaseOption, console
+from pipelines.command import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, use_own_account
 from pipelines.command import layout as _layout
 from pipelines.command import use_case as _use_case
 from pipelines.command import use_identity as _use_identity
@@ -177,40 +177,59 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Train again what was trained already.")] = False,
 ) -> None:
     """Run the training pipeline: dataset, training, evaluation, gate, registration."""
-    outputs = _run(
-        "training",
-        {"use_case": _use_case(use_case).to_json(), "label_version": label_version, "force": force},
-    )
+    from deploy.local.identities import allow_approvers
+
+    policy = _use_case(use_case)
+    allow_approvers(_layout(), policy)
+    outputs = _run("training", {"use_case": policy.to_json(), "label_version": label_version, "force": force})
     _show(outputs)
     if not outputs["passed"]:
         raise CommandError(f"the model did not pass its gate and is not registered: {outputs['failures']}")
 
 
-def _decide(model: str, version: int, decision: Any, reason: str) -> None:
-    _use_identity("deployment")
+def _decide(model: str, version: int, decision: Any, reason: str, account: str | None, password_file: Any) -> None:
+    use_own_account(account, password_file)
     from components.approval import decide_approval
     from components.model_registry import ModelRegistry
     from components.settings import settings
 
-    decide_approval(ModelRegistry.from_settings(settings()), model, version, decision, reason=reason)
-    console.print(f"{model} version {version} is {decision}")
+    found = decide_approval(ModelRegistry.from_settings(settings()), model, version, decision, reason=reason)
+    console.print(f"{model} version {version} is {decision}, by {found.tags.get('approval_by', 'nobody')}")
 
 
 VersionArgument = Annotated[int, typer.Argument(help="The model version, as MLflow shows it.", min=1)]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="The model's name: that of its use case.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Kept with the version.")]
+AccountOption = Annotated[
+    str | None, typer.Option("--account", help="Your account of MLflow; MLFLOW_TRACKING_USERNAME else, or it asks.")
+]
+PasswordFileOption = Annotated[
+    Path | None, typer.Option(help="A file with your password alone; MLFLOW_TRACKING_PASSWORD else, or it asks.")
+]
 
 
 @app.command()
-def approve(version: VersionArgument, model: ModelOption = "metal-tag", reason: ReasonOption = "") -> None:
-    """Approve a registered version; the same as setting its tag `approval` in MLflow."""
-    _decide(model, version, "approved", reason)
+def approve(
+    version: VersionArgument,
+    model: ModelOption = "metal-tag",
+    reason: ReasonOption = "",
+    account: AccountOption = None,
+    password_file: PasswordFileOption = None,
+) -> None:
+    """Approve a registered version as your own account; the same as setting its tag `approval` in MLflow."""
+    _decide(model, version, "approved", reason, account, password_file)
 
 
 @app.command()
-def reject(version: VersionArgument, model: ModelOption = "metal-tag", reason: ReasonOption = "") -> None:
-    """Reject a registered version."""
-    _decide(model, version, "rejected", reason)
+def reject(
+    version: VersionArgument,
+    model: ModelOption = "metal-tag",
+    reason: ReasonOption = "",
+    account: AccountOption = None,
+    password_file: PasswordFileOption = None,
+) -> None:
+    """Reject a registered version as your own account."""
+    _decide(model, version, "rejected", reason, account, password_file)
 
 
 @app.command()

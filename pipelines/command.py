@@ -42,6 +42,40 @@ def use_identity(name: str) -> None:
     os.environ.update(environment_for(layout(), name))
 
 
+def use_own_account(account: str | None, password_file: Path | None) -> None:
+    """Take the account of a person, whose act it is: from options, the environment, or by asking at the terminal.
+
+    Raises:
+        CommandError: no server is configured, or there is nobody to ask.
+    """
+    import os
+    import sys
+
+    from deploy.local.stack import status
+
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        if not status(layout()).healthy:
+            raise CommandError("no server is configured and the local stack is not up; run: kizu up")
+        os.environ["MLFLOW_TRACKING_URI"] = layout().mlflow_url
+    name = account or os.environ.get("MLFLOW_TRACKING_USERNAME")
+    # The environment's password is that of the environment's account.
+    same = account in (None, os.environ.get("MLFLOW_TRACKING_USERNAME"))
+    password = os.environ.get("MLFLOW_TRACKING_PASSWORD") if same else None
+    if password_file is not None:
+        try:
+            password = password_file.read_text(encoding="utf-8").strip("\r\n")
+        except (OSError, UnicodeDecodeError) as e:
+            raise CommandError(f"cannot read the password file {password_file}: {e}") from e
+    if (not name or not password) and not sys.stdin.isatty():
+        raise CommandError(
+            "an approval is a person's act: expected your account of MLflow as MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or --account and --password-file, or a terminal to ask at"
+        )
+    name = name or typer.prompt("account of MLflow")
+    os.environ["MLFLOW_TRACKING_USERNAME"] = str(name)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = password or typer.prompt(f"password of {name}", hide_input=True)
+
+
 def use_case(path: Path) -> Any:
     """Read a use case file."""
     from components.use_case import load_use_case

@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 def resolve(use_case_json: str, version: int) -> int:
-    """The version to deploy: the one asked for, or the newest approved one where 0 is asked. Stamps its approval.
+    """The version to deploy: the one asked for, or the newest approved one where 0 is asked.
 
     Raises:
         ApprovalError: it is not approved, or nothing is.
@@ -29,7 +29,7 @@ def resolve(use_case_json: str, version: int) -> int:
                 "or run: kizu approve VERSION"
             )
         version = approved[0]
-    require_approval(registry, use_case.name, version, stamp=True)
+    require_approval(registry, use_case.name, version)
     return version
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from components.approval import require_approval
-from components.evaluation_report import EvaluationReport, GoldenSet
-from components.gate import judge
+from components.approval_evidence import EvidenceError, check_evidence
+from components.evaluation_report import GoldenSet
 from components.model_registry import EVALUATION_REPORT, GOLDEN, MODEL_FILE, USE_CASE, ModelRegistry
-from components.use_case import UseCase, parse_use_case
+from components.use_case import UseCase
 from inspection.documents import ModelFile, Release, Sampling
 from inspection.image import sha256_of
 
@@ -42,24 +42,24 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
     Raises:
         ApprovalError, ReleaseError: it may not be released; the message says why.
     """
-    found, approval = require_approval(registry, model, version, stamp=False)
+    found, approval = require_approval(registry, model, version)
     onnx = registry.get_artifact(found.run_id, MODEL_FILE)
-    use_case = parse_use_case(registry.get_artifact(found.run_id, USE_CASE).decode(), where="the run's use case")
     report_bytes = registry.get_artifact(found.run_id, EVALUATION_REPORT)
-    report = EvaluationReport.from_json(report_bytes)
+    try:
+        evidence = check_evidence(
+            model,
+            version,
+            found.tags,
+            onnx=onnx,
+            report=report_bytes,
+            use_case=registry.get_artifact(found.run_id, USE_CASE),
+        )
+    except EvidenceError as e:
+        raise ReleaseError(str(e)) from e
+    report, use_case = evidence.report, evidence.use_case
     where = f"{model} version {version}"
-    if use_case.name != model:
-        raise ReleaseError(f"{where} was trained for the use case {use_case.name}")
-    if use_case.digest != found.tags.get("use_case_digest"):
-        raise ReleaseError(f"{where}: the use case is not the one that was registered; evaluate and register it again")
-    if sha256_of(report_bytes) != found.tags.get("evaluation_digest"):
-        raise ReleaseError(f"{where}: the evaluation report is not the one that was registered; evaluate it again")
-    if report.model_sha256 != sha256_of(onnx) or approval.model_sha256 != sha256_of(onnx):
-        raise ReleaseError(f"{where}: evaluated {report.model_sha256}, approved {approval.model_sha256}, "
-                           f"but the model is {sha256_of(onnx)}")  # fmt: skip
-    gate = judge(report, use_case.gates)
-    if not gate.passed:
-        raise ReleaseError(f"{where} does not pass its gate: {gate.failures}")
+    if approval.model_sha256 != sha256_of(onnx):
+        raise ReleaseError(f"{where}: approved {approval.model_sha256}, but the model is {sha256_of(onnx)}")
     golden = GoldenSet.from_json(registry.get_artifact(found.run_id, GOLDEN)).samples
     files = {sample.file: registry.get_artifact(found.run_id, f"golden/{sample.file}") for sample in golden}
     for sample in golden:

@@ -1,9 +1,10 @@
 """Make the Secrets of a cluster: `python -m deploy.k8s.credentials <folder> --signer-keys <folder>`.
 
-One random S3 key an identity, each with its own rights; Label Studio's first account; the signer's keys. They are made
-once and kept in the folder (0700): a second call writes the same Secrets again. Devices are not among them: the store
-itself makes their identities (`kizu enroll`). Guard the folder like the root key,
-or remove it once the Secrets are applied. No secret is printed, and none belongs into the repository.
+One random S3 key an identity, each with its own rights; MLflow's accounts, and who may approve by the use case files;
+Label Studio's first account; the signer's keys. They are made once and kept in the folder (0700): a second call writes
+the same Secrets again. Devices are not among them: the store itself makes their identities (`kizu enroll`). Guard the
+folder like the root key, or remove it once the Secrets are applied. No secret is printed, and none belongs into the
+repository.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +20,19 @@ from typing import Any, Final
 import yaml
 
 from components.deployment.keys import ONLINE_ROLES, ROOT_FILE
-from deploy.local.identities import REGION, load, seaweedfs_config, write_private
-from deploy.local.layout import Layout, Ports
-from pipelines.wiring import SECRET_KEYS
+from components.use_case import UseCase, UseCaseError, load_use_case
+from deploy.local.identities import (
+    MLFLOW_ACCOUNTS,
+    REGION,
+    load,
+    mlflow_account,
+    mlflow_documents,
+    remember_approvers,
+    seaweedfs_config,
+    write_private,
+)
+from deploy.local.layout import REPOSITORY, Layout, Ports
+from pipelines.wiring import OPTIONAL_KEYS, SECRET_KEYS
 
 FILE: Final = "secrets.yaml"
 SERVICES: Final = "kizu"
@@ -51,17 +62,42 @@ class Addresses:
     signer: str = "http://signer.kizu-signer.svc:8085"
 
 
-def make(folder: Path, signer_keys: Path, addresses: Addresses, *, pipelines_namespace: str) -> list[dict[str, Any]]:
+def shipped_use_cases() -> list[UseCase]:
+    """Those of this repository."""
+    return [load_use_case(path) for path in sorted((REPOSITORY / "use_cases").glob("*.yaml"))]
+
+
+def make(
+    folder: Path,
+    signer_keys: Path,
+    addresses: Addresses,
+    *,
+    pipelines_namespace: str,
+    use_cases: Sequence[UseCase] | None = None,
+) -> list[dict[str, Any]]:
     """The Secrets, as Kubernetes documents; new identities are kept in `folder`.
+
+    use_cases: whose approvers MLflow's server shall know; those of this repository by default.
 
     Raises:
         CredentialsError: the signer's keys are not there.
     """
     layout = Layout(folder.resolve(), Ports(), Path())
+    for use_case in shipped_use_cases() if use_cases is None else use_cases:
+        remember_approvers(layout, use_case)
     known = load(layout)
     secrets = [_secret(SERVICES, "seaweedfs-identities", {"s3.json": json.dumps(seaweedfs_config(layout), indent=1)})]
     for identity, (namespace, name) in _KEY_HOLDERS.items():
-        secrets.append(_secret(namespace, name, _s3_key(known["s3"][identity])))
+        values = _s3_key(known["s3"][identity])
+        if identity in MLFLOW_ACCOUNTS:
+            values |= mlflow_account(layout, MLFLOW_ACCOUNTS[identity])
+        if identity == "mlflow":
+            values["MLFLOW_FLASK_SERVER_SECRET_KEY"] = known["mlflow"]["secret_key"]
+        secrets.append(_secret(namespace, name, values))
+    documents = zip(("accounts.json", "approvers.json"), mlflow_documents(known), strict=True)
+    secrets.append(
+        _secret(SERVICES, "kizu-mlflow-accounts", {name: json.dumps(document) for name, document in documents})
+    )
     account = known["label_studio"]
     secrets.append(
         _secret(
@@ -76,8 +112,9 @@ def make(folder: Path, signer_keys: Path, addresses: Addresses, *, pipelines_nam
     )
     secrets.append(_secret(SIGNER, "kizu-signer-keys", _signer_keys(signer_keys)))
     for pipeline, names in SECRET_KEYS.items():
-        values = pipeline_settings(known, pipeline, addresses)
-        secrets.append(_secret(pipelines_namespace, f"kizu-{pipeline}", {name: values[name] for name in names}))
+        values = pipeline_settings(known, pipeline, addresses) | mlflow_account(layout, MLFLOW_ACCOUNTS[pipeline])
+        given = {name: values[name] for name in (*names, *OPTIONAL_KEYS) if name in (*names, *values)}
+        secrets.append(_secret(pipelines_namespace, f"kizu-{pipeline}", given))
     return secrets
 
 
@@ -140,11 +177,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--pipelines-namespace", default="kubeflow", help="where Kubeflow Pipelines runs")
     parser.add_argument("--s3", default=defaults.s3, metavar="URL", help="S3 as the pods reach it")
     parser.add_argument("--s3-public", metavar="URL", help="S3 as labelers' browsers reach it; default: the same")
+    parser.add_argument(
+        "--use-case", type=Path, action="append", metavar="FILE",
+        help="whose approvers MLflow's server shall know, besides those of earlier calls; default: the shipped ones",
+    )  # fmt: skip
     options = parser.parse_args(argv)
     addresses = Addresses(s3=options.s3, s3_public=options.s3_public or options.s3)
     try:
-        secrets = make(options.folder, options.signer_keys, addresses, pipelines_namespace=options.pipelines_namespace)
-    except (CredentialsError, OSError) as e:
+        secrets = make(
+            options.folder,
+            options.signer_keys,
+            addresses,
+            pipelines_namespace=options.pipelines_namespace,
+            use_cases=[load_use_case(path) for path in options.use_case] if options.use_case else None,
+        )
+    except (CredentialsError, UseCaseError, OSError) as e:
         print(f"credentials: {e}", file=sys.stderr)  # noqa: T201
         return 1
     file = options.folder / FILE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from typing import Any
 
 from rich.console import Console
 
-from components.approval import decide_approval
 from components.champion import champion
 from components.deployment import keys
 from components.evaluation_report import EvaluationReport
@@ -28,9 +28,10 @@ from deploy.local.demo_data import DemoData, digest_of, from_folder, generated
 from deploy.local.demo_progress import Progress
 from deploy.local.demo_report import RoundResult, contact_sheet, round_table
 from deploy.local.device import DEVICE, SITE, Agent, Device, feed, prepare, wait_until
-from deploy.local.identities import store_for
+from deploy.local.identities import allow_approvers, mlflow_account, store_for
 from deploy.local.label_studio import ensure_people
 from deploy.local.layout import Layout
+from deploy.local.passes import approve_as
 from deploy.local.people import Labeler, Verifier
 from deploy.local.runs import run_pipeline
 from inspection.documents import Reason, Reported
@@ -40,6 +41,7 @@ PROBATION_S = 15.0
 PARTS = (110, 30)  # the first set, then what passes the camera
 QUICK_PARTS = (12, 4)
 PEOPLE_WAIT_S = 600
+APPROVER = "approver"
 _USE_CASES = Path(__file__).resolve().parents[2] / "use_cases"
 
 
@@ -118,7 +120,7 @@ def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
             }
         )
         said = ["--quick: 3 epochs, gates open, probation 2 s: it proves the way, not the model"]
-    return UseCase.model_validate(use_case.model_dump()), said
+    return UseCase.model_validate({**use_case.model_dump(), "approvers": use_case.approvers}), said
 
 
 def run(layout: Layout, options: DemoOptions, console: Console) -> int:
@@ -138,7 +140,9 @@ def run(layout: Layout, options: DemoOptions, console: Console) -> int:
     if not (layout.keys / keys.ROOT_FILE).exists():
         keys.init(layout.home / "root-key", layout.keys)
     console.print("starting the servers (the first time Label Studio takes about a minute)")
+    allow_approvers(layout, use_case)
     stack.up(layout, on_progress=lambda line: console.print(f"        {line}", highlight=False))
+    os.environ.update(mlflow_account(layout, "deployment"))  # it looks at MLflow, and changes nothing there
     _say_where(layout, console)
     demo = _Demo(
         layout, options, console, use_case, data, progress,
@@ -294,10 +298,11 @@ def _approve(demo: _Demo, version: ModelVersion) -> None:
         return
     url = f"{demo.layout.mlflow_url}/#/models/{version.name}/versions/{version.version}"
     if not demo.options.real_people:
-        decide_approval(demo.registry, version.name, version.version, "approved", reason="the demo's stand-in")
-        demo.say(f"the stand-in approved: {url}")
+        approve_as(demo.layout, APPROVER, version.name, version.version, reason="the demo's stand-in")
+        by = demo.registry.version(version.name, version.version).tags["approval_by"]
+        demo.say(f"the stand-in approved, as the account {by}: {url}")
         return
-    demo.say(f"open {url} and set the tag [bold]approval[/bold] to approved (or rejected)")
+    demo.say(f"open {url}, sign in as {APPROVER} and set the tag [bold]approval[/bold] to approved (or rejected)")
     while True:
         decision = demo.registry.version(version.name, version.version).approval
         if decision == "approved":
@@ -384,6 +389,12 @@ def _people(demo: _Demo) -> Iterator[None]:
 
 
 def _say_people(demo: _Demo) -> None:
+    demo.console.print(
+        f"        to approve, sign in to {demo.layout.mlflow_url} as {APPROVER}; "
+        f"its password is in {demo.layout.mlflow_accounts}",
+        highlight=False,
+        soft_wrap=True,
+    )
     if demo.options.real_people:
         for role, person in zip(("label", "verify"), ensure_people(demo.layout), strict=False):
             account = f"{person.email}, password {person.password}"

@@ -1,4 +1,7 @@
-"""Who may do what: one S3 identity a pipeline and service, made once with random keys. Devices are enrolled."""
+"""Who may do what: an S3 identity and an account of MLflow for each pipeline and service, made once with random keys.
+
+Devices are enrolled.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any, Final
 
 from components.enrolment.seaweedfs import SeaweedFSIdentities
 from components.object_store import S3ObjectStore
+from components.use_case import UseCase
 from deploy.local.layout import Layout, base_environment
 
 BUCKETS: Final = ("raw", "labels", "datasets", "weights", "mlflow", "releases", "fleet", "state")
@@ -32,6 +36,24 @@ RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "mlflow": {"mlflow": _ALL},
     "signer": {"releases": _ALL},
 }
+# Account of MLflow -> its role, as components/approval_server/accounts.py knows them.
+MLFLOW_ROLES: Final[Mapping[str, str]] = {
+    "admin": "admin",
+    "trainer": "trainer",
+    "labeling": "reader",
+    "deployment": "reader",
+    "signer": "reader",
+    "reconciler": "reconciler",
+    "approver": "approver",
+}
+MLFLOW_ACCOUNTS: Final[Mapping[str, str]] = {
+    "training": "trainer",
+    "labeling": "labeling",
+    "deployment": "deployment",
+    "signer": "signer",
+    "reconciler": "reconciler",
+}
+"""Identity -> its account of MLflow."""
 PEOPLE: Final = (("annotator", "annotator@kizu.local"), ("verifier", "verifier@kizu.local"))
 
 
@@ -52,6 +74,9 @@ def load(layout: Layout) -> dict[str, Any]:
     file = layout.identities_file
     if file.exists():
         known: dict[str, Any] = json.loads(file.read_bytes())
+        if "mlflow" not in known:  # made before MLflow had accounts
+            known["mlflow"] = _new_mlflow()
+            save(layout, known)
         return known
     made = {
         "schema_version": 1,
@@ -59,6 +84,7 @@ def load(layout: Layout) -> dict[str, Any]:
         "label_studio": {"email": "admin@kizu.local", "password": secrets.token_urlsafe(16),
                          "token": secrets.token_hex(20)},
         "people": {role: {"email": email, "password": secrets.token_urlsafe(12)} for role, email in PEOPLE},
+        "mlflow": _new_mlflow(),
     }  # fmt: skip
     save(layout, made)
     return made
@@ -79,6 +105,67 @@ def write_private(path: Path, data: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
+
+
+def _new_mlflow() -> dict[str, Any]:
+    """secret_key: what MLflow signs its forms with. approvers: model -> accounts."""
+    accounts = {name: _new_account(role) for name, role in MLFLOW_ROLES.items()}
+    return {"secret_key": secrets.token_urlsafe(30), "accounts": accounts, "approvers": {}}
+
+
+def _new_account(role: str) -> dict[str, str]:
+    return {"role": role, "password": secrets.token_urlsafe(18)}
+
+
+def allow_approvers(layout: Layout, use_case: UseCase) -> None:
+    """Bring a use case's list of approvers to MLflow's server on this machine: the administrator's act.
+
+    Whoever runs `kizu` here is that; a pipeline's process holds a use case without approvers.
+    """
+    remember_approvers(layout, use_case)
+    write_mlflow_files(layout)
+
+
+def remember_approvers(layout: Layout, use_case: UseCase) -> None:
+    """Keep a use case's list of approvers, with an account for each."""
+    known = load(layout)
+    mlflow = known["mlflow"]
+    missing = [name for name in use_case.approvers if name not in mlflow["accounts"]]
+    if mlflow["approvers"].get(use_case.name) != list(use_case.approvers) or missing:
+        mlflow["approvers"][use_case.name] = list(use_case.approvers)
+        mlflow["accounts"] |= {name: _new_account("approver") for name in missing}
+        save(layout, known)
+
+
+def write_mlflow_files(layout: Layout) -> tuple[Path, Path]:
+    """The two files that MLflow's server reads (accounts, approvers), where they are not as they should be."""
+    files = (layout.mlflow_accounts, layout.mlflow_approvers)
+    for file, document in zip(files, mlflow_documents(load(layout)), strict=True):
+        data = json.dumps(document, indent=1).encode()
+        if not file.exists() or file.read_bytes() != data:
+            write_private(file, data)
+    return files
+
+
+def mlflow_documents(known: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """accounts.json and approvers.json of `components/approval_server`."""
+    mlflow = known["mlflow"]
+    return (
+        {"schema_version": 1, "accounts": mlflow["accounts"]},
+        {"schema_version": 1, "approvers": mlflow["approvers"]},
+    )
+
+
+def mlflow_account(layout: Layout, account: str) -> dict[str, str]:
+    """The settings with which MLflow's client is this account.
+
+    Raises:
+        ValueError: no such account.
+    """
+    accounts = load(layout)["mlflow"]["accounts"]
+    if account not in accounts:
+        raise ValueError(f"expected an account of MLflow, one of {sorted(accounts)}, but got {account!r}")
+    return {"MLFLOW_TRACKING_USERNAME": account, "MLFLOW_TRACKING_PASSWORD": accounts[account]["password"]}
 
 
 def _new_key() -> dict[str, str]:
@@ -142,8 +229,9 @@ def environment_for(layout: Layout, identity: str) -> dict[str, str]:
         # boto3 looks for an instance's metadata service where it finds no region or keys; here it has both.
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    if identity in ("labeling", "training", "deployment", "reconciler", "signer"):
+    if identity in MLFLOW_ACCOUNTS:
         environment["MLFLOW_TRACKING_URI"] = layout.mlflow_url
+        environment |= mlflow_account(layout, MLFLOW_ACCOUNTS[identity])
     if identity in ("deployment", "reconciler"):
         environment["KIZU_SIGNER_URL"] = layout.signer_url
     if identity == "labeling":

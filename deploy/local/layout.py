@@ -80,6 +80,16 @@ class Layout:
         return self.home / "identities.json"
 
     @property
+    def mlflow_accounts(self) -> Path:
+        """The accounts of MLflow's server, with their passwords; mode 0600."""
+        return self.home / "mlflow" / "accounts.json"
+
+    @property
+    def mlflow_approvers(self) -> Path:
+        """Who may approve which model."""
+        return self.home / "mlflow" / "approvers.json"
+
+    @property
     def s3_endpoint(self) -> str:
         """SeaweedFS."""
         return f"http://{LOOPBACK}:{self.ports.s3}"

@@ -1,12 +1,12 @@
-"""One pass of the reconciler on this machine, as a process with the reconciler's identity."""
+"""Acts of others on this machine, each as a process with that identity: the reconciler's pass, a person's approval."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-from deploy.local.identities import environment_for
-from deploy.local.layout import Layout
+from deploy.local.identities import environment_for, mlflow_account
+from deploy.local.layout import Layout, base_environment
 from deploy.local.runs import RunFailed
 
 
@@ -16,9 +16,24 @@ def reconcile_once(layout: Layout, group: str) -> None:
     Raises:
         RunFailed: the pass failed; the message is its own.
     """
+    _kizu(["reconcile", "--group", group], environment_for(layout, "reconciler"), "the reconciler's pass")
+
+
+def approve_as(layout: Layout, account: str, model: str, version: int, *, reason: str) -> None:
+    """`kizu approve …` as an account of MLflow, which holds nothing else.
+
+    Raises:
+        RunFailed: the server refused; the message is its own.
+    """
+    environment = base_environment() | {"KIZU_HOME": str(layout.home), "MLFLOW_TRACKING_URI": layout.mlflow_url}
+    environment |= mlflow_account(layout, account)
+    _kizu(["approve", str(version), "--model", model, "--reason", reason], environment, "the approval")
+
+
+def _kizu(arguments: list[str], environment: dict[str, str], what: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "reconcile", "--group", group],
-        env=environment_for(layout, "reconciler"),
+        [sys.executable, "-m", "pipelines.cli", *arguments],
+        env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -26,4 +41,4 @@ def reconcile_once(layout: Layout, group: str) -> None:
         timeout=120,
     )
     if done.returncode != 0:
-        raise RunFailed(f"the reconciler's pass failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise RunFailed(f"{what} failed: {done.stderr.strip() or done.stdout.strip()}")

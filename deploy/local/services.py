@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.identities import environment_for, load, seaweedfs_config, write_private
+from deploy.local.identities import environment_for, load, seaweedfs_config, write_mlflow_files, write_private
 from deploy.local.layout import GRPC_OFFSET, LOOPBACK, SEAWEEDFS_OFFSETS, Layout, base_environment
 
 
@@ -108,18 +108,23 @@ def seaweedfs(layout: Layout) -> Service:
 
 
 def mlflow(layout: Layout) -> Service:
-    """Tracking and registry: SQLite, artifacts proxied to S3."""
+    """Tracking and registry: SQLite, artifacts proxied to S3, accounts and the rules of an approval."""
     folder = layout.home / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
+    accounts, approvers = write_mlflow_files(layout)
     environment = environment_for(layout, "mlflow") | {
         "MLFLOW_S3_ENDPOINT_URL": layout.s3_endpoint,
         "AWS_DEFAULT_REGION": "us-east-1",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
+        "KIZU_MLFLOW_ACCOUNTS": str(accounts),
+        "KIZU_MLFLOW_APPROVERS": str(approvers),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": load(layout)["mlflow"]["secret_key"],
     }
     command = (
-        sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(layout.ports.mlflow),
+        sys.executable, "-m", "mlflow", "server", "--app-name", "kizu-approval",
+        "--host", LOOPBACK, "--port", str(layout.ports.mlflow),
         "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
         "--artifacts-destination", "s3://kizu-mlflow", "--serve-artifacts", "--workers", "1",
     )  # fmt: skip

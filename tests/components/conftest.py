@@ -1,23 +1,18 @@
-"""Servers of the components' tests: an installation of its own on the one S3, and an MLflow."""
+"""Servers of the components' tests: an installation of its own on the one S3, and an MLflow with accounts."""
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from components.model_registry import ModelRegistry
 from components.object_store import S3ObjectStore
 from components.settings import Settings
 from deploy.local.buckets import ensure
+from tests.components.guarded_mlflow import GuardedMlflow, running
 
 
 @pytest.fixture(scope="session")
@@ -52,39 +47,16 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def mlflow_uri(tmp_path_factory) -> Iterator[str]:
-    """A real MLflow server on a free port: SQLite, artifacts in a folder, served by the server."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    log = (folder / "log").open("wb")
-    process = subprocess.Popen(
-        [
-            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
-            "--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts",
-        ],
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
-        cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 120
-        while not _healthy(uri):
-            assert process.poll() is None, (folder / "log").read_text()[-2000:]
-            assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-            time.sleep(0.2)
-        yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-        log.close()
+def mlflow(tmp_path_factory) -> Iterator[GuardedMlflow]:
+    """A real MLflow server on a free port, with accounts and the rules of an approval. Tests are the trainer in it."""
+    with running(tmp_path_factory.mktemp("mlflow"), free_port()) as server, server.acting_as("trainer"):
+        yield server
 
 
-def _healthy(uri: str) -> bool:
-    try:
-        return httpx.get(f"{uri}/health", timeout=2, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
+@pytest.fixture(scope="session")
+def mlflow_uri(mlflow) -> str:
+    """Where it is."""
+    return mlflow.uri
 
 
 @pytest.fixture

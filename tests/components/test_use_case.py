@@ -53,6 +53,16 @@ def test_an_editor_that_reads_the_schema_agrees_with_the_code():
         jsonschema.validate({**MINIMAL, "training": {"epoch": 3}}, schema)
 
 
+def test_approvers_do_not_travel_with_a_run_and_evaluate_nothing_anew():
+    """Who trains writes what a run carries; a new approver is no new policy."""
+    plain, listed = parse_use_case(changed()), parse_use_case(changed(approvers=["hanako", "jiro"]))
+    assert listed.approvers == ("hanako", "jiro")
+    assert "hanako" not in listed.to_json()
+    assert listed.digest == plain.digest
+    with pytest.raises(UseCaseError, match="approvers"):
+        parse_use_case(changed(approvers=["a:b"]))
+
+
 def test_defaults_fill_what_is_not_said():
     """Four keys are enough."""
     use_case = parse_use_case(changed())

@@ -20,6 +20,7 @@ OWN_ROOMS = {
     "labeling": ("inspection", "components.labeling"),
     "data": ("inspection", "components.dataset", "components.evaluation", "components.registry"),
     "control": ("inspection", "components.deployment", "components.ingest", "deploy.k8s"),
+    "mlflow": ("inspection", "components.approval_server"),
     "edge": ("inspection", "edge_agent"),
 }
 IMPORT_ALL = """

@@ -6,6 +6,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 
 import boto3
 import pytest
@@ -66,18 +67,23 @@ def test_seaweedfs_listens_to_the_network_with_s3_alone(seaweedfs: Pod) -> None:
     assert opened <= {8333, 18333}, listening
 
 
-def test_mlflow_keeps_artifacts_in_s3_and_refuses_unknown_host_names(mlflow: Pod) -> None:
-    """Its tables on the volume, its artifacts through its own S3 identity."""
+def test_mlflow_keeps_artifacts_in_s3_and_refuses_unknown_host_names(cluster: Cluster, mlflow: Pod) -> None:
+    """Its tables on the volume, its artifacts through its own S3 identity; to those who have an account."""
+    accounts = json.loads(cluster.secrets["kizu", "kizu-mlflow-accounts"]["accounts.json"])["accounts"]
+    admin = {"Authorization": "Basic " + b64encode(f"admin:{accounts['admin']['password']}".encode()).decode()}
     base = f"{mlflow.url()}/api/2.0/mlflow-artifacts/artifacts/probe/file.txt"
-    with OPENER.open(urllib.request.Request(base, data=b"kept", method="PUT"), timeout=30) as answer:
+    put = urllib.request.Request(base, data=b"kept", method="PUT", headers=admin)
+    with OPENER.open(put, timeout=30) as answer:
         assert answer.status == 200
-    with OPENER.open(base, timeout=30) as answer:
+    with OPENER.open(urllib.request.Request(base, headers=admin), timeout=30) as answer:
         assert answer.read() == b"kept"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        OPENER.open(base, timeout=30)
     search = f"{mlflow.url()}/api/2.0/mlflow/experiments/search?max_results=1"
-    known = urllib.request.Request(search, headers={"Host": "mlflow.kizu.svc:5000"})
+    known = urllib.request.Request(search, headers={"Host": "mlflow.kizu.svc:5000"} | admin)
     with OPENER.open(known, timeout=30) as answer:
         assert answer.status == 200
-    unknown = urllib.request.Request(search, headers={"Host": "elsewhere.example"})
+    unknown = urllib.request.Request(search, headers={"Host": "elsewhere.example"} | admin)
     with pytest.raises(urllib.error.HTTPError, match="403"):
         OPENER.open(unknown, timeout=30)
 

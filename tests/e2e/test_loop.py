@@ -19,7 +19,7 @@ from components.model_registry import ModelRegistry
 from components.raw_images import RawImages
 from deploy.local import stack
 from deploy.local.device import EDGE_PYTHON
-from deploy.local.identities import store_for
+from deploy.local.identities import mlflow_account, store_for
 from inspection.documents import Reported
 from tests.deploy.stack_fixture import make_layout
 
@@ -40,7 +40,7 @@ def demo(layout, log: Path, *options: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.skipif(not EDGE_PYTHON.exists(), reason="needs the device's environment: make setup")
-def test_the_loop_turns_twice_and_a_killed_or_finished_demo_goes_on_where_it_was(tmp_path):
+def test_the_loop_turns_twice_and_a_killed_or_finished_demo_goes_on_where_it_was(tmp_path, monkeypatch):
     layout = make_layout(tmp_path / "home")
     log = tmp_path / "demo.log"
     running = []
@@ -62,13 +62,16 @@ def test_the_loop_turns_twice_and_a_killed_or_finished_demo_goes_on_where_it_was
         said = log.read_text()
         assert "the loop turned twice" in said
         assert "stand-in" in said
+        assert f"as approver; its password is in {layout.mlflow_accounts}" in said
         assert said.count("1/7  raw images") == 2
         steps = json.loads(progress.read_bytes())["steps"]
 
+        for setting, value in mlflow_account(layout, "signer").items():
+            monkeypatch.setenv(setting, value)
         registry = ModelRegistry(layout.mlflow_url)
         versions = registry.versions(MODEL)
         assert [v.version for v in versions] == [2, 1]
-        assert all(v.approval == "approved" and v.tags["approval_by"] == "unauthenticated" for v in versions)
+        assert all(v.approval == "approved" and v.tags["approval_by"] == "approver" for v in versions)
         current = champion(registry, MODEL)
         assert current is not None
         assert current.version.version == 2

@@ -28,7 +28,7 @@ MAY_COPY = {
     "control": SHARED
     | {"components/deployment", "components/enrolment", "components/ingest", "pipelines", "use_cases"}
     | {"deploy/*.py", "deploy/local/*.py", "deploy/k8s/*.py"},
-    "mlflow": {"LICENSE"},
+    "mlflow": SHARED | {"components/approval_server"},
     "labelstudio": {"LICENSE"},
     "seaweedfs": {"LICENSE"},
     "edge": {"LICENSE", "inspection", "edge_agent"},

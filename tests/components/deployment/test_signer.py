@@ -56,8 +56,10 @@ def client(url):
 
 
 @pytest.fixture
-def use_case():
-    return unique_use_case()
+def use_case(mlflow):
+    made = unique_use_case()
+    mlflow.allow(made.name, "approver")
+    return made
 
 
 @pytest.fixture
@@ -66,42 +68,53 @@ def version(registry, use_case):
     return register(registry, evaluated_run(registry, use_case), use_case, 7)
 
 
-def approve(registry, version):
-    decide_approval(registry, version.name, version.version, "approved")
+@pytest.fixture
+def approve(mlflow, registry):
+    """As the approver's account; the signer and the tests are others."""
+
+    def act(version):
+        with mlflow.acting_as("approver"):
+            decide_approval(registry, version.name, version.version, "approved")
+
+    return act
 
 
 def post(url, path, content):
     return httpx.post(url + path, content=content, timeout=30, trust_env=False)
 
 
-def test_an_approved_version_becomes_a_release_with_its_whole_lineage(client, registry, repository, use_case, version):
+def test_an_approved_version_becomes_a_release_with_its_whole_lineage(
+    client, registry, repository, use_case, version, approve
+):
     """release.json by digest, and each file that it names beside it, with those bytes."""
-    approve(registry, version)
+    approve(version)
     digest = client.publish_release(use_case.name, 1)
     release = client.release(digest)
     assert release.digest == digest
     assert (release.use_case, release.version, release.training_run) == (use_case.name, 1, version.run_id)
-    assert (release.dataset_digest, release.approval.by) == (DATASET, "unauthenticated")
+    assert (release.dataset_digest, release.approval.by) == (DATASET, "approver")
     assert release.approval.model_sha256 == release.models[0].sha256 == sha256_of(b"onnx")
     assert repository.read_target(f"releases/{digest}/model.onnx") == b"onnx"
     assert repository.read_target(f"releases/{digest}/{release.golden[0].file}") == GOLDEN_IMAGE
     assert sha256_of(repository.read_target(f"releases/{digest}/release.json")) == digest
 
 
-def test_the_same_version_published_twice_is_one_release(client, registry, repository, use_case, version):
+def test_the_same_version_published_twice_is_one_release(client, registry, repository, use_case, version, approve):
     """Nothing new is signed."""
-    approve(registry, version)
+    approve(version)
     digest = client.publish_release(use_case.name, 1)
     before = dict(repository.targets())
     assert client.publish_release(use_case.name, 1) == digest
     assert repository.targets() == before
 
 
-def test_the_desired_state_follows_the_approved_policy_and_rises_only_on_change(client, registry, use_case, version):
+def test_the_desired_state_follows_the_approved_policy_and_rises_only_on_change(
+    client, registry, use_case, version, approve
+):
     """Version 1, again, version 2, and back to 1: sequences 1, 1, 2, 3."""
     second = register(registry, evaluated_run(registry, use_case, onnx=b"second"), use_case, 8)
     for item in (version, second):
-        approve(registry, item)
+        approve(item)
     digests = [client.publish_release(use_case.name, number) for number in (1, 2)]
     assert client.desired(use_case.rollout.group) is None
     assert [client.publish_desired(use_case.name, number) for number in (1, 1, 2, 1)] == [1, 1, 2, 3]
@@ -123,16 +136,9 @@ def test_what_is_not_approved_is_refused(client, use_case, version, repository):
     assert repository.targets() == before
 
 
-def test_an_approval_that_nobody_stamped_is_not_signed(client, registry, use_case, version):
-    """The signer writes no tags: the pipeline's step stamps an approval of MLflow's page before it asks."""
-    registry.set_tag(version, "approval", "approved")
-    with pytest.raises(SignerError, match="none recorded"):
-        client.publish_release(use_case.name, 1)
-
-
-def test_a_desired_state_names_only_published_releases(client, registry, use_case, version):
+def test_a_desired_state_names_only_published_releases(client, registry, use_case, version, approve):
     """Else devices would look for what is not there."""
-    approve(registry, version)
+    approve(version)
     with pytest.raises(SignerError, match="is not published yet"):
         client.publish_desired(use_case.name, 1)
 
@@ -148,10 +154,10 @@ def test_a_desired_state_names_only_published_releases(client, registry, use_cas
     ],
 )
 def test_whatever_was_changed_after_the_approval_is_not_signed(
-    client, registry, use_case, version, artifact, data, said
+    client, registry, use_case, version, artifact, data, said, approve
 ):
     """Model, report, golden sample, golden list, use case."""
-    approve(registry, version)
+    approve(version)
     if data is None:
         data = registry.get_artifact(version.run_id, artifact).replace(b'"map50":0.8', b'"map50":0.9')
     registry.put_artifact(version.run_id, artifact, data)
@@ -159,9 +165,9 @@ def test_whatever_was_changed_after_the_approval_is_not_signed(
         client.publish_release(use_case.name, 1)
 
 
-def test_a_looser_policy_put_in_later_is_not_signed(client, registry, use_case, version):
+def test_a_looser_policy_put_in_later_is_not_signed(client, registry, use_case, version, approve):
     """Gate and rollout travel with the run; they are those that were registered."""
-    approve(registry, version)
+    approve(version)
     looser = json.loads(use_case.to_json())
     looser["rollout"]["probation_s"] = 0
     registry.put_artifact(version.run_id, USE_CASE, json.dumps(looser).encode())

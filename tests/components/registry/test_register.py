@@ -1,5 +1,6 @@
 """Registration and approval on a real MLflow server."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
@@ -13,22 +14,30 @@ from components.model_registry import (
     MODEL_FILE,
     ModelRegistry,
     ModelRegistryError,
+    ModelVersion,
     NoSuchModel,
 )
 from components.registry.register import RegistrationError, register
 from inspection.image import sha256_of
 from tests.components.model_runs import DATASET, evaluated_run, unique_use_case
 
-NOON = datetime(2025, 4, 1, 12, 0, tzinfo=UTC)
 
-
-def at_noon():
-    return NOON
+@pytest.fixture
+def use_case(mlflow):
+    made = unique_use_case()
+    mlflow.allow(made.name, "approver", "approver-2")
+    return made
 
 
 @pytest.fixture
-def use_case():
-    return unique_use_case()
+def decide(mlflow, registry, use_case):
+    """`kizu approve` and `kizu reject`, as an account of MLflow; the tests are the trainer otherwise."""
+
+    def act(decision, *, account="approver", reason=""):
+        with mlflow.acting_as(account):
+            return decide_approval(registry, use_case.name, 1, decision, reason=reason)
+
+    return act
 
 
 @pytest.fixture
@@ -41,7 +50,8 @@ def test_a_model_that_passed_waits_for_a_person_with_its_lineage(registry, use_c
     found = registry.version(use_case.name, 1)
     assert found.approval == "pending"
     assert found.tags == {
-        "approval": "pending", "gate": "passed", "dataset_digest": DATASET, "code_digest": "c0de",
+        "approval": "pending", "registered_by": "trainer", "gate": "passed",
+        "dataset_digest": DATASET, "code_digest": "c0de",
         "model_sha256": sha256_of(b"onnx"), "use_case_digest": use_case.digest, "label_version": "7",
         "evaluation_digest": sha256_of(registry.get_artifact(found.run_id, EVALUATION_REPORT)),
     }  # fmt: skip
@@ -59,9 +69,9 @@ def test_registering_again_is_the_same_version(registry, use_case, registered):
     assert len(registry.versions(use_case.name)) == 1
 
 
-def test_a_run_that_was_evaluated_again_is_the_same_version_and_pending_again(registry, use_case, registered):
+def test_a_run_that_was_evaluated_again_is_the_same_version_and_pending_again(registry, use_case, registered, decide):
     """Another policy, the same training: what was approved was the earlier report."""
-    decide_approval(registry, use_case.name, 1, "approved")
+    decide("approved")
     stricter = use_case.model_copy(update={"gates": use_case.gates.model_copy(update={"min_map50": 0.75})})
     again = register(registry, registered.run_id, stricter, 8)
     assert (again.version, again.approval) == (1, "pending")
@@ -101,88 +111,109 @@ def test_a_run_without_evaluation_is_not_registered(registry, use_case):
         register(registry, run_id, use_case, 7)
 
 
-def test_an_approval_is_stamped_with_time_bytes_and_no_name(registry, use_case, registered):
-    """Until MLflow knows who it was, it says so."""
-    decide_approval(registry, use_case.name, 1, "approved", reason="looks right", now=at_noon)
+def test_an_approval_is_that_of_an_account_with_time_and_bytes(registry, use_case, registered, decide):
+    """As the server stamped it; the reason is kept."""
+    before = datetime.now(UTC).replace(microsecond=0)
+    decide("approved", reason="looks right")
     version, approval = require_approval(registry, use_case.name, 1)
-    assert (approval.by, approval.at, approval.model_sha256) == ("unauthenticated", NOON, sha256_of(b"onnx"))
+    assert (approval.by, approval.model_sha256) == ("approver", sha256_of(b"onnx"))
+    assert before <= approval.at <= datetime.now(UTC)
     assert version.tags["approval_reason"] == "looks right"
 
 
-def test_an_approval_in_mlflows_page_is_one_tag_and_is_stamped_when_it_is_used(registry, use_case, registered):
-    """Time and bytes are added at the first look, and stay."""
-    registry.set_tag(registered, "approval", "approved")
-    _, approval = require_approval(registry, use_case.name, 1, now=at_noon)
-    assert (approval.by, approval.at, approval.model_sha256) == ("unauthenticated", NOON, sha256_of(b"onnx"))
-    _, again = require_approval(registry, use_case.name, 1, now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
-    assert again == approval
+def test_an_approval_in_mlflows_page_is_one_tag_and_the_same(mlflow, registry, use_case, registered):
+    """The server stamps it at once; whoever reads it changes nothing."""
+    assert mlflow.set_tag("approver", use_case.name, 1, "approval", "approved").status_code == 200
+    version, approval = require_approval(registry, use_case.name, 1)
+    assert approval.by == version.tags["approval_by"] == "approver"
+    assert require_approval(registry, use_case.name, 1)[1] == approval
 
 
-def test_a_name_that_somebody_wrote_into_a_tag_is_not_believed(registry, use_case, registered):
-    """approval_by is a tag like others: anybody may write it."""
-    decide_approval(registry, use_case.name, 1, "approved")
-    registry.set_tag(registered, "approval_by", "the factory manager")
-    assert require_approval(registry, use_case.name, 1)[1].by == "unauthenticated"
+def test_the_account_that_registered_does_not_approve(registry, use_case, registered, decide):
+    """The server's words are the error's."""
+    with pytest.raises(ModelRegistryError, match=r"trainer may not approve .*the approvers of .* are approver"):
+        decide("approved", account="trainer")
+    assert registry.version(use_case.name, 1).approval == "pending"
 
 
-@pytest.mark.parametrize("state", ["pending", "rejected", "", "Approved", "approved "])
-def test_nothing_but_approved_is_approved(registry, use_case, registered, state):
+def test_a_version_that_waits_is_not_approved(registry, use_case, registered):
     """The message says what it is and what to do."""
-    registry.set_tag(registered, "approval", state)
-    with pytest.raises(ApprovalError, match=r"expected approved; .*kizu approve 1 --model"):
+    with pytest.raises(ApprovalError, match=r"is pending, expected approved; .*kizu approve 1 --model"):
         require_approval(registry, use_case.name, 1)
 
 
-def test_a_rejection_takes_an_approval_back(registry, use_case, registered):
+def test_a_rejection_takes_an_approval_back(registry, use_case, registered, decide):
     """The last word counts."""
-    decide_approval(registry, use_case.name, 1, "approved")
-    decide_approval(registry, use_case.name, 1, "rejected", reason="misses dents")
+    decide("approved")
+    found = decide("rejected", reason="misses dents")
+    assert (found.tags["approval_by"], found.tags["approval_reason"]) == ("approver", "misses dents")
     with pytest.raises(ApprovalError, match="is rejected"):
         require_approval(registry, use_case.name, 1)
 
 
-def test_a_version_whose_gate_tag_was_changed_cannot_be_approved(registry, use_case, registered):
-    """By the command, nor by the tag."""
-    registry.set_tag(registered, "gate", "failed")
-    with pytest.raises(ApprovalError, match="expected its gate tag to be 'passed', but it is 'failed'"):
-        decide_approval(registry, use_case.name, 1, "approved")
-    assert registry.version(use_case.name, 1).approval == "pending"
-    registry.set_tag(registered, "approval", "approved")
-    with pytest.raises(ApprovalError, match="gate tag"):
-        require_approval(registry, use_case.name, 1)
-
-
-def test_bytes_that_changed_cannot_be_approved_nor_used(registry, use_case, registered):
+def test_bytes_that_changed_cannot_be_approved_nor_used(registry, use_case, registered, decide):
     """Neither before the approval, nor after it."""
-    decide_approval(registry, use_case.name, 1, "approved")
+    decide("approved")
     registry.put_artifact(registered.run_id, MODEL_FILE, b"replaced")
     with pytest.raises(ApprovalError, match="its bytes are now"):
         require_approval(registry, use_case.name, 1)
-    with pytest.raises(ApprovalError, match="its bytes are now"):
-        decide_approval(registry, use_case.name, 1, "approved")
+    with pytest.raises(ModelRegistryError, match="its bytes are now"):
+        decide("approved")
 
 
-def test_an_approval_of_other_bytes_is_not_one_of_these(registry, use_case, registered):
-    """Model and tag were both replaced after the approval: approve again."""
-    decide_approval(registry, use_case.name, 1, "approved")
-    registry.put_artifact(registered.run_id, MODEL_FILE, b"replaced")
-    registry.set_tag(registered, "model_sha256", sha256_of(b"replaced"))
-    with pytest.raises(ApprovalError, match=r"was approved for model .* approve it again"):
-        require_approval(registry, use_case.name, 1)
+STAMPED = {
+    "approval": "approved", "gate": "passed", "model_sha256": sha256_of(b"onnx"), "registered_by": "trainer",
+    "approval_by": "approver", "approval_at": "2025-04-01T12:00:00+00:00", "approval_model_sha256": sha256_of(b"onnx"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("at", ["yesterday", "2025-04-01T12:00:00"])
-def test_a_stamp_with_a_time_that_is_none_is_refused(registry, use_case, registered, at):
-    """A tag that a person wrote."""
-    decide_approval(registry, use_case.name, 1, "approved")
-    registry.set_tag(registered, "approval_at", at)
-    with pytest.raises(ApprovalError, match="expected a time with a zone"):
-        require_approval(registry, use_case.name, 1)
+@dataclass
+class UnguardedRegistry:
+    """One version as a server without our rules could show it; reading is all that is asked of it."""
+
+    tags: dict[str, str]
+
+    def version(self, model, version):
+        return ModelVersion(model, version, "run", self.tags)
+
+    def get_artifact(self, run_id, path):
+        return b"onnx"
 
 
-def test_the_champion_is_the_version_with_the_alias(registry, use_case, registered):
+def test_the_three_stamps_are_what_is_believed():
+    """Account, time and bytes as they stand."""
+    _, approval = require_approval(UnguardedRegistry(STAMPED), "tag", 1)
+    assert (approval.by, approval.at) == ("approver", datetime(2025, 4, 1, 12, tzinfo=UTC))
+    assert approval.model_sha256 == sha256_of(b"onnx")
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"approval": ""}, "without an approval tag, expected approved"),
+        ({"approval": "Approved"}, "is Approved, expected approved"),
+        ({"approval_by": ""}, "is approved by nobody, expected an account"),
+        ({"approval_by": "unauthenticated"}, "is approved by unauthenticated, expected an account"),
+        ({"approval_by": "trainer"}, "did not register it"),
+        ({"approval_model_sha256": ""}, r"was approved for model \(none recorded\)"),
+        ({"approval_model_sha256": "ab" * 32}, "approve it again"),
+        ({"approval_at": ""}, "expected a time with a zone"),
+        ({"approval_at": "yesterday"}, "expected a time with a zone"),
+        ({"approval_at": "2025-04-01T12:00:00"}, "expected a time with a zone"),
+        ({"gate": "failed"}, "expected its gate tag to be 'passed'"),
+        ({"model_sha256": "ab" * 32}, "its bytes are now"),
+    ],
+)
+def test_a_stamp_that_is_missing_or_none_is_no_approval(tags, said):
+    """Whatever the server, and whatever an earlier version of this product wrote."""
+    with pytest.raises(ApprovalError, match=said):
+        require_approval(UnguardedRegistry(STAMPED | tags), "tag", 1)
+
+
+def test_the_champion_is_the_version_with_the_alias(mlflow, registry, use_case, registered):
     """With its bytes and its report."""
-    registry.set_alias(registered, CHAMPION)
+    with mlflow.acting_as("reconciler"):
+        registry.set_alias(registered, CHAMPION)
     found = champion(registry, use_case.name)
     assert (found.version.version, found.onnx, found.report.test.map50) == (1, b"onnx", 0.8)
 

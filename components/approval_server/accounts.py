@@ -1,0 +1,180 @@
+"""Two files of the administrator: the accounts of this server, and who may approve which model.
+
+    accounts.json   {"schema_version": 1, "accounts": {"<name>": {"role": "<role>", "password": "…"}}}
+    approvers.json  {"schema_version": 1, "approvers": {"<model>": ["<account>", …]}}
+
+A run carries its use case, but the account that trains wrote it there: approvers named in it would be of its own
+choosing. So the list of a use case file reaches this server through `approvers.json`, and what a run says is not asked.
+Both files are read when they are needed; a change needs no restart.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+_log = logging.getLogger(__name__)
+
+MIN_PASSWORD: Final = 12
+"""MLflow's own rule."""
+
+
+class AccountsError(RuntimeError):
+    """A file of the administrator that is missing or does not have the expected form."""
+
+
+class Role(StrEnum):
+    """What an account is for.
+
+    admin makes accounts and deletes versions; trainer registers; reconciler moves `champion`; reader reads; approver is
+    a person, and approves the models whose list names the account.
+    """
+
+    ADMIN = "admin"
+    TRAINER = "trainer"
+    RECONCILER = "reconciler"
+    READER = "reader"
+    APPROVER = "approver"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account; `repr` hides its password."""
+
+    name: str
+    role: Role
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Account({self.name}, {self.role})"
+
+
+class UserStore(Protocol):
+    """What this module asks of MLflow's store of accounts."""
+
+    def has_user(self, username: str) -> bool:
+        """Whether there is such an account."""
+
+    def create_user(self, username: str, password: str, is_admin: bool = ...) -> Any:
+        """Make an account."""
+
+    def authenticate_user(self, username: str, password: str) -> bool:
+        """Whether this is its password."""
+
+    def update_user(self, username: str, password: str | None = ..., is_admin: bool | None = ...) -> Any:
+        """Change password or standing."""
+
+    def grant_user_permission(self, username: str, resource_type: str, resource_pattern: str, permission: str) -> Any:
+        """Make this the account's right on a kind of resource."""
+
+
+def read_accounts(path: Path) -> dict[str, Account]:
+    """The accounts by name.
+
+    Raises:
+        AccountsError: the file cannot be read, or one of them is not as expected; no password is repeated.
+    """
+    found = {}
+    for name, entry in _read(path, "accounts").items():
+        where = f"{path}: account {name!r}"
+        if not is_account_name(name):
+            raise AccountsError(f"{where}: expected a name of 1-255 printable characters without ':'")
+        if not isinstance(entry, dict) or set(entry) != {"role", "password"}:
+            raise AccountsError(f'{where}: expected {{"role": …, "password": …}} and no key besides')
+        if entry["role"] not in list(Role):
+            raise AccountsError(f"{where}: expected a role of {', '.join(Role)}, but got {entry['role']!r}")
+        if not isinstance(entry["password"], str) or len(entry["password"]) < MIN_PASSWORD:
+            raise AccountsError(f"{where}: expected a password of at least {MIN_PASSWORD} characters")
+        found[name] = Account(name, Role(entry["role"]), entry["password"])
+    if not any(account.role is Role.ADMIN for account in found.values()):
+        raise AccountsError(f"{path}: expected an account with the role admin, but there is none")
+    return found
+
+
+def read_approvers(path: Path) -> dict[str, tuple[str, ...]]:
+    """Model -> accounts that may approve its versions.
+
+    Raises:
+        AccountsError: the file cannot be read or does not have the expected form.
+    """
+    found = {}
+    for model, names in _read(path, "approvers").items():
+        if not isinstance(names, list) or not all(isinstance(name, str) and is_account_name(name) for name in names):
+            raise AccountsError(f"{path}: {model!r}: expected a list of account names, but got {names!r}")
+        found[model] = tuple(names)
+    return found
+
+
+def is_account_name(name: str) -> bool:
+    """Whether basic authentication and a header of HTTP can carry it."""
+    return 0 < len(name) <= 255 and name.isprintable() and ":" not in name and name == name.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFiles:
+    """Where the two files are."""
+
+    accounts: Path
+    approvers: Path
+
+    def role_of(self, name: str) -> Role | None:
+        """The role of an account; None where the administrator's file does not name it."""
+        account = read_accounts(self.accounts).get(name)
+        return account.role if account else None
+
+    def approvers_of(self, model: str) -> tuple[str, ...]:
+        """Who may approve a model; nobody where it is not named."""
+        return read_approvers(self.approvers).get(model, ())
+
+
+_GRANTS: Final = {
+    Role.ADMIN: (),
+    Role.READER: (),
+    Role.TRAINER: (("experiment", "EDIT"), ("registered_model", "EDIT")),
+    Role.RECONCILER: (("registered_model", "EDIT"),),
+    Role.APPROVER: (("registered_model", "EDIT"),),
+}
+"""MLflow's rights, on all resources of a kind. Which tags and aliases an EDIT covers, the rules decide."""
+
+
+def ensure_accounts(store: UserStore, files: AccountFiles) -> list[str]:
+    """Make what is missing, give each its rights, and set the passwords of services to those of the file.
+
+    A person's password is set once, when the account is made: it may be changed in MLflow. Returns the accounts that
+    have a new password.
+    """
+    accounts = read_accounts(files.accounts)
+    changed = []
+    for account in accounts.values():
+        if not store.has_user(account.name):
+            store.create_user(account.name, account.password, is_admin=account.role is Role.ADMIN)
+            _log.info("made the account %s (%s)", account.name, account.role)
+        elif account.role is not Role.APPROVER and not store.authenticate_user(account.name, account.password):
+            store.update_user(account.name, password=account.password)
+            changed.append(account.name)
+            _log.info("the account %s has a new password", account.name)
+        for kind, right in _GRANTS[account.role]:
+            store.grant_user_permission(account.name, kind, "*", right)
+    for names in read_approvers(files.approvers).values():
+        for name in names:
+            if name not in accounts and store.has_user(name):  # made by the administrator in MLflow
+                for kind, right in _GRANTS[Role.APPROVER]:
+                    store.grant_user_permission(name, kind, "*", right)
+    return changed
+
+
+def _read(path: Path, key: str) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as e:
+        raise AccountsError(f"cannot read {path}: {e.strerror}") from e
+    except ValueError as e:
+        raise AccountsError(f"{path}: expected JSON, but it is not ({type(e).__name__})") from e  # no content repeated
+    if not isinstance(document, dict) or document.get("schema_version") != 1 or not isinstance(document.get(key), dict):
+        raise AccountsError(f'{path}: expected {{"schema_version": 1, "{key}": {{…}}}}')
+    entries: dict[str, Any] = document[key]
+    return entries

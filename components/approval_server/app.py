@@ -1,0 +1,117 @@
+"""`mlflow server --app-name kizu-approval`: basic-auth, the guarded registry below it, the door in front."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from cachetools import TTLCache
+from mlflow.environment_variables import _MLFLOW_SGI_NAME, MLFLOW_BASIC_AUTH_FAIL_CLOSED, MLFLOW_ENABLE_WORKSPACES
+from mlflow.server import app as flask_app
+from mlflow.server import auth, handlers
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from starlette.types import ASGIApp
+
+from components.approval_server.accounts import AccountFiles, AccountsError, Role, ensure_accounts, read_accounts
+from components.approval_server.answers import forbidden
+from components.approval_server.door import Door
+from components.approval_server.registry_store import GuardedStore, UnknownMlflow, check_methods, guard_sessions
+from components.settings import settings
+
+_log = logging.getLogger(__name__)
+
+PASSWORD_CACHE_S: Final = 60.0
+"""For so long a password that was right is not checked again; one that is changed here is, at once."""
+
+
+def create_app() -> ASGIApp:
+    """What uvicorn serves. It raises, and so ends the server, where a wall would be missing."""
+    logging.getLogger("components").setLevel(logging.INFO)
+    config = settings()
+    files = AccountFiles(Path(config.required("mlflow_accounts")), Path(config.required("mlflow_approvers")))
+    _check_server()
+    check_methods()
+    guard_sessions()
+    store = _install_store()
+    store.configure(files, lambda name: bool(auth.store.get_user(name).is_admin))
+    _configure_auth(files, store.db_uri)
+    app = auth.create_app(flask_app)
+    keeper = _Accounts(files)
+    keeper.refresh()
+    return Door(app, before_write=keeper.refresh)
+
+
+def _check_server() -> None:
+    if _MLFLOW_SGI_NAME.get() != "uvicorn":
+        raise UnknownMlflow(
+            "expected `mlflow server` with uvicorn, which is its default: other servers pass by the door"
+        )
+    if MLFLOW_ENABLE_WORKSPACES.get():
+        raise UnknownMlflow("expected MLflow without workspaces: a model's name has to be one model's")
+
+
+def _install_store() -> GuardedStore:
+    """The guarded store in the place of MLflow's own, whatever database it is in."""
+    if handlers._model_registry_store is not None:
+        raise UnknownMlflow("MLflow opened its registry before the approval server could guard it")
+    registry = handlers._model_registry_store_registry
+    for scheme in list(registry._registry):
+        registry.register(scheme, _open_store if scheme in DATABASE_ENGINES else _refuse_store)
+    store = handlers._get_model_registry_store()
+    if not isinstance(store, GuardedStore):
+        raise UnknownMlflow(f"expected MLflow to open the guarded registry, but it opened {type(store).__name__}")
+    return store
+
+
+def _open_store(store_uri: str) -> GuardedStore:
+    return GuardedStore(store_uri)
+
+
+def _refuse_store(store_uri: str) -> GuardedStore:
+    raise UnknownMlflow(f"expected MLflow's registry in one of {', '.join(DATABASE_ENGINES)}: others cannot be guarded")
+
+
+def _configure_auth(files: AccountFiles, database_uri: str) -> None:
+    """Accounts lie beside MLflow's own tables; everybody who has one reads, and a route without a rule is refused."""
+    admin = next(a for a in read_accounts(files.accounts).values() if a.role is Role.ADMIN)
+    auth.auth_config = auth.auth_config._replace(
+        default_permission="READ",
+        database_uri=database_uri,
+        admin_username=admin.name,
+        admin_password=admin.password,
+        authorization_function=auth.DEFAULT_AUTHORIZATION_FUNCTION,
+    )
+    # A password costs a tenth of a second of CPU to check, and MLflow checks it several times a request.
+    auth._USER_AUTH_CACHE = TTLCache(maxsize=1000, ttl=PASSWORD_CACHE_S)
+    auth.make_forbidden_response = forbidden
+    MLFLOW_BASIC_AUTH_FAIL_CLOSED.set(True)
+
+
+class _Accounts:
+    """Brings the administrator's files into MLflow, at the start and when they change."""
+
+    def __init__(self, files: AccountFiles) -> None:
+        self._files = files
+        self._lock = threading.Lock()
+        self._seen: tuple[Any, ...] | None = None
+
+    def refresh(self) -> None:
+        """Look whether a file changed, and take it over; one that cannot be read changes no account."""
+        with self._lock:
+            try:
+                found = tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in map(os.stat, self._paths()))
+                if found == self._seen:
+                    return
+                for name in ensure_accounts(auth.store, self._files):
+                    auth._invalidate_user_auth_cache(name)
+                self._seen = found
+            except (OSError, AccountsError) as e:
+                if self._seen is None:
+                    raise
+                _log.error("the accounts stay as they were: %s", e)
+
+    def _paths(self) -> tuple[Path, Path]:
+        return self._files.accounts, self._files.approvers

@@ -1,0 +1,84 @@
+"""In front of every route, MLflow's own and those that it hands to Flask: an unknown request that writes is refused.
+
+MLflow has routes that this product does not use, and each version brings more: jobs, an assistant that runs commands
+on the server's machine, gateways, demos. Reading is left to the rights of accounts; whatever else a method may do, it
+has to be one of these.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_log = logging.getLogger(__name__)
+
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_API: Final = r"/(?:ajax-)?api/[23]\.0"
+_KNOWN: Final = tuple(
+    (methods, re.compile(pattern))
+    for methods, pattern in (
+        # The registry: each by name.
+        ({"POST"}, rf"{_API}/mlflow/model-versions/(create|set-tag|transition-stage)"),
+        ({"PATCH"}, rf"{_API}/mlflow/model-versions/update"),
+        ({"DELETE"}, rf"{_API}/mlflow/model-versions/(delete|delete-tag)"),
+        ({"POST"}, rf"{_API}/mlflow/registered-models/(create|rename|set-tag|alias|get-latest-versions)"),
+        ({"PATCH"}, rf"{_API}/mlflow/registered-models/update"),
+        ({"DELETE"}, rf"{_API}/mlflow/registered-models/(delete|delete-tag|alias)"),
+        # Experiments, runs, their metrics and artifacts.
+        ({"POST"}, rf"{_API}/mlflow/experiments/[a-z-]+"),
+        ({"POST"}, rf"{_API}/mlflow/runs/(create|update|delete|restore|search|set-tag|delete-tag|log-batch|log-inputs|"
+                   r"log-metric|log-model|log-parameter|outputs)"),
+        ({"POST"}, rf"{_API}/mlflow/logged-models(/search|/[\w-]+/params)?"),
+        ({"PATCH", "DELETE"}, rf"{_API}/mlflow/logged-models/[\w-]+(/tags(/[^/]+)?)?"),
+        ({"POST"}, rf"{_API}/mlflow/artifacts/presigned-(down|up)load-url"),
+        ({"POST"}, rf"{_API}/mlflow/upload-artifact"),
+        ({"PUT", "POST", "DELETE"}, rf"{_API}/mlflow-artifacts/(artifacts|mpu/(create|complete|abort)|presigned)/.+"),
+        # What MLflow's pages ask by a POST, and change nothing with.
+        ({"POST"}, r"/graphql"),
+        ({"POST"}, rf"{_API}/mlflow/traces/(search|metrics|batchGetInfos|calculate-filter-correlation)"),
+        ({"POST"}, rf"{_API}/mlflow/(datasets|issues)/search"),
+        ({"POST"}, rf"{_API}/mlflow/ui-telemetry"),
+        # Accounts and their rights: an administrator's, and one's own password.
+        ({"POST", "PATCH", "DELETE"}, rf"{_API}/mlflow/(users|roles)/[a-z/-]+"),
+    )
+)  # fmt: skip
+
+
+def is_known(method: str, path: str) -> bool:
+    """Whether a request may go on to its route, which then asks who it is from."""
+    return method in _READING or any(method in methods and known.fullmatch(path) for methods, known in _KNOWN)
+
+
+class Door:
+    """An ASGI application in front of MLflow's. before_write: called ahead of each writing request that is known."""
+
+    def __init__(self, app: ASGIApp, *, before_write: Callable[[], None]) -> None:
+        self._app = app
+        self._before_write = before_write
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let in, or answer 403 in MLflow's form."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+        elif not is_known(scope["method"], scope["path"]):
+            _log.warning("refused: %s %s is not known", scope["method"], scope["path"])
+            await _refuse(scope, send)
+        else:
+            if scope["method"] not in _READING:
+                self._before_write()
+            await self._app(scope, receive, send)
+
+
+async def _refuse(scope: Scope, send: Send) -> None:
+    said = f"this server does not take {scope['method']} {scope['path']}: it could pass the rules of an approval by"
+    body = json.dumps({"error_code": "PERMISSION_DENIED", "message": said}).encode()
+    headers: list[Any] = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

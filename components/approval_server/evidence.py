@@ -1,0 +1,55 @@
+"""The artifacts that an approval rests on, read by the server from where it keeps them itself."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlparse
+
+from mlflow.exceptions import MlflowException
+from mlflow.server import handlers
+
+from components.approval_evidence import EvidenceError, check_evidence
+
+# As in components/model_registry.py, which is the client's side.
+MODEL_FILE = "model/model.onnx"
+EVALUATION_REPORT = "evaluation/report.json"
+USE_CASE = "use_case.json"
+
+
+def check_version(model: str, number: str, run_id: str | None, tags: Mapping[str, str]) -> str:
+    """The SHA-256 of the model's bytes, where tags, artifacts and gate hold together.
+
+    Raises:
+        EvidenceError: they do not, or an artifact is not behind this server.
+    """
+    where = f"{model} version {number}"
+    if not run_id:
+        raise EvidenceError(f"{where} names no run, so that there is no model and no evaluation to look at")
+    check_evidence(
+        model,
+        int(number),
+        tags,
+        onnx=_artifact(run_id, MODEL_FILE, where),
+        report=_artifact(run_id, EVALUATION_REPORT, where),
+        use_case=_artifact(run_id, USE_CASE, where),
+    )
+    return tags["model_sha256"]
+
+
+def _artifact(run_id: str, path: str, where: str) -> bytes:
+    try:
+        root = handlers._get_tracking_store().get_run(run_id).info.artifact_uri
+    except MlflowException as e:
+        raise EvidenceError(f"{where}: its run {run_id} cannot be read: {e.message}") from e
+    parsed = urlparse(root)
+    if parsed.scheme != "mlflow-artifacts" or parsed.netloc:
+        raise EvidenceError(f"{where}: expected its artifacts behind this server, but they are at {root}")
+    stored = handlers._get_proxied_run_artifact_destination_path(root, path)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            local = handlers._get_artifact_repo_mlflow_artifacts().download_artifacts(stored, dst_path=folder)
+            return Path(local).read_bytes()
+        except Exception as e:  # each kind of store raises errors of its own; whatever it is, the bytes are not there
+            raise EvidenceError(f"{where}: its artifact {path} cannot be read ({type(e).__name__})") from e
