@@ -36,6 +36,10 @@ GOLDEN: Final = "golden/golden.json"
 USE_CASE: Final = "use_case.json"
 CHAMPION: Final = "champion"
 CANDIDATE: Final = "candidate"
+INT8_TAG: Final = "model_int8_sha256"
+"""The digest of a version's int8 model, beside `model_sha256`; '' or absent where none belongs to it."""
+DATASET_MANIFEST: Final = "dataset/manifest.json"
+PACKAGES: Final = "model/packages.txt"
 MAX_DESCRIPTION: Final = 5000
 """Characters of a version's description: the width of MLflow's column, which PostgreSQL holds it to."""
 

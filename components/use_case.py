@@ -97,8 +97,8 @@ class Gates(_Section):
     """What a model must reach on the test split before a person is asked.
 
     A rate that fewer than `min_parts` parts support is not measurable; that passes only where the rate is listed in
-    `allow_not_measurable`. max_map50_drop: how far below the champion, scored on the same split, it may lie; nor may the
-    whole 95 % interval of the difference (`champion_interval`) lie below 0. A drop of 1 compares neither.
+    `allow_not_measurable`. max_map50_drop: how far below the champion, scored on the same split, it may lie; nor
+    may the whole 95 % interval of the difference (`champion_interval`) lie below 0. A drop of 1 compares neither.
     """
 
     min_map50: Share

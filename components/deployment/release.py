@@ -6,8 +6,16 @@ from dataclasses import dataclass
 
 from components.approval import require_approval
 from components.evaluation_report import EvaluationReport, GoldenSet
-from components.gate import judge
-from components.model_registry import EVALUATION_REPORT, GOLDEN, MODEL_FILE, USE_CASE, ModelRegistry
+from components.gate import judge_by
+from components.model_registry import (
+    EVALUATION_REPORT,
+    GOLDEN,
+    INT8_MODEL_FILE,
+    INT8_TAG,
+    MODEL_FILE,
+    USE_CASE,
+    ModelRegistry,
+)
 from components.use_case import UseCase, parse_use_case
 from inspection.documents import ModelFile, Release, Sampling
 from inspection.image import sha256_of
@@ -57,7 +65,7 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
     if report.model_sha256 != sha256_of(onnx) or approval.model_sha256 != sha256_of(onnx):
         raise ReleaseError(f"{where}: evaluated {report.model_sha256}, approved {approval.model_sha256}, "
                            f"but the model is {sha256_of(onnx)}")  # fmt: skip
-    gate = judge(report, use_case.gates)
+    gate = judge_by(report, use_case)
     if not gate.passed:
         raise ReleaseError(f"{where} does not pass its gate: {gate.failures}")
     golden = GoldenSet.from_json(registry.get_artifact(found.run_id, GOLDEN)).samples
@@ -66,11 +74,22 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
         if sha256_of(files[sample.file]) != sample.sha256:
             raise ReleaseError(f"{where}: the golden sample {sample.file} has other bytes than were evaluated")
     files["model.onnx"] = onnx
+    models = [ModelFile(precision="fp32", file="model.onnx", sha256=sha256_of(onnx), bytes=len(onnx))]
+    # The int8 variant: evaluated, registered, approved and released with the same bytes, or none.
+    if found.tags.get(INT8_TAG, "") != report.int8_sha256:
+        raise ReleaseError(f"{where}: the int8 model {report.int8_sha256 or '(none)'} was evaluated, but "
+                           f"{found.tags.get(INT8_TAG) or '(none)'} is registered; evaluate and register it again")  # fmt: skip
+    if report.int8_sha256:
+        int8 = registry.get_artifact(found.run_id, INT8_MODEL_FILE)
+        if sha256_of(int8) != report.int8_sha256:
+            raise ReleaseError(f"{where}: evaluated the int8 model {report.int8_sha256}, but it is {sha256_of(int8)}")
+        files["model.int8.onnx"] = int8
+        models.append(ModelFile(precision="int8", file="model.int8.onnx", sha256=sha256_of(int8), bytes=len(int8)))
     policy = use_case.sampling
     release = Release(
         use_case=use_case.name,
         version=version,
-        models=(ModelFile(precision="fp32", file="model.onnx", sha256=sha256_of(onnx), bytes=len(onnx)),),
+        models=tuple(models),
         preprocess=report.preprocess,
         classes=report.classes,
         thresholds=report.thresholds,

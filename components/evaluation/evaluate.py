@@ -22,6 +22,7 @@ from components.model_registry import (
     GATE_REPORT,
     GOLDEN,
     INT8_MODEL_FILE,
+    INT8_TAG,
     MODEL_FILE,
     REPORT_PAGE,
     TRAINING_RECORD,
@@ -118,7 +119,7 @@ def _candidate(registry: ModelRegistry, run_id: str) -> Candidate:
     """
     tags = registry.run(run_id).tags
     onnx = _checked(registry, run_id, MODEL_FILE, tags.get("model_sha256", ""))
-    digest = tags.get("model_int8_sha256", "")
+    digest = tags.get(INT8_TAG, "")
     if digest:
         return Candidate(onnx, _checked(registry, run_id, INT8_MODEL_FILE, digest))
     try:

@@ -43,7 +43,7 @@ class LatencyError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One model. frames_ms: one value a round; the same round of two models is the same image at nearly the same time."""
+    """One model. frames_ms: one value a round; in a round every model sees the same image at nearly the same time."""
 
     deployed: Deployed
     frames_ms: tuple[float, ...]
