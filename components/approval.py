@@ -10,13 +10,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from components.model_registry import INT8_MODEL_FILE, INT8_TAG, MODEL_FILE, ModelRegistry, ModelVersion
+from components.model_registry import MODEL_FILE, ModelRegistry, ModelVersion
 from inspection.documents import Approval
 from inspection.image import sha256_of
 
 UNAUTHENTICATED: Final = "unauthenticated"
-APPROVAL_INT8: Final = "approval_model_int8_sha256"
-"""The int8 model that was approved with the version; '' or absent where it has none."""
 Clock = Callable[[], datetime]
 
 
@@ -79,12 +77,6 @@ def require_approval(
             f"{model} version {version} was approved for model {approved_bytes or '(none recorded)'}, "
             f"but holds {found.tags['model_sha256']}; approve it again"
         )
-    int8 = found.tags.get(INT8_TAG, "")
-    if found.tags.get(APPROVAL_INT8, "") != int8:
-        raise ApprovalError(
-            f"{model} version {version} was approved for the int8 model {found.tags.get(APPROVAL_INT8) or '(none)'}, "
-            f"but holds {int8 or '(none)'}; approve it again"
-        )
     try:
         at = datetime.fromisoformat(found.tags.get("approval_at", ""))
         if at.tzinfo is None:
@@ -103,21 +95,16 @@ def _check(registry: ModelRegistry, found: ModelVersion) -> None:
     gate = found.tags.get("gate", "")
     if gate != "passed":
         raise ApprovalError(f"{where} cannot be approved: expected its gate tag to be 'passed', but it is {gate!r}")
-    models = {MODEL_FILE: found.tags.get("model_sha256", "")}
-    if found.tags.get(INT8_TAG):
-        models[INT8_MODEL_FILE] = found.tags[INT8_TAG]
-    for path, expected in models.items():
-        actual = sha256_of(registry.get_artifact(found.run_id, path))
-        if actual != expected:
-            raise ApprovalError(
-                f"{where} cannot be approved: it was registered with model {expected or '(none)'}, "
-                f"but its bytes are now {actual}; train and register it again"
-            )
+    expected = found.tags.get("model_sha256", "")
+    actual = sha256_of(registry.get_artifact(found.run_id, MODEL_FILE))
+    if actual != expected:
+        raise ApprovalError(
+            f"{where} cannot be approved: it was registered with model {expected or '(none)'}, "
+            f"but its bytes are now {actual}; train and register it again"
+        )
 
 
 def _stamp(registry: ModelRegistry, found: ModelVersion, now: Clock) -> None:
     registry.set_tag(found, "approval_by", UNAUTHENTICATED)
     registry.set_tag(found, "approval_at", now().astimezone(UTC).isoformat(timespec="seconds"))
     registry.set_tag(found, "approval_model_sha256", found.tags["model_sha256"])
-    if found.tags.get(INT8_TAG, "") != found.tags.get(APPROVAL_INT8, ""):
-        registry.set_tag(found, APPROVAL_INT8, found.tags.get(INT8_TAG, ""))

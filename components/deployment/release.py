@@ -15,6 +15,7 @@ from components.model_registry import (
     MODEL_FILE,
     USE_CASE,
     ModelRegistry,
+    ModelVersion,
 )
 from components.use_case import UseCase, parse_use_case
 from inspection.documents import ModelFile, Release, Sampling
@@ -73,23 +74,13 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
     for sample in golden:
         if sha256_of(files[sample.file]) != sample.sha256:
             raise ReleaseError(f"{where}: the golden sample {sample.file} has other bytes than were evaluated")
-    files["model.onnx"] = onnx
-    models = [ModelFile(precision="fp32", file="model.onnx", sha256=sha256_of(onnx), bytes=len(onnx))]
-    # The int8 variant: evaluated, registered, approved and released with the same bytes, or none.
-    if found.tags.get(INT8_TAG, "") != report.int8_sha256:
-        raise ReleaseError(f"{where}: the int8 model {report.int8_sha256 or '(none)'} was evaluated, but "
-                           f"{found.tags.get(INT8_TAG) or '(none)'} is registered; evaluate and register it again")  # fmt: skip
-    if report.int8_sha256:
-        int8 = registry.get_artifact(found.run_id, INT8_MODEL_FILE)
-        if sha256_of(int8) != report.int8_sha256:
-            raise ReleaseError(f"{where}: evaluated the int8 model {report.int8_sha256}, but it is {sha256_of(int8)}")
-        files["model.int8.onnx"] = int8
-        models.append(ModelFile(precision="int8", file="model.int8.onnx", sha256=sha256_of(int8), bytes=len(int8)))
+    models, model_files = _models(registry, found, report, onnx)
+    files |= model_files
     policy = use_case.sampling
     release = Release(
         use_case=use_case.name,
         version=version,
-        models=tuple(models),
+        models=models,
         preprocess=report.preprocess,
         classes=report.classes,
         thresholds=report.thresholds,
@@ -114,3 +105,31 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
         approval=approval,
     )
     return BuiltRelease(release, files, use_case)
+
+
+def _models(
+    registry: ModelRegistry, found: ModelVersion, report: EvaluationReport, onnx: bytes
+) -> tuple[tuple[ModelFile, ...], dict[str, bytes]]:
+    """fp32, and int8 where the evaluation kept it: evaluated, registered and released with the same bytes, or refused.
+
+    The report names the int8 model, and the approved version names the report by its digest.
+    """
+    files = {"model.onnx": onnx}
+    where, registered = f"{found.name} version {found.version}", found.tags.get(INT8_TAG, "")
+    if registered != report.int8_sha256:
+        raise ReleaseError(
+            f"{where}: the int8 model {report.int8_sha256 or '(none)'} was evaluated, but {registered or '(none)'} is "
+            "registered; evaluate and register it again"
+        )
+    if report.int8_sha256:
+        files["model.int8.onnx"] = registry.get_artifact(found.run_id, INT8_MODEL_FILE)
+        if sha256_of(files["model.int8.onnx"]) != report.int8_sha256:
+            raise ReleaseError(
+                f"{where}: the int8 model {report.int8_sha256} was evaluated, but it is "
+                f"{sha256_of(files['model.int8.onnx'])}; train and register it again"
+            )
+    precisions = {"model.onnx": "fp32", "model.int8.onnx": "int8"}
+    return tuple(
+        ModelFile(precision=precisions[name], file=name, sha256=sha256_of(data), bytes=len(data))
+        for name, data in files.items()
+    ), files

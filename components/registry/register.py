@@ -105,7 +105,8 @@ def register(
     if _evaluated_anew(version, tags):
         # The run was evaluated again under another policy: what a person approved was the earlier report.
         registry.set_description(version, description)
-        for key, value in {INT8_TAG: "", **tags}.items():
+        # `approval` comes first: what an approval rests on does not change under it.
+        for key, value in {**tags, INT8_TAG: report.int8_sha256}.items():
             if value or key in version.tags:
                 registry.set_tag(version, key, value)
         version = registry.version(version.name, version.version)
