@@ -78,7 +78,7 @@ def draw(picture: NDArray[np.uint8], image: Scored, thresholds: Mapping[str, Cla
     match: Matched = matched(image, thresholds)
     scale = min(1.0, _SIDE / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    canvas = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    canvas = np.ascontiguousarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     for label in image.labels:
         _box(canvas, label.box, scale, _LABEL, "")
     for detection in match.hits:

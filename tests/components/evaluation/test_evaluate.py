@@ -10,6 +10,7 @@ from PIL import Image
 
 from components.evaluation.evaluate import EvaluationError, evaluate, passes_gate, run
 from components.evaluation.onnx_session import ModelError, open_session
+from components.evaluation.scoring import Candidate
 from components.evaluation_report import EvaluationReport, GoldenSet
 from components.gate import GateReport
 from components.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
@@ -105,7 +106,8 @@ def test_a_model_is_scored_as_it_will_run(use_case):
     """Every defect is found, no good part is accused, at a threshold between dim and bright."""
     found = pictures()
     model = brightness_model()
-    report, golden, files = evaluate(model, found.manifest(use_case), use_case, found.fetch, None)
+    done = evaluate(Candidate(model), found.manifest(use_case), use_case, found.fetch)
+    report, golden, files = done.report, done.golden, done.golden_files
     assert report.test.map50 == pytest.approx(1.0)
     assert (report.test.images, report.test.parts, report.test.boxes) == (8, 8, 4)
     assert (report.test.escape.count, report.test.escape.n) == (0, 4)
@@ -121,7 +123,8 @@ def test_a_model_is_scored_as_it_will_run(use_case):
 def test_golden_samples_are_what_the_runtime_answers(use_case):
     """Running them again through the deployed path gives the expected detections."""
     found = pictures()
-    report, golden, files = evaluate(brightness_model(), found.manifest(use_case), use_case, found.fetch, None)
+    done = evaluate(Candidate(brightness_model()), found.manifest(use_case), use_case, found.fetch)
+    report, golden, files = done.report, done.golden, done.golden_files
     infer, spec = open_session(brightness_model(), 1, threads=1)
     inspector = Inspector(infer, spec.to_preprocess(), ("scratch",), report.thresholds, report.nms)
     assert len(golden.samples) == 4
@@ -134,8 +137,8 @@ def test_golden_samples_are_what_the_runtime_answers(use_case):
 def test_the_threshold_never_sees_the_test_split(use_case):
     """Bright good parts in test alone: the threshold stays, and the overkill rate tells."""
     usual, hard = pictures(), pictures(test_good=(200, 220, 240, 250))
-    first, *_ = evaluate(brightness_model(), usual.manifest(use_case), use_case, usual.fetch, None)
-    second, *_ = evaluate(brightness_model(), hard.manifest(use_case), use_case, hard.fetch, None)
+    first = evaluate(Candidate(brightness_model()), usual.manifest(use_case), use_case, usual.fetch).report
+    second = evaluate(Candidate(brightness_model()), hard.manifest(use_case), use_case, hard.fetch).report
     assert second.thresholds == first.thresholds
     assert (second.test.overkill.count, second.test.overkill.n) == (4, 4)
 
