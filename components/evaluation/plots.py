@@ -16,8 +16,8 @@ from inspection.verdict import ClassThreshold
 
 _COLOURS: Final = ("#1f6fb4", "#d1603d", "#3a8f5c", "#8a5ba6", "#b58900", "#5c6770")
 _GOOD, _BAD, _INK, _GRID = "#3a8f5c", "#d1603d", "#22303c", "#d9dee3"
-_WIDTH, _HEIGHT = 420, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 34, 44
+_WIDTH, _HEIGHT = 510, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 150, 34, 44
 _BINS: Final = 20
 
 
@@ -28,7 +28,7 @@ def precision_recall_svg(curves: Curves) -> str:
         colour = _COLOURS[index % len(_COLOURS)]
         points = " ".join(f"{plot.x(step / 100):.1f},{plot.y(value):.1f}" for step, value in enumerate(values))
         plot.add(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points}"/>')
-        plot.legend(index, colour, f"{name} (AP {np.mean(values):.3f})")
+        plot.legend(index, colour, f"{_short(name, 10)} (AP {np.mean(values):.3f})")
     return plot.svg()
 
 
@@ -114,8 +114,9 @@ class _Plot:
 
     def legend(self, row: int, colour: str, text: str) -> None:
         y = _TOP + 8 + 16 * row
-        self._legend.append(f'<rect x="{_LEFT + 8}" y="{y - 8}" width="10" height="10" fill="{colour}"/>')
-        self._legend.append(_text(_LEFT + 24, y + 1, text))
+        left = _WIDTH - _RIGHT + 12
+        self._legend.append(f'<rect x="{left}" y="{y - 8}" width="10" height="10" fill="{colour}"/>')
+        self._legend.append(_text(left + 16, y + 1, text))
 
     def svg(self) -> str:
         return _svg(_WIDTH, _HEIGHT, [*self._parts, *self._legend], self._title)

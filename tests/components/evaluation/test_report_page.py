@@ -66,7 +66,8 @@ def test_every_plot_is_a_drawing_of_its_own():
     plots = draw_plots(report, curves)
     assert set(plots) == {"precision-recall", "scores", "confusion"}
     texts = {name: list(ElementTree.fromstring(svg).itertext()) for name, svg in plots.items()}
-    assert f"{EVIL} (AP {scores.map50_by_class[EVIL]:.3f})" in texts["precision-recall"]
+    assert f"dent (AP {scores.map50_by_class['dent']:.3f})" in texts["precision-recall"]
+    assert "<script>a… (AP 1.000)" in texts["precision-recall"]
     assert "defective (2)" in texts["scores"]
     assert texts["confusion"].count("1") == 3
 
