@@ -19,8 +19,8 @@ from components.evaluation.matching import Matched, Scored
 from components.evaluation_report import Rate, Slice
 from inspection.geometry import Box, Detection
 
-SIZES: Final = (("small", 0.001), ("medium", 0.01), ("large", float("inf")))
-"""Name and upper bound (exclusive) of each size: below a thousandth of the image, below a hundredth, the rest."""
+SIZES: Final = (("small", 32**2 / (640 * 480)), ("medium", 96**2 / (640 * 480)), ("large", float("inf")))
+"""Name and upper bound (exclusive), shares of the image: COCO's areas in its usual image, about 1/300 and 3/100."""
 
 
 def size_of(box: Box, image: Scored) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +13,9 @@ from components.evaluation.breakdown import by_camera, by_size, class_slice
 from components.evaluation.matching import MIN_IOU, Scored, matched
 from components.evaluation_report import ClassScores, Rate, Scores
 from inspection.verdict import ClassThreshold
+
+# It tells of each of its own steps; the step's log is for people.
+logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)
 
 __all__ = ["Scored", "average_precision", "part_rates", "precision_recall", "score"]
 

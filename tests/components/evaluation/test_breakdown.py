@@ -13,8 +13,8 @@ from inspection.verdict import ClassThreshold
 
 CLASSES = ("scratch", "dent")
 HALF = {name: ClassThreshold(0.5, 0.25) for name in CLASSES}
-# Of 1000 x 1000 pixels: 100 (small), 1600 (medium), 40000 (large).
-SMALL, MEDIUM, LARGE = Box(10, 10, 10, 10), Box(200, 200, 40, 40), Box(500, 500, 200, 200)
+# Of 1000 x 1000 pixels: 100 (small), 10000 (medium), 40000 (large).
+SMALL, MEDIUM, LARGE = Box(10, 10, 10, 10), Box(200, 200, 100, 100), Box(500, 500, 200, 200)
 
 
 def image(labels=(), found=(), *, group, camera=""):

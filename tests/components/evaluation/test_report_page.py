@@ -88,7 +88,7 @@ def test_the_page_says_what_an_approver_asks(report):
     html = page(report)
     for said in (
         "does not hold", "&gt;= 0.990", "champion, version 4, test", "-0.100 (95 % -0.200 to +0.050, 3 parts)",
-        "p50 8.1 ms, p95 9.5 ms", "123 MB", "line/cam", "Worst misses", "small: below a thousandth", SHA,
+        "p50 8.1 ms, p95 9.5 ms", "123 MB", "line/cam", "Worst misses", "small: below 1/300", SHA,
     ):  # fmt: skip
         assert said in html
 
