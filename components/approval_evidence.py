@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from components.evaluation_report import EvaluationReport
-from components.gate import judge
+from components.gate import judge_by
 from components.use_case import UseCase, UseCaseError, parse_use_case
 from inspection.codec import DocumentError
 from inspection.image import sha256_of
@@ -80,7 +80,7 @@ def check_evidence(
         raise EvidenceError(f"{where}: the evaluation report is not the one that was registered; evaluate it again")
     if measured.model_sha256 != model_sha256:
         raise EvidenceError(f"{where}: {measured.model_sha256} was evaluated, but the model is {model_sha256}")
-    gate = judge(measured, policy.gates)
+    gate = judge_by(measured, policy)
     if not gate.passed:
         raise EvidenceError(f"{where} does not pass its gate: {gate.failures}")
     return Evidence(measured, policy)

@@ -25,13 +25,23 @@ from mlflow.exceptions import MlflowException
 _log = logging.getLogger(__name__)
 
 MODEL_FILE: Final = "model/model.onnx"
+INT8_MODEL_FILE: Final = "model/model.int8.onnx"
 TRAINING_RECORD: Final = "model/training.json"
 EVALUATION_REPORT: Final = "evaluation/report.json"
 GATE_REPORT: Final = "evaluation/gate.json"
+CURVES: Final = "evaluation/curves.json"
+REPORT_PAGE: Final = "evaluation/report.html"
+MODEL_CARD: Final = "model_card.md"
 GOLDEN: Final = "golden/golden.json"
 USE_CASE: Final = "use_case.json"
 CHAMPION: Final = "champion"
 CANDIDATE: Final = "candidate"
+INT8_TAG: Final = "model_int8_sha256"
+"""The digest of a version's int8 model, beside `model_sha256`; '' or absent where none belongs to it."""
+DATASET_MANIFEST: Final = "dataset/manifest.json"
+PACKAGES: Final = "model/packages.txt"
+MAX_DESCRIPTION: Final = 5000
+"""Characters of a version's description: the width of MLflow's column, which PostgreSQL holds it to."""
 
 
 class ModelRegistryError(RuntimeError):

@@ -32,6 +32,8 @@ def open_session(onnx: bytes, classes: int, *, threads: int) -> tuple[Infer, Inp
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # As on the device: idle threads would go on spinning after each frame.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         session: Any = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     except Exception as e:  # onnxruntime's errors have no common base but RuntimeError's siblings

@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     signer_keys: str | None = Field(default=None, validation_alias=_env("KIZU_SIGNER_KEYS"))
     signer_host: str = Field(default="127.0.0.1", validation_alias=_env("KIZU_SIGNER_HOST"))
     signer_port: int = Field(default=8085, validation_alias=_env("KIZU_PORT_SIGNER"))
+    # Set by the runner on one machine, for the steps that it starts: the id of the run's record in the state bucket.
+    local_run: str | None = Field(default=None, validation_alias=_env("KIZU_LOCAL_RUN"))
     training_image_digest: str | None = Field(default=None, validation_alias=_env("KIZU_TRAINING_IMAGE_DIGEST"))
 
     def bucket(self, name: str) -> str:

@@ -16,7 +16,7 @@ from inspection.paths import check_name
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Score = Annotated[float, Field(gt=0.0, le=1.0)]
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
-Rate = Literal["escape_rate", "overkill_rate"]
+Rate = Literal["escape_rate", "overkill_rate", "champion_interval"]
 
 
 class UseCaseError(ValueError):
@@ -117,7 +117,8 @@ class Gates(_Section):
     """What a model must reach on the test split before a person is asked.
 
     A rate that fewer than `min_parts` parts support is not measurable; that passes only where the rate is listed in
-    `allow_not_measurable`. max_map50_drop: how far below the champion, scored on the same split, it may lie.
+    `allow_not_measurable`. max_map50_drop: how far below the champion, scored on the same split, it may lie; nor
+    may the whole 95 % interval of the difference (`champion_interval`) lie below 0. A drop of 1 compares neither.
     """
 
     min_map50: Share

@@ -9,6 +9,7 @@ import argparse
 import importlib
 import json
 import logging
+import os
 import sys
 import tempfile
 import uuid
@@ -79,6 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     began = datetime.now(UTC)
     run_id = f"{began:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+    os.environ["KIZU_LOCAL_RUN"] = run_id  # the steps are processes below this one
     try:
         outputs = run_pipeline(options.pipeline, options.arguments)
     except PipelineFailed as e:

@@ -12,7 +12,10 @@ from pipelines.wiring import settled
 
 
 class TrainingOutputs(NamedTuple):
-    """What was trained on what, and how it did. The registered version is found by its run."""
+    """What was trained on what, and how it did. The registered version is found by its run.
+
+    note: that it was trained now, or the version or the failed gate of the earlier run with the same inputs.
+    """
 
     dataset_digest: str
     images: int
@@ -20,6 +23,7 @@ class TrainingOutputs(NamedTuple):
     passed: bool
     map50: float
     failures: str
+    note: str
 
 
 @dsl.pipeline(name="training", description="Freeze a dataset, train, evaluate as deployed, gate, register.")
@@ -50,6 +54,7 @@ def training(use_case: str, label_version: int = -1, force: bool = False) -> Tra
                 run_id=trained.outputs["run_id"],
                 use_case=use_case,
                 label_version=frozen.outputs["label_version"],
+                pipeline_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
             ),
             "training",
         )
@@ -60,4 +65,5 @@ def training(use_case: str, label_version: int = -1, force: bool = False) -> Tra
         passed=gate.output,
         map50=evaluated.outputs["map50"],
         failures=evaluated.outputs["failures"],
+        note=trained.outputs["note"],
     )

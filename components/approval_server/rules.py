@@ -19,7 +19,16 @@ REGISTERED_BY: Final = "registered_by"
 STAMPS: Final = (BY, AT, MODEL_SHA256)
 SERVERS_OWN: Final = frozenset({*STAMPS, REGISTERED_BY})
 EVIDENCE: Final = frozenset(
-    {"gate", "model_sha256", "evaluation_digest", "use_case_digest", "dataset_digest", "code_digest", "label_version"}
+    {
+        "gate",
+        "model_sha256",
+        "model_int8_sha256",
+        "evaluation_digest",
+        "use_case_digest",
+        "dataset_digest",
+        "code_digest",
+        "label_version",
+    }
 )
 """What an approval rests on: the registering account's to write, and nobody's once the version is approved."""
 PROTECTED: Final = SERVERS_OWN | EVIDENCE | {APPROVAL, REASON}

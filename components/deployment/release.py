@@ -6,8 +6,17 @@ from dataclasses import dataclass
 
 from components.approval import require_approval
 from components.approval_evidence import EvidenceError, check_evidence
-from components.evaluation_report import GoldenSet
-from components.model_registry import EVALUATION_REPORT, GOLDEN, MODEL_FILE, USE_CASE, ModelRegistry
+from components.evaluation_report import EvaluationReport, GoldenSet
+from components.model_registry import (
+    EVALUATION_REPORT,
+    GOLDEN,
+    INT8_MODEL_FILE,
+    INT8_TAG,
+    MODEL_FILE,
+    USE_CASE,
+    ModelRegistry,
+    ModelVersion,
+)
 from components.use_case import UseCase
 from inspection.documents import ModelFile, Release, Sampling
 from inspection.image import sha256_of
@@ -65,12 +74,13 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
     for sample in golden:
         if sha256_of(files[sample.file]) != sample.sha256:
             raise ReleaseError(f"{where}: the golden sample {sample.file} has other bytes than were evaluated")
-    files["model.onnx"] = onnx
+    models, model_files = _models(registry, found, report, onnx)
+    files |= model_files
     policy = use_case.sampling
     release = Release(
         use_case=use_case.name,
         version=version,
-        models=(ModelFile(precision="fp32", file="model.onnx", sha256=sha256_of(onnx), bytes=len(onnx)),),
+        models=models,
         preprocess=report.preprocess,
         classes=report.classes,
         thresholds=report.thresholds,
@@ -95,3 +105,31 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
         approval=approval,
     )
     return BuiltRelease(release, files, use_case)
+
+
+def _models(
+    registry: ModelRegistry, found: ModelVersion, report: EvaluationReport, onnx: bytes
+) -> tuple[tuple[ModelFile, ...], dict[str, bytes]]:
+    """fp32, and int8 where the evaluation kept it: evaluated, registered and released with the same bytes, or refused.
+
+    The report names the int8 model, and the approved version names the report by its digest.
+    """
+    files = {"model.onnx": onnx}
+    where, registered = f"{found.name} version {found.version}", found.tags.get(INT8_TAG, "")
+    if registered != report.int8_sha256:
+        raise ReleaseError(
+            f"{where}: the int8 model {report.int8_sha256 or '(none)'} was evaluated, but {registered or '(none)'} is "
+            "registered; evaluate and register it again"
+        )
+    if report.int8_sha256:
+        files["model.int8.onnx"] = registry.get_artifact(found.run_id, INT8_MODEL_FILE)
+        if sha256_of(files["model.int8.onnx"]) != report.int8_sha256:
+            raise ReleaseError(
+                f"{where}: the int8 model {report.int8_sha256} was evaluated, but it is "
+                f"{sha256_of(files['model.int8.onnx'])}; train and register it again"
+            )
+    precisions = {"model.onnx": "fp32", "model.int8.onnx": "int8"}
+    return tuple(
+        ModelFile(precision=precisions[name], file=name, sha256=sha256_of(data), bytes=len(data))
+        for name, data in files.items()
+    ), files

@@ -9,13 +9,21 @@ from components import images
 
 
 @dsl.component(base_image=images.DATA, install_kfp_package=False)
-def evaluate_model(run_id: str, dataset_digest: str, use_case: str) -> NamedTuple(
-    "Outputs", map50=float, report_digest=str, failures=str
-):
+def evaluate_model(
+    run_id: str,
+    dataset_digest: str,
+    use_case: str,
+    metrics: dsl.Output[dsl.Metrics],
+    parts_roc: dsl.Output[dsl.ClassificationMetrics],
+    confusion: dsl.Output[dsl.ClassificationMetrics],
+    report: dsl.Output[dsl.HTML],
+) -> NamedTuple("Outputs", map50=float, report_digest=str, failures=str):
     """Score the ONNX as it will run, the champion beside it; failures: what the gate has against it, in words."""
     from components.evaluation.evaluate import run
+    from components.evaluation.kfp_artifacts import write
 
     result = run(run_id, dataset_digest, use_case)
+    write(run_id, metrics, parts_roc, confusion, report)
     return (result.map50, result.report_digest, result.failures)
 
 

@@ -2,20 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from components.evaluation.metrics import Scored
+from components.evaluation.detect import Detector
+from components.evaluation.matching import Scored
+from components.evaluation.pictures import Pictures
+from inspection.documents import GoldenSample, Tolerance
+from inspection.geometry import Detection
+from inspection.golden import difference
+from inspection.image import EXTENSIONS, decode_image, image_format, sha256_of
+from inspection.verdict import ClassThreshold
+
+_TRIED = 8
 
 
-def choose(images: Sequence[Scored], *, most: int = 4) -> list[int]:
-    """Indices of a clear defect, a faint one, a good part and a hard good part, where there are such."""
-    bad = [index for index, image in enumerate(images) if image.labels]
-    good = [index for index, image in enumerate(images) if not image.labels]
+def choose(
+    images: Sequence[Scored],
+    *,
+    most: int = 4,
+    faint_from: float = 0.35,
+    holds: Callable[[int], bool] = lambda index: True,
+) -> list[int]:
+    """Indices of a clear defect, a faint one, a good part and a hard good part, where there are such.
+
+    The clear defect has the highest score, the faint one the lowest that is still `faint_from` or more (the operating
+    threshold); the good part has the lowest highest score, the hard good part the highest.
+
+    Args:
+        holds: whether every model of the release reproduces the image; of each kind the first that holds is taken, of
+            the first few. Where none of them does, the first: a model that fails there is not healthy.
+    """
 
     def top(index: int) -> float:
         return max((d.score for d in images[index].detections), default=0.0)
 
-    bad.sort(key=top)
-    good.sort(key=top)
-    wanted = ([bad[-1], bad[len(bad) // 2]] if bad else []) + ([good[0], good[-1]] if good else [])
-    return list(dict.fromkeys(wanted))[:most]
+    bad = sorted((index for index, image in enumerate(images) if image.labels), key=top)
+    good = sorted((index for index, image in enumerate(images) if not image.labels), key=top)
+    seen = [index for index in bad if top(index) >= faint_from]
+    # Where nothing is caught there is no faint defect to reproduce; the middle one stands in.
+    faint = seen or bad[len(bad) // 2 :]
+    wanted: list[int] = []
+    for ranking in (bad[::-1], faint, good, good[::-1]):
+        left = [index for index in ranking if index not in wanted][:_TRIED]
+        if left:
+            wanted.append(next((index for index in left if holds(index)), left[0]))
+    return wanted[:most]
+
+
+class Answers:
+    """What the model answers to test images, as the device will ask it; and its int8 variant, by the same tolerance."""
+
+    def __init__(
+        self,
+        fp32: Detector,
+        int8: Detector | None,
+        thresholds: Mapping[str, ClassThreshold],
+        pictures: Pictures,
+    ) -> None:
+        self._fp32 = fp32.inspector(thresholds)
+        self._int8 = int8.inspector(thresholds) if int8 is not None else None
+        self._floor = min(threshold.uncertain for threshold in thresholds.values())
+        self._pictures = pictures
+        self._expected: dict[int, tuple[Detection, ...]] = {}
+        self._differs: dict[int, str] = {}
+
+    def expected(self, index: int) -> tuple[Detection, ...]:
+        """The detections of the fp32 model from the lowest `uncertain` threshold on."""
+        if index not in self._expected:
+            image = decode_image(self._pictures[index])
+            self._expected[index] = self._fp32.detect(image, self._floor)
+        return self._expected[index]
+
+    def differs(self, index: int) -> str:
+        """What a device would say against the int8 variant's answer; '' where it holds, or where there is none."""
+        if self._int8 is None:
+            return ""
+        if index not in self._differs:
+            answer = self._int8.detect(decode_image(self._pictures[index]), self._floor)
+            self._differs[index] = difference(answer, self.expected(index), Tolerance(), self._floor) or ""
+        return self._differs[index]
+
+    def sample(self, index: int) -> GoldenSample:
+        """The image with what is expected of it."""
+        data = self._pictures[index]
+        digest = sha256_of(data)
+        return GoldenSample(
+            file=f"{digest}.{EXTENSIONS[image_format(data)]}", sha256=digest, expected=self.expected(index)
+        )

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from components.evaluation_report import Rate, Scores
-from inspection.geometry import Detection, LabelledBox, iou
+from components.evaluation.breakdown import by_camera, by_size, class_slice
+from components.evaluation.matching import MIN_IOU, Scored, matched
+from components.evaluation_report import ClassScores, Rate, Scores
 from inspection.verdict import ClassThreshold
 
+# It tells of each of its own steps; the step's log is for people.
+logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """One image: what people said, and what the model said from a very low score on."""
-
-    group: str
-    width: int
-    height: int
-    labels: tuple[LabelledBox, ...]
-    detections: tuple[Detection, ...]
+__all__ = ["Scored", "average_precision", "part_rates", "precision_recall", "score"]
 
 
 def score(images: Sequence[Scored], classes: Sequence[str], thresholds: Mapping[str, ClassThreshold]) -> Scores:
@@ -30,6 +25,7 @@ def score(images: Sequence[Scored], classes: Sequence[str], thresholds: Mapping[
     by_class = average_precision(images, classes)
     precision, recall = precision_recall(images, thresholds)
     escape, overkill = part_rates(images, thresholds)
+    matches = [matched(image, thresholds) for image in images]
     present = [value for value in by_class.values() if value is not None]
     return Scores(
         images=len(images),
@@ -42,6 +38,21 @@ def score(images: Sequence[Scored], classes: Sequence[str], thresholds: Mapping[
         escape=escape,
         overkill=overkill,
         map50_by_class={name: value[0] for name, value in by_class.items() if value is not None},
+        by_class={name: _class_scores(class_slice(images, matches, name), by_class[name]) for name in classes},
+        by_camera=by_camera(images, matches),
+        by_size=by_size(images, matches),
+    )
+
+
+def _class_scores(found: tuple[Rate, Rate, Rate, Rate], map50: tuple[float, float] | None) -> ClassScores:
+    precision, recall, escape, overkill = found
+    return ClassScores(
+        precision=precision,
+        recall=recall,
+        escape=escape,
+        overkill=overkill,
+        map50=map50[0] if map50 else None,
+        map50_95=map50[1] if map50 else None,
     )
 
 
@@ -97,29 +108,14 @@ def average_precision(images: Sequence[Scored], classes: Sequence[str]) -> dict[
 
 
 def precision_recall(
-    images: Sequence[Scored], thresholds: Mapping[str, ClassThreshold], *, min_iou: float = 0.5
+    images: Sequence[Scored], thresholds: Mapping[str, ClassThreshold], *, min_iou: float = MIN_IOU
 ) -> tuple[float, float]:
     """At the `fail` thresholds: each label is matched once, by the best-scored detection of its class."""
-    hits = false_alarms = labels = 0
-    for image in images:
-        labels += len(image.labels)
-        free = list(image.labels)
-        for detection in image.detections:
-            if detection.score < thresholds[detection.class_name].fail:
-                continue
-            matches = [
-                (iou(label.box, detection.box), index)
-                for index, label in enumerate(free)
-                if label.class_name == detection.class_name
-            ]
-            best = max(matches, default=(0.0, -1))
-            if best[0] >= min_iou:
-                free.pop(best[1])
-                hits += 1
-            else:
-                false_alarms += 1
-    precision = hits / (hits + false_alarms) if hits + false_alarms else 0.0
-    return precision, (hits / labels if labels else 0.0)
+    matches = [matched(image, thresholds, min_iou=min_iou) for image in images]
+    labels = sum(len(image.labels) for image in images)
+    hits = sum(len(match.hits) for match in matches)
+    said = sum(len(match.said) for match in matches)
+    return (hits / said if said else 0.0), (hits / labels if labels else 0.0)
 
 
 def part_rates(images: Sequence[Scored], thresholds: Mapping[str, ClassThreshold]) -> tuple[Rate, Rate]:

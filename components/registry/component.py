@@ -9,9 +9,11 @@ from components import images
 
 
 @dsl.component(base_image=images.DATA, install_kfp_package=False)
-def register_model(run_id: str, use_case: str, label_version: int) -> NamedTuple("Outputs", model=str, version=int):
+def register_model(run_id: str, use_case: str, label_version: int, pipeline_run: str) -> NamedTuple(
+    "Outputs", model=str, version=int
+):
     """Register a model that passed its gate, for a person to approve."""
     from components.registry.register import run
 
-    version = run(run_id, use_case, int(label_version))
+    version = run(run_id, use_case, int(label_version), pipeline_run)
     return (version.name, version.version)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 from components.evaluation_report import EvaluationReport
-from components.gate import GateReport, judge
+from components.gate import judge_by
+from components.manifest import manifest_key
 from components.model_registry import (
     CANDIDATE,
     EVALUATION_REPORT,
-    GATE_REPORT,
+    INT8_MODEL_FILE,
+    INT8_TAG,
+    MODEL_CARD,
     MODEL_FILE,
+    REPORT_PAGE,
+    TRAINING_RECORD,
     ModelRegistry,
     ModelVersion,
+    NoSuchModel,
 )
+from components.registry.model_card import Lineage, model_card, shortened
 from components.settings import settings
 from components.use_case import UseCase, parse_use_case
 from inspection.image import sha256_of
@@ -25,69 +33,106 @@ class RegistrationError(ValueError):
     """A run that may not be registered."""
 
 
-def run(run_id: str, use_case_json: str, label_version: int) -> ModelVersion:
-    """Register once; running it again returns the same version."""
+def run(run_id: str, use_case_json: str, label_version: int, pipeline_run: str = "") -> ModelVersion:
+    """Register once; running it again returns the same version. pipeline_run: the id that kfp gives."""
     use_case = parse_use_case(use_case_json)
-    return register(ModelRegistry.from_settings(settings()), run_id, use_case, label_version)
+    config = settings()
+    return register(
+        ModelRegistry.from_settings(config),
+        run_id,
+        use_case,
+        label_version,
+        # On one machine kfp makes up an id that leads nowhere; our own names a record in the state bucket.
+        pipeline_run=config.local_run or pipeline_run,
+        datasets=config.bucket("datasets"),
+    )
 
 
-def register(registry: ModelRegistry, run_id: str, use_case: UseCase, label_version: int) -> ModelVersion:
+def register(
+    registry: ModelRegistry,
+    run_id: str,
+    use_case: UseCase,
+    label_version: int,
+    *,
+    pipeline_run: str = "",
+    datasets: str = "",
+) -> ModelVersion:
     """A new version with `approval=pending`, `gate=passed`, digests and the alias `candidate`.
 
     A run that is registered already keeps its version; where it was evaluated again, that is pending again.
 
+    Args:
+        datasets: the bucket of the manifests, for the model card.
+
     Raises:
-        RegistrationError: the gate did not pass, or the model's bytes are not those that were evaluated.
+        RegistrationError: the gate did not pass, or a model's bytes are not those that were evaluated.
     """
-    report = EvaluationReport.from_json(registry.get_artifact(run_id, EVALUATION_REPORT))
-    gate = judge(report, use_case.gates)
+    evaluated = registry.get_artifact(run_id, EVALUATION_REPORT)
+    report = EvaluationReport.from_json(evaluated)
+    gate = judge_by(report, use_case)
     if not gate.passed:
         raise RegistrationError(f"run {run_id} did not pass its gate and is not registered: {gate.failures}")
-    model_sha256 = sha256_of(registry.get_artifact(run_id, MODEL_FILE))
-    if model_sha256 != report.model_sha256:
-        raise RegistrationError(f"run {run_id}: {report.model_sha256} was evaluated, but the model is {model_sha256}")
+    model_sha256 = _checked(registry, run_id, MODEL_FILE, report.model_sha256)
     run_tags = registry.run(run_id).tags
-    stored = GateReport.from_json(registry.get_artifact(run_id, GATE_REPORT))
     tags = {
         "approval": "pending",
         "gate": "passed",
         "dataset_digest": report.dataset_digest,
         "code_digest": run_tags.get("code_digest", ""),
         "model_sha256": model_sha256,
-        "evaluation_digest": sha256_of(report.to_json()),
+        "evaluation_digest": sha256_of(evaluated),
         "use_case_digest": use_case.digest,
         "label_version": str(label_version),
     }
-    version = registry.create_version(use_case.name, run_id, tags, describe(report, stored))
-    if any(version.tags.get(key) != tags[key] for key in ("evaluation_digest", "use_case_digest")):
+    if report.int8_sha256:
+        tags[INT8_TAG] = _checked(registry, run_id, INT8_MODEL_FILE, report.int8_sha256)
+    told = {"code_revision": run_tags.get("code_revision", ""), "pipeline_run": pipeline_run}
+    tags |= {key: value for key, value in told.items() if value}
+    lineage = Lineage(
+        run_id=run_id,
+        label_version=label_version,
+        code_digest=tags["code_digest"],
+        manifest_uri=f"s3://{datasets}/{manifest_key(report.dataset_digest)}" if datasets else "",
+        packages=_packages(registry, run_id),
+        pages=registry.has_artifact(run_id, REPORT_PAGE),
+        **told,
+    )
+    description = shortened(report, gate, use_case, lineage)
+    known = next((v for v in registry.versions(use_case.name) if v.run_id == run_id), None)
+    if known is None or _evaluated_anew(known, tags):
+        registry.put_artifact(run_id, MODEL_CARD, model_card(report, gate, use_case, lineage).encode())
+    version = registry.create_version(use_case.name, run_id, tags, description)
+    if _evaluated_anew(version, tags):
         # The run was evaluated again under another policy: what a person approved was the earlier report.
-        registry.set_description(version, describe(report, stored))
-        for key, value in tags.items():
-            registry.set_tag(version, key, value)
+        registry.set_description(version, description)
+        # `approval` comes first: what an approval rests on does not change under it.
+        for key, value in {**tags, INT8_TAG: report.int8_sha256}.items():
+            if value or key in version.tags:
+                registry.set_tag(version, key, value)
         version = registry.version(version.name, version.version)
     registry.set_alias(version, CANDIDATE)
-    _log.info("registered %s version %d, waiting for approval", version.name, version.version)
+    _log.info(
+        "registered %s version %d, waiting for approval: read its model card in MLflow, then set its tag approval, or "
+        "run: kizu approve %d --model %s", version.name, version.version, version.version, version.name,
+    )  # fmt: skip
     return version
 
 
-def describe(report: EvaluationReport, gate: GateReport) -> str:
-    """What the approver sees first, as Markdown."""
-    test = report.test
-    lines = [
-        f"**Test split** ({test.images} images of {test.parts} parts): mAP50 {test.map50:.3f}, "
-        f"mAP50-95 {test.map50_95:.3f}, precision {test.precision:.3f}, recall {test.recall:.3f}",
-        f"**Escape rate** {test.escape} · **overkill rate** {test.overkill}",
-        f"Operating threshold: {', '.join(f'{k} {v.fail:.2f}' for k, v in report.thresholds.items())} "
-        f"({report.threshold_source})",
-    ]
-    if report.champion is not None:
-        champion = report.champion
-        lines.append(
-            f"**Champion** (version {champion.version}) on the same split: mAP50 {champion.test.map50:.3f}, "
-            f"escape {champion.test.escape}, overkill {champion.test.overkill}"
-        )
-    lines.append("| Gate | Value | Bound | |\n|---|---|---|---|")
-    lines[-1] += "".join(f"\n| {c.name} | {c.value} | {c.bound} | {'✓' if c.passed else '✗'} |" for c in gate.checks)
-    lines.append(f"Dataset `{report.dataset_digest}`, model `{report.model_sha256}`")
-    lines.append("To approve, set this version's tag `approval` to `approved` (or `rejected`).")
-    return "\n\n".join(lines)
+def _evaluated_anew(version: ModelVersion, tags: dict[str, str]) -> bool:
+    return any(version.tags.get(key) != tags[key] for key in ("evaluation_digest", "use_case_digest"))
+
+
+def _checked(registry: ModelRegistry, run_id: str, path: str, evaluated: str) -> str:
+    found = sha256_of(registry.get_artifact(run_id, path))
+    if found != evaluated:
+        raise RegistrationError(f"run {run_id}: {evaluated} was evaluated, but the model is {found}; train it again")
+    return found
+
+
+def _packages(registry: ModelRegistry, run_id: str) -> dict[str, str]:
+    """Those that the training names as its own; all of them stand in an artifact of the run."""
+    try:
+        record = json.loads(registry.get_artifact(run_id, TRAINING_RECORD))
+    except NoSuchModel:
+        return {}
+    return {str(name): str(version) for name, version in record.get("versions", {}).items()}

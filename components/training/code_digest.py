@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
 
 from components.training.trainer import TrainingError
@@ -37,3 +39,23 @@ def code_digest(image_digest: str | None = None, root: Path = _ROOT) -> str:
         content = hashlib.sha256(file.read_bytes()).hexdigest()
         total.update(f"{file.relative_to(root).as_posix()}\0{content}\n".encode())
     return f"source:{total.hexdigest()}"
+
+
+def code_revision(root: Path = _ROOT) -> str:
+    """The commit that the sources stand at, with `-dirty` where they were changed since; '' outside a git repository.
+
+    For people: what decides whether something was trained already is the digest.
+    """
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def packages() -> str:
+    """What is installed, one `name==version` a line."""
+    found = {f"{item.name}=={item.version}" for item in distributions() if item.name}
+    return "".join(f"{line}\n" for line in sorted(found, key=str.lower))

@@ -11,10 +11,13 @@ from components import images
 
 @dsl.component(base_image=images.TRAINING, install_kfp_package=False)
 def train_detector(dataset_digest: str, use_case: str, force: bool) -> NamedTuple(
-    "Outputs", run_id=str, model_sha256=str
+    "Outputs", run_id=str, model_sha256=str, note=str
 ):
-    """A dataset, by digest -> a finished MLflow run with model/model.onnx."""
+    """A dataset, by digest -> a finished MLflow run with model/model.onnx.
+
+    note: that it was trained now, or which version or failed gate an earlier run with these inputs led to.
+    """
     from components.training.job import run
 
     outcome = run(dataset_digest, use_case, force=bool(force))
-    return (outcome.run_id, outcome.model_sha256)
+    return (outcome.run_id, outcome.model_sha256, outcome.note)

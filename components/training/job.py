@@ -12,26 +12,43 @@ from pathlib import Path
 from typing import Any
 
 from components.manifest import Manifest, load_manifest
-from components.model_registry import MODEL_FILE, TRAINING_RECORD, USE_CASE, ModelRegistry, ModelRegistryError
+from components.model_registry import (
+    DATASET_MANIFEST,
+    INT8_MODEL_FILE,
+    INT8_TAG,
+    MODEL_FILE,
+    PACKAGES,
+    TRAINING_RECORD,
+    USE_CASE,
+    ModelRegistry,
+    ModelRegistryError,
+    RunInfo,
+)
 from components.object_store import S3ObjectStore, parse_uri
 from components.raw_images import RawImages
 from components.settings import settings
-from components.training.code_digest import code_digest
+from components.training.code_digest import code_digest, code_revision, packages
 from components.training.dataset_folder import Fetch, write_dataset
+from components.training.quantize import Variant, make_variant
 from components.training.trainer import TrainedModel, Trainer, TrainingError
 from components.use_case import BaseWeights, UseCase, parse_use_case
 from inspection.image import sha256_of
+from inspection.preprocess import Preprocess
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutcome:
-    """Which run holds the model; `reused` where an earlier run had the same inputs and no training was needed."""
+    """Which run holds the model; `reused` where an earlier run had the same inputs and no training was needed.
+
+    note: what became of it, in words: the version or the failed gate of an earlier run.
+    """
 
     run_id: str
     model_sha256: str
     reused: bool
+    note: str = ""
 
 
 def run(dataset_digest: str, use_case_json: str, *, force: bool = False) -> TrainingOutcome:
@@ -47,7 +64,7 @@ def run(dataset_digest: str, use_case_json: str, *, force: bool = False) -> Trai
     registry = ModelRegistry.from_settings(config)
     code = code_digest(config.training_image_digest)
     if not force and (found := find_finished(registry, use_case, dataset_digest, code)) is not None:
-        _log.info("run %s has trained this dataset with these settings and this code; reused", found.run_id)
+        _log.info("%s", found.note)
         return found
     store = S3ObjectStore.from_settings(config)
     manifest = load_manifest(store, config.bucket("datasets"), dataset_digest)
@@ -81,6 +98,10 @@ def train(
         registry.log_params(run_id, _flat(use_case.training.model_dump(mode="json")))
         registry.log_params(run_id, {f"images_{split}": count for split, count in dataset.images.items()})
         registry.put_artifact(run_id, USE_CASE, use_case.to_json().encode())
+        registry.put_artifact(run_id, DATASET_MANIFEST, manifest.to_json())
+        registry.put_artifact(run_id, PACKAGES, packages().encode())
+        if revision := code_revision():
+            registry.set_run_tag(run_id, "code_revision", revision)
 
         def on_epoch(epoch: int, numbers: Mapping[str, float]) -> None:
             _log.info("epoch %d/%d: %s", epoch, use_case.training.epochs, _brief(numbers))
@@ -91,12 +112,14 @@ def train(
                 _log.warning("the numbers of epoch %d are not recorded: %s", epoch, e)
 
         trained = trainer.train(dataset, use_case.training, workdir / "training", on_epoch)
-        model_sha256 = _store(registry, run_id, trained)
+        preprocess = Preprocess(use_case.training.image_width, use_case.training.image_height)
+        variant = make_variant(trained.onnx_path, dataset, preprocess, workdir / "int8" / "model.onnx")
+        model_sha256 = _store(registry, run_id, trained, variant)
     except BaseException:
         _mark_failed(registry, run_id)
         raise
     registry.end_run(run_id)
-    return TrainingOutcome(run_id, model_sha256, reused=False)
+    return TrainingOutcome(run_id, model_sha256, reused=False, note=f"run {run_id} was trained now")
 
 
 def find_finished(registry: ModelRegistry, use_case: UseCase, dataset_digest: str, code: str) -> TrainingOutcome | None:
@@ -104,8 +127,24 @@ def find_finished(registry: ModelRegistry, use_case: UseCase, dataset_digest: st
     for known in registry.find_runs(use_case.name, _inputs(use_case, dataset_digest, code)):
         sha256 = known.tags.get("model_sha256", "")
         if sha256 and registry.has_artifact(known.run_id, MODEL_FILE):
-            return TrainingOutcome(known.run_id, sha256, reused=True)
+            return TrainingOutcome(known.run_id, sha256, reused=True, note=_what_became_of(registry, use_case, known))
     return None
+
+
+def _what_became_of(registry: ModelRegistry, use_case: UseCase, known: RunInfo) -> str:
+    said = f"nothing is trained: run {known.run_id} had the same dataset, training settings and code"
+    for version in registry.versions(use_case.name):
+        if version.run_id == known.run_id:
+            return f"{said}; it is {version.name} version {version.version} (approval: {version.approval or 'none'})"
+    gate = known.tags.get("gate", "")
+    if gate == "failed":
+        failures = known.tags.get("gate_failures", "no check is named")
+        said += f"; it did not pass its gate: {failures}. Label more, change the settings, or train again with --force"
+    elif gate == "passed":
+        said += "; it passed its gate and is registered next"
+    else:
+        said += "; it is evaluated next"
+    return said
 
 
 def _inputs(use_case: UseCase, dataset_digest: str, code: str) -> dict[str, str]:
@@ -118,10 +157,16 @@ def _inputs(use_case: UseCase, dataset_digest: str, code: str) -> dict[str, str]
     }
 
 
-def _store(registry: ModelRegistry, run_id: str, trained: TrainedModel) -> str:
+def _store(registry: ModelRegistry, run_id: str, trained: TrainedModel, variant: Variant) -> str:
     data = trained.onnx_path.read_bytes()
     digest = sha256_of(data)
-    record = json.dumps(trained.record, sort_keys=True, indent=2, ensure_ascii=False).encode()
+    said: dict[str, Any] = {"made": variant.path is not None, "reason": variant.reason}
+    if variant.path is not None:
+        int8 = variant.path.read_bytes()
+        said["sha256"] = sha256_of(int8)
+        registry.put_artifact(run_id, INT8_MODEL_FILE, int8)
+        registry.set_run_tag(run_id, INT8_TAG, said["sha256"])
+    record = json.dumps({**trained.record, "int8": said}, sort_keys=True, indent=2, ensure_ascii=False).encode()
     registry.put_artifact(run_id, TRAINING_RECORD, record)
     registry.put_artifact(run_id, MODEL_FILE, data)
     registry.set_run_tag(run_id, "model_sha256", digest)

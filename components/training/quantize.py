@@ -8,6 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from components.training.trainer import TrainingError
+from components.training.trainer import DetectionDataset, TrainingError
+from inspection.image import decode_image
 from inspection.preprocess import Preprocess, letterbox
 
 _log = logging.getLogger(__name__)
@@ -23,13 +25,34 @@ _log = logging.getLogger(__name__)
 # What lies between the convolutions goes along: else each of them would turn its answer into floats and back.
 _OPERATORS: Final = ("Conv", "Concat", "MaxPool", "Resize", "Slice", "Split", "Add", "Sigmoid", "Mul")
 
+CALIBRATION_IMAGES: Final = 48
 _FEWEST_IMAGES: Final = 8
-_MOST_IMAGES: Final = 48
 _CALIBRATION_BYTES: Final = 2_000_000_000
 
 
 class QuantizationError(TrainingError):
     """A model that cannot be quantised, or nothing to calibrate it on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The int8 variant of a training, or why there is none."""
+
+    path: Path | None
+    reason: str = ""
+
+
+def make_variant(model_path: Path, dataset: DetectionDataset, preprocess: Preprocess, output_path: Path) -> Variant:
+    """Quantise a trained model on images of its training split. What cannot be quantised is sound without it."""
+    files = sorted((dataset.folder / "images" / "train").iterdir())
+    chosen = files[:: max(1, len(files) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
+    try:
+        made = quantize_int8(model_path, (decode_image(file.read_bytes()) for file in chosen), preprocess, output_path)
+    except Exception as e:  # the quantiser's errors have no common base, and the model in float needs none of them
+        reason = f"{type(e).__name__}: {e}"[:500]
+        _log.warning("no int8 variant: %s", reason)
+        return Variant(None, reason)
+    return Variant(made)
 
 
 def quantize_int8(
@@ -88,7 +111,7 @@ def images_to_read(model: Any) -> int:
     """
     shapes = ([dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.value_info)
     an_image: int = 4 * sum(math.prod(shape) for shape in shapes)
-    return max(_FEWEST_IMAGES, min(_MOST_IMAGES, int(_CALIBRATION_BYTES // max(1, an_image))))
+    return max(_FEWEST_IMAGES, min(CALIBRATION_IMAGES, int(_CALIBRATION_BYTES // max(1, an_image))))
 
 
 def box_decoding(model: Any) -> list[str]:

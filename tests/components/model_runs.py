@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import uuid
 
-from components.evaluation_report import EvaluationReport, GoldenSet, Rate, Scores
+from components.evaluation_report import ChampionScores, EvaluationReport, GoldenSet, Int8Variant, Rate, Scores
 from components.gate import judge
-from components.model_registry import EVALUATION_REPORT, GATE_REPORT, GOLDEN, MODEL_FILE, USE_CASE, ModelRegistry
+from components.model_registry import (
+    EVALUATION_REPORT,
+    GATE_REPORT,
+    GOLDEN,
+    INT8_MODEL_FILE,
+    MODEL_FILE,
+    USE_CASE,
+    ModelRegistry,
+)
 from components.use_case import UseCase, parse_use_case
 from inspection.decode import Nms
 from inspection.documents import GoldenSample, InputSpec
@@ -31,8 +39,16 @@ def unique_use_case(**sections) -> UseCase:
     return parse_use_case(json.dumps({**base, **sections}))
 
 
-def evaluated_run(registry: ModelRegistry, use_case: UseCase, *, onnx: bytes = b"onnx", map50: float = 0.8) -> str:
-    """A run with all that training and evaluation leave behind; returns its id."""
+def evaluated_run(
+    registry: ModelRegistry,
+    use_case: UseCase,
+    *,
+    onnx: bytes = b"onnx",
+    map50: float = 0.8,
+    int8: bytes | None = None,
+    champion: ChampionScores | None = None,
+) -> str:
+    """A run with all that training and evaluation leave behind, a kept int8 variant where there is one; its id."""
     scores = Scores(
         images=40, parts=16, boxes=20, map50=map50, map50_95=0.5, precision=0.9, recall=0.9,
         escape=Rate(count=1, n=8), overkill=Rate(count=1, n=8), map50_by_class={"scratch": map50},
@@ -40,7 +56,8 @@ def evaluated_run(registry: ModelRegistry, use_case: UseCase, *, onnx: bytes = b
     report = EvaluationReport(
         model_sha256=sha256_of(onnx), dataset_digest=DATASET, use_case_digest=use_case.digest, classes=("scratch",),
         preprocess=InputSpec(width=64, height=64), nms=Nms(), thresholds={"scratch": ClassThreshold(0.5, 0.25)},
-        threshold_source="default", validation=scores, test=scores, latency_ms_p50=1.5,
+        threshold_source="default", validation=scores, test=scores, latency_ms_p50=1.5, champion=champion,
+        int8=Int8Variant(kept=True, reason="as good", model_sha256=sha256_of(int8), bytes=len(int8)) if int8 else None,
     )  # fmt: skip
     file = f"{sha256_of(GOLDEN_IMAGE)}.jpg"
     seen = (Detection("scratch", 0.75, Box(1, 2, 3, 4)),)
@@ -57,5 +74,7 @@ def evaluated_run(registry: ModelRegistry, use_case: UseCase, *, onnx: bytes = b
         f"golden/{file}": GOLDEN_IMAGE,
     }.items():
         registry.put_artifact(run_id, path, data)
+    if int8 is not None:
+        registry.put_artifact(run_id, INT8_MODEL_FILE, int8)
     registry.end_run(run_id)
     return run_id

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from components.evaluation_report import ChampionScores, EvaluationReport, Rate, Scores
+from components.evaluation_report import ChampionScores, Deployed, Difference, EvaluationReport, Rate, Scores
 from components.gate import GateReport, judge
 from components.use_case import Gates
 from inspection.decode import Nms
@@ -95,6 +95,51 @@ def test_a_model_worse_than_the_champion_is_stopped_with_a_margin():
     gate = judged(champion, map50=0.879)
     assert not gate.passed
     assert "champion version 2" in gate.failures
+
+
+def against(low, high, *, parts=16, gates=GATES, map50=0.8):
+    champion = ChampionScores(
+        version=2, model_sha256=SHA, test=dataclasses.replace(GOOD, map50=0.81, map50_by_class={}),
+        map50_difference=Difference(value=map50 - 0.81, low=low, high=high, parts=parts, resamples=2000, seed=0),
+    )  # fmt: skip
+    return judge(dataclasses.replace(report_of(dataclasses.replace(GOOD, map50=map50)), champion=champion), gates)
+
+
+def test_a_model_is_not_worse_than_the_champion_beyond_the_interval():
+    """Within the allowed drop, but surely below: stopped. An interval that reaches 0 may be luck."""
+    assert against(-0.06, 0.0).passed
+    gate = against(-0.02, -0.001)
+    assert gate.failures == (
+        "champion_interval is -0.010 (95 % -0.020 to -0.001, 16 parts), expected the upper end >= 0"
+    )
+
+
+def test_an_interval_does_not_excuse_a_drop_that_is_too_large():
+    """Of a tiny test split nothing can be proven; the allowed drop holds as it is."""
+    gate = against(-0.3, 0.1, map50=0.75)
+    assert [check.name for check in gate.checks if not check.passed] == ["test mAP50 against champion version 2"]
+
+
+def test_an_interval_over_too_few_parts_is_not_measurable():
+    """Which passes only where the use case says so."""
+    assert "champion_interval is not measurable (n=3)" in against(-0.1, 0.1, parts=3).failures
+    allowed = GATES.model_copy(update={"allow_not_measurable": ("champion_interval",)})
+    assert against(-0.1, -0.05, parts=3, gates=allowed).passed
+    assert not against(-0.1, -0.05, gates=allowed).passed, "what can be measured is measured"
+
+
+def test_a_gate_that_allows_any_drop_compares_nothing():
+    """A drop of 1."""
+    assert against(-0.5, -0.4, gates=GATES.model_copy(update={"max_map50_drop": 1.0}), map50=0.75).passed
+
+
+def test_the_latency_budget_is_a_check_where_latency_was_measured():
+    """The 95th percentile, in milliseconds a frame; a report of before there was any is not asked."""
+    deployed = Deployed(threads=2, frames=60, latency_ms_p50=20, latency_ms_p95=40, peak_memory_bytes=1)
+    report = dataclasses.replace(report_of(GOOD), deployed=deployed)
+    assert judge(report, GATES, latency_budget_ms=40.0).passed
+    assert judge(report, GATES, latency_budget_ms=39.0).failures == "latency p95 is 40.0 ms, expected <= 39.0 ms"
+    assert judge(report_of(GOOD), GATES, latency_budget_ms=39.0).passed
 
 
 def test_no_class_may_pay_for_the_others():

@@ -236,3 +236,26 @@ def test_a_signer_that_is_away_is_one_error_that_names_it():
     """Nobody listens on port 9."""
     with pytest.raises(SignerError, match=r"http://127\.0\.0\.1:9 does not answer.*is it running"):
         SignerClient("http://127.0.0.1:9").publish_release("metal-tag", 1)
+
+
+def test_a_kept_int8_model_is_released_beside_the_one_it_was_made_from(client, repository, registry, use_case):
+    """Both files of one release, each with its digest; a device takes the precision that it is configured for."""
+    version = register(registry, evaluated_run(registry, use_case, int8=b"small"), use_case, 7)
+    approve(registry, version)
+    digest = client.publish_release(use_case.name, version.version)
+    models = {model.precision: model for model in client.release(digest).models}
+    assert {name: model.file for name, model in models.items()} == {"fp32": "model.onnx", "int8": "model.int8.onnx"}
+    assert models["int8"].sha256 == sha256_of(b"small")
+    assert repository.read_target(f"releases/{digest}/model.int8.onnx") == b"small"
+
+
+@pytest.mark.parametrize("how", ["bytes", "tag"])
+def test_an_int8_model_that_was_not_evaluated_is_not_signed(client, registry, use_case, how):
+    """Neither other bytes than the report names, nor other bytes that a tag names."""
+    version = register(registry, evaluated_run(registry, use_case, int8=b"small"), use_case, 7)
+    if how == "tag":
+        registry.set_tag(version, "model_int8_sha256", sha256_of(b"other"))
+    approve(registry, version)
+    registry.put_artifact(version.run_id, "model/model.int8.onnx", b"other")
+    with pytest.raises(SignerError, match="the int8 model"):
+        client.publish_release(use_case.name, version.version)

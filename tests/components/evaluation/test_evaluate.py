@@ -1,22 +1,40 @@
 """Evaluation from a tiny ONNX to a report, a gate and golden samples, on real servers."""
 
 import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from kfp import local
 from onnx import TensorProto, helper
 from PIL import Image
 
+from components.evaluation.component import evaluate_model
 from components.evaluation.evaluate import EvaluationError, evaluate, passes_gate, run
-from components.evaluation_report import EvaluationReport, GoldenSet
-from components.gate import GateReport
+from components.evaluation.latency import Timed
+from components.evaluation.scoring import Candidate
+from components.evaluation_report import Deployed, EvaluationReport, GoldenSet
+from components.gate import GateReport, judge_by
 from components.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
-from components.model_registry import EVALUATION_REPORT, GATE_REPORT, GOLDEN, MODEL_FILE, USE_CASE
+from components.model_registry import (
+    EVALUATION_REPORT,
+    GATE_REPORT,
+    GOLDEN,
+    INT8_MODEL_FILE,
+    MODEL_FILE,
+    REPORT_PAGE,
+    USE_CASE,
+)
 from components.onnx_session import ModelError, open_session
+from components.raw_images import RawImages
+from inspection.documents import Capture, Reason
 from inspection.geometry import Box, LabelledBox
 from inspection.image import decode_image, sha256_of
 from inspection.inspector import Inspector
+from inspection.paths import raw_image_key
 from tests.components.model_runs import unique_use_case
 
 MARK = Box(16, 16, 16, 16)
@@ -105,7 +123,8 @@ def test_a_model_is_scored_as_it_will_run(use_case):
     """Every defect is found, no good part is accused, at a threshold between dim and bright."""
     found = pictures()
     model = brightness_model()
-    report, golden, files = evaluate(model, found.manifest(use_case), use_case, found.fetch, None)
+    done = evaluate(Candidate(model), found.manifest(use_case), use_case, found.fetch)
+    report, golden, files = done.report, done.golden, done.golden_files
     assert report.test.map50 == pytest.approx(1.0)
     assert (report.test.images, report.test.parts, report.test.boxes) == (8, 8, 4)
     assert (report.test.escape.count, report.test.escape.n) == (0, 4)
@@ -121,7 +140,8 @@ def test_a_model_is_scored_as_it_will_run(use_case):
 def test_golden_samples_are_what_the_runtime_answers(use_case):
     """Running them again through the deployed path gives the expected detections."""
     found = pictures()
-    report, golden, files = evaluate(brightness_model(), found.manifest(use_case), use_case, found.fetch, None)
+    done = evaluate(Candidate(brightness_model()), found.manifest(use_case), use_case, found.fetch)
+    report, golden, files = done.report, done.golden, done.golden_files
     infer, spec = open_session(brightness_model(), 1, threads=1)
     inspector = Inspector(infer, spec.to_preprocess(), ("scratch",), report.thresholds, report.nms)
     assert len(golden.samples) == 4
@@ -134,8 +154,8 @@ def test_golden_samples_are_what_the_runtime_answers(use_case):
 def test_the_threshold_never_sees_the_test_split(use_case):
     """Bright good parts in test alone: the threshold stays, and the overkill rate tells."""
     usual, hard = pictures(), pictures(test_good=(200, 220, 240, 250))
-    first, *_ = evaluate(brightness_model(), usual.manifest(use_case), use_case, usual.fetch, None)
-    second, *_ = evaluate(brightness_model(), hard.manifest(use_case), use_case, hard.fetch, None)
+    first = evaluate(Candidate(brightness_model()), usual.manifest(use_case), use_case, usual.fetch).report
+    second = evaluate(Candidate(brightness_model()), hard.manifest(use_case), use_case, hard.fetch).report
     assert second.thresholds == first.thresholds
     assert (second.test.overkill.count, second.test.overkill.n) == (4, 4)
 
@@ -166,9 +186,9 @@ def step(registry, store, installation, mlflow_uri, monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
 
-    def prepare(use_case, model, found):
+    def prepare(use_case, model, found, *, uploaded=False):
         bucket = installation.bucket("raw")
-        for number, image in enumerate(found.images):
+        for number, image in enumerate(() if uploaded else found.images):
             key = f"test/{use_case.name}/{number}.png"
             store.put(bucket, key, found.data[image.uri])
             object.__setattr__(image, "uri", f"s3://{bucket}/{key}")
@@ -241,3 +261,137 @@ def test_the_champion_is_scored_beside_the_candidate_on_the_same_split(registry,
     assert (report.champion.version, report.champion.test.map50) == (1, pytest.approx(1.0))
     assert report.test.map50 == 0.0
     assert "against champion version 1" in done.failures
+
+
+def instantly(**p50):
+    """A stand-in for the clock: so many milliseconds a model, in every round."""
+
+    def measure(models, images, settings):
+        assert images
+        return {
+            name: Timed(
+                Deployed(threads=2, frames=10, latency_ms_p50=ms, latency_ms_p95=ms, peak_memory_bytes=1), (ms,) * 10
+            )
+            for name, ms in p50.items()
+            if name in models
+        }
+
+    return measure
+
+
+@pytest.mark.parametrize(
+    ("scale", "int8_ms", "kept", "said"),
+    [
+        (0.98, 5.0, True, "5.0 ms instead of 10.0 ms"),
+        (0.98, 12.0, False, "not faster"),
+        (0.8, 5.0, False, "does not reproduce a golden sample"),
+        (-1.0, 5.0, False, "it loses 1.0000 mAP50 on validation"),
+    ],
+)
+def test_the_int8_variant_is_scored_as_deployed_and_kept_only_where_it_is_as_good(use_case, scale, int8_ms, kept, said):
+    """A little lower is kept; slower, other answers, or nothing found: left out with the reason."""
+    found = pictures()
+    report = evaluate(
+        Candidate(brightness_model(), brightness_model(scale=scale)), found.manifest(use_case), use_case, found.fetch,
+        measure=instantly(fp32=10.0, int8=int8_ms),
+    ).report  # fmt: skip
+    assert (report.int8.kept, bool(report.int8_sha256)) == (kept, kept)
+    assert said in report.int8.reason
+    assert report.int8.test is not None
+    assert report.deployed.latency_ms_p50 == 10.0
+
+
+def test_a_training_without_a_variant_is_said(use_case):
+    """With the training's reason."""
+    found = pictures()
+    report = evaluate(
+        Candidate(brightness_model(), None, "none was made: no Reshape"), found.manifest(use_case), use_case,
+        found.fetch, measure=instantly(fp32=10.0),
+    ).report  # fmt: skip
+    assert (report.int8.kept, report.int8.reason, report.int8_sha256) == (False, "none was made: no Reshape", "")
+
+
+def test_a_model_that_is_too_slow_fails_its_gate(use_case):
+    """The budget is the rollout's, against the 95th percentile."""
+    found = pictures()
+    report = evaluate(
+        Candidate(brightness_model()), found.manifest(use_case), use_case, found.fetch, measure=instantly(fp32=501.0)
+    ).report
+    assert judge_by(report, use_case).failures == "latency p95 is 501.0 ms, expected <= 500.0 ms"
+
+
+def test_rates_are_by_camera_as_the_captures_say(registry, store, installation, use_case, step):
+    """Two cameras of one device; where no Capture lies beside an image, its device stands for the camera."""
+    found = pictures()
+    raw = RawImages(store, installation.bucket("raw"))
+    for number, image in enumerate(found.images):
+        data = found.data[image.uri]
+        at = datetime(2025, 4, 1, 12, tzinfo=UTC)
+        capture = Capture(
+            capture_id="c1", sha256=image.sha256, device=f"{use_case.name}", camera=("top", "side")[number % 2],
+            captured_at=at, reason=Reason.CONTROL,
+        )  # fmt: skip
+        if number < len(found.images) - 1:
+            uri = raw.put(data, capture, site="plant").uri
+        else:
+            key = raw_image_key("plant", use_case.name, at, image.sha256, "png")
+            store.put(installation.bucket("raw"), key, data)
+            uri = f"s3://{installation.bucket('raw')}/{key}"
+        object.__setattr__(image, "uri", uri)
+    run_id, digest = step(use_case, brightness_model(), found, uploaded=True)
+    run(run_id, digest, use_case.to_json())
+    by_camera = EvaluationReport.from_json(registry.get_artifact(run_id, EVALUATION_REPORT)).test.by_camera
+    where = f"plant/{use_case.name}"
+    assert set(by_camera) == {f"{where} top", f"{where} side", where}
+    assert sum(found.escape.n + found.overkill.n for found in by_camera.values()) == 8
+
+
+# kfp sees an image of ours and warns that this process is not it.
+@pytest.mark.filterwarnings("ignore:You may be attemping:RuntimeWarning")
+def test_the_step_leaves_what_kubeflow_shows(registry, use_case, step, tmp_path):
+    """As a kfp component: metrics, the ROC over parts, confusion, and the page, which is MLflow's artifact too."""
+    run_id, digest = step(use_case, brightness_model(), pictures())
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path), raise_on_error=True)
+    task = evaluate_model(run_id=run_id, dataset_digest=digest, use_case=use_case.to_json())
+    assert task.outputs["map50"] == pytest.approx(1.0)
+    assert task.outputs["metrics"].metadata["test_escape_rate"] == 0.0
+    assert task.outputs["metrics"].metadata["latency_ms_p95"] > 0
+    roc = task.outputs["parts_roc"].metadata["confidenceMetrics"]
+    assert {"confidenceThreshold", "recall", "falsePositiveRate"} == set(roc[0])
+    assert (roc[4]["recall"], roc[4]["falsePositiveRate"]) == (1.0, 0.0)
+    matrix = task.outputs["confusion"].metadata["confusionMatrix"]
+    assert [spec["displayName"] for spec in matrix["annotationSpecs"]] == ["scratch", "(nothing)"]
+    assert [row["row"] for row in matrix["rows"]] == [[4, 0], [0, 0]]
+    page = Path(task.outputs["report"].path).read_bytes()
+    assert page == registry.get_artifact(run_id, REPORT_PAGE)
+    assert b"test mAP50" in page
+    for name in ("precision-recall", "scores", "confusion"):
+        assert registry.get_artifact(run_id, f"evaluation/plots/{name}.svg").startswith(b"<svg")
+    assert registry.has_artifact(run_id, "evaluation/examples/best-1.jpg")
+
+
+def test_a_report_of_before_is_read_and_keeps_its_digest(registry, use_case, step):
+    """Without slices, latency aside or int8, as earlier programs wrote it: a version may rest on its very bytes."""
+    run_id, digest = step(use_case, brightness_model(), pictures())
+    run(run_id, digest, use_case.to_json())
+    value = json.loads(registry.get_artifact(run_id, EVALUATION_REPORT))
+    for key in ("deployed", "int8"):
+        del value[key]
+    for split in ("test", "validation"):
+        for key in ("by_class", "by_camera", "by_size"):
+            del value[split][key]
+    old = json.dumps({**value, "from_elsewhere": 1}, sort_keys=True).encode()
+    registry.put_artifact(run_id, EVALUATION_REPORT, old)
+    again = run(run_id, digest, use_case.to_json())
+    assert again.report_digest == sha256_of(old)
+    assert registry.get_artifact(run_id, EVALUATION_REPORT) == old
+    assert passes_gate(run_id, use_case.to_json(), again.report_digest) is True
+
+
+def test_an_int8_model_other_than_the_one_that_was_made_is_not_scored(registry, use_case, step):
+    """Its bytes are not those of the tag."""
+    run_id, digest = step(use_case, brightness_model(), pictures())
+    registry.set_run_tag(run_id, "model_int8_sha256", "ab" * 32)
+    registry.put_artifact(run_id, INT8_MODEL_FILE, brightness_model(scale=0.9))
+    with pytest.raises(EvaluationError, match=r"the bytes of model/model\.int8\.onnx are"):
+        run(run_id, digest, use_case.to_json())

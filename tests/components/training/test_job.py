@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 import pytest
 from generated_dataset import generated_line
 
-from components.model_registry import MODEL_FILE, TRAINING_RECORD, USE_CASE, ModelRegistry
+from components.manifest import Manifest
+from components.model_registry import (
+    DATASET_MANIFEST,
+    INT8_MODEL_FILE,
+    MODEL_FILE,
+    PACKAGES,
+    TRAINING_RECORD,
+    USE_CASE,
+    ModelRegistry,
+)
 from components.training.job import find_finished, train
 from components.training.trainer import TrainedModel, TrainingError
 from components.use_case import parse_use_case
@@ -151,3 +160,65 @@ def test_a_dataset_of_other_classes_is_refused_before_a_run_is_made(registry, tm
     with pytest.raises(TrainingError, match="dent"):
         train(registry, trainer, line.manifest, other, line.fetch, CODE, tmp_path)
     assert trainer.trained == []
+
+
+@dataclass
+class SmallTrainer(FakeTrainer):
+    """Leaves a small detector that can be quantised, of the size that the settings ask for."""
+
+    def train(self, dataset, settings, workdir, on_epoch):
+        import onnx
+        from test_quantize import small_detector
+
+        trained = super().train(dataset, settings, workdir, on_epoch)
+        onnx.save(small_detector(), str(trained.onnx_path))
+        return trained
+
+
+def test_an_int8_variant_is_made_beside_the_model_from_its_training_images(registry, tmp_path):
+    """Stored and tagged by its digest; manifest and packages lie in the run as well."""
+    import onnx
+
+    line = generated_line(train=7, val=1)
+    sized = use_case().training.model_copy(update={"image_width": 64, "image_height": 32})
+    case = use_case().model_copy(update={"training": sized})
+    outcome = train(registry, SmallTrainer(), line.manifest, case, line.fetch, CODE, tmp_path)
+    int8 = registry.get_artifact(outcome.run_id, INT8_MODEL_FILE)
+    assert registry.run(outcome.run_id).tags["model_int8_sha256"] == sha256_of(int8)
+    kinds = {node.op_type for node in onnx.load_from_string(int8).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    record = json.loads(registry.get_artifact(outcome.run_id, TRAINING_RECORD))
+    assert record["int8"] == {"made": True, "reason": "", "sha256": sha256_of(int8)}
+    assert Manifest.from_json(registry.get_artifact(outcome.run_id, DATASET_MANIFEST)) == line.manifest
+    assert "onnx==" in registry.get_artifact(outcome.run_id, PACKAGES).decode()
+
+
+def test_a_model_that_cannot_be_quantised_is_stored_with_the_reason(registry, tmp_path):
+    """The model in float needs no variant: the training succeeds."""
+    line = generated_line(train=8, val=1)
+    outcome = train(registry, FakeTrainer(), line.manifest, use_case(), line.fetch, CODE, tmp_path)
+    assert not registry.has_artifact(outcome.run_id, INT8_MODEL_FILE)
+    assert "model_int8_sha256" not in registry.run(outcome.run_id).tags
+    said = json.loads(registry.get_artifact(outcome.run_id, TRAINING_RECORD))["int8"]
+    assert said["made"] is False
+    assert said["reason"]
+
+
+def test_the_same_inputs_again_name_the_version_or_the_failed_gate(registry, tmp_path):
+    """What became of the earlier run is said instead of trained: not evaluated yet, failed, registered."""
+    line = generated_line(train=9, val=1)
+    outcome = train(registry, FakeTrainer(), line.manifest, use_case(), line.fetch, CODE, tmp_path)
+    assert outcome.note == f"run {outcome.run_id} was trained now"
+
+    def note():
+        return find_finished(registry, use_case(), line.manifest.digest, CODE).note
+
+    assert note().endswith("; it is evaluated next")
+    registry.set_run_tag(outcome.run_id, "gate_failures", "escape_rate is 0.5, expected <= 0.1")
+    registry.set_run_tag(outcome.run_id, "gate", "failed")
+    assert "it did not pass its gate: escape_rate is 0.5, expected <= 0.1" in note()
+    assert "--force" in note()
+    registry.set_run_tag(outcome.run_id, "gate", "passed")
+    registry.create_version("tag", outcome.run_id, {"approval": "pending"}, "")
+    assert note().endswith("; it is tag version 1 (approval: pending)")
+    assert outcome.run_id in note()

@@ -1,10 +1,14 @@
-"""Whether a runtime answers the golden samples as the release says a healthy one does."""
+"""Whether a runtime answers the golden samples as the release says a healthy one does.
+
+The device asks before it takes a release over; evaluation asks of each model that a release may carry.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inspection import Detection, Tolerance
+from inspection.documents import Tolerance
+from inspection.geometry import Detection
 
 
 def difference(

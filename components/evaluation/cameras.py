@@ -1,0 +1,33 @@
+"""Which camera took an image: its Captures say, where the key names the device alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from components.manifest import ManifestImage
+from components.object_store import S3ObjectStore, parse_uri
+from components.raw_images import RawImage, RawImages
+from inspection.paths import parse_raw_key
+
+
+def cameras_of(store: S3ObjectStore, entries: Sequence[ManifestImage]) -> dict[str, str]:
+    """sha256 -> `site/device camera`, for the images of which a readable Capture lies beside them."""
+
+    def one(entry: ManifestImage) -> str | None:
+        bucket, key = parse_uri(entry.uri)
+        parsed = parse_raw_key(key)
+        if parsed is None:
+            return None
+        beside = tuple(
+            info.key
+            for info in store.list(bucket, f"{key.rpartition('.')[0]}.")
+            if (other := parse_raw_key(info.key)) is not None and other.capture_id is not None
+        )
+        image = RawImage(entry.sha256, entry.uri, parsed.device, parsed.day, beside)
+        names = sorted({capture.camera for capture in RawImages(store, bucket).captures(image)})
+        return f"{parsed.site}/{parsed.device} {names[0]}" if names else None
+
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(one, entries)
+        return {entry.sha256: camera for entry, camera in zip(entries, found, strict=True) if camera}

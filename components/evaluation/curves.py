@@ -1,0 +1,91 @@
+"""What the plots show: precision-recall curves, scores of good and defective parts, and what was taken for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.evaluation.matching import Scored, numbered_parts, precision_at_recall, ranked
+from inspection.codec import Document
+from inspection.geometry import iou
+from inspection.verdict import ClassThreshold
+
+NOTHING = "(nothing)"
+"""The row of false alarms and the column of misses."""
+_MOST_POINTS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curves(Document):
+    """Of one split.
+
+    precision: class -> 101 values at recall 0.00 to 1.00, IoU 0.5. good_scores, defective_scores: the highest score on
+    each part. confusion: rows what is there, columns what was said, both `categories`: the classes, then `NOTHING`.
+    """
+
+    precision: Mapping[str, tuple[float, ...]]
+    good_scores: tuple[float, ...]
+    defective_scores: tuple[float, ...]
+    categories: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def roc(self) -> tuple[list[float], list[float], list[float]]:
+        """(false positive rate, true positive rate, score from which a part is judged defective), by falling score.
+
+        Empty where there are no good or no defective parts. At most some hundred points.
+        """
+        if not self.good_scores or not self.defective_scores:
+            return [], [], []
+        good, bad = np.sort(self.good_scores), np.sort(self.defective_scores)
+        scores = np.unique(np.concatenate([good, bad]))[::-1]
+        if len(scores) > _MOST_POINTS:
+            scores = scores[np.linspace(0, len(scores) - 1, _MOST_POINTS).round().astype(int)]
+        overkill = 1 - np.searchsorted(good, scores, side="left") / len(good)
+        caught = 1 - np.searchsorted(bad, scores, side="left") / len(bad)
+        # Above every score nothing is judged defective: the curve begins at (0, 0).
+        return [0.0, *overkill.tolist()], [0.0, *caught.tolist()], [1.0, *scores.tolist()]
+
+
+def draw_curves(images: Sequence[Scored], classes: Sequence[str], thresholds: Mapping[str, ClassThreshold]) -> Curves:
+    """All that the plots need of one split."""
+    parts = numbered_parts(images)
+    precision = {}
+    for name in classes:
+        values = precision_at_recall(ranked(images, name, parts))
+        if values is not None:
+            precision[name] = tuple(round(float(value), 4) for value in values)
+    top = dict.fromkeys(parts, 0.0)
+    for image in images:
+        top[image.group] = max([top[image.group], *(d.score for d in image.detections)])
+    bad = {image.group for image in images if image.labels}
+    return Curves(
+        precision=precision,
+        good_scores=tuple(round(score, 4) for group, score in top.items() if group not in bad),
+        defective_scores=tuple(round(score, 4) for group, score in top.items() if group in bad),
+        categories=(*classes, NOTHING),
+        confusion=confusion(images, classes, thresholds),
+    )
+
+
+def confusion(
+    images: Sequence[Scored], classes: Sequence[str], thresholds: Mapping[str, ClassThreshold], *, min_iou: float = 0.5
+) -> tuple[tuple[int, ...], ...]:
+    """Boxes met whatever their class, the best-scored detection first; rows: what is there, columns: what was said."""
+    nothing = len(classes)
+    number = {name: index for index, name in enumerate(classes)}
+    table = np.zeros((nothing + 1, nothing + 1), int)
+    for image in images:
+        free = list(image.labels)
+        for detection in image.detections:
+            if detection.score < thresholds[detection.class_name].fail:
+                continue
+            overlaps = [(iou(label.box, detection.box), index) for index, label in enumerate(free)]
+            best = max(overlaps, default=(0.0, -1))
+            row = nothing if best[0] < min_iou else number[free.pop(best[1]).class_name]
+            table[row, number[detection.class_name]] += 1
+        for label in free:
+            table[number[label.class_name], nothing] += 1
+    return tuple(tuple(int(value) for value in row) for row in table)

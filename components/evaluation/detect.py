@@ -1,0 +1,77 @@
+"""Run models over a split through `inspection`, image by image, with a bounded number of images in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from components.evaluation.latency import THREADS
+from components.evaluation.matching import Scored
+from components.manifest import ManifestImage
+from components.onnx_session import open_session
+from inspection.decode import Nms
+from inspection.documents import InputSpec
+from inspection.image import decode_image
+from inspection.inspector import Infer, Inspector
+from inspection.paths import parse_raw_key
+from inspection.verdict import ClassThreshold
+
+Fetch = Callable[[str, str], bytes]
+FLOOR: Final = 0.001
+"""The score from which detections count for the curves."""
+_AT_ONCE: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A model that is loaded, with what it needs to look at an image."""
+
+    infer: Infer
+    spec: InputSpec
+    classes: tuple[str, ...]
+    nms: Nms
+
+    def inspector(self, thresholds: Mapping[str, ClassThreshold] | None = None) -> Inspector:
+        """The deployed path; without thresholds, for `detect` alone."""
+        always = {name: ClassThreshold(fail=1.0, uncertain=FLOOR) for name in self.classes}
+        return Inspector(self.infer, self.spec.to_preprocess(), self.classes, thresholds or always, self.nms)
+
+
+def load(onnx: bytes, classes: tuple[str, ...], nms: Nms, spec: InputSpec | None = None) -> Detector:
+    """Load a model; `spec` as it was released, else what the file itself says."""
+    infer, own = open_session(onnx, len(classes), threads=THREADS)
+    return Detector(infer, spec or own, classes, nms)
+
+
+def detect_all(
+    detectors: Mapping[str, Detector],
+    entries: Sequence[ManifestImage],
+    fetch: Fetch,
+    cameras: Mapping[str, str],
+) -> dict[str, list[Scored]]:
+    """Each model over all images, in their order; each image is fetched and decoded once.
+
+    Args:
+        cameras: sha256 of an image -> its camera; where it is not there, site and device of the key stand for it.
+    """
+    inspectors = {name: detector.inspector() for name, detector in detectors.items()}
+    found: dict[str, list[Scored]] = {name: [] for name in detectors}
+    with ThreadPoolExecutor(8) as pool:
+        for begin in range(0, len(entries), _AT_ONCE):
+            some = entries[begin : begin + _AT_ONCE]
+            for entry, data in zip(some, pool.map(lambda e: fetch(e.uri, e.sha256), some), strict=True):
+                image = decode_image(data)
+                camera = cameras.get(entry.sha256) or camera_by_key(entry.uri)
+                for name, inspector in inspectors.items():
+                    said = inspector.detect(image, FLOOR)
+                    found[name].append(Scored(entry.group, entry.width, entry.height, entry.labels, said, camera))
+    return found
+
+
+def camera_by_key(uri: str) -> str:
+    """`site/device` of an image in the raw bucket; '' where the key has another form."""
+    _, _, key = uri.removeprefix("s3://").partition("/")
+    parsed = parse_raw_key(key)
+    return f"{parsed.site}/{parsed.device}" if parsed else ""

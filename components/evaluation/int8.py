@@ -1,0 +1,90 @@
+"""Whether the int8 variant goes into the release beside the model that it was made from."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from components.evaluation.latency import Timed
+from components.evaluation_report import Int8Variant, Rate, Scores
+from components.use_case import Gates
+from inspection.image import sha256_of
+
+MAX_LOSS: Final = 0.01
+"""The mAP50 that it may lose, on validation and on test alike."""
+FASTER_ROUNDS: Final = 0.6
+"""Share of the rounds in which it must be the faster one, besides the median: half of them is chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One model: its scores on both splits, and its latency."""
+
+    validation: Scores
+    test: Scores
+    timed: Timed
+
+
+def decide(onnx: bytes, int8: Compared, fp32: Compared, gates: Gates, golden_differences: Sequence[str]) -> Int8Variant:
+    """Kept only if it loses hardly anything, keeps the bounds of the gate, reproduces the golden samples and is faster.
+
+    golden_differences: what the device would say of its answers to the golden samples; empty where all hold.
+    """
+    reasons = [
+        reason
+        for split, ours, theirs in (
+            ("validation", int8.validation, fp32.validation),
+            ("test", int8.test, fp32.test),
+        )
+        if (reason := _loss(split, ours, theirs))
+    ]
+    for name, rate, full, bound in (
+        ("escape rate", int8.test.escape, fp32.test.escape, gates.max_escape_rate),
+        ("overkill rate", int8.test.overkill, fp32.test.overkill, gates.max_overkill_rate),
+    ):
+        if _worse(rate, full, bound, gates):
+            reasons.append(f"its {name} is {rate}, expected <= {bound:.3f} as of the fp32 model")
+    reasons += [f"it does not reproduce a golden sample: {difference}" for difference in golden_differences]
+    if slower := _slower(int8.timed, fp32.timed):
+        reasons.append(slower)
+    ours, theirs = int8.timed.deployed, fp32.timed.deployed
+    kept = (
+        f"mAP50 {int8.test.map50 - fp32.test.map50:+.4f} on test and "
+        f"{int8.validation.map50 - fp32.validation.map50:+.4f} on validation, "
+        f"p50 {ours.latency_ms_p50:.1f} ms instead of {theirs.latency_ms_p50:.1f} ms"
+    )
+    return Int8Variant(
+        kept=not reasons,
+        reason="; ".join(reasons) or kept,
+        model_sha256=sha256_of(onnx),
+        bytes=len(onnx),
+        validation_map50=int8.validation.map50,
+        test=int8.test,
+        deployed=ours,
+    )
+
+
+def _loss(split: str, int8: Scores, fp32: Scores) -> str:
+    loss = fp32.map50 - int8.map50
+    if loss <= MAX_LOSS + 1e-9:
+        return ""
+    return f"it loses {loss:.4f} mAP50 on {split}, expected <= {MAX_LOSS}"
+
+
+def _worse(rate: Rate, full: Rate, bound: float, gates: Gates) -> bool:
+    """Over the gate's bound where the fp32 model is not; or, with too few parts to tell, any worse than it."""
+    if rate.value is None or full.value is None:
+        return False
+    if rate.n < gates.min_parts:
+        return rate.count > full.count
+    return rate.value > max(bound, full.value)
+
+
+def _slower(int8: Timed, fp32: Timed) -> str:
+    ours, theirs = statistics.median(int8.frames_ms), statistics.median(fp32.frames_ms)
+    won = statistics.mean(a < b for a, b in zip(int8.frames_ms, fp32.frames_ms, strict=True))
+    if ours < theirs and won >= FASTER_ROUNDS:
+        return ""
+    return f"it is not faster here: p50 {ours:.2f} ms instead of {theirs:.2f} ms, ahead in {won:.0%} of the rounds"

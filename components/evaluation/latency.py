@@ -1,0 +1,181 @@
+"""Latency and memory of the deployed path, model by model in a process of its own, one after another in each round.
+
+Interleaved, so that neither a warm processor nor a neighbour's load falls on one of them alone; the pause lets the idle
+threads of one runtime stop before the next is timed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from components.evaluation_report import Deployed
+from inspection.decode import Nms
+from inspection.verdict import ClassThreshold
+
+THREADS: Final = 2
+"""The agent's own setting where a device names no other."""
+_WARM_UP: Final = 5
+_ROUNDS: Final = 60
+_FEWEST: Final = 10
+_LONGEST_S: Final = 60.0
+_GAP_S: Final = 0.005
+_IMAGES: Final = 16
+_TIMEOUT_S: Final = 300.0
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class LatencyError(RuntimeError):
+    """The deployed path could not be timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One model. frames_ms: one value a round; in a round every model sees the same image at nearly the same time."""
+
+    deployed: Deployed
+    frames_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a model is run with, as in its release."""
+
+    classes: tuple[str, ...]
+    thresholds: Mapping[str, ClassThreshold]
+    nms: Nms
+
+
+Measure = Callable[[Mapping[str, bytes], Sequence[bytes], Settings], Mapping[str, Timed]]
+"""(name -> ONNX, image files, settings) -> name -> what was timed."""
+
+
+def measure(models: Mapping[str, bytes], images: Sequence[bytes], settings: Settings) -> dict[str, Timed]:
+    """Time each model on the images, in turn.
+
+    Raises:
+        LatencyError: no image, or a process that died; the message has its last words.
+    """
+    if not images:
+        raise LatencyError("expected an image to time the model on, but the split has none")
+    images = images[:_IMAGES]
+    with tempfile.TemporaryDirectory(prefix="kizu-latency-") as name, ExitStack() as stack:
+        folder = Path(name)
+        (folder / "images").mkdir()
+        for number, data in enumerate(images):
+            (folder / "images" / str(number)).write_bytes(data)
+        processes = {
+            model: stack.enter_context(_Process(_order(folder, index, onnx, settings)))
+            for index, (model, onnx) in enumerate(models.items())
+        }
+        return _rounds(processes, len(images))
+
+
+def _order(folder: Path, index: int, onnx: bytes, settings: Settings) -> Path:
+    (folder / f"{index}.onnx").write_bytes(onnx)
+    file = folder / f"{index}.json"
+    order = {
+        "model": f"{index}.onnx",
+        "classes": list(settings.classes),
+        "thresholds": {name: asdict(threshold) for name, threshold in settings.thresholds.items()},
+        "nms": asdict(settings.nms),
+        "threads": THREADS,
+    }
+    file.write_text(json.dumps(order), encoding="utf-8")
+    return file
+
+
+def _rounds(processes: Mapping[str, _Process], images: int) -> dict[str, Timed]:
+    names = list(processes)
+    turn = random.Random(0)  # noqa: S311 - an order of measurements, by a fixed seed
+    found: dict[str, list[float]] = {name: [] for name in names}
+    began = time.monotonic()
+    for number in range(_WARM_UP + _ROUNDS):
+        if number >= _WARM_UP + _FEWEST and time.monotonic() - began > _LONGEST_S:
+            break
+        turn.shuffle(names)
+        for name in names:
+            time.sleep(_GAP_S)
+            ms = processes[name].judge(number % images)
+            if number >= _WARM_UP:
+                found[name].append(ms)
+    return {
+        name: Timed(
+            Deployed(
+                threads=THREADS,
+                frames=len(values),
+                latency_ms_p50=round(statistics.median(values), 3),
+                latency_ms_p95=round(statistics.quantiles(values, n=20)[-1], 3),
+                peak_memory_bytes=processes[name].peak_memory_bytes(),
+            ),
+            tuple(values),
+        )
+        for name, values in found.items()
+    }
+
+
+class _Process:
+    """A `deployed_run`. It gets no more of the environment than a program needs to start."""
+
+    def __init__(self, order: Path) -> None:
+        environment = {
+            key: os.environ[key] for key in ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR") if key in os.environ
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "components.evaluation.deployed_run", str(order)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**environment, "PYTHONPATH": str(_ROOT)},
+            text=True,
+        )
+        self._guard = threading.Timer(_TIMEOUT_S, self._process.kill)
+        self._guard.daemon = True
+        self._guard.start()
+
+    def judge(self, number: int) -> float:
+        """Milliseconds of one image."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):  # said below
+            self._process.stdin.write(f"{number}\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            errors = self._process.communicate()[1].strip()[-500:]
+            raise LatencyError(f"the deployed path died with exit code {self._process.returncode}: {errors}")
+        return float(line)
+
+    def peak_memory_bytes(self) -> int:
+        """The high-water mark of its resident memory; 0 where there is no /proc."""
+        with suppress(OSError):
+            for line in Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii").splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        return 0
+
+    def __enter__(self) -> _Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._guard.cancel()
+        with suppress(BrokenPipeError, ValueError):  # dead, or its pipes read to the end already
+            self._process.communicate(timeout=10) if self._process.poll() is None else None
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()

@@ -1,0 +1,148 @@
+"""Which detection meets which label: at the operating threshold, and ranked by score as COCO does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspection.geometry import Detection, LabelledBox, iou_matrix
+from inspection.verdict import ClassThreshold
+
+MIN_IOU: Final = 0.5
+RECALL_POINTS: Final = np.linspace(0.0, 1.0, 101)
+"""Where COCO reads a precision-recall curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One image: what people said, and what the model said from a very low score on, highest score first."""
+
+    group: str
+    width: int
+    height: int
+    labels: tuple[LabelledBox, ...]
+    detections: tuple[Detection, ...]
+    camera: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """One image at the operating threshold.
+
+    found: for each label, whether a detection meets it. hits, false_alarms: the detections from the threshold on.
+    """
+
+    found: tuple[bool, ...]
+    hits: tuple[Detection, ...]
+    false_alarms: tuple[Detection, ...]
+
+    @property
+    def said(self) -> tuple[Detection, ...]:
+        """All detections from the threshold on: where there is one, the part is judged defective."""
+        return (*self.hits, *self.false_alarms)
+
+
+def matched(image: Scored, thresholds: Mapping[str, ClassThreshold], *, min_iou: float = MIN_IOU) -> Matched:
+    """Each label is met once, by the best-scored detection of its class that overlaps it."""
+    said = [d for d in image.detections if d.score >= thresholds[d.class_name].fail]
+    overlap = _overlaps(said, image.labels)
+    found = [False] * len(image.labels)
+    hits, false_alarms = [], []
+    for row, detection in enumerate(said):
+        best = _best_free(overlap[row], found, min_iou)
+        if best is None:
+            false_alarms.append(detection)
+        else:
+            found[best] = True
+            hits.append(detection)
+    return Matched(tuple(found), tuple(hits), tuple(false_alarms))
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One class over a split, as a curve needs it: detections by falling score, after the last hit cut off.
+
+    part: (n,) number of the part. hit: (n,) bool. score: (n,). labels: (parts,) labels of each part.
+    """
+
+    part: NDArray[np.int64]
+    hit: NDArray[np.bool_]
+    score: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+
+def ranked(images: Sequence[Scored], class_name: str, parts: Mapping[str, int]) -> Ranked:
+    """Match as COCO does at IoU 0.5. parts: group -> its number, 0..len(parts) - 1.
+
+    What comes after the last hit changes no average precision: recall grows no more.
+    """
+    rows: list[tuple[float, int, bool]] = []
+    labels = np.zeros(len(parts), np.int64)
+    for image in images:
+        part = parts[image.group]
+        own = [label for label in image.labels if label.class_name == class_name]
+        labels[part] += len(own)
+        said = sorted((d for d in image.detections if d.class_name == class_name), key=lambda d: -d.score)
+        overlap = _overlaps(said, own)
+        found = [False] * len(own)
+        for row, detection in enumerate(said):
+            best = _best_free(overlap[row], found, MIN_IOU)
+            if best is not None:
+                found[best] = True
+            rows.append((detection.score, part, best is not None))
+    rows.sort(key=lambda row: -row[0])
+    last = max((index for index, row in enumerate(rows) if row[2]), default=-1)
+    rows = rows[: last + 1]
+    return Ranked(
+        part=np.array([row[1] for row in rows], np.int64),
+        hit=np.array([row[2] for row in rows], np.bool_),
+        score=np.array([row[0] for row in rows], np.float64),
+        labels=labels,
+    )
+
+
+def precision_at_recall(curve: Ranked, weights: NDArray[np.int64] | None = None) -> NDArray[np.float64] | None:
+    """COCO's interpolated precision at `RECALL_POINTS`, (101,) 0..1; its mean is the average precision.
+
+    weights: (parts,) how often each part counts; once where None. None where the weighted parts have no label.
+    """
+    if weights is None:
+        weights = np.ones(len(curve.labels), np.int64)
+    labels = int(weights @ curve.labels)
+    if labels == 0:
+        return None
+    weight = weights[curve.part]
+    hits = np.cumsum(weight * curve.hit)
+    said = np.cumsum(weight)
+    precision = hits / np.maximum(said, 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.searchsorted(hits / labels, RECALL_POINTS, side="left")
+    result: NDArray[np.float64] = np.append(envelope, 0.0)[np.minimum(at, len(envelope))]
+    return result
+
+
+def numbered_parts(images: Sequence[Scored]) -> dict[str, int]:
+    """Group -> number, in the order of first appearance."""
+    return {group: number for number, group in enumerate(dict.fromkeys(image.group for image in images))}
+
+
+def _overlaps(said: Sequence[Detection], labels: Sequence[LabelledBox]) -> NDArray[np.float64]:
+    """(detections, labels) IoU; -1 where the classes differ."""
+    overlap = iou_matrix(
+        np.array([d.box.xyxy for d in said], np.float64).reshape(-1, 4),
+        np.array([label.box.xyxy for label in labels], np.float64).reshape(-1, 4),
+    )
+    names = np.array([label.class_name for label in labels], object)
+    for row, detection in enumerate(said):
+        overlap[row, names != detection.class_name] = -1.0
+    return overlap
+
+
+def _best_free(overlap: NDArray[np.float64], found: Sequence[bool], min_iou: float) -> int | None:
+    free = np.where(found, -1.0, overlap)
+    best = int(free.argmax()) if len(free) else -1
+    return best if best >= 0 and free[best] >= min_iou else None

@@ -1,0 +1,59 @@
+"""The report as one HTML page: for MLflow's and Kubeflow Pipelines' artifact views, with nothing to fetch."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from components.evaluation_report import EvaluationReport
+from components.gate import GateReport
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An example to show: a JPEG and what is to be seen on it. The name begins with its kind."""
+
+    name: str
+    caption: str
+    data: bytes
+
+    @property
+    def uri(self) -> str:
+        """The picture itself, as a `data:` address."""
+        return f"data:image/jpeg;base64,{base64.b64encode(self.data).decode()}"
+
+
+_KINDS = (("best", "Found best"), ("miss", "Worst misses"), ("false-alarm", "Worst false alarms"))
+
+
+def render(
+    report: EvaluationReport,
+    gate: GateReport,
+    plots: Mapping[str, str],
+    pictures: Sequence[Picture],
+    *,
+    use_case: str,
+    run_id: str,
+) -> str:
+    """The page. Everything that comes from data is escaped; plots are SVG of our own."""
+    environment = Environment(
+        loader=PackageLoader("components.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    groups = [(title, [p for p in pictures if p.name.startswith(f"{kind}-")]) for kind, title in _KINDS]
+    return environment.get_template("report.html").render(
+        report=report,
+        test=report.test,
+        gate=gate,
+        plots=[Markup(svg) for svg in plots.values()],  # noqa: S704 - written by `plots`, which escapes
+        groups=[(title, found) for title, found in groups if found],
+        use_case=use_case,
+        run_id=run_id,
+    )

@@ -1,0 +1,161 @@
+"""Score a run's models on its dataset through `inspection`, the champion beside them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from components.champion import Champion
+from components.evaluation.bootstrap import paired_difference
+from components.evaluation.curves import Curves, draw_curves
+from components.evaluation.detect import Detector, Fetch, detect_all, load
+from components.evaluation.examples import choose_examples, draw
+from components.evaluation.golden import Answers
+from components.evaluation.golden import choose as choose_golden
+from components.evaluation.int8 import Compared
+from components.evaluation.int8 import decide as decide_int8
+from components.evaluation.latency import Measure, Settings, Timed, measure
+from components.evaluation.matching import Scored
+from components.evaluation.metrics import score
+from components.evaluation.pictures import Pictures
+from components.evaluation.threshold import choose as choose_threshold
+from components.evaluation_report import ChampionScores, EvaluationReport, GoldenSet, Int8Variant, Scores
+from components.manifest import Manifest, SplitName
+from components.use_case import UseCase
+from inspection.decode import Nms
+from inspection.image import decode_image, sha256_of
+from inspection.verdict import ClassThreshold
+
+_log = logging.getLogger(__name__)
+
+_FP32, _INT8, _CHAMPION = "fp32", "int8", "champion"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a training left: the model, and its int8 variant or why there is none."""
+
+    onnx: bytes
+    int8: bytes | None = None
+    int8_reason: str = "the training made no int8 variant"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that an evaluation finds. golden_files: name -> bytes; examples: file name -> (JPEG, caption)."""
+
+    report: EvaluationReport
+    golden: GoldenSet
+    golden_files: Mapping[str, bytes]
+    curves: Curves
+    examples: Mapping[str, tuple[bytes, str]]
+
+
+def evaluate(
+    candidate: Candidate,
+    manifest: Manifest,
+    use_case: UseCase,
+    fetch: Fetch,
+    champion: Champion | None = None,
+    *,
+    cameras: Mapping[str, str] | None = None,
+    measure: Measure = measure,
+) -> Evaluation:
+    """Validation chooses the operating threshold; test judges.
+
+    Args:
+        cameras: sha256 of an image -> its camera, see `detect_all`.
+    """
+    classes, nms = use_case.classes, Nms()
+    detectors = {_FP32: load(candidate.onnx, classes, nms)}
+    if candidate.int8 is not None:
+        detectors[_INT8] = load(candidate.int8, classes, nms)
+    validation = detect_all(detectors, manifest.of(SplitName.VAL), fetch, cameras or {})
+    if champion is not None and champion.report.classes != classes:
+        _log.warning("the champion knows %s, not %s: not compared", champion.report.classes, classes)
+        champion = None
+    beside = {_CHAMPION: _load_champion(champion)} if champion is not None else {}
+    entries = manifest.of(SplitName.TEST)
+    test = detect_all({**detectors, **beside}, entries, fetch, cameras or {})
+    thresholds, source = choose_threshold(validation[_FP32], classes, use_case.operating)
+    pictures = Pictures(entries, fetch)
+    models = {_FP32: candidate.onnx} | ({_INT8: candidate.int8} if candidate.int8 is not None else {})
+    timed = measure(models, pictures.some(16), Settings(classes, thresholds, nms))
+    scores = {
+        name: (score(validation[name], classes, thresholds), score(test[name], classes, thresholds))
+        for name in detectors
+    }
+    answers = Answers(detectors[_FP32], detectors.get(_INT8), thresholds, pictures)
+    chosen = choose_golden(
+        test[_FP32], faint_from=min(t.fail for t in thresholds.values()), holds=lambda index: not answers.differs(index)
+    )
+    samples = tuple(answers.sample(index) for index in chosen)
+    report = EvaluationReport(
+        model_sha256=sha256_of(candidate.onnx),
+        dataset_digest=manifest.digest,
+        use_case_digest=use_case.digest,
+        classes=classes,
+        preprocess=detectors[_FP32].spec,
+        nms=nms,
+        thresholds=thresholds,
+        threshold_source=source,
+        validation=scores[_FP32][0],
+        test=scores[_FP32][1],
+        champion=_champion_scores(champion, test, classes) if champion is not None else None,
+        latency_ms_p50=timed[_FP32].deployed.latency_ms_p50,
+        deployed=timed[_FP32].deployed,
+        int8=_int8(candidate, scores, timed, use_case, [said for i in chosen if (said := answers.differs(i))]),
+    )
+    return Evaluation(
+        report,
+        GoldenSet(samples=samples),
+        {sample.file: pictures[index] for sample, index in zip(samples, chosen, strict=True)},
+        draw_curves(test[_FP32], classes, thresholds),
+        _examples(test[_FP32], thresholds, pictures),
+    )
+
+
+def _load_champion(champion: Champion) -> Detector:
+    report = champion.report
+    return load(champion.onnx, report.classes, report.nms, report.preprocess)
+
+
+def _champion_scores(
+    champion: Champion, test: Mapping[str, Sequence[Scored]], classes: tuple[str, ...]
+) -> ChampionScores:
+    return ChampionScores(
+        version=champion.version.version,
+        model_sha256=sha256_of(champion.onnx),
+        test=score(test[_CHAMPION], classes, champion.report.thresholds),
+        map50_difference=paired_difference(test[_FP32], test[_CHAMPION], classes),
+    )
+
+
+def _int8(
+    candidate: Candidate,
+    scores: Mapping[str, tuple[Scores, Scores]],
+    timed: Mapping[str, Timed],
+    use_case: UseCase,
+    differences: Sequence[str],
+) -> Int8Variant:
+    if candidate.int8 is None:
+        return Int8Variant(kept=False, reason=candidate.int8_reason)
+    variant, full = (Compared(*scores[name], timed[name]) for name in (_INT8, _FP32))
+    found = decide_int8(candidate.int8, variant, full, use_case.gates, differences)
+    _log.info("int8 is %s: %s", "kept" if found.kept else "not kept", found.reason)
+    return found
+
+
+def _examples(
+    images: Sequence[Scored], thresholds: Mapping[str, ClassThreshold], pictures: Pictures
+) -> dict[str, tuple[bytes, str]]:
+    """File name -> (JPEG, caption)."""
+    counts: Counter[str] = Counter()
+    found = {}
+    for example in choose_examples(images, thresholds):
+        counts[example.kind] += 1
+        drawn = draw(decode_image(pictures[example.index]), images[example.index], thresholds)
+        found[f"{example.kind}-{counts[example.kind]}.jpg"] = (drawn, example.caption)
+    return found

@@ -1,0 +1,160 @@
+"""The model card: what an approver sees first, as Markdown in the version's description."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from components.evaluation_report import ChampionScores, EvaluationReport, Scores, Slice
+from components.gate import GateReport
+from components.model_registry import MAX_DESCRIPTION, MODEL_CARD, REPORT_PAGE
+from components.use_case import UseCase
+
+_LEFT_OUT = f"*More stands in the run's artifact `{MODEL_CARD}`.*"
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where a model comes from. pipeline_run, code_revision: '' where nobody told; pages: whether plots were stored."""
+
+    run_id: str
+    label_version: int
+    code_digest: str
+    code_revision: str = ""
+    pipeline_run: str = ""
+    manifest_uri: str = ""
+    packages: Mapping[str, str] | None = None
+    pages: bool = False
+
+
+def model_card(report: EvaluationReport, gate: GateReport, use_case: UseCase, lineage: Lineage) -> str:
+    """The whole card; see `shortened` for what fits into MLflow's column."""
+    return "\n\n".join(_blocks(report, gate, use_case, lineage))
+
+
+def shortened(
+    report: EvaluationReport, gate: GateReport, use_case: UseCase, lineage: Lineage, *, most: int = MAX_DESCRIPTION
+) -> str:
+    """The card in at most `most` characters: whole blocks in their order, the gate first, and where the rest is."""
+    blocks = _blocks(report, gate, use_case, lineage)
+    if len("\n\n".join(blocks)) <= most:
+        return "\n\n".join(blocks)
+    room, kept = most - len(_LEFT_OUT) - 2, list[str]()
+    for block in blocks:
+        if len(block) + 2 > room:
+            continue  # a later, smaller one may still fit
+        kept.append(block)
+        room -= len(block) + 2
+    return "\n\n".join([*kept, _LEFT_OUT])
+
+
+def _blocks(report: EvaluationReport, gate: GateReport, use_case: UseCase, lineage: Lineage) -> list[str]:
+    """In the order of their weight to whoever approves."""
+    test = report.test
+    blocks = [
+        f"**Test split** ({test.images} images of {test.parts} parts): mAP50 {test.map50:.3f}, "
+        f"mAP50-95 {test.map50_95:.3f}, precision {test.precision:.3f}, recall {test.recall:.3f}",
+        f"**Escape rate** {test.escape} · **overkill rate** {test.overkill}",
+        _gate_table(gate),
+        "To approve, set this version's tag `approval` to `approved` (or `rejected`).",
+    ]
+    if report.champion is not None:
+        blocks.append(_champion(test, report.champion))
+    blocks.append(_lineage(report, use_case, lineage))
+    blocks.append(
+        f"**Operating threshold** {', '.join(f'{_plain(k)} {v.fail:.2f}' for k, v in report.thresholds.items())} "
+        f"({report.threshold_source})"
+    )
+    blocks += _behaviour(report)
+    if lineage.pages:
+        blocks.append(_pictures(lineage.run_id))
+    if test.by_class:
+        blocks.append(_slices("class", test.by_class))
+    if test.by_size:
+        blocks.append(_slices("size of the defect", test.by_size))
+    if test.by_camera:
+        blocks.append(_slices("camera", test.by_camera))
+    if use_case.description:
+        blocks.append(f"**Meant for** {_plain(use_case.description)}")
+    return blocks
+
+
+def _gate_table(gate: GateReport) -> str:
+    return _table(
+        ("Gate", "Value", "Bound", ""),
+        [(c.name, c.value, c.bound, "✓" if c.passed else "✗") for c in gate.checks],
+    )
+
+
+def _champion(test: Scores, champion: ChampionScores) -> str:
+    rows = [
+        (name, f"{found.map50:.3f}", f"{found.map50_95:.3f}", str(found.escape), str(found.overkill))
+        for name, found in (("this model", test), (f"champion, version {champion.version}", champion.test))
+    ]
+    table = _table(("On the same test split", "mAP50", "mAP50-95", "Escape rate", "Overkill rate"), rows)
+    if champion.map50_difference is None:
+        return table
+    return f"{table}\n\nmAP50 less the champion's: {champion.map50_difference}"
+
+
+def _behaviour(report: EvaluationReport) -> list[str]:
+    found = []
+    if report.deployed is not None:
+        deployed = report.deployed
+        memory = f", peak memory {deployed.peak_memory_bytes / 1e6:.0f} MB" if deployed.peak_memory_bytes else ""
+        found.append(
+            f"**Latency** p50 {deployed.latency_ms_p50:.1f} ms, p95 {deployed.latency_ms_p95:.1f} ms a frame with "
+            f"{deployed.threads} threads where it was evaluated{memory}"
+        )
+    if report.int8 is not None:
+        state = "kept beside fp32" if report.int8.kept else "not kept"
+        found.append(f"**int8** {state}: {_plain(report.int8.reason)}")
+    return found
+
+
+def _lineage(report: EvaluationReport, use_case: UseCase, lineage: Lineage) -> str:
+    rows = [
+        ("Dataset", f"`{report.dataset_digest}`"),
+        ("Manifest", f"`{lineage.manifest_uri}`" if lineage.manifest_uri else ""),
+        ("Label-store version", str(lineage.label_version)),
+        ("Split seed", str(use_case.split.seed)),
+        ("Model", f"`{report.model_sha256}`"),
+        ("int8 model", f"`{report.int8_sha256}`" if report.int8_sha256 else ""),
+        ("Code", f"`{lineage.code_digest}`"),
+        ("Code revision", f"`{lineage.code_revision}`" if lineage.code_revision else ""),
+        ("Training run", f"`{lineage.run_id}`"),
+        ("Pipeline run", f"`{lineage.pipeline_run}`" if lineage.pipeline_run else ""),
+        ("Packages", ", ".join(f"{name} {version}" for name, version in sorted((lineage.packages or {}).items()))),
+    ]
+    return _table(("Lineage", ""), [row for row in rows if row[1]])
+
+
+def _slices(title: str, found: Mapping[str, Slice]) -> str:
+    rows = [(name, str(s.escape), str(s.overkill), str(s.recall)) for name, s in found.items()]
+    return _table((f"By {title}", "Escape rate", "Overkill rate", "Recall"), rows)
+
+
+def _pictures(run_id: str) -> str:
+    """Addresses beside the page itself, wherever MLflow's server stands."""
+
+    def at(path: str) -> str:
+        return f"get-artifact?path={quote(path, safe='')}&run_uuid={run_id}"
+
+    return (
+        f"![precision and recall]({at('evaluation/plots/precision-recall.svg')}) "
+        f"![scores of good and defective parts]({at('evaluation/plots/scores.svg')})\n\n"
+        f"[The whole report]({at(REPORT_PAGE)}), with confusion, best finds, worst misses and worst false alarms; "
+        f"it is the run's artifact `{REPORT_PAGE}`."
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([_plain(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """One line that ends no cell and makes no element: names come from a use case file and from devices."""
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
