@@ -19,6 +19,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
+import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -42,6 +43,8 @@ DATASET_MANIFEST: Final = "dataset/manifest.json"
 PACKAGES: Final = "model/packages.txt"
 MAX_DESCRIPTION: Final = 5000
 """Characters of a version's description: the width of MLflow's column, which PostgreSQL holds it to."""
+APPROVAL_SERVER: Final = "/kizu-approval"
+"""Where a server that keeps the rules of an approval says so."""
 
 
 class ModelRegistryError(RuntimeError):
@@ -88,6 +91,16 @@ class ModelRegistry:
     def from_settings(cls, settings: Settings) -> ModelRegistry:
         """The server of this process."""
         return cls(settings.required("mlflow_tracking_uri"))
+
+    def stamps_approvals(self) -> bool:
+        """Whether the server keeps the rules of an approval, so that its stamps are its own."""
+        try:
+            answer = requests.get(self._uri.rstrip("/") + APPROVAL_SERVER, timeout=60, allow_redirects=False)
+            return answer.status_code == 200 and answer.json() == {"approval_server": 1}
+        except requests.JSONDecodeError:
+            return False
+        except requests.RequestException as e:
+            raise ModelRegistryError(f"cannot look at {self._uri}: {e}") from e
 
     def experiment(self, name: str) -> str:
         """The id of an experiment, made where there is none."""

@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _log = logging.getLogger(__name__)
+
+# As in components/model_registry.py: how others know that this door is there.
+APPROVAL_SERVER: Final = "/kizu-approval"
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _API: Final = r"/(?:ajax-)?api/[23]\.0"
@@ -67,6 +70,8 @@ class Door:
             await self._app(scope, receive, send)
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
+        elif scope["path"] == APPROVAL_SERVER and scope["method"] == "GET":
+            await _answer(send, 200, {"approval_server": 1})
         elif not is_known(scope["method"], scope["path"]):
             _log.warning("refused: %s %s is not known", scope["method"], scope["path"])
             await _refuse(scope, send)
@@ -78,7 +83,11 @@ class Door:
 
 async def _refuse(scope: Scope, send: Send) -> None:
     said = f"this server does not take {scope['method']} {scope['path']}: it could pass the rules of an approval by"
-    body = json.dumps({"error_code": "PERMISSION_DENIED", "message": said}).encode()
+    await _answer(send, 403, {"error_code": "PERMISSION_DENIED", "message": said})
+
+
+async def _answer(send: Send, status: int, document: Mapping[str, Any]) -> None:
+    body = json.dumps(document).encode()
     headers: list[Any] = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

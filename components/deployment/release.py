@@ -51,6 +51,11 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
     Raises:
         ApprovalError, ReleaseError: it may not be released; the message says why.
     """
+    if not registry.stamps_approvals():
+        raise ReleaseError(
+            "MLflow runs without `--app-name kizu-approval`, so that anybody could have written an approval there; "
+            "start it with it, and approve again"
+        )
     found, approval = require_approval(registry, model, version)
     onnx = registry.get_artifact(found.run_id, MODEL_FILE)
     report_bytes = registry.get_artifact(found.run_id, EVALUATION_REPORT)

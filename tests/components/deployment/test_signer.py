@@ -10,10 +10,18 @@ import uvicorn
 
 from components.approval import decide_approval
 from components.deployment.keys import init, load_root, load_signers
+from components.deployment.release import ReleaseError, build_release
 from components.deployment.repository import ReleaseRepository
 from components.deployment.signer import Signer, make_app
 from components.deployment.signer_client import SignerClient, SignerError
-from components.model_registry import EVALUATION_REPORT, GOLDEN, MODEL_FILE, USE_CASE
+from components.model_registry import (
+    EVALUATION_REPORT,
+    GOLDEN,
+    MODEL_FILE,
+    USE_CASE,
+    ModelRegistry,
+    ModelRegistryError,
+)
 from components.registry.register import register
 from inspection.documents import Wave
 from inspection.image import sha256_of
@@ -35,8 +43,6 @@ def repository(store, installation, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(repository, mlflow_uri):
-    from components.model_registry import ModelRegistry
-
     port = free_port()
     app = make_app(Signer(repository, ModelRegistry(mlflow_uri)), repository)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
@@ -134,6 +140,18 @@ def test_what_is_not_approved_is_refused(client, use_case, version, repository):
     with pytest.raises(SignerError, match="is pending"):
         client.publish_desired(use_case.name, 1)
     assert repository.targets() == before
+
+
+def test_an_mlflow_without_the_rules_of_an_approval_is_not_believed(registry, use_case, version, approve, url):
+    """Whatever its tags say, anybody could have written them. (Any other server has no such path.)"""
+    approve(version)
+    assert registry.stamps_approvals()
+    other = ModelRegistry(url)
+    assert not other.stamps_approvals()
+    with pytest.raises(ReleaseError, match="--app-name kizu-approval"):
+        build_release(other, use_case.name, 1)
+    with pytest.raises(ModelRegistryError, match=r"127\.0\.0\.1:9"):
+        ModelRegistry("http://127.0.0.1:9").stamps_approvals()
 
 
 def test_a_desired_state_names_only_published_releases(client, registry, use_case, version, approve):
