@@ -23,9 +23,9 @@ OPTIONS = ReportOptions()
 
 
 @pytest.fixture
-def world(installation, registry, mlflow_uri) -> ReportWorld:
+def world(installation, registry, mlflow) -> ReportWorld:
     """A use case of its own; images of other tests lie in the same bucket, under other devices."""
-    return ReportWorld(installation, registry, mlflow_uri)
+    return ReportWorld(installation, registry, mlflow)
 
 
 def build(world, options=OPTIONS, **more):

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,15 @@ class Servers:
     def store(self, identity: str) -> S3ObjectStore:
         """S3 as this identity sees it."""
         return store_for(self.layout, identity)
+
+    @contextmanager
+    def acting_as(self, identity: str) -> Iterator[None]:
+        """MLflow's client in this process has the account of this identity."""
+        environment = self.environment(identity)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+                patch.setenv(name, environment[name])
+            yield
 
     def settings(self, identity: str) -> Settings:
         """The settings that a process with this identity would read."""

@@ -256,10 +256,10 @@ def test_a_signer_that_is_away_is_one_error_that_names_it():
         SignerClient("http://127.0.0.1:9").publish_release("metal-tag", 1)
 
 
-def test_a_kept_int8_model_is_released_beside_the_one_it_was_made_from(client, repository, registry, use_case):
+def test_a_kept_int8_model_is_released_beside_the_one_it_was_made_from(client, repository, registry, use_case, approve):
     """Both files of one release, each with its digest; a device takes the precision that it is configured for."""
     version = register(registry, evaluated_run(registry, use_case, int8=b"small"), use_case, 7)
-    approve(registry, version)
+    approve(version)
     digest = client.publish_release(use_case.name, version.version)
     models = {model.precision: model for model in client.release(digest).models}
     assert {name: model.file for name, model in models.items()} == {"fp32": "model.onnx", "int8": "model.int8.onnx"}
@@ -268,12 +268,12 @@ def test_a_kept_int8_model_is_released_beside_the_one_it_was_made_from(client, r
 
 
 @pytest.mark.parametrize("how", ["bytes", "tag"])
-def test_an_int8_model_that_was_not_evaluated_is_not_signed(client, registry, use_case, how):
+def test_an_int8_model_that_was_not_evaluated_is_not_signed(client, registry, use_case, how, approve):
     """Neither other bytes than the report names, nor other bytes that a tag names."""
     version = register(registry, evaluated_run(registry, use_case, int8=b"small"), use_case, 7)
     if how == "tag":
         registry.set_tag(version, "model_int8_sha256", sha256_of(b"other"))
-    approve(registry, version)
+    approve(version)
     registry.put_artifact(version.run_id, "model/model.int8.onnx", b"other")
     with pytest.raises(SignerError, match="the int8 model"):
         client.publish_release(use_case.name, version.version)

@@ -247,14 +247,16 @@ def test_a_report_that_was_replaced_does_not_pass_the_gate(registry, use_case, s
         passes_gate(run_id, use_case.to_json(), "00" * 32)
 
 
-def test_the_champion_is_scored_beside_the_candidate_on_the_same_split(registry, use_case, step):
+def test_the_champion_is_scored_beside_the_candidate_on_the_same_split(registry, mlflow, use_case, step):
     """With its own thresholds; a candidate that is worse fails for it."""
     from components.model_registry import CHAMPION
     from components.registry.register import register
 
     run_id, digest = step(use_case, brightness_model(), pictures())
     run(run_id, digest, use_case.to_json())
-    registry.set_alias(register(registry, run_id, use_case, 1), CHAMPION)
+    version = register(registry, run_id, use_case, 1)
+    with mlflow.acting_as("reconciler"):
+        registry.set_alias(version, CHAMPION)
     worse_id, digest = step(use_case, brightness_model(scale=-1.0), pictures())
     done = run(worse_id, digest, use_case.to_json())
     report = EvaluationReport.from_json(registry.get_artifact(worse_id, EVALUATION_REPORT))

@@ -89,6 +89,7 @@ def decision_result(decision: str, reason: str) -> list[dict[str, Any]]:
 class World:
     """One use case and its people. Images of other tests lie in the same bucket, so batches are cut to one's own."""
 
+    stack: Servers
     use_case: UseCase
     settings: Settings
     importer: S3ObjectStore
@@ -212,6 +213,7 @@ def new_world(stack: Servers, name: str) -> World:
     url = labeling.required("label_studio_url")
     tokens = tuple(account.token for account in ensure_people(stack.layout))
     return World(
+        stack=stack,
         use_case=use_case,
         settings=labeling,
         importer=stack.store("importer"),

@@ -18,12 +18,21 @@ from tests.components.model_runs import evaluated_run
 OTHER = [LabelledBox("dent", Box(50.0, 10.0, 20.0, 20.0))]
 
 
+@pytest.fixture(autouse=True)
+def account(stack):
+    """To MLflow this process is the labeling step."""
+    with stack.acting_as("labeling"):
+        yield
+
+
 def make_champion(world, onnx=None):
     """A version of the use case's model that is fully rolled out; its model sees one scratch in every picture."""
     registry = ModelRegistry.from_settings(world.settings)
-    run_id = evaluated_run(registry, world.use_case, onnx=onnx or brightness_model())
-    version = registry.create_version(world.use_case.name, run_id, {}, "")
-    registry.set_alias(version, CHAMPION)
+    with world.stack.acting_as("training"):
+        run_id = evaluated_run(registry, world.use_case, onnx=onnx or brightness_model())
+        version = registry.create_version(world.use_case.name, run_id, {}, "")
+    with world.stack.acting_as("reconciler"):
+        registry.set_alias(version, CHAMPION)
     return version
 
 
