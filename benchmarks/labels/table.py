@@ -48,6 +48,7 @@ class Goal:
     what: str
     said: str
     met: bool
+    why_missed: str = "not looked into yet"
 
 
 def goals(report: Report) -> list[Goal]:
@@ -72,6 +73,7 @@ def goals(report: Report) -> list[Goal]:
             f"at {most.images:,} images at least {MIN_TIMES:.0f} × faster than the reference sample's way",
             f"{most.times:,.0f} ×",
             most.times >= MIN_TIMES,
+            "what is left of ours is reading the keys into columns; the advantage grows with the number of images",
         ),
     ]
 
@@ -112,7 +114,10 @@ def render(report: Report) -> str:
         "",
         "| Goal | | |",
         "|---|---:|---|",
-        *(f"| {goal.what} | {goal.said} | {'' if goal.met else '**missed**'} |" for goal in goals(report)),
+        *(
+            f"| {goal.what} | {goal.said} | {'' if goal.met else f'**missed**: {goal.why_missed}'} |"
+            for goal in goals(report)
+        ),
         "",
         *(
             f"- The last of the appends of 20,000 events to the table of {m.size.events:,}: {m.append_s:.1f} s, "

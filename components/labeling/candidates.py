@@ -36,17 +36,22 @@ def memories(store: S3ObjectStore, bucket: str, use_case: str) -> Memories:
 class Candidates(Sequence[RawImage]):
     """Images without an approved label, each once: unseen before waiting, newest day first, then by sha256.
 
-    The same order on every run. `waiting`: sha256 of those whose boxes wait for the verifier. known: images in all.
+    The same order on every run. `waiting`: sha256 of those whose boxes wait for the verifier.
     """
 
     def __init__(
-        self, raw: RawImages, keys: pa.Array, also_at: dict[str, list[str]], waiting: frozenset[str], known: int
+        self, raw: RawImages, keys: pa.Array, also_at: dict[str, list[str]], waiting: frozenset[str], images: pa.Table
     ) -> None:
         self._raw = raw
         self._keys = keys
         self._also_at = also_at
         self.waiting = waiting
-        self.known = known
+        self._images = images
+
+    @property
+    def known(self) -> int:
+        """How many images there are in all."""
+        return int(pc.count_distinct(self._images["sha256"]).as_py())
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -93,7 +98,6 @@ def without_approval(
     raw: RawImages, images: pa.Table, approved: pa.ChunkedArray, waiting: pa.ChunkedArray
 ) -> Candidates:
     """The candidates among these images. images: `raw_listing.IMAGES`; approved, waiting: sha256."""
-    known = pc.count_distinct(images["sha256"]).as_py()
     left = images.filter(pc.invert(pc.is_in(images["sha256"], value_set=approved.combine_chunks())))
     left = left.append_column("key", keys_of(left))
     also_at: dict[str, list[str]] = {}
@@ -107,7 +111,7 @@ def without_approval(
         left["key"].take(order).combine_chunks(),
         also_at,
         frozenset(left["sha256"].filter(left["waits"]).to_pylist()),
-        known,
+        images,
     )
 
 
