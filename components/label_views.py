@@ -5,6 +5,7 @@ An event's place in time is (`at`, `event_id`): the clock of the act, and where 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -29,20 +30,34 @@ def unique(rows: pa.Table) -> pa.Table:
 
 def latest_approved(rows: pa.Table) -> pa.Table:
     """The latest approved event of each image that was not deleted since. rows: `COLUMNS`."""
-    last = _last_of_each_image(rows, _of(rows, _in_time(rows), _DECIDED))
+    images, count = _codes(rows["sha256"])
+    last = _last_of_each(images, count, _of(rows, _in_time(rows), _DECIDED))
     return rows.take(pa.array(_of(rows, last, _APPROVED)))
 
 
-def waiting_for_verifier(rows: pa.Table) -> pa.Table:
-    """The images whose last event says `labelled`. rows: `COLUMNS`."""
-    last = _last_of_each_image(rows, _in_time(rows))
-    return rows.take(pa.array(_of(rows, last, _LABELLED)))
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """sha256 of the images with an approved label, and of those whose last event says `labelled`: they wait."""
+
+    approved: pa.ChunkedArray
+    waiting: pa.ChunkedArray
+
+
+def standing(rows: pa.Table) -> Standing:
+    """How every image stands. rows: `COLUMNS`."""
+    in_time = _in_time(rows)
+    images, count = _codes(rows["sha256"])
+    decided = _of(rows, _last_of_each(images, count, _of(rows, in_time, _DECIDED)), _APPROVED)
+    waiting = _of(rows, _last_of_each(images, count, in_time), _LABELLED)
+    return Standing(rows["sha256"].take(pa.array(decided)), rows["sha256"].take(pa.array(waiting)))
 
 
 def condensed(rows: pa.Table) -> pa.Table:
     """As few rows that give the same views, also together with rows that come later. rows: `COLUMNS`."""
     in_time = _in_time(rows)
-    decided, last = _last_of_each_image(rows, _of(rows, in_time, _DECIDED)), _last_of_each_image(rows, in_time)
+    images, count = _codes(rows["sha256"])
+    decided = _last_of_each(images, count, _of(rows, in_time, _DECIDED))
+    last = _last_of_each(images, count, in_time)
     return rows.take(pa.array(np.union1d(decided, last)))
 
 
@@ -62,9 +77,8 @@ def _of(rows: pa.Table, places: Places, statuses: pa.Array) -> Places:
     return places[fits[places]]
 
 
-def _last_of_each_image(rows: pa.Table, places: Places) -> Places:
-    """The last of the places of each image."""
-    images, count = _codes(rows["sha256"])
+def _last_of_each(images: npt.NDArray[np.int32], count: int, places: Places) -> Places:
+    """The last of the places of each image. images: the number of each row's, below `count`."""
     last = np.full(count, -1, np.int64)
     last[images[places]] = places  # of an index that is there several times numpy keeps the last
     return last[last >= 0]

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.document import write_between
 from benchmarks.edge.neighbours import Neighbours
 from benchmarks.labels.comparison import compare
-from benchmarks.labels.looks import Look, Size, add_new, apart, compact_table, fill, look
+from benchmarks.labels.looks import Look, Size, add_new, apart, compact_table, fill, full_page_s, look
 from benchmarks.labels.material import approved_of
 from benchmarks.labels.server import object_store
 from benchmarks.labels.table import BEGIN, END, Measured, Report, render
@@ -77,7 +77,8 @@ def _measure(settings: Settings, size: Size) -> Measured:
     apart(compact_table, settings)
     compacted = _look(settings, size, with_new=True)
     full = _look(settings, size, with_new=True, full=True)
-    return Measured(size, append_s, first, new, compacted, full)
+    page_s = apart(full_page_s, settings) if size.real else None
+    return Measured(size, append_s, first, new, compacted, full, page_s)
 
 
 def _look(settings: Settings, size: Size, *, with_new: bool, full: bool = False) -> Look:

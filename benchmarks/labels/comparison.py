@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 from benchmarks.labels import reference
 from benchmarks.labels.material import label_events, make_factory
 from components.label_store import SCHEMA
-from components.label_views import COLUMNS, latest_approved, waiting_for_verifier
+from components.label_views import COLUMNS, standing
 from components.labeling.candidates import without_approval
 from components.object_store import S3ObjectStore
 from components.raw_columns import parse_image_keys
@@ -22,17 +21,26 @@ _REPEATS = 5
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Seconds of both for so many images and as many label events. found: the same number, or it is an error."""
+    """Seconds, the least of five in turns, for so many images and as many label events.
+
+    reading_s: the keys of the listing's pages into columns, which is ours to do. found: by both, or it is an error.
+    """
 
     images: int
     reference_s: float
     ours_s: float
+    reading_s: float
     found: int
 
     @property
     def times(self) -> float:
-        """How much faster ours is."""
+        """How much faster ours finds."""
         return self.reference_s / self.ours_s
+
+    @property
+    def times_with_reading(self) -> float:
+        """The same with the reading of the keys counted as ours."""
+        return self.reference_s / (self.ours_s + self.reading_s)
 
 
 def compare(images: int) -> Compared:
@@ -52,15 +60,18 @@ def compare(images: int) -> Compared:
     )
     raw = RawImages(S3ObjectStore("http://127.0.0.1:1", "us-east-1", "-", "-"), "kizu-raw")  # nothing is asked of it
 
-    began = time.perf_counter()
-    theirs = reference.find_unlabelled(uris, rows)
-    reference_s = time.perf_counter() - began
-    taken = []
+    reference_s, ours_s, reading_s = [], [], []
     for _ in range(_REPEATS):
         began = time.perf_counter()
-        approved, waiting = latest_approved(columns)["sha256"], waiting_for_verifier(columns)["sha256"]
-        ours = without_approval(raw, parse_image_keys(keys), approved, waiting)
-        taken.append(time.perf_counter() - began)
+        theirs = reference.find_unlabelled(uris, rows)
+        reference_s.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        listed = parse_image_keys(keys)
+        reading_s.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        stand = standing(columns)
+        ours = without_approval(raw, listed, stand.approved, stand.waiting)
+        ours_s.append(time.perf_counter() - began)
     if sorted(theirs) != sorted(image.uri for image in ours):
         raise RuntimeError(f"the two ways find different images: {len(theirs)} and {len(ours)}")
-    return Compared(images, reference_s, statistics.median(taken), len(theirs))
+    return Compared(images, min(reference_s), min(ours_s), min(reading_s), len(theirs))

@@ -21,8 +21,9 @@ from components.labeling.known_images import look_at_images
 from components.labeling.known_labels import look_at_labels
 from components.list_page import ListPage
 from components.object_store import S3ObjectStore
+from components.raw_columns import list_columns
 from components.raw_images import RawImages
-from components.raw_listing import Lister, RawListing
+from components.raw_listing import Lister, RawListing, Span
 from components.settings import Settings
 
 T = TypeVar("T")
@@ -169,6 +170,17 @@ def look(settings: Settings, size: Size, with_new: bool, full: bool) -> Look:
         found=len(candidates),
         resident_bytes=_peak_bytes(),
     )
+
+
+def full_page_s(settings: Settings) -> float:
+    """Seconds of a page of S3's own listing, by device and not by month, so that nearly all pages are full."""
+    lister = CountedListing(S3ObjectStore.from_settings(settings))
+    listing = RawListing(lister, settings.bucket("raw"))
+    devices = listing.devices()
+    lister.pages = 0
+    began = time.monotonic()
+    list_columns(listing, [Span(f"{device}/") for device in devices])
+    return (time.monotonic() - began) / lister.pages
 
 
 def _forget_peak() -> None:

@@ -36,27 +36,32 @@ def memories(store: S3ObjectStore, bucket: str, use_case: str) -> Memories:
 class Candidates(Sequence[RawImage]):
     """Images without an approved label, each once: unseen before waiting, newest day first, then by sha256.
 
-    The same order on every run. `waiting`: sha256 of those whose boxes wait for the verifier. known: images in all.
+    The same order on every run. `waiting`: sha256 of those whose boxes wait for the verifier.
     several: sha256 of images for which several Captures were listed.
     """
 
     def __init__(
         self,
         raw: RawImages,
-        images: pa.Table,
+        chosen: pa.Table,
         also_at: dict[str, list[str]],
         waiting: frozenset[str],
-        known: int,
+        images: pa.Table,
         several: frozenset[str] = frozenset(),
     ) -> None:
-        """images: `key` and `sha256`, in their order."""
+        """chosen: `key` and `sha256` of the candidates, in their order; images: of all."""
         self._raw = raw
-        self._keys = images["key"].combine_chunks()
-        self._sha256 = images["sha256"].combine_chunks()
+        self._keys = chosen["key"].combine_chunks()
+        self._sha256 = chosen["sha256"].combine_chunks()
         self._also_at = also_at
         self.waiting = waiting
-        self.known = known
         self.several = several
+        self._images = images
+
+    @property
+    def known(self) -> int:
+        """How many images there are in all."""
+        return int(pc.count_distinct(self._images["sha256"]).as_py())
 
     def sha256(self, places: Sequence[int]) -> list[str]:
         """The digests at some places."""
@@ -112,7 +117,6 @@ def without_approval(
     several: frozenset[str] = frozenset(),
 ) -> Candidates:
     """The candidates among these images. images: `raw_columns.IMAGES`; approved, waiting, several: sha256."""
-    known = pc.count_distinct(images["sha256"]).as_py()
     left = images.filter(pc.invert(pc.is_in(images["sha256"], value_set=approved.combine_chunks())))
     left = left.append_column("key", keys_of(left))
     also_at: dict[str, list[str]] = {}
@@ -126,7 +130,7 @@ def without_approval(
         left.select(["key", "sha256"]).take(order),
         also_at,
         frozenset(left["sha256"].filter(left["waits"]).to_pylist()),
-        known,
+        images,
         several,
     )
 

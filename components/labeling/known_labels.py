@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import pyarrow as pa
 
 from components.label_store import SCHEMA, LabelStore, Mark
-from components.label_views import COLUMNS, condensed, latest_approved, waiting_for_verifier
+from components.label_views import COLUMNS, condensed, standing
 from components.labeling.look_memory import MAX_SEGMENTS, Found, LookDocument, LookMemory
 from components.object_store import S3ObjectStore
 
@@ -77,7 +77,8 @@ def look_at_labels(
                 segments = (memory.save(rows),)
             memory.replace(_document(read.mark, segments, max(now, last.looked_at), last.full_at), found)
     _log.info("%d label events were read", fresh)
-    return KnownLabels(latest_approved(rows)["sha256"], waiting_for_verifier(rows)["sha256"], whole, fresh)
+    stand = standing(rows)
+    return KnownLabels(stand.approved, stand.waiting, whole, fresh)
 
 
 def _document(mark: Mark, segments: tuple[str, ...], looked_at: datetime, full_at: datetime) -> LabelsLook:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.label_store import SCHEMA
-from components.label_views import COLUMNS, condensed, latest_approved, unique, waiting_for_verifier
+from components.label_views import COLUMNS, condensed, latest_approved, standing, unique
 
 NOON = datetime(2025, 4, 1, 12, tzinfo=UTC)
 
@@ -46,7 +46,9 @@ def in_plain_words(events):
 def on_columns(rows):
     approved = latest_approved(rows)
     found = dict(zip(approved["sha256"].to_pylist(), approved["event_id"].to_pylist(), strict=True))
-    return found, set(waiting_for_verifier(rows)["sha256"].to_pylist())
+    stand = standing(rows)
+    assert sorted(stand.approved.to_pylist()) == sorted(found)
+    return found, set(stand.waiting.to_pylist())
 
 
 @given(histories())
