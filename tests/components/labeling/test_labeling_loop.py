@@ -101,8 +101,10 @@ def test_a_picture_is_shown_through_a_presigned_url_of_the_public_endpoint(world
 def test_the_job_takes_no_more_than_its_share_and_the_newest_first(world):
     """Open tasks are capped; the next run tops up what was finished."""
     images = world.put_images(4, first_day=datetime(2026, 3, 1, 12, tzinfo=UTC))
+    labeling = world.use_case.labeling
+    by_day = labeling.priority.model_copy(update={"random_share": 0.0})  # chance would take places from the newest
     world.use_case = world.use_case.model_copy(
-        update={"labeling": world.use_case.labeling.model_copy(update={"max_images_per_job": 2})}
+        update={"labeling": labeling.model_copy(update={"max_images_per_job": 2, "priority": by_day})}
     )
     world.label()
     assert {task["data"]["sha256"] for task in world.labeling_tasks()} == set(images[2:])
