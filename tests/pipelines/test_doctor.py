@@ -18,7 +18,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def config(stack):
     """As labeling's process has them, and the signer's address."""
     settings = stack.settings("labeling")
-    return settings.model_copy(update={"signer_url": stack.layout.signer_url})
+    with stack.acting_as("labeling"):
+        yield settings.model_copy(update={"signer_url": stack.layout.signer_url})
 
 
 def failed(config, **changes):
