@@ -4,7 +4,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from PIL import Image
 from components.label_store import LabelStore
 from components.raw_images import RawImages
 from components.use_case import load_use_case
+from tests.pipelines.holding_proxy import HoldingProxy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -128,7 +128,13 @@ def test_a_mistake_is_said_in_one_line_and_leaves_nothing(kizu, use_case, argume
     assert list(kizu.here.iterdir()) == []
 
 
-def test_an_import_that_is_killed_at_any_moment_ends_the_same_when_it_is_run_again(kizu, s3, use_case, tmp_path):
+@pytest.mark.parametrize(
+    ("held", "number"),
+    [(b"PUT /kizu-raw/", 1), (b"PUT /kizu-raw/", 61), (b"PUT /kizu-labels/", 1), (b"PUT /kizu-labels/", 2)],
+)
+def test_an_import_that_is_killed_at_any_moment_ends_the_same_when_it_is_run_again(
+    kizu, s3, use_case, tmp_path, held, number
+):
     """No image without its row, no row twice, and no row of an image that is not there."""
     folder = tmp_path / "yolo"
     folder.mkdir()
@@ -144,16 +150,15 @@ def test_an_import_that_is_killed_at_any_moment_ends_the_same_when_it_is_run_aga
     def images():
         return {image.sha256 for image in raw.list_images() if image.device == device}
 
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", *map(str, command)], cwd=kizu.here,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env=s3.environment("importer") | {"PYTHONPATH": str(REPOSITORY)},
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not images() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.kill()
-    assert process.wait(10) != 0
+    environment = s3.environment("importer") | {"PYTHONPATH": str(REPOSITORY)}
+    with HoldingProxy(environment["KIZU_S3_ENDPOINT"], held, number) as proxy:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.cli", *map(str, command)], cwd=kizu.here,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment | {"KIZU_S3_ENDPOINT": proxy.url},
+        )  # fmt: skip
+        assert proxy.reached.wait(60)
+        process.kill()
+        assert process.wait(10) != 0
     assert {event.sha256 for event in labels.events(use_case=name)} <= images()
     assert "60 rows (60 approved) with 60 boxes" in said(kizu("importer", *command))
     assert len(images()) == len(labels.events(use_case=name)) == len(labels.latest_approved(name)) == 60
