@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 # What the views below need of an event.
-COLUMNS: Final = ("event_id", "sha256", "status", "at")
+COLUMNS: Final = ("event_id", "sha256", "status", "at", "task")
 _DECIDED: Final = pa.array(["approved", "deleted"])
 _APPROVED: Final = pa.array(["approved"])
 _LABELLED: Final = pa.array(["labelled"])
@@ -37,7 +37,11 @@ def latest_approved(rows: pa.Table) -> pa.Table:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """sha256 of the images with an approved label, and of those whose last event says `labelled`: they wait."""
+    """sha256 of the images with an approved label, and of those that wait for the verifier.
+
+    Those are the images whose last event says `labelled` and names the task in which a person drew: what was imported
+    as `labelled` has no task, and nobody will ever be asked to verify it.
+    """
 
     approved: pa.ChunkedArray
     waiting: pa.ChunkedArray
@@ -49,6 +53,8 @@ def standing(rows: pa.Table) -> Standing:
     images, count = _codes(rows["sha256"])
     decided = _of(rows, _last_of_each(images, count, _of(rows, in_time, _DECIDED)), _APPROVED)
     waiting = _of(rows, _last_of_each(images, count, in_time), _LABELLED)
+    drawn: npt.NDArray[np.bool_] = pc.is_valid(rows["task"]).to_numpy()
+    waiting = waiting[drawn[waiting]]
     return Standing(rows["sha256"].take(pa.array(decided)), rows["sha256"].take(pa.array(waiting)))
 
 

@@ -110,14 +110,14 @@ class _Work:
 def count_labels(events: Iterable[LabelEvent], classes: Iterable[str]) -> LabelCounts:
     """Count. events: of one use case, by time, each once; classes: those of the use case, named even without a box."""
     approved: dict[str, LabelEvent] = {}
-    latest: dict[str, LabelStatus] = {}
+    latest: dict[str, LabelEvent] = {}
     labelled_on: Counter[date] = Counter()
     rejected_on: Counter[date] = Counter()
     drawing: dict[str, _Work] = {}
     verifying: dict[str, _Work] = {}
     for event in events:
         day = event.at.astimezone(UTC).date()
-        latest[event.sha256] = event.status
+        latest[event.sha256] = event
         if event.status is LabelStatus.LABELLED:
             labelled_on[day] += 1
             if event.annotator is not None:
@@ -136,13 +136,14 @@ def count_labels(events: Iterable[LabelEvent], classes: Iterable[str]) -> LabelC
                 work.judge(rejected=rejected)
                 if event.annotator is not None:
                     drawing.setdefault(event.annotator, _Work()).judge(rejected=rejected)
-    last_words = Counter(latest.values())
+    last_words = Counter(event.status for event in latest.values())
     return LabelCounts(
         approved=approved,
         classes=_by_class(approved.values(), classes),
         without_box=sum(not event.boxes for event in approved.values()),
         unverified=sum(event.verifier is None for event in approved.values()),
-        waiting=last_words[LabelStatus.LABELLED],
+        # What was imported as `labelled` has no task: nobody is asked to verify it.
+        waiting=sum(event.status is LabelStatus.LABELLED and event.task is not None for event in latest.values()),
         rejected=last_words[LabelStatus.REJECTED],
         days=_by_day(approved.values(), labelled_on, rejected_on),
         annotators=tuple(

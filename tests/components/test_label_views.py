@@ -16,11 +16,20 @@ NOON = datetime(2025, 4, 1, 12, tzinfo=UTC)
 def histories(draw):
     """Events of a few images, in any order, many at the same moment, some written twice."""
     event = st.tuples(
-        st.sampled_from("abc"), st.sampled_from(["labelled", "approved", "rejected", "deleted"]), st.integers(0, 3)
+        st.sampled_from("abc"),
+        st.sampled_from(["labelled", "approved", "rejected", "deleted"]),
+        st.integers(0, 3),
+        st.sampled_from([None, "7"]),
     )
     events = [
-        {"event_id": f"{number:02d}", "sha256": image, "status": status, "at": NOON + timedelta(seconds=second)}
-        for number, (image, status, second) in enumerate(draw(st.lists(event, max_size=12)))
+        {
+            "event_id": f"{number:02d}",
+            "sha256": image,
+            "status": status,
+            "at": NOON + timedelta(seconds=second),
+            "task": task,
+        }
+        for number, (image, status, second, task) in enumerate(draw(st.lists(event, max_size=12)))
     ]
     again = draw(st.lists(st.sampled_from(events), max_size=4)) if events else []
     return draw(st.permutations(events + again))
@@ -35,12 +44,12 @@ def in_plain_words(events):
     once = {event["event_id"]: event for event in events}
     approved, last = {}, {}
     for event in sorted(once.values(), key=lambda event: (event["at"], event["event_id"])):
-        last[event["sha256"]] = event["status"]
+        last[event["sha256"]] = (event["status"], event["task"])
         if event["status"] == "approved":
             approved[event["sha256"]] = event["event_id"]
         elif event["status"] == "deleted":
             approved.pop(event["sha256"], None)
-    return approved, {image for image, status in last.items() if status == "labelled"}
+    return approved, {image for image, (status, task) in last.items() if status == "labelled" and task}
 
 
 def on_columns(rows):

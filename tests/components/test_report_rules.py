@@ -24,7 +24,7 @@ def event(image, status="approved", *, day=0, annotator="a", verifier="v", boxes
         sha256=hashlib.sha256(image.encode()).hexdigest(), width=100, height=80,
         boxes=tuple(LabelledBox(name, box) for name, box in boxes), status=LabelStatus(status),
         at=MONDAY + timedelta(days=day), group=f"part-{image}", source="test", annotator=annotator,
-        verifier=None if status == "labelled" else verifier, **more,
+        verifier=None if status == "labelled" else verifier, **{"task": image, **more},
     )  # fmt: skip
 
 
@@ -67,6 +67,12 @@ def test_labels_are_counted_by_class_day_and_person():
     assert (first.rejected.count, first.rejected.n) == (1, 2)
     assert (second.user, second.labelled, second.rejected.count, second.rejected.n) == ("b", 2, 1, 3)
     assert [(v.user, v.decided, v.days, v.rejected.count) for v in counts.verifiers] == [("v", 4, 2, 1), ("w", 1, 1, 1)]
+
+
+def test_what_was_imported_without_trust_waits_for_no_verifier():
+    """It has no task in Label Studio: its image is labelled there like any other."""
+    imported = event("1", "labelled", annotator=None, task=None)
+    assert count_labels([imported, event("2", "labelled")], ["scratch"]).waiting == 1
 
 
 def test_an_empty_label_store_counts_nothing():

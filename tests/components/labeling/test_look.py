@@ -220,7 +220,7 @@ def event(use_case, name, image, status, minutes=0):
     return LabelEvent(
         event_id=f"{use_case}-{name}", use_case=use_case, image_uri="s3://kizu-raw/x.jpg",
         sha256=sha256_of(str(image).encode()), width=64, height=48, boxes=(), status=status,
-        at=NOW + timedelta(minutes=minutes), group="p", source="test",
+        at=NOW + timedelta(minutes=minutes), group="p", source="test", task="7",
     )  # fmt: skip
 
 
@@ -292,7 +292,15 @@ def test_candidates_are_each_image_once_unseen_first_newest_day_first(store, ins
     """On the real raw bucket: the same bytes of two devices are one image, with the Captures of both."""
     raw = RawImages(store, installation.bucket("raw"))
     names_of, device = {}, f"c{use_case}"
-    for name, day in (("old", 1), ("twice", 2), ("twice", 5), ("waits", 6), ("approved", 7), ("new", 4)):
+    for name, day in (
+        ("old", 1),
+        ("twice", 2),
+        ("twice", 5),
+        ("waits", 6),
+        ("approved", 7),
+        ("new", 4),
+        ("imported", 3),
+    ):
         data = jpeg(int.from_bytes(f"{use_case}{name}".encode(), "big") % 2**32)
         at = datetime(2026, 4, day, tzinfo=UTC)
         sender = f"{device}-{day % 2}"
@@ -306,17 +314,18 @@ def test_candidates_are_each_image_once_unseen_first_newest_day_first(store, ins
     labels.append([
         dataclasses.replace(event(use_case, "1", "x", LabelStatus.APPROVED), sha256=sha["approved"]),
         dataclasses.replace(event(use_case, "2", "x", LabelStatus.LABELLED), sha256=sha["waits"]),
+        dataclasses.replace(event(use_case, "3", "x", LabelStatus.LABELLED), sha256=sha["imported"], task=None),
     ])  # fmt: skip
     kept = memories(store, installation.bucket("state"), use_case)
     for _ in range(2):
         candidates = find_candidates(use_case, raw, labels, kept)
         own = [image for image in candidates if image.sha256 in names_of]
-        assert [names_of[image.sha256] for image in own] == ["new", "twice", "old", "waits"]
+        assert [names_of[image.sha256] for image in own] == ["new", "imported", "twice", "old", "waits"]
         assert candidates.waiting == {sha["waits"]}
         assert len(candidates) == len(list(candidates)) == candidates.known - 1
         assert candidates[0] == candidates[:1][0]
-    assert len(own[1].also_at) == 1
-    assert {capture.device for capture in raw.captures(own[1])} == {f"{device}-0", f"{device}-1"}
+    assert len(own[2].also_at) == 1
+    assert {capture.device for capture in raw.captures(own[2])} == {f"{device}-0", f"{device}-1"}
     assert sorted(i.sha256 for i in raw.list_images()) == sorted([i.sha256 for i in candidates] + [sha["approved"]])
 
 
