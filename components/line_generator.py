@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from components.line_hairlines import make_hairline_surface
 from components.line_scene import (
     PLATE_HEIGHT_PX,
     PLATE_WIDTH_PX,
@@ -26,6 +28,7 @@ from components.line_scene import (
 from inspection.geometry import Box, LabelledBox
 
 CLASS_NAME = "scratch"
+Scratches = Literal["burr", "hairline"]
 _NOMINAL_WIDTH = 450
 _NOMINAL_HEIGHT = 300
 _VISIBLE = 0.3
@@ -61,6 +64,7 @@ class LineGenerator:
         photographs_per_part: at least 1.
         width, height: of the photographs in pixels; the scene is scaled to fit.
         jpeg_quality: 1..100.
+        scratches: `burr`, broad and among many harmless marks, or `hairline`, fine lines on smoother plates.
     """
 
     seed: int
@@ -69,6 +73,7 @@ class LineGenerator:
     width: int = _NOMINAL_WIDTH
     height: int = _NOMINAL_HEIGHT
     jpeg_quality: int = 90
+    scratches: Scratches = "burr"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -87,7 +92,8 @@ class LineGenerator:
         if index < 0:
             raise ValueError(f"the index of a part must be 0 or more, got {index}")
         rng = np.random.default_rng([self.seed, index])
-        surface = make_surface(rng, defective=bool(rng.random() < self.defect_rate))
+        draw = make_surface if self.scratches == "burr" else make_hairline_surface
+        surface = draw(rng, defective=bool(rng.random() < self.defect_rate))
         part_id = f"tag-{self.seed}-{index:05d}"
         return tuple(
             self._photograph(surface, part_id, shot, np.random.default_rng([self.seed, index, shot + 1]))

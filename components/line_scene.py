@@ -48,27 +48,29 @@ def make_surface(rng: np.random.Generator, *, defective: bool) -> PlateSurface:
     A part that is not `defective` has the same harmless marks and no scratch.
     """
     # Harmless marks come first and from one distribution: nothing but scratches tells good from bad.
-    brightness = _brushed_metal(rng)
+    brightness = brushed_metal(rng)
     _add_brush_lines(brightness, rng)
-    _add_wipe_marks(brightness, rng)
+    add_wipe_marks(brightness, rng)
     _add_dried_drops(brightness, rng)
     _add_stamp(brightness, rng)
-    _add_lint(brightness, rng)
-    _add_dust(brightness, rng)
-    core, trough = _blank(), _blank()
+    add_lint(brightness, rng)
+    add_dust(brightness, rng)
+    core, trough = blank(), blank()
     scratches: list[Layer] = []
     if defective:
         for path in _scratch_paths(rng):
             mask = _draw_scratch(path, core, trough, rng)
             scratches.append(mask)
-    return PlateSurface(brightness, _cover(), core, trough, tuple(scratches))
+    return PlateSurface(brightness, plate_cover(), core, trough, tuple(scratches))
 
 
-def _blank() -> Layer:
+def blank() -> Layer:
+    """An empty layer of the plate's canvas."""
     return np.zeros((PLATE_HEIGHT_PX * SUPERSAMPLING, PLATE_WIDTH_PX * SUPERSAMPLING), np.float32)
 
 
-def _cover() -> Layer:
+def plate_cover() -> Layer:
+    """1 on metal, 0 beyond the edge and in the hole."""
     cover = np.zeros((PLATE_HEIGHT_PX * SUPERSAMPLING, PLATE_WIDTH_PX * SUPERSAMPLING), np.uint8)
     height, width = cover.shape
     r = _CORNER_RADIUS_PX * SUPERSAMPLING
@@ -81,8 +83,9 @@ def _cover() -> Layer:
     return np.asarray(cover / np.float32(255), np.float32)
 
 
-def _brushed_metal(rng: np.random.Generator) -> Layer:
-    plate = _blank()
+def brushed_metal(rng: np.random.Generator) -> Layer:
+    """The bare plate, 0..255."""
+    plate = blank()
     height, width = plate.shape
     noise = rng.standard_normal((height, width), np.float32)
     plate += np.asarray(cv2.blur(noise, (121, 1)), np.float32) * 22
@@ -104,11 +107,11 @@ def _add_brush_lines(plate: Layer, rng: np.random.Generator) -> None:
         steps = np.linspace(0, 1, 24)
         points = np.stack([x + steps * length, y + steps * length * slope], axis=1)
         strength = rng.uniform(30, 95) * (0.65 + 0.35 * np.sin(np.pi * steps))
-        layer = _stroke(points, strength / 255, int(rng.integers(2, 5)))
+        layer = stroke(points, strength / 255, int(rng.integers(2, 5)))
         plate += layer * 255
 
 
-def _add_wipe_marks(plate: Layer, rng: np.random.Generator) -> None:
+def add_wipe_marks(plate: Layer, rng: np.random.Generator) -> None:
     """Broad, dull, soft bands left by a cloth, and blotches left by a finger."""
     height, width = plate.shape
     for _ in range(int(rng.integers(1, 4))):
@@ -119,7 +122,7 @@ def _add_wipe_marks(plate: Layer, rng: np.random.Generator) -> None:
         # The arc passes through `centre`, whatever its radius.
         pivot = centre - radius * np.array([np.cos(start), np.sin(start)])
         points = pivot + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        band = _stroke(points, np.full(24, 1.0), int(rng.integers(6, 15)) * SUPERSAMPLING)
+        band = stroke(points, np.full(24, 1.0), int(rng.integers(6, 15)) * SUPERSAMPLING)
         band = np.asarray(cv2.GaussianBlur(band, (0, 0), rng.uniform(2.5, 4.5) * SUPERSAMPLING), np.float32)
         plate += band * float(rng.uniform(18, 75))
     for _ in range(int(rng.integers(0, 3))):
@@ -142,7 +145,7 @@ def _add_dried_drops(plate: Layer, rng: np.random.Generator) -> None:
         stretch = rng.uniform(0.8, 1.0)
         points = centre + radius * np.stack([np.cos(angles) * wobble, np.sin(angles) * wobble * stretch], axis=1)
         strength = rng.uniform(45, 115) * (0.7 + 0.3 * np.sin(angles + rng.uniform(0, 6)))
-        plate += _stroke(points, strength / 255, int(rng.integers(2, 5))) * 255
+        plate += stroke(points, strength / 255, int(rng.integers(2, 5))) * 255
 
 
 def _add_stamp(plate: Layer, rng: np.random.Generator) -> None:
@@ -161,7 +164,7 @@ def _add_stamp(plate: Layer, rng: np.random.Generator) -> None:
     plate += struck * float(rng.uniform(80, 140))
 
 
-def _add_lint(plate: Layer, rng: np.random.Generator) -> None:
+def add_lint(plate: Layer, rng: np.random.Generator) -> None:
     """Threads of a cloth, lying on the metal: as thin and bright as a scratch, but curled and without a burr."""
     height, width = plate.shape
     for _ in range(int(rng.integers(0, 3))):
@@ -172,20 +175,21 @@ def _add_lint(plate: Layer, rng: np.random.Generator) -> None:
         swing = 0.12 * np.sin(np.linspace(0, rng.uniform(3, 9), count) + rng.uniform(0, 6))
         heading = rng.uniform(0, 2 * np.pi) + np.cumsum(curl + swing)
         points = start + np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1) * step, axis=0)
-        plate += _stroke(points, np.full(count, rng.uniform(30, 80) / 255), 3) * 255
+        plate += stroke(points, np.full(count, rng.uniform(30, 80) / 255), 3) * 255
 
 
-def _add_dust(plate: Layer, rng: np.random.Generator) -> None:
+def add_dust(plate: Layer, rng: np.random.Generator) -> None:
+    """Specks, and a fibre or two."""
     height, width = plate.shape
     specks = np.zeros(plate.shape, np.uint8)
     for _ in range(int(rng.integers(15, 50))):
         centre = rng.uniform([0, 0], [width, height])
         cv2.circle(specks, _pixel(centre), int(rng.integers(1, 4)), int(rng.integers(20, 130)), -1, cv2.LINE_AA)
     # A fibre or two: dark, thin, curled.
-    fibres = _blank()
+    fibres = blank()
     for _ in range(int(rng.integers(0, 3))):
-        points = _wander(rng, rng.uniform([0.1, 0.1], [0.9, 0.9]) * (width, height), rng.uniform(20, 60), 0.2)
-        fibres += _stroke(points, np.full(len(points), rng.uniform(0.12, 0.2)), int(rng.integers(2, 5)))
+        points = wander(rng, rng.uniform([0.1, 0.1], [0.9, 0.9]) * (width, height), rng.uniform(20, 60), 0.2)
+        fibres += stroke(points, np.full(len(points), rng.uniform(0.12, 0.2)), int(rng.integers(2, 5)))
     plate += specks.astype(np.float32) - fibres * 255
 
 
@@ -201,7 +205,7 @@ def _scratch_paths(rng: np.random.Generator) -> list[NDArray[np.float64]]:
         if len(paths) == wanted:
             break
         start = rng.uniform([margin, margin], [width - margin, height - margin])
-        path = _wander(rng, start, rng.uniform(55, 130), 0.035)
+        path = wander(rng, start, rng.uniform(55, 130), 0.035)
         low, high = path.min(axis=0), path.max(axis=0)
         inside = bool((low > margin).all() and high[0] < width - margin and high[1] < height - margin)
         hole = np.array(HOLE_CENTRE_PX) * SUPERSAMPLING
@@ -224,11 +228,11 @@ def _draw_scratch(path: NDArray[np.float64], core: Layer, trough: Layer, rng: np
     glitter = np.clip(1 + 0.5 * np.convolve(rng.standard_normal(count + 2), np.ones(3) / 2, "valid"), 0.25, 1.3)
     depth = rng.uniform(0.75, 1.0)
     thickness = int(rng.integers(6, 9))
-    mask = _stroke(path, taper, thickness)
-    np.maximum(core, _stroke(path, np.clip(depth * taper * glitter, 0, 1), thickness), out=core)
+    mask = stroke(path, taper, thickness)
+    np.maximum(core, stroke(path, np.clip(depth * taper * glitter, 0, 1), thickness), out=core)
     side = np.array([np.cos(a := rng.uniform(0, 2 * np.pi)), np.sin(a)]) * 2.4 * SUPERSAMPLING
     for sign in (1, -1):
-        np.maximum(trough, _stroke(path + sign * side, depth * taper, thickness), out=trough)
+        np.maximum(trough, stroke(path + sign * side, depth * taper, thickness), out=trough)
     if rng.random() < 0.35:
         # A second pass of the same tool beside the first: part of the same scratch.
         offset = rng.normal(0, 1, 2)
@@ -236,12 +240,12 @@ def _draw_scratch(path: NDArray[np.float64], core: Layer, trough: Layer, rng: np
         first, last = sorted(rng.choice(count, 2, replace=False))
         if last - first > count // 4:
             beside = path[first:last] + offset
-            np.maximum(core, _stroke(beside, (0.7 * taper * glitter)[first:last].clip(0, 1), 3), out=core)
-            np.maximum(mask, _stroke(beside, taper[first:last], 3), out=mask)
+            np.maximum(core, stroke(beside, (0.7 * taper * glitter)[first:last].clip(0, 1), 3), out=core)
+            np.maximum(mask, stroke(beside, taper[first:last], 3), out=mask)
     return mask
 
 
-def _wander(rng: np.random.Generator, start: NDArray[np.float64], length_px: float, turn: float) -> NDArray[np.float64]:
+def wander(rng: np.random.Generator, start: NDArray[np.float64], length_px: float, turn: float) -> NDArray[np.float64]:
     """A path from `start` that keeps its direction but for small random turns; `length_px` in photograph pixels."""
     step = 2.0 * SUPERSAMPLING
     count = max(int(length_px * SUPERSAMPLING / step), 4)
@@ -251,7 +255,7 @@ def _wander(rng: np.random.Generator, start: NDArray[np.float64], length_px: flo
     return np.asarray(start + np.cumsum(steps, axis=0), np.float64)
 
 
-def _stroke(points: NDArray[np.float64], strength: NDArray[np.float64], thickness: int) -> Layer:
+def stroke(points: NDArray[np.float64], strength: NDArray[np.float64], thickness: int) -> Layer:
     """Draw a path whose strength (0..1, one a point) varies along it."""
     layer = np.zeros((PLATE_HEIGHT_PX * SUPERSAMPLING, PLATE_WIDTH_PX * SUPERSAMPLING), np.uint8)
     fixed = np.round(points * 16).astype(np.int64)

@@ -94,6 +94,21 @@ class BaseWeights(_Section):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class Pretraining(_Section):
+    """Base weights from generated parts (`components/line_generator.py`), for a product with few images and no others.
+
+    Made once for the same recipe and network, then kept and pinned by digest like any base weights.
+    scratches: what they look like; defect_rate: share of parts that carry some.
+    """
+
+    scratches: Literal["burr", "hairline"] = "hairline"
+    parts: Annotated[int, Field(ge=20, le=100_000)] = 400
+    defect_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
+    epochs: Annotated[int, Field(ge=1, le=5000)] = 12
+    learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.002
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
 class TrainingSettings(_Section):
     """How a YOLOv8 is trained. image_width, image_height: the static input, pixels, as it will run.
 
@@ -111,6 +126,24 @@ class TrainingSettings(_Section):
     learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.002
     augmentation: Augmentation = Augmentation()
     base_weights: BaseWeights | None = None
+    pretraining: Pretraining | None = None
+
+    @model_validator(mode="after")
+    def _begins_from_one_thing(self) -> TrainingSettings:
+        if self.base_weights is not None and self.pretraining is not None:
+            raise ValueError("expected base_weights or pretraining, but got both; leave one out")
+        return self
+
+    @property
+    def pretraining_digest(self) -> str | None:
+        """SHA-256 of what the base weights from generated parts depend on; None where there are none to make."""
+        if self.pretraining is None:
+            return None
+        network = self.model_dump(
+            mode="json", include={"model", "width_multiple", "image_width", "image_height", "batch", "augmentation"}
+        )
+        recipe = {"network": network, "pretraining": self.pretraining.model_dump(mode="json")}
+        return hashlib.sha256(canonical_json(recipe)).hexdigest()
 
 
 class Gates(_Section):

@@ -7,7 +7,7 @@ from kfp import dsl
 from components.dataset.component import freeze_dataset
 from components.evaluation.component import apply_gate, evaluate_model
 from components.registry.component import register_model
-from components.training.component import train_detector
+from components.training.component import prepare_base_weights, train_detector
 from pipelines.wiring import settled
 
 
@@ -30,8 +30,16 @@ class TrainingOutputs(NamedTuple):
 def training(use_case: str, label_version: int = -1, force: bool = False) -> TrainingOutputs:
     """use_case: canonical JSON. label_version: -1 takes the latest labels. force: train the same inputs again."""
     frozen = settled(freeze_dataset(use_case=use_case, label_version=label_version), "training")
+    base = settled(prepare_base_weights(use_case=use_case), "training")
     trained = settled(
-        train_detector(dataset_digest=frozen.outputs["dataset_digest"], use_case=use_case, force=force), "training"
+        train_detector(
+            dataset_digest=frozen.outputs["dataset_digest"],
+            use_case=use_case,
+            base_uri=base.outputs["uri"],
+            base_sha256=base.outputs["sha256"],
+            force=force,
+        ),
+        "training",
     )
     evaluated = settled(
         evaluate_model(

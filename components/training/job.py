@@ -24,9 +24,10 @@ from components.model_registry import (
     ModelRegistryError,
     RunInfo,
 )
-from components.object_store import S3ObjectStore, parse_uri
+from components.object_store import S3ObjectStore
 from components.raw_images import RawImages
 from components.settings import settings
+from components.training.base_weights import fetch_base_weights
 from components.training.code_digest import code_digest, code_revision, packages
 from components.training.dataset_folder import Fetch, write_dataset
 from components.training.quantize import Variant, make_variant
@@ -51,8 +52,10 @@ class TrainingOutcome:
     note: str = ""
 
 
-def run(dataset_digest: str, use_case_json: str, *, force: bool = False) -> TrainingOutcome:
-    """Train a dataset, or find the run that did. `force` trains again.
+def run(
+    dataset_digest: str, use_case_json: str, base: BaseWeights | None = None, *, force: bool = False
+) -> TrainingOutcome:
+    """Train a dataset, or find the run that did. base: see `base_weights`. `force` trains again.
 
     Raises:
         TrainingError: the dataset cannot be learned from, or the export is not sound; the run is marked failed.
@@ -63,7 +66,7 @@ def run(dataset_digest: str, use_case_json: str, *, force: bool = False) -> Trai
     config = settings()
     registry = ModelRegistry.from_settings(config)
     code = code_digest(config.training_image_digest)
-    if not force and (found := find_finished(registry, use_case, dataset_digest, code)) is not None:
+    if not force and (found := find_finished(registry, use_case, dataset_digest, code, base)) is not None:
         _log.info("%s", found.note)
         return found
     store = S3ObjectStore.from_settings(config)
@@ -71,8 +74,8 @@ def run(dataset_digest: str, use_case_json: str, *, force: bool = False) -> Trai
     fetch = RawImages(store, config.bucket("raw")).fetch
     with tempfile.TemporaryDirectory(prefix="kizu-training-") as directory:
         workdir = Path(directory)
-        base = _fetch_base_weights(store, use_case.training.base_weights, workdir)
-        return train(registry, UltralyticsTrainer(base_weights=base), manifest, use_case, fetch, code, workdir)
+        trainer = UltralyticsTrainer(base_weights=fetch_base_weights(store, base, workdir))
+        return train(registry, trainer, manifest, use_case, fetch, code, workdir, base)
 
 
 def train(
@@ -83,6 +86,7 @@ def train(
     fetch: Fetch,
     code: str,
     workdir: Path,
+    base: BaseWeights | None = None,
 ) -> TrainingOutcome:
     """Train and record a run. It is finished only when all of it is stored: a killed run is never reused."""
     if manifest.classes != use_case.classes:
@@ -92,7 +96,9 @@ def train(
         )
     dataset = write_dataset(manifest, fetch, workdir / "dataset")
     run_id = registry.start_run(
-        use_case.name, f"train-{manifest.digest[:8]}", {**_inputs(use_case, manifest.digest, code), "step": "training"}
+        use_case.name,
+        f"train-{manifest.digest[:8]}",
+        {**_inputs(use_case, manifest.digest, code, base), "step": "training"},
     )
     try:
         registry.log_params(run_id, _flat(use_case.training.model_dump(mode="json")))
@@ -122,9 +128,11 @@ def train(
     return TrainingOutcome(run_id, model_sha256, reused=False, note=f"run {run_id} was trained now")
 
 
-def find_finished(registry: ModelRegistry, use_case: UseCase, dataset_digest: str, code: str) -> TrainingOutcome | None:
-    """The newest finished run with the same dataset, training settings and code whose model is there."""
-    for known in registry.find_runs(use_case.name, _inputs(use_case, dataset_digest, code)):
+def find_finished(
+    registry: ModelRegistry, use_case: UseCase, dataset_digest: str, code: str, base: BaseWeights | None = None
+) -> TrainingOutcome | None:
+    """The newest finished run with the same dataset, training settings, base weights and code whose model is there."""
+    for known in registry.find_runs(use_case.name, _inputs(use_case, dataset_digest, code, base)):
         sha256 = known.tags.get("model_sha256", "")
         if sha256 and registry.has_artifact(known.run_id, MODEL_FILE):
             return TrainingOutcome(known.run_id, sha256, reused=True, note=_what_became_of(registry, use_case, known))
@@ -147,12 +155,13 @@ def _what_became_of(registry: ModelRegistry, use_case: UseCase, known: RunInfo) 
     return said
 
 
-def _inputs(use_case: UseCase, dataset_digest: str, code: str) -> dict[str, str]:
+def _inputs(use_case: UseCase, dataset_digest: str, code: str, base: BaseWeights | None) -> dict[str, str]:
     """The tags that say what went into a training. A new gate or rollout policy trains nothing anew."""
     return {
         "dataset_digest": dataset_digest,
         "training_digest": use_case.training_digest,
         "code_digest": code,
+        "base_weights_sha256": base.sha256 if base is not None else "none",
         "use_case": use_case.name,
     }
 
@@ -179,19 +188,6 @@ def _mark_failed(registry: ModelRegistry, run_id: str) -> None:
     except ModelRegistryError as e:
         # What went wrong before is what the operator must see; the run stays RUNNING and is never reused either.
         _log.warning("run %s could not be marked failed: %s", run_id, e)
-
-
-def _fetch_base_weights(store: S3ObjectStore, weights: BaseWeights | None, workdir: Path) -> Path | None:
-    if weights is None:
-        return None
-    data = store.get(*parse_uri(weights.uri))
-    if sha256_of(data) != weights.sha256:
-        raise TrainingError(
-            f"{weights.uri}: expected base weights with sha256 {weights.sha256}, but the bytes have {sha256_of(data)}"
-        )
-    path = workdir / "base_weights.pt"
-    path.write_bytes(data)
-    return path
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

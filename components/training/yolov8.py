@@ -138,6 +138,18 @@ class UltralyticsTrainer:
         return fitting
 
 
+def arguments_of(settings: TrainingSettings, training_images: int) -> dict[str, Any]:
+    """What Ultralytics is told, but for places on a disk: two trainings that differ in none of it are the same."""
+    dataset = DetectionDataset(Path(), Path(), (), {"train": training_images}, "")
+    places = ("data", "project", "name", "exist_ok")
+    return {name: value for name, value in _arguments(dataset, settings, Path()).items() if name not in places}
+
+
+def checkpoint_of(workdir: Path) -> Path:
+    """The checkpoint that a training below `workdir` left: what another may begin from."""
+    return workdir / "ultralytics" / "weights" / "best.pt"
+
+
 @cache
 def quiet_ultralytics() -> Any:
     """Import Ultralytics once, with everything off that reaches out, and a settings folder of its own.

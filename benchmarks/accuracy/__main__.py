@@ -1,0 +1,73 @@
+"""`make bench-accuracy`: train, score, and write the table into docs/benchmarks.md. Hours; goes on where it was."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from benchmarks.accuracy.contenders import contenders
+from benchmarks.accuracy.splits import part_splits
+from benchmarks.accuracy.table import BEGIN, END, Report, render
+from benchmarks.accuracy.trials import Trial, trial
+from benchmarks.document import write_between
+from benchmarks.edge.material import Material, load_material
+from components.manifest import Manifest
+from components.use_case import TrainingSettings
+
+_log = logging.getLogger(__name__)
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    """Parse, train and score, write."""
+    parser = argparse.ArgumentParser(description="Score trainings on parts that they never saw.")
+    public = os.environ.get("KIZU_PUBLIC_TAGS")
+    parser.add_argument("--data", type=Path, default=Path(public) if public else None, help="folder of photographs")
+    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--tried", action="store_true", help="also what was tried besides")
+    parser.add_argument("--only", nargs="+", help="contenders by name; the document stays as it is")
+    parser.add_argument("--work", type=Path, default=Path(os.environ.get("KIZU_HOME", _ROOT / ".kizu")) / "bench")
+    parser.add_argument("--document", type=Path, default=_ROOT / "docs" / "benchmarks.md")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    if given.data is None:
+        parser.error("this is about real photographs; name their folder with KIZU_PUBLIC_TAGS")
+    material = load_material(given.data)
+    work = given.work.resolve() / "accuracy"
+    work.mkdir(parents=True, exist_ok=True)
+    splits = part_splits(material.manifest, material.use_case.split, given.splits)
+    wanted = contenders(material.use_case, given.tried)
+    trials: dict[str, list[Trial]] = {}
+    for manifest in splits:
+        for name, (_, settings) in wanted.items():
+            if given.only and name not in given.only:
+                continue
+            # A process each: a training leaves its memory behind.
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                found = pool.submit(_trial, material, manifest, settings, work).result()
+            _log.info("%s, split seed %d: mAP50 %.3f, mAP50-95 %.3f", name, *_numbers(found))
+            trials.setdefault(name, []).append(found)
+    if given.only:
+        return
+    command = "KIZU_PUBLIC_TAGS=<folder> make bench-accuracy" + (" OPTIONS=--tried" if given.tried else "")
+    report = Report(command, material.said, {name: said for name, (said, _) in wanted.items()}, trials)
+    write_between(given.document, BEGIN, END, render(report))
+    sys.stdout.write(render(report) + "\n")
+
+
+def _trial(material: Material, manifest: Manifest, settings: TrainingSettings, work: Path) -> Trial:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    return trial(material, manifest, settings, work)
+
+
+def _numbers(found: Trial) -> tuple[int, float, float]:
+    return found.split_seed, found.map50, found.map50_95
+
+
+if __name__ == "__main__":
+    main()
