@@ -13,11 +13,9 @@ from pathlib import Path
 from benchmarks.accuracy.contenders import contenders
 from benchmarks.accuracy.splits import part_splits
 from benchmarks.accuracy.table import BEGIN, END, Report, render
-from benchmarks.accuracy.trials import Trial, trial
+from benchmarks.accuracy.trials import Trial, log_to_stderr, trial
 from benchmarks.document import write_between
-from benchmarks.edge.material import Material, load_material
-from components.manifest import Manifest
-from components.use_case import TrainingSettings
+from benchmarks.edge.material import load_material
 
 _log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +32,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(os.environ.get("KIZU_HOME", _ROOT / ".kizu")) / "bench")
     parser.add_argument("--document", type=Path, default=_ROOT / "docs" / "benchmarks.md")
     given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     if given.data is None:
         parser.error("this is about real photographs; name their folder with KIZU_PUBLIC_TAGS")
     material = load_material(given.data)
@@ -48,8 +46,8 @@ def main() -> None:
             if given.only and name not in given.only:
                 continue
             # A process each: a training leaves its memory behind.
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                found = pool.submit(_trial, material, manifest, settings, work).result()
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), log_to_stderr) as pool:
+                found = pool.submit(trial, material, manifest, settings, work).result()
             _log.info("%s, split seed %d: mAP50 %.3f, mAP50-95 %.3f", name, *_numbers(found))
             trials.setdefault(name, []).append(found)
     if given.only:
@@ -58,11 +56,6 @@ def main() -> None:
     report = Report(command, material.said, {name: said for name, (said, _) in wanted.items()}, trials)
     write_between(given.document, BEGIN, END, render(report))
     sys.stdout.write(render(report) + "\n")
-
-
-def _trial(material: Material, manifest: Manifest, settings: TrainingSettings, work: Path) -> Trial:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    return trial(material, manifest, settings, work)
 
 
 def _numbers(found: Trial) -> tuple[int, float, float]:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -39,6 +40,11 @@ class Trial:
     images: Mapping[str, int]
     parts: Mapping[str, int]
     seconds: float
+
+
+def log_to_stderr() -> None:
+    """As the program itself does; a training's process needs to be told again."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
 
 
 def base_weights(settings: TrainingSettings, work: Path) -> Path | None:
