@@ -18,7 +18,7 @@ from components.training.dataset_folder import write_dataset
 from components.training.trainer import TrainingError
 from components.training.yolov8 import UltralyticsTrainer, checkpoint_of
 from components.use_case import BaseWeights, TrainingSettings, parse_use_case
-from inspection.codec import Document, DocumentError
+from inspection.codec import Document, DocumentError, canonical_json
 from inspection.image import decode_image, sha256_of
 
 _log = logging.getLogger(__name__)
@@ -30,12 +30,11 @@ _VALIDATION_PARTS: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedWeights(Document):
-    """Which weights a recipe gave when it was first followed. training: the record of that training."""
+    """Which weights a recipe gave when it was first followed. The record of that training lies beside them."""
 
     recipe: str
     uri: str
     sha256: str
-    training: Mapping[str, object]
 
 
 Make = Callable[[TrainingSettings, Path], tuple[Path, Mapping[str, object]]]
@@ -79,7 +78,8 @@ def base_weights_of(
         sha256 = sha256_of(data)
         key = f"base/{sha256}.pt"
         store.put(bucket, key, data, if_absent=True)
-        document = PinnedWeights(recipe=recipe, uri=f"s3://{bucket}/{key}", sha256=sha256, training=record)
+        store.put(bucket, f"base/{sha256}.training.json", canonical_json(record), content_type="application/json")
+        document = PinnedWeights(recipe=recipe, uri=f"s3://{bucket}/{key}", sha256=sha256)
         store.put(bucket, pin, document.to_json(), if_absent=True, content_type="application/json")
         pinned = _read(store, bucket, pin)
         assert pinned is not None

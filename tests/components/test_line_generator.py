@@ -43,6 +43,20 @@ def test_photographs_are_colour_jpegs_of_the_asked_size():
                 assert 0 <= y1 < y2 <= size[0]
 
 
+def test_hairlines_are_another_line_of_parts():
+    """Deterministic, inside the photograph, in any direction, sometimes lying over each other; good parts have none."""
+    line = LineGenerator(seed=4, scratches="hairline", defect_rate=0.8, photographs_per_part=2)
+    photos = list(line.photographs(range(30)))
+    assert photos == list(line.photographs(range(30)))
+    assert {p.jpeg for p in photos}.isdisjoint(p.jpeg for p in LineGenerator(seed=4).photographs(range(3)))
+    assert {p.defective for p in photos} == {True, False}
+    boxes = [labelled.box for photo in photos for labelled in photo.boxes]
+    assert all(0 <= b.x < b.x + b.width <= 450 and 0 <= b.y < b.y + b.height <= 300 for b in boxes)
+    assert any(b.width > 4 * b.height for b in boxes)
+    assert any(b.height > 4 * b.width for b in boxes)
+    assert max(len(p.boxes) for p in photos) >= 4
+
+
 def test_photographs_of_one_part_share_its_scratches_and_nothing_else():
     """Same part id, same number of scratches; another pose, light and noise."""
     for index in range(8):

@@ -85,6 +85,10 @@ def test_defaults_fill_what_is_not_said():
         ({"training": {"epochs": 0}}, "training.epochs: "),
         ({"training": {"epochs": "many"}}, "training.epochs: .*got 'many'"),
         ({"training": {"base_weights": {"uri": "s3://w/x.pt", "sha256": "ab"}}}, "training.base_weights.sha256: "),
+        (
+            {"training": {"base_weights": {"uri": "s3://w/x.pt", "sha256": "a" * 64}, "pretraining": {}}},
+            "expected base_weights or pretraining, but got both",
+        ),
         ({"split": {"test": 0.6, "val": 0.4}}, "split: .*leave at least a tenth"),
         ({"split": {"test": float("nan")}}, "split.test: "),
         ({"operating": {"min_score": 0.8, "max_score": 0.4}}, "operating: .*min_score <= max_score"),

@@ -25,7 +25,7 @@ from components.model_registry import (
 )
 from components.training.job import find_finished, train
 from components.training.trainer import TrainedModel, TrainingError
-from components.use_case import parse_use_case
+from components.use_case import BaseWeights, parse_use_case
 from inspection.image import sha256_of
 
 CODE = "source:1"
@@ -150,6 +150,7 @@ def test_other_settings_or_other_code_train_anew_and_a_new_gate_does_not(registr
     assert find_finished(registry, use_case(epochs=9), digest, CODE) is None
     assert find_finished(registry, use_case(), digest, "source:2") is None
     assert find_finished(registry, use_case(), "0" * 64, CODE) is None
+    assert find_finished(registry, use_case(), digest, CODE, BaseWeights(uri="s3://w/x.pt", sha256="a" * 64)) is None
 
 
 def test_a_dataset_of_other_classes_is_refused_before_a_run_is_made(registry, tmp_path):

@@ -1,0 +1,101 @@
+"""Base weights: brought, or made once from generated parts and pinned. S3 is real."""
+
+import uuid
+
+import pytest
+
+from components.training.base_weights import base_weights_of, fetch_base_weights, make_from_generated_parts
+from components.training.trainer import TrainingError
+from components.use_case import BaseWeights, Pretraining, TrainingSettings
+from inspection.image import sha256_of
+
+NAMED = BaseWeights(uri="s3://kizu-weights/ours.pt", sha256="a" * 64)
+
+
+def wanted(seed=None, **recipe):
+    """Settings with a recipe that nobody followed yet."""
+    seed = uuid.uuid4().int % 2**31 if seed is None else seed
+    return TrainingSettings(pretraining=Pretraining(seed=seed, **recipe))
+
+
+@pytest.fixture
+def bucket(installation):
+    return installation.bucket("weights")
+
+
+class Maker:
+    """Stands where the training does; `meanwhile` happens before it is finished."""
+
+    def __init__(self, data, meanwhile=lambda: None):
+        self.data, self.meanwhile, self.made = data, meanwhile, 0
+
+    def __call__(self, settings, workdir):
+        self.made += 1
+        self.meanwhile()
+        (workdir / "made.pt").write_bytes(self.data)
+        return workdir / "made.pt", {"epochs_run": settings.pretraining.epochs}
+
+
+def test_weights_that_are_named_are_taken_as_they_are_and_none_are_none(store, bucket, tmp_path):
+    """Nothing is made and nothing is asked of the store."""
+    maker = Maker(b"never")
+    assert base_weights_of(TrainingSettings(base_weights=NAMED), store, bucket, tmp_path, maker) == NAMED
+    assert base_weights_of(TrainingSettings(), store, bucket, tmp_path, maker) is None
+    assert maker.made == 0
+    assert fetch_base_weights(store, None, tmp_path) is None
+
+
+def test_a_recipe_is_followed_once_and_pinned(store, bucket, tmp_path):
+    """The next training of the same recipe and network begins from the same bytes, whatever it learns from."""
+    settings, first, second = wanted(), Maker(b"weights"), Maker(b"others")
+    made = base_weights_of(settings, store, bucket, tmp_path, first)
+    assert made.sha256 == sha256_of(b"weights")
+    longer = settings.model_copy(update={"epochs": 99, "learning_rate": 0.5})
+    assert base_weights_of(longer, store, bucket, tmp_path, second) == made
+    assert (first.made, second.made) == (1, 0)
+    assert fetch_base_weights(store, made, tmp_path).read_bytes() == b"weights"
+
+
+def test_another_recipe_or_network_is_another_pin(store, bucket, tmp_path):
+    """What the weights depend on is in their digest."""
+    settings = wanted(seed=1)
+    others = [
+        wanted(seed=2), wanted(seed=1, parts=21), wanted(seed=1, scratches="burr"),
+        settings.model_copy(update={"width_multiple": 0.125}), settings.model_copy(update={"image_width": 640}),
+    ]  # fmt: skip
+    digests = {other.pretraining_digest for other in (settings, *others)}
+    assert len(digests) == len(others) + 1
+
+
+def test_two_that_make_them_at_once_agree_on_what_was_pinned_first(store, bucket, tmp_path):
+    """The weights of the slower one are kept by nobody's name."""
+    settings, (one, other) = wanted(), (tmp_path / "one", tmp_path / "other")
+    one.mkdir()
+    other.mkdir()
+    quick = Maker(b"quick")
+    slow = Maker(b"slow", meanwhile=lambda: base_weights_of(settings, store, bucket, one, quick))
+    assert base_weights_of(settings, store, bucket, other, slow).sha256 == sha256_of(b"quick")
+    assert (quick.made, slow.made) == (1, 1)
+
+
+def test_what_is_not_what_was_pinned_is_refused(store, bucket, tmp_path):
+    """Other bytes, or a pin that says nothing: one line that says what to do."""
+    settings = wanted()
+    made = base_weights_of(settings, store, bucket, tmp_path, Maker(b"weights"))
+    store.put(bucket, f"base/{made.sha256}.pt", b"damaged")
+    with pytest.raises(TrainingError, match=f"expected base weights with sha256 {made.sha256}"):
+        fetch_base_weights(store, made, tmp_path)
+    store.put(bucket, f"base/{settings.pretraining_digest}.json", b"{}")
+    with pytest.raises(TrainingError, match="remove it, and they are made again"):
+        base_weights_of(settings, store, bucket, tmp_path, Maker(b"weights"))
+
+
+def test_generated_parts_make_a_checkpoint_that_a_training_can_begin_from(tmp_path):
+    """The real trainer, for one epoch of a very small network."""
+    settings = TrainingSettings(
+        width_multiple=0.0625, image_width=96, image_height=64, batch=8,
+        pretraining=Pretraining(parts=20, epochs=1, defect_rate=1.0),
+    )  # fmt: skip
+    checkpoint, record = make_from_generated_parts(settings, tmp_path)
+    assert checkpoint.stat().st_size > 100_000
+    assert (record["epochs_run"], record["images"]) == (1, {"train": 20, "val": 8})
