@@ -17,12 +17,16 @@ _LEFT_OUT = f"*More stands in the run's artifact `{MODEL_CARD}`.*"
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Where a model comes from. pipeline_run, code_revision: '' where nobody told; pages: whether plots were stored."""
+    """Where a model comes from. What nobody told is ''; base_weights_sha256: `none` where training began from scratch.
+
+    pages: whether plots were stored.
+    """
 
     run_id: str
     label_version: int
     code_digest: str
     code_revision: str = ""
+    base_weights_sha256: str = ""
     pipeline_run: str = ""
     manifest_uri: str = ""
     packages: Mapping[str, str] | None = None
@@ -122,6 +126,7 @@ def _lineage(report: EvaluationReport, use_case: UseCase, lineage: Lineage) -> s
         ("Split seed", str(use_case.split.seed)),
         ("Model", f"`{report.model_sha256}`"),
         ("int8 model", f"`{report.int8_sha256}`" if report.int8_sha256 else ""),
+        ("Base weights", f"`{lineage.base_weights_sha256}`" if lineage.base_weights_sha256 else ""),
         ("Code", f"`{lineage.code_digest}`"),
         ("Code revision", f"`{lineage.code_revision}`" if lineage.code_revision else ""),
         ("Training run", f"`{lineage.run_id}`"),

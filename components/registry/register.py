@@ -86,7 +86,8 @@ def register(
     }
     if report.int8_sha256:
         tags[INT8_TAG] = _checked(registry, run_id, INT8_MODEL_FILE, report.int8_sha256)
-    told = {"code_revision": run_tags.get("code_revision", ""), "pipeline_run": pipeline_run}
+    told = {name: run_tags.get(name, "") for name in ("code_revision", "base_weights_sha256")}
+    told["pipeline_run"] = pipeline_run
     tags |= {key: value for key, value in told.items() if value}
     lineage = Lineage(
         run_id=run_id,
