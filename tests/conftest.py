@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How quick a machine is says nothing about the code: no test fails by a clock.
+settings.register_profile("kizu", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kizu")
 
 pytest_plugins = ["tests.deploy.stack_fixture"]
 

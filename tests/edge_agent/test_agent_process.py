@@ -161,7 +161,7 @@ def test_the_whole_way_on_a_device(device, publisher, seaweed, broker):
     assert (key.site, key.device, key.sha256) == (SITE, "dev1", doubtful["sha256"])
     capture = Capture.from_json(raw.get("kizu-raw", capture_key))
     assert (capture.reason, capture.part_id, capture.capture_id) == ("uncertain", "T-2", doubtful["capture_id"])
-    assert device.status()["frames"]["rejected"] == {"not-an-image": 1}
+    wait_for(lambda: device.status()["frames"]["rejected"] == {"not-an-image": 1})
 
     def reported():
         return Reported.from_json(fleet.get("kizu-fleet", "dev1/reported.json"))
