@@ -78,6 +78,7 @@ class ImageCache:
         self._leave_free_bytes = leave_free_bytes
         self._lock = Lock()
         self._allowance = 0  # bytes that may be written before the folder is looked at again
+        self._in_writing = 0  # bytes that were let in and that a look would not see yet
         self._keeps_more = True
 
     def read(self, sha256: str) -> bytes | None:
@@ -106,8 +107,13 @@ class ImageCache:
         path = self._path(sha256)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self._has_room_for(len(data)):
+            if not self._let_in(len(data)):
+                return
+            try:
                 _write(path, data)
+            finally:
+                with self._lock:
+                    self._in_writing -= len(data)
         except OSError as e:
             self._give_up(str(e))
 
@@ -116,7 +122,7 @@ class ImageCache:
         name = sha256 if len(sha256) == 64 and sha256.isalnum() and sha256.isascii() else sha256_of(sha256.encode())
         return self._folder / name[:2] / name
 
-    def _has_room_for(self, size: int) -> bool:
+    def _let_in(self, size: int) -> bool:
         with self._lock:
             if not self._keeps_more or size > self._max_bytes:
                 return False
@@ -130,6 +136,7 @@ class ImageCache:
                 self._say(f"less than {self._leave_free_bytes:,} bytes of its disk are free")
                 return False
             self._allowance -= size
+            self._in_writing += size
             return True
 
     def _make_room(self, size: int) -> int:
@@ -138,7 +145,7 @@ class ImageCache:
         for folder in os.scandir(self._folder):
             if folder.is_dir(follow_symlinks=False):
                 found += [(*_last_use_and_size(entry), entry.path) for entry in os.scandir(folder)]
-        used = 0
+        used = self._in_writing
         images = []
         for last_use, length, path in sorted(found):
             if path.endswith(_UNFINISHED):
