@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.training.delay_proxy import delayed
 from components.image_cache import ImageCache, cached
 from components.object_store import ObjectNotFound, S3ObjectStore
 from components.raw_images import RawImages
@@ -62,18 +63,18 @@ def test_what_one_step_fetched_the_next_one_does_not_ask_s3_for(store, installat
     uris = {sha256: f"s3://{bucket}/cache/{sha256}.jpg" for sha256 in source.images}
     for sha256, data in source.images.items():
         store.put(bucket, f"cache/{sha256}.jpg", data)
-    own = S3ObjectStore.from_settings(installation)
-    requests = []
-    own._client.meta.events.register("before-send.s3", lambda request, **_: requests.append(request.url))
+    with delayed(installation.s3_endpoint, 0) as proxy:
+        own = S3ObjectStore.from_settings(installation.model_copy(update={"s3_endpoint": proxy.url}))
 
-    def step():
-        fetch = cached(RawImages(own, bucket).fetch, settings(tmp_path), source.images)
-        return list(read_ahead(lambda sha256: fetch(uris[sha256], sha256), uris, at_most=16))
+        def step():
+            fetch = cached(RawImages(own, bucket).fetch, settings(tmp_path), source.images)
+            return list(read_ahead(lambda sha256: fetch(uris[sha256], sha256), uris, at_most=16))
 
-    assert step() == list(source.images.values())
-    assert len(requests) == 20
-    assert step() == list(source.images.values())
-    assert len(requests) == 20
+        assert step() == list(source.images.values())
+        first = proxy.traffic()
+        assert first.requests == 20
+        assert step() == list(source.images.values())
+        assert proxy.traffic() == first
 
 
 def test_an_overwritten_image_is_kept_as_it_was_labelled(store, installation, tmp_path):
