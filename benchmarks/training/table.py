@@ -70,8 +70,8 @@ def goals(report: Report) -> list[Goal]:
     found.append(
         Goal(
             f"training takes at most {MAX_MORE:.0%} more wall time than `yolo detect train` with the same arguments",
-            f"{trained.more:+.1%}",
-            trained.more <= MAX_MORE,
+            f"{trained.more():+.1%}",
+            trained.more() <= MAX_MORE,
         )
     )
     return found
@@ -99,14 +99,14 @@ def render(report: Report) -> str:
         "",
         f"YOLOv8{settings.model}, width {settings.width_multiple or 'as it comes'}, "
         f"{settings.image_width}×{settings.image_height}, {settings.epochs} epochs on {trained.images} of "
-        f"{report.material}; medians of {len(trained.seconds[PLAIN])} rounds, from the start of the process to the "
+        f"{report.material}; medians of {len(trained.runs[PLAIN])} rounds, from the start of the process to the "
         "end of the last epoch.",
         "",
         "| Training | threads | wall time | least … most | beside plain |",
         "|---|---:|---:|---:|---:|",
         *(_contender(trained, name, title) for name, title in _TITLES.items()),
         "",
-        f"Our training then exports to ONNX and compares the export with the network, {_export(trained):.1f} s that "
+        f"Our training then exports to ONNX and compares the export with the network, {trained.export_s:.1f} s that "
         "are not in the table; plain training leaves a checkpoint.",
         "",
         "| Goal | Value | |",
@@ -130,13 +130,12 @@ def _distance(fetched: Fetched) -> str:
 
 
 def _row(fetched: Fetched) -> str:
-    where = {None: "the store on this machine, loopback"}.get(fetched.round_trip_ms)
+    where = "the store on this machine, loopback"
+    if fetched.round_trip_ms is not None:
+        where = f"behind a round trip of {fetched.round_trip_ms:g} ms"
     seconds = " | ".join(f"{fetched.median(way):.2f} s" for way in (SAMPLE, GETS, FIRST))
     times = " | ".join(f"{fetched.times(way):.1f} ×" for way in (SAMPLE, GETS))
-    return (
-        f"| {where or f'behind a round trip of {fetched.round_trip_ms:g} ms'} | {seconds} | {times} | "
-        f"{fetched.median(SECOND):.2f} s |"
-    )
+    return f"| {where} | {seconds} | {times} | {fetched.median(SECOND):.2f} s |"
 
 
 def _traffic(report: Report) -> list[str]:
@@ -150,13 +149,9 @@ def _traffic(report: Report) -> list[str]:
 
 
 def _contender(trained: Trained, name: str, title: str) -> str:
-    seconds = trained.seconds[name]
-    beside = "" if name == PLAIN else f"{trained.median(name) / trained.median(PLAIN) - 1:+.1%}"
+    seconds = trained.seconds(name)
+    beside = "" if name == PLAIN else f"{trained.more(name):+.1%}"
     return (
-        f"| {title} | {trained.threads[name]} | {trained.median(name):.1f} s | "
+        f"| {title} | {trained.runs[name][0].threads} | {statistics.median(seconds):.1f} s | "
         f"{min(seconds):.1f} … {max(seconds):.1f} s | {beside} |"
     )
-
-
-def _export(trained: Trained) -> float:
-    return statistics.median(trained.export_s)

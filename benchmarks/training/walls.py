@@ -19,12 +19,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from benchmarks.edge.material import Material
 from benchmarks.server import free_port, running
+from components.image_cache import Fetch
 from components.manifest import Manifest, SplitName
 from components.use_case import TrainingSettings
 from deploy.local.identities import mlflow_account
@@ -37,23 +37,37 @@ PLAIN, OURS, SHIPPED = "plain", "ours", "shipped"
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """seconds: contender -> of each round; threads: contender -> of torch; export_s: ours, from trained to the end."""
+class Run:
+    """One training. trained_s: from the start of its process to the end of the last epoch; export_s: what followed.
 
-    seconds: Mapping[str, Sequence[float]]
-    threads: Mapping[str, int]
-    export_s: Sequence[float]
+    threads: of torch.
+    """
+
+    trained_s: float
+    export_s: float
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Contender -> the run of each round; how many images they were trained on, and how."""
+
+    runs: Mapping[str, Sequence[Run]]
     images: int
     settings: TrainingSettings
 
-    def median(self, name: str) -> float:
-        """Seconds."""
-        return statistics.median(self.seconds[name])
+    def seconds(self, name: str) -> list[float]:
+        """Of the training, round by round."""
+        return [run.trained_s for run in self.runs[name]]
+
+    def more(self, name: str = OURS) -> float:
+        """By which share a contender takes more time than plain training, by medians; below 0: less."""
+        return statistics.median(self.seconds(name)) / statistics.median(self.seconds(PLAIN)) - 1
 
     @property
-    def more(self) -> float:
-        """By which share ours takes more time than plain training with as many threads; below 0: less."""
-        return self.median(OURS) / self.median(PLAIN) - 1
+    def export_s(self) -> float:
+        """The median of what follows our trainings."""
+        return statistics.median(run.export_s for name in (OURS, SHIPPED) for run in self.runs[name])
 
 
 def some_of(manifest: Manifest, train: int) -> Manifest:
@@ -67,63 +81,72 @@ def some_of(manifest: Manifest, train: int) -> Manifest:
     return replace(manifest, images=tuple(sorted(chosen, key=lambda image: image.sha256)))
 
 
+class Trainings:
+    """Runs of both contenders on one folder of images. environment: of their processes, beside this one's."""
+
+    def __init__(
+        self, manifest: Manifest, fetch: Fetch, settings: TrainingSettings, work: Path, environment: Mapping[str, str]
+    ) -> None:
+        from components.training.dataset_folder import write_dataset
+
+        dataset = write_dataset(manifest, fetch, work / "dataset")
+        self._order = {
+            "folder": str(dataset.folder),
+            "data_file": str(dataset.data_file),
+            "classes": dataset.classes,
+            "images": dict(dataset.images),
+            "settings": settings.model_dump(mode="json"),
+        }
+        self._work = work
+        self._environment = {**os.environ, **environment, "PYTHONPATH": str(REPOSITORY)}
+
+    def ours(self, threads: int | None) -> Run:
+        """One of ours; all cores where `threads` is None."""
+        folder = _empty(self._work / OURS)
+        order = json.dumps({**self._order, "workdir": str(folder), "threads": threads})
+        run = self._timed(["benchmarks.training.ours", order], folder)
+        shutil.copyfile(folder / "ultralytics" / "args.yaml", self._work / "args.yaml")
+        return run
+
+    def plain(self) -> Run:
+        """One of Ultralytics' own, with the arguments of the last of ours: all but where its results go."""
+        folder = _empty(self._work / PLAIN)
+        arguments = yaml.safe_load((self._work / "args.yaml").read_text(encoding="utf-8"))
+        del arguments["save_dir"]
+        file = folder / "arguments.yaml"
+        file.write_text(yaml.safe_dump({**arguments, "project": str(folder)}), encoding="utf-8")
+        return self._timed(["components.training.ultralytics_train", str(file)], folder)
+
+    def _timed(self, command: Sequence[str], folder: Path) -> Run:
+        log = folder.with_suffix(".log")
+        with log.open("wb") as stream:
+            began = time.monotonic()
+            done = subprocess.run(
+                [sys.executable, "-m", *command],
+                env=self._environment, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=stream, check=False,
+            )  # fmt: skip
+        if done.returncode != 0:
+            raise RuntimeError(f"{command[0]} ended with {done.returncode}: {log.read_text()[-2000:]}")
+        said = json.loads(done.stdout.splitlines()[-1])
+        ended_at = said.get("ended_at", said["trained_at"])
+        return Run(said["trained_at"] - began, ended_at - said["trained_at"], said["threads"])
+
+
 def measure(material: Material, settings: TrainingSettings, train: int, rounds: int, work: Path) -> Trained:
     """Train in turns, in an order drawn anew each round, after one of each that does not count."""
-    from components.training.dataset_folder import write_dataset
-
     shutil.rmtree(work, ignore_errors=True)
-    dataset = write_dataset(some_of(material.manifest, train), material.fetch, work / "dataset")
-    order = {
-        "folder": str(dataset.folder),
-        "data_file": str(dataset.data_file),
-        "classes": dataset.classes,
-        "images": dict(dataset.images),
-        "settings": settings.model_dump(mode="json"),
-    }
-    seconds: dict[str, list[float]] = {PLAIN: [], OURS: [], SHIPPED: []}
-    exports: list[float] = []
+    runs: dict[str, list[Run]] = {PLAIN: [], OURS: [], SHIPPED: []}
     with _tracking_server(work / "servers") as account:
-        environment = {**os.environ, **account, "PYTHONPATH": str(REPOSITORY)}
-
-        def ours(name: str, threads: int | None) -> tuple[float, Mapping[str, Any]]:
-            folder = _empty(work / name)
-            given = json.dumps({**order, "workdir": str(folder), "threads": threads})
-            return _timed(["benchmarks.training.ours", given], environment, folder)
-
-        def plain() -> tuple[float, Mapping[str, Any]]:
-            folder = _empty(work / PLAIN)
-            recorded = yaml.safe_load((work / SHIPPED / "ultralytics" / "args.yaml").read_text(encoding="utf-8"))
-            arguments = {name: value for name, value in recorded.items() if name != "save_dir"}
-            file = folder / "arguments.yaml"
-            file.write_text(yaml.safe_dump({**arguments, "project": str(folder)}), encoding="utf-8")
-            return _timed(["components.training.ultralytics_train", str(file)], environment, folder)
-
-        _, said = ours(SHIPPED, None)
-        threads = {SHIPPED: said["threads"], PLAIN: plain()[1]["threads"]}
-        threads[OURS] = threads[PLAIN]
+        trainings = Trainings(some_of(material.manifest, train), material.fetch, settings, work, account)
+        trainings.ours(None)
+        threads = trainings.plain().threads
         draw = random.Random(0)
         for turn in range(rounds):
-            for name in draw.sample(sorted(seconds), len(seconds)):
-                took, said = plain() if name == PLAIN else ours(name, threads[name])
-                _log.info("round %d of %d, %s: %.1f s", turn + 1, rounds, name, took)
-                seconds[name].append(took)
-                if name != PLAIN:
-                    exports.append(said["ended_at"] - said["trained_at"])
-    return Trained(seconds, threads, exports, train, settings)
-
-
-def _timed(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> tuple[float, Mapping[str, Any]]:
-    log = folder / "log"
-    with log.open("wb") as stream:
-        began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", *command],
-            env=dict(environment), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=stream, check=False,
-        )  # fmt: skip
-    if done.returncode != 0:
-        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {log.read_text()[-2000:]}")
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return said["trained_at"] - began, said
+            for name in draw.sample(sorted(runs), len(runs)):
+                run = trainings.plain() if name == PLAIN else trainings.ours(threads if name == OURS else None)
+                _log.info("round %d of %d, %s: %.1f s", turn + 1, rounds, name, run.trained_s)
+                runs[name].append(run)
+    return Trained(runs, train, settings)
 
 
 @contextmanager
