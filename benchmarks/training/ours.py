@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from components.model_registry import ModelRegistry
 from components.settings import settings
-from components.training.trainer import DetectionDataset
+from components.training.trainer import DetectionDataset, OnEpoch
 from components.training.yolov8 import UltralyticsTrainer
 from components.use_case import TrainingSettings
 
@@ -24,27 +23,33 @@ def main() -> None:
     dataset = DetectionDataset(
         Path(order["folder"]), Path(order["data_file"]), tuple(order["classes"]), order["images"], "0" * 64
     )
-    config = settings()
-    registry = ModelRegistry.from_settings(config) if config.mlflow_tracking_uri else None
-    run_id = registry.start_run("bench", "bench", {}) if registry else ""
-
-    def on_epoch(epoch: int, numbers: Mapping[str, float]) -> None:
-        if registry:
-            registry.log_metrics(run_id, numbers, step=epoch)
-
+    on_epoch, end = _curves()
     began = time.monotonic()
     trained = UltralyticsTrainer(threads=order["threads"]).train(
         dataset, TrainingSettings.model_validate(order["settings"]), Path(order["workdir"]), on_epoch
     )
     ended = time.monotonic()
-    if registry:
-        registry.end_run(run_id)
+    end()
     said = {
         "trained_at": began + trained.record["training_seconds"],
         "ended_at": ended,
         "threads": trained.record["threads"],
     }
     sys.stdout.write(f"\n{json.dumps(said)}\n")
+
+
+def _curves() -> tuple[OnEpoch, Callable[[], None]]:
+    """What is called after each epoch, and at the end; without an MLflow, nothing is done."""
+    config = settings()
+    if not config.mlflow_tracking_uri:
+        return (lambda epoch, numbers: None), (lambda: None)
+    from components.model_registry import ModelRegistry
+
+    registry = ModelRegistry.from_settings(config)
+    run_id = registry.start_run("bench", "bench", {})
+    return (lambda epoch, numbers: registry.log_metrics(run_id, numbers, step=epoch)), (
+        lambda: registry.end_run(run_id)
+    )
 
 
 if __name__ == "__main__":

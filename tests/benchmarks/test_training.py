@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,9 +87,15 @@ def test_plain_training_has_our_arguments_and_both_say_when_they_were_done(tmp_p
 
 
 def test_images_with_a_defect_are_trained_on_first():
-    """So many for training, a quarter of them for validation."""
-    some = some_of(generated_line(train=9, val=4, test=3).manifest, 8)
-    assert (len(some.of(SplitName.TRAIN)), len(some.of(SplitName.VAL)), len(some.of(SplitName.TEST))) == (8, 2, 0)
+    """So many for training, a quarter of them for validation, none that judge."""
+    manifest = generated_line(train=6, val=2, test=1).manifest
+    mixed = replace(
+        manifest, images=tuple(replace(i, boxes=i.boxes if n % 2 else ()) for n, i in enumerate(manifest.images))
+    )
+    defective = sum(1 for image in mixed.of(SplitName.TRAIN) if image.boxes)
+    some = some_of(mixed, 4)
+    assert [len(some.of(split)) for split in (SplitName.TRAIN, SplitName.VAL, SplitName.TEST)] == [4, 1, 0]
+    assert sum(1 for image in some.of(SplitName.TRAIN) if image.boxes) == min(4, defective)
 
 
 def report(*, sample=50.0, ours=10.0, second=NOTHING, plain=100.0, trained=104.0):
