@@ -15,8 +15,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
+from botocore.response import StreamingBody
 from botocore.utils import get_environ_proxies
-from urllib3.exceptions import HTTPError
 
 _TIMEOUTS_S: Final = (5, 60)
 _LONGEST_ERROR: Final = 64 * 1024
@@ -50,13 +50,14 @@ class PlainGet:
         S3SigV4Auth(self._credentials, "s3", self._region).add_auth(request)
         try:
             answer = self._session.send(request.prepare())
+            body = StreamingBody(answer.raw, None)  # its digest says whether it is whole
             if answer.status_code != 200:
-                answer.raw.read(_LONGEST_ERROR)  # so that the connection can be used again
+                body.read(_LONGEST_ERROR)  # so that the connection can be used again
                 return None
-            data: bytes = answer.raw.read(None if max_bytes is None else max_bytes + 1)
-        except (BotoCoreError, HTTPError, OSError):
+            data: bytes = body.read(None if max_bytes is None else max_bytes + 1)
+        except (BotoCoreError, OSError):
             return None
         if max_bytes is not None and len(data) > max_bytes:
-            answer.raw.close()
+            body.close()
             return None
         return data
