@@ -18,7 +18,7 @@ from components.use_case import TrainingSettings
 
 
 def main() -> None:
-    """Train, and say when that was done and when the model was exported (CLOCK_MONOTONIC, seconds)."""
+    """Train, and say when that began, when it was done and when the model was exported (CLOCK_MONOTONIC, seconds)."""
     order = json.loads(sys.argv[1])
     dataset = DetectionDataset(
         Path(order["folder"]), Path(order["data_file"]), tuple(order["classes"]), order["images"], "0" * 64
@@ -31,6 +31,7 @@ def main() -> None:
     ended = time.monotonic()
     end()
     said = {
+        "began_at": began,
         "trained_at": began + trained.record["training_seconds"],
         "ended_at": ended,
         "threads": trained.record["threads"],

@@ -40,9 +40,10 @@ PLAIN, OURS, SHIPPED = "plain", "ours", "shipped"
 class Run:
     """One training. trained_s: from the start of its process to the end of the last epoch; export_s: what followed.
 
-    threads: of torch.
+    loaded_s: of trained_s, before the training was called: libraries, and for ours the run in MLflow. threads: of torch.
     """
 
+    loaded_s: float
     trained_s: float
     export_s: float
     threads: int
@@ -129,7 +130,7 @@ class Trainings:
             raise RuntimeError(f"{command[0]} ended with {done.returncode}: {log.read_text()[-2000:]}")
         said = json.loads(done.stdout.splitlines()[-1])
         ended_at = said.get("ended_at", said["trained_at"])
-        return Run(said["trained_at"] - began, ended_at - said["trained_at"], said["threads"])
+        return Run(said["began_at"] - began, said["trained_at"] - began, ended_at - said["trained_at"], said["threads"])
 
 
 def measure(material: Material, settings: TrainingSettings, train: int, rounds: int, work: Path) -> Trained:

@@ -15,14 +15,16 @@ from components.training.yolov8 import quiet_ultralytics
 
 
 def main() -> None:
-    """Train, and say when that was done (CLOCK_MONOTONIC, seconds) and with how many threads of torch."""
+    """Train, and say when that began and was done (CLOCK_MONOTONIC, seconds) and with how many threads of torch."""
     sys.argv = ["yolo", "detect", "train", f"cfg={sys.argv[1]}"]  # which Ultralytics keeps while it is imported
     quiet_ultralytics()
     import torch
     from ultralytics.cfg import entrypoint
 
+    began = time.monotonic()
     entrypoint()
-    sys.stdout.write(f"\n{json.dumps({'trained_at': time.monotonic(), 'threads': torch.get_num_threads()})}\n")
+    said = {"began_at": began, "trained_at": time.monotonic(), "threads": torch.get_num_threads()}
+    sys.stdout.write(f"\n{json.dumps(said)}\n")
 
 
 if __name__ == "__main__":
