@@ -40,7 +40,7 @@ PLAIN, OURS, SHIPPED = "plain", "ours", "shipped"
 class Run:
     """One training. trained_s: from the start of its process to the end of the last epoch; export_s: what followed.
 
-    loaded_s: of trained_s, before the training was called: libraries, and for ours the run in MLflow. threads: of torch.
+    loaded_s: of trained_s, before the training was called: libraries, and for ours a run in MLflow. threads: of torch.
     """
 
     loaded_s: float
