@@ -50,8 +50,8 @@ test-manifests: setup ## Render every overlay and check it strictly
 test-containers: setup ## Build the images but training, run each as its manifest says, and a pipeline in them
 	.venv/bin/python -m pytest -m containers
 
-.PHONY: bench bench-edge bench-labels bench-accuracy
-bench: bench-edge bench-labels ## All benchmarks, written to docs/benchmarks.md; nothing else should run meanwhile
+.PHONY: bench bench-edge bench-labels bench-training bench-accuracy
+bench: bench-edge bench-labels bench-training ## All benchmarks, written to docs/benchmarks.md; nothing else should run meanwhile
 bench-edge: setup ## The device's inference beside Ultralytics'. KIZU_PUBLIC_TAGS=<folder> for real images, WEIGHTS=<file.pt> to train none
 	.venv/bin/python -m benchmarks.edge $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
@@ -60,6 +60,9 @@ bench-labels: setup ## A million images and label events: what has no approved l
 
 bench-accuracy: setup ## Scores on parts never seen, beside plain training, with KIZU_PUBLIC_TAGS=<folder>; an hour or two, goes on where it was
 	.venv/bin/python -m benchmarks.accuracy $(OPTIONS)
+
+bench-training: setup ## Fetching a dataset beside the sample's way, training beside plain yolo. KIZU_PUBLIC_TAGS=<folder> for real images
+	.venv/bin/python -m benchmarks.training $(OPTIONS)
 
 .PHONY: bench-soak
 bench-soak: setup ## Ten thousand frames on one agent: memory and descriptors (some minutes)

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     signer_port: int = Field(default=8085, validation_alias=_env("KIZU_PORT_SIGNER"))
     # Set by the runner on one machine, for the steps that it starts: the id of the run's record in the state bucket.
     local_run: str | None = Field(default=None, validation_alias=_env("KIZU_LOCAL_RUN"))
+    # Where images of datasets are kept on this machine, for all steps that run on it; none is kept where it is not set.
+    cache_dir: str | None = Field(default=None, validation_alias=_env("KIZU_CACHE_DIR"))
+    cache_max_bytes: int = Field(default=20_000_000_000, ge=0, validation_alias=_env("KIZU_CACHE_MAX_BYTES"))
     training_image_digest: str | None = Field(default=None, validation_alias=_env("KIZU_TRAINING_IMAGE_DIGEST"))
 
     def bucket(self, name: str) -> str:

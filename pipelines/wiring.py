@@ -29,7 +29,13 @@ SECRET_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The keys of the Secret `kizu-<pipeline>`, each an environment variable of the same name."""
 
-OPTIONAL_KEYS: Final = ("KIZU_S3_CA_FILE", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+OPTIONAL_KEYS: Final = (
+    "KIZU_S3_CA_FILE",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "KIZU_CACHE_DIR",
+    "KIZU_CACHE_MAX_BYTES",
+)
 """Keys that the Secret may have besides."""
 
 

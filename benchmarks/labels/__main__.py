@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.apart import apart
 from benchmarks.document import write_between
 from benchmarks.edge.neighbours import Neighbours
 from benchmarks.labels.comparison import compare
-from benchmarks.labels.looks import Look, Size, add_new, apart, compact_table, fill, full_page_s, look
+from benchmarks.labels.looks import Look, Size, add_new, compact_table, fill, full_page_s, look
 from benchmarks.labels.material import approved_of
-from benchmarks.labels.server import object_store
 from benchmarks.labels.table import BEGIN, END, Measured, Report, render
+from benchmarks.server import object_store
 from components.settings import Settings
 
 _log = logging.getLogger(__name__)

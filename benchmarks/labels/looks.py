@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 from benchmarks.labels.listing import PagedListing
 from benchmarks.labels.material import LAST_DAY, USE_CASE, Factory, label_events, make_factory
@@ -25,8 +22,6 @@ from components.raw_columns import list_columns
 from components.raw_images import RawImages
 from components.raw_listing import Lister, RawListing, Span
 from components.settings import Settings
-
-T = TypeVar("T")
 
 _COMMIT = 20_000  # events
 _PUTS_AT_ONCE = 16
@@ -84,12 +79,6 @@ class CountedListing:
         self.pages += 1
         self.keys += len(page.keys)
         return page
-
-
-def apart(work: Callable[..., T], *arguments: object) -> T:
-    """Do it in a new process, which ends with it."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
 
 
 def fill(settings: Settings, size: Size) -> float:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from components.image_cache import Fetch
 from components.label_store import LabelEvent
 from components.near_duplicates import Fingerprint, find_near_duplicates, fingerprint, thumbnail
 from components.object_store import ObjectNotFound
+from components.read_ahead import read_ahead
 from inspection.image import ImageError, decode_image
 
 _log = logging.getLogger(__name__)
 
-_THREADS: Final = 8
-_CHUNK: Final = 256
-Fetch = Callable[[str, str], bytes]
+_AT_ONCE: Final = (
+    256  # fingerprints, of which none waits long; an image is in memory for as long as a thread looks at it
+)
 
 
 def linked_groups(labels: Mapping[str, LabelEvent], groups: Mapping[str, str], fetch: Fetch) -> list[tuple[str, str]]:
@@ -42,12 +43,8 @@ def linked_groups(labels: Mapping[str, LabelEvent], groups: Mapping[str, str], f
         image = load(sha256)
         return sha256, None if image is None else fingerprint(thumbnail(image))
 
-    prints: dict[str, Fingerprint] = {}
-    names = sorted(labels)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(names), _CHUNK):
-            found = pool.map(look, names[start : start + _CHUNK])
-            prints.update((sha256, known) for sha256, known in found if known is not None)
+    found = read_ahead(look, sorted(labels), at_most=_AT_ONCE)
+    prints = {sha256: known for sha256, known in found if known is not None}
     if len(prints) < len(labels):
         _log.warning("%d of %d images are gone or damaged", len(labels) - len(prints), len(labels))
     pairs = find_near_duplicates(prints, load, wanted=lambda a, b: groups[a] != groups[b])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from components.dataset.duplicates import linked_groups
 from components.dataset.split import split_of
 from components.group_merge import merge_groups
+from components.image_cache import cached
 from components.label_store import LabelEvent, LabelStore
 from components.label_versions import record_label_version
 from components.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
@@ -129,7 +130,7 @@ def freeze(use_case_json: str, label_version: int = -1) -> Frozen:
     version = mark.version
     approved = labels.latest_approved(use_case.name, version=version)
     store, bucket = S3ObjectStore.from_settings(config), config.bucket("datasets")
-    fetch = RawImages(store, config.bucket("raw")).fetch
+    fetch = cached(RawImages(store, config.bucket("raw")).fetch, config, approved)
     manifest = build_manifest(approved, use_case, linked_groups(approved, groups_of(approved, use_case), fetch))
     record_label_version(store, bucket, use_case.name, manifest.digest, mark)
     digest = save_manifest(store, bucket, manifest)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from components.evaluation.latency import THREADS
 from components.evaluation.matching import Scored
+from components.image_cache import Fetch
 from components.manifest import ManifestImage
 from components.onnx_session import open_session
+from components.read_ahead import read_ahead
 from inspection.decode import Nms
 from inspection.documents import InputSpec
 from inspection.image import decode_image
@@ -18,7 +19,6 @@ from inspection.inspector import Infer, Inspector
 from inspection.paths import parse_raw_key
 from inspection.verdict import ClassThreshold
 
-Fetch = Callable[[str, str], bytes]
 FLOOR: Final = 0.001
 """The score from which detections count for the curves."""
 _AT_ONCE: Final = 32
@@ -58,15 +58,13 @@ def detect_all(
     """
     inspectors = {name: detector.inspector() for name, detector in detectors.items()}
     found: dict[str, list[Scored]] = {name: [] for name in detectors}
-    with ThreadPoolExecutor(8) as pool:
-        for begin in range(0, len(entries), _AT_ONCE):
-            some = entries[begin : begin + _AT_ONCE]
-            for entry, data in zip(some, pool.map(lambda e: fetch(e.uri, e.sha256), some), strict=True):
-                image = decode_image(data)
-                camera = cameras.get(entry.sha256) or camera_by_key(entry.uri)
-                for name, inspector in inspectors.items():
-                    said = inspector.detect(image, FLOOR)
-                    found[name].append(Scored(entry.group, entry.width, entry.height, entry.labels, said, camera))
+    ahead = read_ahead(lambda e: fetch(e.uri, e.sha256), entries, at_most=_AT_ONCE)
+    for entry, data in zip(entries, ahead, strict=True):
+        image = decode_image(data)
+        camera = cameras.get(entry.sha256) or camera_by_key(entry.uri)
+        for name, inspector in inspectors.items():
+            said = inspector.detect(image, FLOOR)
+            found[name].append(Scored(entry.group, entry.width, entry.height, entry.labels, said, camera))
     return found
 
 

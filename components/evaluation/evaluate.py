@@ -15,6 +15,7 @@ from components.evaluation.report_page import Picture, render
 from components.evaluation.scoring import Candidate, Evaluation, evaluate
 from components.evaluation_report import EvaluationReport
 from components.gate import GateReport, judge_by
+from components.image_cache import cached
 from components.manifest import SplitName, load_manifest
 from components.model_registry import (
     CURVES,
@@ -71,13 +72,14 @@ def run(run_id: str, dataset_digest: str, use_case_json: str) -> Evaluated:
         gate = judge_by(report, use_case)
         _tag(registry, run_id, gate)
     else:
+        entries = [*manifest.of(SplitName.VAL), *manifest.of(SplitName.TEST)]
         found = evaluate(
             candidate,
             manifest,
             use_case,
-            RawImages(store, config.bucket("raw")).fetch,
+            cached(RawImages(store, config.bucket("raw")).fetch, config, [entry.sha256 for entry in entries]),
             champion(registry, use_case.name),
-            cameras=cameras_of(store, [*manifest.of(SplitName.VAL), *manifest.of(SplitName.TEST)]),
+            cameras=cameras_of(store, entries),
         )
         report, data = found.report, found.report.to_json()
         gate = judge_by(report, use_case)

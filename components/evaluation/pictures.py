@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.evaluation.detect import Fetch
+from components.image_cache import Fetch
 from components.manifest import ManifestImage
 
 

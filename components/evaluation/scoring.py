@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from components.champion import Champion
 from components.evaluation.bootstrap import paired_difference
 from components.evaluation.curves import Curves, draw_curves
-from components.evaluation.detect import Detector, Fetch, detect_all, load
+from components.evaluation.detect import Detector, detect_all, load
 from components.evaluation.examples import choose_examples, draw
 from components.evaluation.golden import Answers
 from components.evaluation.golden import choose as choose_golden
@@ -22,6 +22,7 @@ from components.evaluation.metrics import score
 from components.evaluation.pictures import Pictures
 from components.evaluation.threshold import choose as choose_threshold
 from components.evaluation_report import ChampionScores, EvaluationReport, GoldenSet, Int8Variant, Scores
+from components.image_cache import Fetch
 from components.manifest import Manifest, SplitName
 from components.use_case import UseCase
 from inspection.decode import Nms

@@ -4,20 +4,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 import cv2
 
+from components.image_cache import Fetch
 from components.manifest import Manifest, ManifestImage, SplitName
+from components.read_ahead import read_ahead
 from components.training.trainer import DetectionDataset, TrainingError
 from inspection.geometry import LabelledBox
 from inspection.image import ImageError, decode_image, sha256_of
 
-Fetch = Callable[[str, str], bytes]
-"""`fetch(uri, sha256)`: the bytes of an image."""
+LEARNED_SPLITS: Final = (SplitName.TRAIN, SplitName.VAL)
+"""What a training reads; never test."""
 
-_SPLITS = (SplitName.TRAIN, SplitName.VAL)
+_PIXELS_AT_ONCE: Final = 64_000_000  # three bytes each when they are decoded, and as many as a PNG at the worst
 
 
 def write_dataset(manifest: Manifest, fetch: Fetch, folder: Path) -> DetectionDataset:
@@ -27,18 +30,26 @@ def write_dataset(manifest: Manifest, fetch: Fetch, folder: Path) -> DetectionDa
     (`inspection.decode_image`: EXIF, 16-bit, CMYK) and stored without loss, so that the network learns from what it
     will be shown.
 
+    Images are fetched and decoded at once in threads, so many as `_PIXELS_AT_ONCE` allow; the folder is the same
+    whichever comes first, and of several errors the one of the first image in the manifest's order is raised.
+
     Raises:
         TrainingError: a split without an image, a training split without a box, bytes or a size that are not the
             manifest's, or a class that the manifest does not name.
     """
-    counts: dict[str, int] = {}
-    for split in _SPLITS:
-        images = manifest.of(split)
-        if not images:
+    counts = {split.value: len(manifest.of(split)) for split in LEARNED_SPLITS}
+    for split, count in counts.items():
+        if count == 0:
             raise TrainingError(f"the {split} split of dataset {manifest.digest} has no image; label more parts")
-        for image in images:
-            _write_image(image, manifest.classes, fetch, folder, split)
-        counts[split.value] = len(images)
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True, exist_ok=True)
+    for _ in read_ahead(
+        lambda image: _write_image(image, manifest.classes, fetch, folder),
+        [image for split in LEARNED_SPLITS for image in manifest.of(split)],
+        cost=lambda image: image.width * image.height,
+        at_most=_PIXELS_AT_ONCE,
+    ):
+        pass
     if not any(image.boxes for image in manifest.of(SplitName.TRAIN)):
         raise TrainingError(
             f"none of the {counts['train']} training images of dataset {manifest.digest} shows a defect; "
@@ -62,7 +73,7 @@ def _write_data_file(folder: Path, classes: int) -> Path:
     return data_file
 
 
-def _write_image(entry: ManifestImage, classes: tuple[str, ...], fetch: Fetch, folder: Path, split: SplitName) -> None:
+def _write_image(entry: ManifestImage, classes: tuple[str, ...], fetch: Fetch, folder: Path) -> None:
     data = fetch(entry.uri, entry.sha256)
     if sha256_of(data) != entry.sha256:
         raise TrainingError(f"{entry.uri}: expected sha256 {entry.sha256}, but the bytes have {sha256_of(data)}")
@@ -75,10 +86,8 @@ def _write_image(entry: ManifestImage, classes: tuple[str, ...], fetch: Fetch, f
         raise TrainingError(
             f"{entry.uri}: expected {entry.width}x{entry.height} pixels as in the manifest, but got {width}x{height}"
         )
-    picture = folder / "images" / split / f"{entry.sha256}.png"
-    label = folder / "labels" / split / f"{entry.sha256}.txt"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    label.parent.mkdir(parents=True, exist_ok=True)
+    picture = folder / "images" / entry.split / f"{entry.sha256}.png"
+    label = folder / "labels" / entry.split / f"{entry.sha256}.txt"
     # The fastest compression: the folder lives as long as the training.
     ok, png = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not ok:

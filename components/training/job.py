@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.image_cache import Fetch, cached
 from components.manifest import Manifest, load_manifest
 from components.model_registry import (
     DATASET_MANIFEST,
@@ -29,7 +30,7 @@ from components.raw_images import RawImages
 from components.settings import settings
 from components.training.base_weights import fetch_base_weights
 from components.training.code_digest import code_digest, code_revision, packages
-from components.training.dataset_folder import Fetch, write_dataset
+from components.training.dataset_folder import LEARNED_SPLITS, write_dataset
 from components.training.quantize import Variant, make_variant
 from components.training.trainer import TrainedModel, Trainer, TrainingError
 from components.use_case import BaseWeights, UseCase, parse_use_case
@@ -71,7 +72,8 @@ def run(
         return found
     store = S3ObjectStore.from_settings(config)
     manifest = load_manifest(store, config.bucket("datasets"), dataset_digest)
-    fetch = RawImages(store, config.bucket("raw")).fetch
+    wanted = [image.sha256 for split in LEARNED_SPLITS for image in manifest.of(split)]
+    fetch = cached(RawImages(store, config.bucket("raw")).fetch, config, wanted)
     with tempfile.TemporaryDirectory(prefix="kizu-training-") as directory:
         workdir = Path(directory)
         trainer = UltralyticsTrainer(base_weights=fetch_base_weights(store, base, workdir))

@@ -232,6 +232,8 @@ def environment_for(layout: Layout, identity: str) -> dict[str, str]:
     if identity in MLFLOW_ACCOUNTS:
         environment["MLFLOW_TRACKING_URI"] = layout.mlflow_url
         environment |= mlflow_account(layout, MLFLOW_ACCOUNTS[identity])
+    if identity == "training":  # the one whose steps read images again and again
+        environment["KIZU_CACHE_DIR"] = str(layout.cache)
     if identity in ("deployment", "reconciler"):
         environment["KIZU_SIGNER_URL"] = layout.signer_url
     if identity == "labeling":

@@ -70,6 +70,11 @@ class Layout:
         return self.home / "run"
 
     @property
+    def cache(self) -> Path:
+        """What can be fetched again: images of datasets, for the steps that read them."""
+        return self.home / "cache"
+
+    @property
     def keys(self) -> Path:
         """The signer's keys and root.json."""
         return self.home / "keys"

@@ -109,6 +109,11 @@ def test_a_pipeline_is_given_its_own_identity_and_nothing_more(s3):
     assert len(secrets) == 3
 
 
+def test_the_steps_of_a_training_share_a_cache_of_images_and_no_other_process_has_it(s3):
+    assert s3.environment("training")["KIZU_CACHE_DIR"] == str(s3.layout.home / "cache")
+    assert not any("KIZU_CACHE_DIR" in s3.environment(name) for name in ("labeling", "deployment", "signer", "mlflow"))
+
+
 def test_secrets_are_readable_by_their_owner_alone(s3):
     for file in (s3.layout.identities_file, s3.layout.run / "s3.json"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600

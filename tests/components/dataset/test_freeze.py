@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from components.dataset.duplicates import linked_groups
 from components.dataset.freeze import DatasetError, build_manifest, freeze
 from components.dataset.split import position, split_of
+from components.image_cache import ImageCache
 from components.label_store import LabelEvent, LabelStatus, LabelStore
 from components.line_generator import LineGenerator
 from components.manifest import SplitName, load_manifest
@@ -175,6 +176,28 @@ def test_a_dataset_is_frozen_as_of_a_version_of_the_labels(installation, monkeyp
     assert freeze(USE_CASE.to_json(), version) == first
     saved = load_manifest(S3ObjectStore.from_settings(installation), installation.bucket("datasets"), first.digest)
     assert len(saved.images) == 40
+
+
+def test_the_step_leaves_its_images_in_the_cache_of_the_machine(store, installation, tmp_path, monkeypatch):
+    """For the training, which comes next."""
+    case = parse_use_case(USE_CASE.to_json().replace('"tag"', '"cached"'))
+    events = {e.sha256: e for e in (event(number, use_case="cached") for number in range(100, 140))}
+    data = LineGenerator(seed=4).part(1)[0].jpeg
+    uri = f"s3://{installation.bucket('raw')}/cached/1.jpg"
+    store.put(installation.bucket("raw"), "cached/1.jpg", data)
+    some = next(iter(events.values()))
+    labels = [dataclasses.replace(some, sha256=sha256_of(data), image_uri=uri), *list(events.values())[1:]]
+    LabelStore.open(installation).append(labels)
+    for name, value in {
+        "KIZU_S3_ENDPOINT": installation.s3_endpoint,
+        "AWS_ACCESS_KEY_ID": installation.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": installation.secret_access_key.get_secret_value(),
+        "KIZU_BUCKET_PREFIX": installation.bucket_prefix,
+        "KIZU_CACHE_DIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert freeze(case.to_json()).images == 40
+    assert ImageCache(tmp_path / "images", 10**9).read(sha256_of(data)) == data
 
 
 def test_near_duplicates_of_other_groups_fall_to_their_side(caplog):

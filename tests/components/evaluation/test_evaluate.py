@@ -18,6 +18,7 @@ from components.evaluation.latency import Timed
 from components.evaluation.scoring import Candidate
 from components.evaluation_report import Deployed, EvaluationReport, GoldenSet
 from components.gate import GateReport, judge_by
+from components.image_cache import ImageCache
 from components.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
 from components.model_registry import (
     EVALUATION_REPORT,
@@ -397,3 +398,14 @@ def test_an_int8_model_other_than_the_one_that_was_made_is_not_scored(registry, 
     registry.put_artifact(run_id, INT8_MODEL_FILE, brightness_model(scale=0.9))
     with pytest.raises(EvaluationError, match=r"the bytes of model/model\.int8\.onnx are"):
         run(run_id, digest, use_case.to_json())
+
+
+def test_the_step_reads_its_images_from_the_cache_of_the_machine(use_case, step, tmp_path, monkeypatch):
+    """None of them is in S3."""
+    found = pictures()
+    run_id, digest = step(use_case, brightness_model(), found, uploaded=True)
+    cache = ImageCache(tmp_path / "images", 10**9, leave_free_bytes=0)
+    for image in found.images:
+        cache.write(image.sha256, found.data[image.uri])
+    monkeypatch.setenv("KIZU_CACHE_DIR", str(tmp_path))
+    assert run(run_id, digest, use_case.to_json()).map50 == pytest.approx(1.0)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from threading import Event, Semaphore
 
 import cv2
 import numpy as np
@@ -114,3 +115,62 @@ def test_sixteen_bit_and_grey_images_are_stored_as_the_device_sees_them(tmp_path
     stored = cv2.imread(str(tmp_path / "images" / "train" / f"{odd.sha256}.png"), cv2.IMREAD_UNCHANGED)
     assert stored.dtype == np.uint8
     assert np.array_equal(stored, decode_image(data))
+
+
+def test_the_folder_is_the_same_whichever_image_comes_first(tmp_path):
+    """The first image's bytes arrive after all others: the same files with the same bytes."""
+    line = generated_line(train=6, val=2)
+    first = line.manifest.of(SplitName.TRAIN)[0].sha256
+    others = Semaphore(0)
+
+    def late(uri, sha256):
+        if sha256 == first:
+            for _ in range(7):
+                assert others.acquire(timeout=20)
+        else:
+            others.release()
+        return line.images[sha256]
+
+    write_dataset(line.manifest, late, tmp_path / "late")
+    write_dataset(line.manifest, line.fetch, tmp_path / "d")
+    files = [sorted(p.relative_to(top) for p in top.rglob("*.*")) for top in (tmp_path / "late", tmp_path / "d")]
+    assert files[0] == files[1]
+    assert len(files[0]) == 2 * 8 + 1
+    for name in files[0]:
+        if name.name != "data.yaml":
+            assert (tmp_path / "late" / name).read_bytes() == (tmp_path / "d" / name).read_bytes()
+
+
+def test_of_several_bad_images_the_first_of_the_manifest_is_named(tmp_path):
+    """Though another failed before it."""
+    line = generated_line(train=4, val=2)
+    first, second = line.manifest.of(SplitName.TRAIN)[1:3]
+    second_asked = Event()
+
+    def fetch(uri, sha256):
+        if sha256 == second.sha256:
+            second_asked.set()
+        if sha256 == first.sha256:
+            assert second_asked.wait(20)
+        return b"damaged" if sha256 in (first.sha256, second.sha256) else line.images[sha256]
+
+    with pytest.raises(TrainingError, match=f"expected sha256 {first.sha256}"):
+        write_dataset(line.manifest, fetch, tmp_path)
+
+
+def test_large_images_are_not_all_in_memory_at_once(tmp_path):
+    """Two of 32 million pixels each, as their manifest says; the third is not begun before the first is done."""
+    line = generated_line(train=4, val=1)
+    images = [replace(i, width=8000, height=4000) for i in line.manifest.images]
+    first, second, third, _ = (image.sha256 for image in images if image.split is SplitName.TRAIN)
+    begun = {sha256: Event() for sha256 in line.images}
+
+    def fetch(uri, sha256):
+        begun[sha256].set()
+        if sha256 == first:
+            assert begun[second].wait(20)
+            assert not begun[third].wait(0.2)
+        return line.images[sha256]
+
+    with pytest.raises(TrainingError, match="expected 8000x4000 pixels"):
+        write_dataset(manifest_of(images), fetch, tmp_path)

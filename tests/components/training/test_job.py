@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import pytest
 from generated_dataset import generated_line
 
-from components.manifest import Manifest
+from components.image_cache import ImageCache
+from components.manifest import Manifest, save_manifest
 from components.model_registry import (
     DATASET_MANIFEST,
     INT8_MODEL_FILE,
@@ -23,7 +24,7 @@ from components.model_registry import (
     USE_CASE,
     ModelRegistry,
 )
-from components.training.job import find_finished, train
+from components.training.job import find_finished, run, train
 from components.training.trainer import TrainedModel, TrainingError
 from components.use_case import BaseWeights, parse_use_case
 from inspection.image import sha256_of
@@ -223,3 +224,23 @@ def test_the_same_inputs_again_name_the_version_or_the_failed_gate(registry, tmp
     registry.create_version("tag", outcome.run_id, {"approval": "pending"}, "")
     assert note().endswith("; it is tag version 1 (approval: pending)")
     assert outcome.run_id in note()
+
+
+def test_the_step_reads_its_images_from_the_cache_of_the_machine(store, installation, tmp_path, monkeypatch):
+    """None of them is in S3: the step gets as far as to see that there is nothing to learn."""
+    line = generated_line(train=3, val=2, test=0, defect_rate=0.0)
+    digest = save_manifest(store, installation.bucket("datasets"), line.manifest)
+    cache = ImageCache(tmp_path / "images", 10**9, leave_free_bytes=0)
+    for sha256, data in line.images.items():
+        cache.write(sha256, data)
+    for name, value in {
+        "KIZU_S3_ENDPOINT": installation.s3_endpoint,
+        "AWS_ACCESS_KEY_ID": installation.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": installation.secret_access_key.get_secret_value(),
+        "KIZU_BUCKET_PREFIX": installation.bucket_prefix,
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",  # it is not asked before there is something to record
+        "KIZU_CACHE_DIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TrainingError, match="none of the 3 training images"):
+        run(digest, use_case().to_json(), force=True)
