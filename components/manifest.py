@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,6 +12,8 @@ from components.object_store import S3ObjectStore
 from inspection.codec import Document, Part
 from inspection.documents import LabelledRegion, check_sha256
 from inspection.geometry import LabelledBox
+
+_KEY = re.compile(r"manifests/(?P<digest>[0-9a-f]{64})\.json")
 
 
 class ManifestError(ValueError):
@@ -99,7 +102,18 @@ def load_manifest(store: S3ObjectStore, bucket: str, digest: str) -> Manifest:
         ManifestError: they are not those of the digest.
         ObjectNotFound: there is none.
     """
-    data = store.get(bucket, manifest_key(digest))
+    return read_manifest(store.get(bucket, manifest_key(digest)), digest)
+
+
+def manifest_digests(store: S3ObjectStore, bucket: str, prefix: str = "") -> Iterator[str]:
+    """The digests of all manifests that are there, in their order; optionally those that begin so."""
+    for info in store.list(bucket, f"manifests/{prefix}"):
+        if match := _KEY.fullmatch(info.key):
+            yield match["digest"]
+
+
+def read_manifest(data: bytes, digest: str) -> Manifest:
+    """A manifest of bytes that were fetched; errors as of `load_manifest`."""
     if hashlib.sha256(data).hexdigest() != digest:
         raise ManifestError(f"the manifest {digest} has other bytes than its name says; it was damaged or replaced")
     return Manifest.from_json(data)

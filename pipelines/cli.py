@@ -24,6 +24,7 @@ from pipelines import (
     cli_export,
     cli_labels,
     cli_report,  # noqa: F401
+    cli_trace,
     cli_train,
 )
 from pipelines.command import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, use_own_account
@@ -46,6 +47,7 @@ app.add_typer(cli_export.export_app, name="export")
 app.add_typer(cli_labels.labels_app, name="labels")
 app.add_typer(cli_doctor.app)
 app.add_typer(cli_train.app)
+app.add_typer(cli_trace.app)
 
 
 @app.callback()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -21,8 +22,7 @@ from components.claims import (
     Standing,
     standing,
 )
-from components.object_store import S3ObjectStore
-from components.settings import Settings
+from deploy.local.layout import REPOSITORY
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + TAKE_OVER_AFTER
@@ -63,26 +63,34 @@ def take(claims, name, holder="a", now=NOW, runs=None):
     return claims.take(name, holder, runs or KnownRuns(), now)
 
 
-def take_in_a_process(settings: Settings, name: str, barrier, answers) -> None:
-    claims = Claims(S3ObjectStore.from_settings(settings), settings.bucket("state"))
-    barrier.wait(60)
-    taken = claims.take(name, uuid.uuid4().hex, KnownRuns(), NOW)
-    answers.put(isinstance(taken, Held))
+TAKE = """
+import sys
+from datetime import UTC, datetime
+from components.claims import Claims, Held
+from components.object_store import S3ObjectStore
+from components.settings import settings
+config = settings()
+claims = Claims(S3ObjectStore.from_settings(config), config.bucket("state"))
+print("ready", flush=True)
+sys.stdin.readline()
+print(isinstance(claims.take(sys.argv[1], sys.argv[2], None, datetime(2026, 3, 1, 12, tzinfo=UTC)), Held))
+"""
 
 
-def test_of_several_processes_at_once_one_has_the_claim(installation, name):
-    """Each with a client of its own."""
-    spawn = multiprocessing.get_context("spawn")
-    barrier, answers = spawn.Barrier(4), spawn.Queue()
+def test_of_several_processes_at_once_one_has_the_claim(s3, name):
+    """Each with a client of its own, and with the identity that trains."""
     processes = [
-        spawn.Process(target=take_in_a_process, args=(installation, name, barrier, answers)) for _ in range(4)
-    ]
+        subprocess.Popen(
+            [sys.executable, "-c", TAKE, name, f"holder-{number}"], env=s3.environment("training"), cwd=REPOSITORY,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
     for process in processes:
-        process.start()
-    won = [answers.get(timeout=90) for _ in processes]
-    for process in processes:
-        process.join(30)
-    assert sorted(won) == [False, False, False, True]
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert sorted(process.communicate(timeout=60)[0] for process in processes) == ["False\n", "False\n", "True\n"]
 
 
 @pytest.mark.parametrize("left_behind", [False, True], ids=["made", "taken over"])
