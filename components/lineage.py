@@ -123,7 +123,7 @@ class LineageBuilder:
 
     def add(self, kind: Kind, name: str, facts: Mapping[str, object] | None = None, *, missing: str = "") -> str:
         """Add a thing, once; its id. Facts that say nothing (None, '') are left out."""
-        said = {key: _text(value) for key, value in (facts or {}).items() if value not in (None, "")}
+        said = {_text(key): _text(value) for key, value in (facts or {}).items() if value not in (None, "")}
         node = Node(kind=kind, name=_text(name), facts=said, missing=_text(missing))
         return self._nodes.setdefault(node.id, node).id
 

@@ -63,12 +63,12 @@ def add_summary(
         },
         missing=f"{absent} of {len(held)} images have no approved label at label version {version}" if absent else "",
     )
-    out.link(dataset, Relation.HOLDS, node, f"{len(held)} images")
+    out.link(dataset, Relation.HOLDS, node, _images(len(held)))
     for role, relation in _PEOPLE.items():
         counts = pc.value_counts(approved[role]).to_pylist()
         for count in sorted(counts, key=lambda item: (-item["counts"], str(item["values"]))):
             if count["values"] is not None:
-                out.link(node, relation, out.add(Kind.PERSON, count["values"]), f"{count['counts']} images")
+                out.link(node, relation, out.add(Kind.PERSON, count["values"]), _images(count["counts"]))
 
 
 def add_each(
@@ -118,6 +118,10 @@ def label_of(
     known = {event.event_id for event in then()}
     at_version = [event for event in same or approved if event.event_id in known]
     return at_version[-1] if at_version else None
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def _joined(*values: str | None) -> str:

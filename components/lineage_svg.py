@@ -40,9 +40,10 @@ _COLOURS: Final[Mapping[Kind, str]] = {
 }
 _INK, _PALE, _EDGE, _BAD = "#22303c", "#5c6770", "#9aa5ae", "#c0392b"
 _WIDTH, _GAP, _TOP, _MARGIN = 220, 110, 60, 20
-_LINE, _BETWEEN = 15, 16
+_LINE, _BETWEEN, _LANE = 15, 16, 22
 _FACTS: Final = 4
-_SIGNS: Final = 34
+_SIGNS: Final = 40
+_NAME, _DIGITS = 24, 12
 _SWEEPS: Final = 4
 
 
@@ -82,10 +83,12 @@ def to_svg(lineage: Lineage) -> str:
     parts = [
         _text(columns[index][0].x + _WIDTH / 2, 30, _HEADINGS[index], anchor="middle", fill=_PALE) for index in used
     ]
-    parts += [_curve(boxes[source], boxes[target], said) for (source, target), said in edges.items()]
+    lane = max(box.y + box.height for box in boxes.values()) + _LANE
+    for (source, target), said in edges.items():
+        parts.append(_curve(boxes[source], boxes[target], said, lane))
+        lane += _LANE if _is_long(boxes[source], boxes[target]) else 0
     parts += [_drawn(box) for box in boxes.values()]
-    width = max(box.x for box in boxes.values()) + _WIDTH + _MARGIN
-    height = max(box.y + box.height for box in boxes.values()) + _MARGIN
+    width, height = max(box.x for box in boxes.values()) + _WIDTH + _MARGIN, lane
     asked = escape(f"Lineage of {title(lineage.nodes[0])}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
@@ -116,8 +119,12 @@ def _boxes(lineage: Lineage) -> tuple[list[list[_Box]], dict[str, str]]:
 
 def _box(node: Node, *, asked: bool) -> _Box:
     facts = [f"{name}: {value}" for name, value in node.facts.items()]
-    name = "" if node.kind is Kind.LABELS else node.name
-    lines = [f"{node.kind} {name}".strip(), *(["missing"] if node.missing else []), *facts[:_FACTS]]
+    name = node.name if len(node.name) <= _NAME else f"{node.name[:_DIGITS]}…"
+    lines = [
+        str(node.kind) if node.kind is Kind.LABELS else f"{node.kind} {name}",
+        *(["missing"] if node.missing else []),
+        *facts[:_FACTS],
+    ]
     told = "\n".join([title(node), *([f"missing: {node.missing}"] if node.missing else []), *facts])
     return _Box(node.id, node.kind, tuple(_short(line) for line in lines), told, bool(node.missing), asked)
 
@@ -159,23 +166,32 @@ def _said(edge: Edge) -> str:
     return f"{edge.relation} ({edge.note})" if edge.note else str(edge.relation)
 
 
-def _curve(source: _Box, target: _Box, said: Sequence[str]) -> str:
-    """From what came later (source) to what it came from (target); its words near the source."""
+def _is_long(source: _Box, target: _Box) -> bool:
+    """Whether there are columns between the two, whose boxes a straight edge would run behind."""
+    return abs(source.x - target.x) > 1.5 * (_WIDTH + _GAP)
+
+
+def _curve(source: _Box, target: _Box, said: Sequence[str], lane: float) -> str:
+    """An edge with its words. lane: for a long one, the height below all boxes at which it runs."""
     left, right = (source, target) if source.x < target.x else (target, source)
     x1, y1, x2, y2 = left.x + _WIDTH, left.middle, right.x, right.middle
-    if left.x == right.x:
-        x2, bend = left.x + _WIDTH, _GAP / 2
-        path = f"M{x1:.1f},{y1:.1f} C{x1 + bend:.1f},{y1:.1f} {x2 + bend:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
-    else:
-        bend = (x2 - x1) / 2
-        path = f"M{x1:.1f},{y1:.1f} C{x1 + bend:.1f},{y1:.1f} {x2 - bend:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
-    words = escape(", ".join(dict.fromkeys(said)))
-    drawn = f'<path d="{path}" fill="none" stroke="{_EDGE}" stroke-width="1.3"><title>{words}</title></path>'
-    first = _short(said[0], 20) if len(set(said)) == 1 else f"{len(said)} links"
+    bend = _GAP / 2
     at_x, at_y = (x1 + x2) / 2, (y1 + y2) / 2
-    return drawn + (
+    if _is_long(source, target):
+        at_y = lane
+        path = (
+            f"M{x1:.1f},{y1:.1f} C{x1 + bend:.1f},{y1:.1f} {x1 + bend:.1f},{lane:.1f} {x1 + _GAP:.1f},{lane:.1f} "
+            f"L{x2 - _GAP:.1f},{lane:.1f} C{x2 - bend:.1f},{lane:.1f} {x2 - bend:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
+        )
+    else:
+        path = f"M{x1:.1f},{y1:.1f} C{x1 + bend:.1f},{y1:.1f} {x2 - bend:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"
+    kinds = list(dict.fromkeys(said))
+    words = escape(", ".join(kinds))
+    short = escape(_short(kinds[0], 20) if len(kinds) == 1 else f"{len(kinds)} links")
+    return (
+        f'<g><title>{words}</title><path d="{path}" fill="none" stroke="{_EDGE}" stroke-width="1.3"/>'
         f'<text x="{at_x:.1f}" y="{at_y - 3:.1f}" text-anchor="middle" font-size="10" fill="{_PALE}" '
-        f'stroke="#ffffff" stroke-width="3" paint-order="stroke">{escape(first)}</text>'
+        f'stroke="#ffffff" stroke-width="3" paint-order="stroke">{short}</text></g>'
     )
 
 
@@ -183,14 +199,16 @@ def _drawn(box: _Box) -> str:
     colour = _BAD if box.missing else _COLOURS[box.kind]
     dash = ' stroke-dasharray="5 3"' if box.missing else ""
     rows = [
-        _text(box.x + 10, box.y + 18 + _LINE * number, line, weight="bold" if number == 0 else "normal", fill=fill)
+        _text(10, 18 + _LINE * number, line, weight="bold" if number == 0 else "normal", fill=fill)
         for number, line in enumerate(box.lines)
         for fill in [_BAD if box.missing and number == 1 else _INK if number == 0 else _PALE]
     ]
+    # An inner <svg> cuts off what is wider than the box.
     return (
         f'<g data-node="{escape(box.id)}"><title>{escape(box.told)}</title>'
         f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{_WIDTH}" height="{box.height:.1f}" rx="6" fill="#ffffff" '
-        f'stroke="{colour}" stroke-width="{3 if box.asked else 1.5}"{dash}/>{"".join(rows)}</g>'
+        f'stroke="{colour}" stroke-width="{3 if box.asked else 1.5}"{dash}/>'
+        f'<svg x="{box.x:.1f}" y="{box.y:.1f}" width="{_WIDTH - 6}" height="{box.height:.1f}">{"".join(rows)}</svg></g>'
     )
 
 
