@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.command import CommandError, console, use_identity
+from pipelines.command import CommandError, use_identity
 
 app = typer.Typer()
 
@@ -60,5 +60,5 @@ def trace(
     if svg is not None:
         svg.parent.mkdir(parents=True, exist_ok=True)
         svg.write_text(to_svg(lineage), encoding="utf-8")
-    said = lineage.to_json().decode() if as_json else to_text(lineage).rstrip("\n")
-    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    # Not through rich, which would read more into it than is there.
+    typer.echo(lineage.to_json().decode() if as_json else to_text(lineage).rstrip("\n"))

@@ -61,8 +61,7 @@ def _train_if_due(policy: Any) -> dict[str, Any] | None:
     from components.object_store import S3ObjectStore
     from components.retraining import judge_due, training_facts
     from components.settings import settings
-    from pipelines.local import new_run_id
-    from pipelines.run_records import RunRecords
+    from pipelines.run_records import RunRecords, new_run_id
 
     config = settings()
     facts = training_facts(config, policy.name)

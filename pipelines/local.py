@@ -12,7 +12,6 @@ import logging
 import os
 import sys
 import tempfile
-import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +24,7 @@ from components.object_store import ObjectStoreError, S3ObjectStore
 from components.settings import settings
 from inspection.codec import canonical_json
 from pipelines.compile import PIPELINES
-from pipelines.run_records import RunRecord, RunRecords, alive
+from pipelines.run_records import RunRecord, RunRecords, alive, new_run_id
 
 _log = logging.getLogger(__name__)
 
@@ -50,11 +49,6 @@ def run_pipeline(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         except RuntimeError as e:
             raise PipelineFailed(f"the pipeline {name} failed: {e}") from e
         return dict(task.outputs)
-
-
-def new_run_id(now: datetime) -> str:
-    """An id that no other run has; ids are in the order of their times."""
-    return f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
 
 def _keep(records: RunRecords, record: RunRecord) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,11 @@ from inspection.codec import Document, DocumentError
 _log = logging.getLogger(__name__)
 
 BEAT_EVERY_S: Final = 60.0
+
+
+def new_run_id(now: datetime) -> str:
+    """An id that no other run has; ids are in the order of their times."""
+    return f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from inspection.documents import Capture, Reason, Reported
 from inspection.geometry import Box, LabelledBox
 from inspection.image import sha256_of
 from pipelines.ports import S3Fleet
-from tests.components.guarded_mlflow import GuardedMlflow
+from tests.components.guarded_mlflow import GuardedMlflow, password_of
 from tests.components.model_runs import evaluated_run, unique_use_case
 from tests.deploy.stack_fixture import Servers
 
@@ -52,7 +52,8 @@ class Picture:
 class LineageWorld:
     """One use case of its own, with devices of its own."""
 
-    def __init__(self, s3: Servers, mlflow: GuardedMlflow, keys: Path) -> None:
+    def __init__(self, s3: Servers, mlflow: GuardedMlflow, keys: Path | None) -> None:
+        """keys: a folder for those of the signer; None where nothing is released."""
         self._s3, self._mlflow, self._count = s3, mlflow, 0
         self.use_case = unique_use_case()
         mlflow.allow(self.use_case.name, "approver")
@@ -60,8 +61,9 @@ class LineageWorld:
         self.device = f"line-{uuid.uuid4().hex[:8]}"
         self._raw = RawImages(s3.store("importer"), "kizu-raw")
         self.labels = LabelStore.open(s3.settings("labeling"))
-        if not (keys / "signer").exists():
-            init(keys / "root", keys / "signer")
+        if keys is None:
+            return
+        init(keys / "root", keys / "signer")
         self._repository = ReleaseRepository(
             s3.store("signer"), "kizu-releases", load_root(keys / "signer"), load_signers(keys / "signer")
         )
@@ -79,6 +81,11 @@ class LineageWorld:
             ModelRegistry(mlflow_uri or self._mlflow.uri),
             S3Fleet(store, "kizu-fleet"),
         )
+
+    def environment(self, identity: str, mlflow_uri: str) -> dict[str, str]:
+        """Of a process with this identity in S3 and in the MLflow of these tests."""
+        account = {"MLFLOW_TRACKING_USERNAME": identity, "MLFLOW_TRACKING_PASSWORD": password_of(identity)}
+        return self._s3.environment(identity) | account | {"MLFLOW_TRACKING_URI": mlflow_uri}
 
     def store(self, identity: str) -> S3ObjectStore:
         return self._s3.store(identity)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -22,7 +20,6 @@ from components.claims import (
     Standing,
     standing,
 )
-from deploy.local.layout import REPOSITORY
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + TAKE_OVER_AFTER
@@ -61,36 +58,6 @@ def name(below) -> str:
 
 def take(claims, name, holder="a", now=NOW, runs=None):
     return claims.take(name, holder, runs or KnownRuns(), now)
-
-
-TAKE = """
-import sys
-from datetime import UTC, datetime
-from components.claims import Claims, Held
-from components.object_store import S3ObjectStore
-from components.settings import settings
-config = settings()
-claims = Claims(S3ObjectStore.from_settings(config), config.bucket("state"))
-print("ready", flush=True)
-sys.stdin.readline()
-print(isinstance(claims.take(sys.argv[1], sys.argv[2], None, datetime(2026, 3, 1, 12, tzinfo=UTC)), Held))
-"""
-
-
-def test_of_several_processes_at_once_one_has_the_claim(s3, name):
-    """Each with a client of its own, and with the identity that trains."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", TAKE, name, f"holder-{number}"], env=s3.environment("training"), cwd=REPOSITORY,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )
-        for number in range(3)
-    ]  # fmt: skip
-    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    assert sorted(process.communicate(timeout=60)[0] for process in processes) == ["False\n", "False\n", "True\n"]
 
 
 @pytest.mark.parametrize("left_behind", [False, True], ids=["made", "taken over"])
