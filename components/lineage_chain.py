@@ -19,7 +19,7 @@ from components.lineage_sources import (
     run_facts,
     version_facts,
 )
-from components.manifest import Manifest
+from components.manifest import Manifest, count_manifest
 from inspection.documents import Reported
 
 
@@ -72,10 +72,7 @@ class Chain:
         uri: where it is, if that is known; where no label and no dataset says it either, the whole bucket is listed.
         """
         events = self._from.labels.events(sha256=sha256)
-        held = []
-        for found, manifest in self._from.datasets_with(sha256):
-            held.append(found)
-            self._dataset(found.dataset, manifest, labels=False)
+        held = list(self._from.datasets_with(sha256))
         said = [uri, *(event.image_uri for event in events), *(found.image.uri for found in held)]
         places = list(dict.fromkeys(filter(None, said))) or find_image(self._from.raw, sha256)
         seen = look(self._from.raw, sha256, places)
@@ -92,7 +89,7 @@ class Chain:
         for event in events:
             self._out.link(add_label(self._out, event), Relation.LABELS, frame)
         for found in held:
-            dataset = f"{Kind.DATASET}:{found.dataset}"
+            dataset = self._out.add(Kind.DATASET, found.dataset, found.facts)
             self._out.link(self._held(dataset, found, events), Relation.LABELS, frame)
             self._up_from_dataset(dataset, found.dataset, found.use_case)
         return self._out.build(frame)
@@ -142,11 +139,12 @@ class Chain:
         self._out.link(node, Relation.TRAINED_ON, dataset)
         return node
 
-    def _dataset(self, digest: str, manifest: Manifest, *, labels: bool = True) -> str:
-        """labels: with those that it holds."""
+    def _dataset(self, digest: str, manifest: Manifest) -> str:
+        """With the labels that it holds."""
         version = self._from.label_version(digest)
-        node = self._out.add(Kind.DATASET, digest, dataset_facts(manifest, version))
-        if labels and not self._out.has_edges_from(node):
+        counts = count_manifest((image.split, image.group, len(image.boxes)) for image in manifest.images)
+        node = self._out.add(Kind.DATASET, digest, dataset_facts(manifest, counts, version))
+        if not self._out.has_edges_from(node):
             if version is None:
                 said = "it is not recorded which version of this label store the dataset was made from"
                 self._out.link(node, Relation.HOLDS, self._out.add(Kind.LABELS, digest, missing=said))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from components.label_versions import versions_of_datasets
 from components.lineage import Kind
 from components.manifest import (
     Manifest,
+    ManifestCounts,
     ManifestError,
     ManifestImage,
-    SplitName,
+    find_in_manifest,
     load_manifest,
     manifest_digests,
     manifest_key,
-    read_manifest,
 )
 from components.model_registry import ModelRegistry, ModelRegistryError, ModelVersion, NoSuchModel, RunInfo
 from components.object_store import ObjectNotFound, S3ObjectStore
@@ -53,11 +52,12 @@ class Fleet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HeldImage:
-    """An image in a dataset."""
+    """An image in a dataset, and what is said of that."""
 
     dataset: str
     use_case: str
     image: ManifestImage
+    facts: Facts
 
 
 class Registry:
@@ -152,23 +152,22 @@ class Sources:
         releases = [(Kind.RELEASE, digest) for digest in self._releases.digests if digest.startswith(prefix)]
         return [*datasets, *releases]
 
-    def datasets_with(self, sha256: str) -> Iterator[tuple[HeldImage, Manifest]]:
-        """Each dataset that holds an image. All manifests are fetched, and those read that have its digest in them."""
+    def datasets_with(self, sha256: str) -> Iterator[HeldImage]:
+        """Each dataset that holds an image. All manifests are fetched; those that cannot be read are said."""
 
-        def fetch(digest: str) -> tuple[str, bytes]:
-            data = self._store.get(self._datasets, manifest_key(digest))
-            return digest, data if sha256.encode() in data else b""
+        def fetch(digest: str) -> tuple[str, tuple[Manifest, ManifestCounts] | None]:
+            try:
+                return digest, find_in_manifest(self._store.get(self._datasets, manifest_key(digest)), digest, sha256)
+            except ManifestError as e:
+                _log.warning("dataset %s is passed over: %s", digest, e)
+                return digest, None
 
         with ThreadPoolExecutor(_MANIFESTS_AT_ONCE) as pool:
-            for digest, data in pool.map(fetch, list(manifest_digests(self._store, self._datasets))):
-                try:
-                    manifest = read_manifest(data, digest) if data else None
-                except (ManifestError, DocumentError) as e:
-                    _log.warning("dataset %s is passed over: %s", digest, e)
-                    continue
-                for image in manifest.images if manifest else ():
-                    if manifest and image.sha256 == sha256:
-                        yield HeldImage(digest, manifest.use_case, image), manifest
+            for digest, found in pool.map(fetch, list(manifest_digests(self._store, self._datasets))):
+                if found is not None:
+                    manifest, counts = found
+                    facts = dataset_facts(manifest, counts, self.label_version(digest))
+                    yield HeldImage(digest, manifest.use_case, manifest.images[0], facts)
 
     def label_version(self, dataset: str) -> int | None:
         """The version of the label store that a dataset was made from; None where this store does not know it."""
@@ -245,14 +244,14 @@ def run_facts(run: RunInfo) -> Facts:
     }
 
 
-def dataset_facts(manifest: Manifest, label_version: int | None) -> Facts:
+def dataset_facts(manifest: Manifest, counts: ManifestCounts, label_version: int | None) -> Facts:
     """Counts, and what it was made from."""
-    images = Counter(image.split for image in manifest.images)
+    splits = ", ".join(f"{split} {count}" for split, count in counts.images.items())
     return {
         "use case": manifest.use_case,
-        "images": f"{len(manifest.images)} ({', '.join(f'{split} {images[split]}' for split in SplitName)})",
-        "parts": len({image.group for image in manifest.images}),
-        "boxes": sum(len(image.boxes) for image in manifest.images),
+        "images": f"{sum(counts.images.values())} ({splits})",
+        "parts": counts.parts,
+        "boxes": counts.boxes,
         "classes": ", ".join(manifest.classes),
         "split seed": manifest.split_seed,
         "label version": label_version,
