@@ -226,9 +226,12 @@ class LabelStore:
             low, high = (middle, high) if self._committed_at(middle) <= time else (low, middle - 1)
         return low
 
-    def events(self, *, use_case: str | None = None, version: int | None = None) -> list[LabelEvent]:
-        """All events, each once, by time, optionally of one use case and as of a table version (`version_at`)."""
-        rows = unique(self.columns(SCHEMA.names, use_case=use_case, version=version).rows).to_pylist()
+    def events(
+        self, *, use_case: str | None = None, version: int | None = None, sha256: str | None = None
+    ) -> list[LabelEvent]:
+        """All events, each once, by time, optionally of one use case, one image, and as of a version (`version_at`)."""
+        found = self.columns(SCHEMA.names, use_case=use_case, version=version, sha256=sha256)
+        rows = unique(found.rows).to_pylist()
         return sorted((_from_row(row) for row in rows), key=lambda event: (event.at, event.event_id))
 
     def latest_approved(self, use_case: str, *, version: int | None = None) -> dict[str, LabelEvent]:
@@ -247,6 +250,7 @@ class LabelStore:
         use_case: str | None = None,
         version: int | None = None,
         event_ids: pa.ChunkedArray | None = None,
+        sha256: str | None = None,
         after: Mark | None = None,
     ) -> LabelColumns:
         """Columns of the rows, as Arrow; filters are pushed down to the files.
@@ -261,6 +265,8 @@ class LabelStore:
         conditions = []
         if use_case is not None:
             conditions.append(pc.field("use_case") == use_case)
+        if sha256 is not None:
+            conditions.append(pc.field("sha256") == sha256)
         if event_ids is not None:
             conditions.append(pc.field("event_id").isin(event_ids.combine_chunks()))
         chosen = conditions[0] if conditions else None

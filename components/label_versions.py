@@ -16,7 +16,7 @@ from components.object_store import S3ObjectStore
 from inspection.codec import Document
 from inspection.documents import check_sha256
 
-_KEY = re.compile(r"label-versions/[^/]+/(?P<version>\d{12})/[0-9a-f]{64}\.json")
+_KEY = re.compile(r"label-versions/[^/]+/(?P<version>\d{12})/(?P<dataset>[0-9a-f]{64})\.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,12 @@ def label_versions(store: S3ObjectStore, bucket: str, table_id: str) -> list[int
     """The versions of this table that a dataset was made from, ascending."""
     keys = (_KEY.fullmatch(info.key) for info in store.list(bucket, _prefix(table_id)))
     return sorted({int(match["version"]) for match in keys if match})
+
+
+def versions_of_datasets(store: S3ObjectStore, bucket: str, table_id: str) -> dict[str, int]:
+    """Dataset -> the highest version of this table that it was made from: the same labels are the same dataset."""
+    keys = (_KEY.fullmatch(info.key) for info in store.list(bucket, _prefix(table_id)))
+    return dict(sorted(((m["dataset"], int(m["version"])) for m in keys if m), key=lambda item: item[1]))
 
 
 def _prefix(table_id: str) -> str:

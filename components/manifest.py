@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from components.object_store import S3ObjectStore
-from inspection.codec import Document, Part
+from inspection.codec import Document, Part, canonical_json
 from inspection.documents import LabelledRegion, check_sha256
 from inspection.geometry import LabelledBox
+
+_KEY = re.compile(r"manifests/(?P<digest>[0-9a-f]{64})\.json")
 
 
 class ManifestError(ValueError):
@@ -65,6 +70,48 @@ class Manifest(Document):
         return tuple(image for image in self.images if image.split is split)
 
 
+@dataclass(frozen=True, slots=True)
+class ManifestCounts:
+    """How much a manifest holds. images: of each split."""
+
+    images: Mapping[SplitName, int]
+    parts: int
+    boxes: int
+
+
+def count_manifest(images: Iterable[tuple[str, str, int]]) -> ManifestCounts:
+    """images: (split, group, boxes) of each."""
+    splits: Counter[str] = Counter()
+    parts: set[str] = set()
+    boxes = 0
+    for split, group, count in images:
+        splits[split] += 1
+        parts.add(group)
+        boxes += count
+    return ManifestCounts({split: splits[split] for split in SplitName}, len(parts), boxes)
+
+
+def find_in_manifest(data: bytes, digest: str, sha256: str) -> tuple[Manifest, ManifestCounts] | None:
+    """A manifest with no images but one, and the counts of the whole; None where that image is not in it.
+
+    A hundred thousand images are counted in the time that a few thousand are read in.
+
+    Raises:
+        ManifestError: the bytes are not those of the digest, or no manifest.
+    """
+    if sha256.encode() not in data:
+        return None
+    _check_bytes(data, digest)
+    try:
+        value = json.loads(data)
+        images = value["images"]
+        found = [image for image in images if image["sha256"] == sha256]
+        counts = count_manifest((image["split"], image["group"], len(image["boxes"])) for image in images)
+        return (Manifest.from_json(canonical_json({**value, "images": found})), counts) if found else None
+    except (ValueError, KeyError, TypeError, RecursionError) as e:  # a DocumentError is a ValueError
+        raise ManifestError(f"the manifest {digest} does not have the expected form: {e!r}") from e
+
+
 def regions(boxes: Iterable[LabelledBox]) -> tuple[LabelledRegion, ...]:
     """Labelled boxes on the wire, in a fixed order."""
     found = [
@@ -100,6 +147,17 @@ def load_manifest(store: S3ObjectStore, bucket: str, digest: str) -> Manifest:
         ObjectNotFound: there is none.
     """
     data = store.get(bucket, manifest_key(digest))
+    _check_bytes(data, digest)
+    return Manifest.from_json(data)
+
+
+def manifest_digests(store: S3ObjectStore, bucket: str, prefix: str = "") -> Iterator[str]:
+    """The digests of all manifests that are there, in their order; optionally those that begin so."""
+    for info in store.list(bucket, f"manifests/{prefix}"):
+        if match := _KEY.fullmatch(info.key):
+            yield match["digest"]
+
+
+def _check_bytes(data: bytes, digest: str) -> None:
     if hashlib.sha256(data).hexdigest() != digest:
         raise ManifestError(f"the manifest {digest} has other bytes than its name says; it was damaged or replaced")
-    return Manifest.from_json(data)

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -73,11 +74,12 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A tracking run; status is MLflow's: RUNNING, FINISHED, FAILED or KILLED."""
+    """A tracking run; status is MLflow's: RUNNING, FINISHED, FAILED or KILLED. ended_at: None while it runs."""
 
     run_id: str
     status: str
     tags: Mapping[str, str]
+    ended_at: datetime | None = None
 
 
 class ModelRegistry:
@@ -125,20 +127,22 @@ class ModelRegistry:
         """FINISHED or FAILED."""
         self._call("end the run", lambda: self._client.set_terminated(run_id, "FAILED" if failed else "FINISHED"))
 
-    def find_runs(self, experiment: str, tags: Mapping[str, str]) -> list[RunInfo]:
-        """Finished runs with all of these tags, newest first."""
-        experiment_id = self.experiment(experiment)
-        text = " and ".join([f"tags.`{key}` = '{value}'" for key, value in tags.items()] + ["status = 'FINISHED'"])
+    def find_runs(self, experiment: str, tags: Mapping[str, str], *, finished: bool = True) -> list[RunInfo]:
+        """Runs with all of these tags, newest first, at most a thousand; finished: only those that are."""
+        found = self._call("find the experiment", lambda: self._client.get_experiment_by_name(experiment))
+        if found is None:
+            return []
+        wanted = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
+        text = " and ".join([*wanted, "status = 'FINISHED'"] if finished else wanted)
         runs = self._call(
             "search runs",
-            lambda: self._client.search_runs([experiment_id], text, order_by=["attributes.start_time DESC"]),
+            lambda: self._client.search_runs([found.experiment_id], text, order_by=["attributes.start_time DESC"]),
         )
-        return [RunInfo(run.info.run_id, run.info.status, dict(run.data.tags)) for run in runs]
+        return [_run(run) for run in runs]
 
     def run(self, run_id: str) -> RunInfo:
         """One run."""
-        run = self._call(f"read run {run_id}", lambda: self._client.get_run(run_id))
-        return RunInfo(run.info.run_id, run.info.status, dict(run.data.tags))
+        return _run(self._call(f"read run {run_id}", lambda: self._client.get_run(run_id)))
 
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Parameters of a run; the same value may be logged again."""
@@ -256,6 +260,12 @@ class ModelRegistry:
             raise ModelRegistryError(f"cannot {act} at {self._uri}: {e.message}") from e
         except OSError as e:
             raise ModelRegistryError(f"cannot {act} at {self._uri}: {e}") from e
+
+
+def _run(item: Any) -> RunInfo:
+    ended = item.info.end_time  # milliseconds
+    at = datetime.fromtimestamp(ended / 1000, UTC) if ended else None
+    return RunInfo(item.info.run_id, item.info.status, dict(item.data.tags), at)
 
 
 def _version(item: Any) -> ModelVersion:

@@ -146,6 +146,13 @@ class TrainingSettings(_Section):
         return hashlib.sha256(canonical_json(recipe)).hexdigest()
 
 
+class Retraining(_Section):
+    """When a training is due, see components/retraining.py. max_age_days: since the last one; null: never by age."""
+
+    min_new_labels: Annotated[int, Field(ge=1)] = 50
+    max_age_days: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+
+
 class Gates(_Section):
     """What a model must reach on the test split before a person is asked.
 
@@ -227,6 +234,7 @@ class UseCase(_Section):
 
     approvers: the accounts of MLflow that may approve its models. They do not travel with a run and are in no digest:
     who trains writes the run, and must not choose who approves it. `kizu` brings them to MLflow's server.
+    retraining: when to train says nothing of a model; it does not travel either, and a change evaluates nothing anew.
     """
 
     schema_version: Literal[1] = 1
@@ -238,6 +246,7 @@ class UseCase(_Section):
     grouping: Grouping = Grouping()
     split: Split = Split()
     training: TrainingSettings = TrainingSettings()
+    retraining: Annotated[Retraining, Field(exclude=True)] = Retraining()
     gates: Gates
     operating: Operating = Operating()
     sampling: SamplingPolicy = SamplingPolicy()
@@ -256,7 +265,7 @@ class UseCase(_Section):
         return value
 
     def to_json(self) -> str:
-        """Canonical JSON: how a use case travels as a pipeline parameter; without its approvers."""
+        """Canonical JSON: how a use case travels as a pipeline parameter; without `approvers` and `retraining`."""
         return canonical_json(self.model_dump(mode="json")).decode()
 
     @property

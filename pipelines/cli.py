@@ -17,7 +17,16 @@ import typer
 from rich.table import Table
 
 # cli_report adds to `labels`
-from pipelines import cli_devices, cli_doctor, cli_exchange, cli_export, cli_labels, cli_report  # noqa: F401
+from pipelines import (
+    cli_devices,
+    cli_doctor,
+    cli_exchange,
+    cli_export,
+    cli_labels,
+    cli_report,  # noqa: F401
+    cli_trace,
+    cli_train,
+)
 from pipelines.command import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, use_own_account
 from pipelines.command import layout as _layout
 from pipelines.command import use_case as _use_case
@@ -37,6 +46,8 @@ app.add_typer(cli_exchange.import_app, name="import")
 app.add_typer(cli_export.export_app, name="export")
 app.add_typer(cli_labels.labels_app, name="labels")
 app.add_typer(cli_doctor.app)
+app.add_typer(cli_train.app)
+app.add_typer(cli_trace.app)
 
 
 @app.callback()
@@ -168,23 +179,6 @@ def label(
 ) -> None:
     """Run the labeling pipeline: tasks for people, and their approved labels into the label store."""
     _show(_run("labeling", {"use_case": _use_case(use_case).to_json(), "wait_s": wait}))
-
-
-@app.command()
-def train(
-    use_case: UseCaseOption = DEFAULT_USE_CASE,
-    label_version: Annotated[int, typer.Option(help="As of this version of the label store; -1: the latest.")] = -1,
-    force: Annotated[bool, typer.Option("--force", help="Train again what was trained already.")] = False,
-) -> None:
-    """Run the training pipeline: dataset, training, evaluation, gate, registration."""
-    from deploy.local.identities import allow_approvers
-
-    policy = _use_case(use_case)
-    allow_approvers(_layout(), policy)
-    outputs = _run("training", {"use_case": policy.to_json(), "label_version": label_version, "force": force})
-    _show(outputs)
-    if not outputs["passed"]:
-        raise CommandError(f"the model did not pass its gate and is not registered: {outputs['failures']}")
 
 
 def _decide(model: str, version: int, decision: Any, reason: str, account: str | None, password_file: Any) -> None:

@@ -12,17 +12,19 @@ import logging
 import os
 import sys
 import tempfile
-import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kfp import local
 
+from components.claims import RunState
 from components.object_store import ObjectStoreError, S3ObjectStore
 from components.settings import settings
 from inspection.codec import canonical_json
 from pipelines.compile import PIPELINES
+from pipelines.run_records import RunRecord, RunRecords, alive, new_run_id
 
 _log = logging.getLogger(__name__)
 
@@ -49,23 +51,10 @@ def run_pipeline(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return dict(task.outputs)
 
 
-def _record(name: str, run_id: str, began: datetime, state: str, outputs: dict[str, Any], error: str) -> None:
-    """kfp keeps no history on one machine; ours is an object a run."""
-    document = {
-        "schema_version": 1,
-        "pipeline": name,
-        "run_id": run_id,
-        "began_at": began.isoformat(),
-        "ended_at": datetime.now(UTC).isoformat(),
-        "state": state,
-        "outputs": outputs,
-        "error": error,
-    }
-    config = settings()
+def _keep(records: RunRecords, record: RunRecord) -> None:
+    """A record that cannot be kept ends no run."""
     try:
-        S3ObjectStore.from_settings(config).put(
-            config.bucket("state"), f"runs/{name}/{run_id}.json", canonical_json(document)
-        )
+        records.write(record)
     except ObjectStoreError as e:
         _log.warning("the run record could not be kept: %s", e)
 
@@ -76,18 +65,32 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("pipeline", choices=PIPELINES)
     parser.add_argument("--arguments", required=True, type=json.loads, help="JSON object")
     parser.add_argument("--outputs", type=Path, help="where to write the outputs as JSON")
+    parser.add_argument("--run-id", help="as chosen by whoever starts it")
+    parser.add_argument("--claim", default="", help="the claim that it runs under: its label")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     began = datetime.now(UTC)
-    run_id = f"{began:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+    run_id = options.run_id or new_run_id(began)
     os.environ["KIZU_LOCAL_RUN"] = run_id  # the steps are processes below this one
+    config = settings()
+    records = RunRecords(S3ObjectStore.from_settings(config), config.bucket("state"), options.pipeline)
+    record = RunRecord(
+        pipeline=options.pipeline,
+        run_id=run_id,
+        began_at=began,
+        state=RunState.RUNNING,
+        seen_at=began,
+        claim=options.claim,
+    )
+    _keep(records, record)
     try:
-        outputs = run_pipeline(options.pipeline, options.arguments)
+        with alive(records, record):
+            outputs = run_pipeline(options.pipeline, options.arguments)
     except PipelineFailed as e:
         _log.error("%s", e)
-        _record(options.pipeline, run_id, began, "failed", {}, str(e))
+        _keep(records, replace(record, state=RunState.FAILED, ended_at=datetime.now(UTC), error=str(e)))
         return 1
-    _record(options.pipeline, run_id, began, "succeeded", outputs, "")
+    _keep(records, replace(record, state=RunState.SUCCEEDED, ended_at=datetime.now(UTC), outputs=outputs))
     if options.outputs:
         options.outputs.write_bytes(canonical_json(outputs))
     return 0

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 
 from components.model_registry import CHAMPION, ModelRegistry
-from components.object_store import S3ObjectStore
+from components.object_store import ObjectNotFound, S3ObjectStore
 from inspection.codec import DocumentError
 from inspection.documents import Reported
 
@@ -24,17 +24,22 @@ class S3Fleet:
         """The latest report of each device, by name."""
         for info in self._store.list(self._bucket):
             device, _, name = info.key.partition("/")
-            if name != "reported.json":
-                continue
-            try:
-                report = Reported.from_json(self._store.get(self._bucket, info.key))
-            except DocumentError as e:
-                _log.warning("the report of %s is passed over: %s", device, e)
-                continue
-            if report.device == device:
+            if name == "reported.json" and (report := self.report(device)) is not None:
                 yield report
-            else:
-                _log.warning("%s reports as %s: passed over", device, report.device)
+
+    def report(self, device: str) -> Reported | None:
+        """The latest report of one device; None where there is none that counts."""
+        try:
+            report = Reported.from_json(self._store.get(self._bucket, f"{device}/reported.json"))
+        except ObjectNotFound:
+            return None
+        except DocumentError as e:
+            _log.warning("the report of %s is passed over: %s", device, e)
+            return None
+        if report.device == device:
+            return report
+        _log.warning("%s reports as %s: passed over", device, report.device)
+        return None
 
 
 class MlflowChampions:

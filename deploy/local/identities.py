@@ -33,6 +33,8 @@ RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "training": {"raw": _READ, "labels": _READ, "datasets": _ALL, "weights": _ALL, "state": _ALL},
     "deployment": {"datasets": _READ, "state": _ALL},
     "reconciler": {"fleet": _READ, "releases": _READ, "state": _ALL},
+    # whoever follows a release or an image to its labels and back; nothing that it could change
+    "auditor": {"raw": _READ, "labels": _READ, "datasets": _READ, "releases": _READ, "fleet": _READ},
     "mlflow": {"mlflow": _ALL},
     "signer": {"releases": _ALL},
 }
@@ -43,6 +45,7 @@ MLFLOW_ROLES: Final[Mapping[str, str]] = {
     "labeling": "reader",
     "deployment": "reader",
     "signer": "reader",
+    "auditor": "reader",
     "reconciler": "reconciler",
     "approver": "approver",
 }
@@ -51,6 +54,7 @@ MLFLOW_ACCOUNTS: Final[Mapping[str, str]] = {
     "labeling": "labeling",
     "deployment": "deployment",
     "signer": "signer",
+    "auditor": "auditor",
     "reconciler": "reconciler",
 }
 """Identity -> its account of MLflow."""
@@ -74,8 +78,15 @@ def load(layout: Layout) -> dict[str, Any]:
     file = layout.identities_file
     if file.exists():
         known: dict[str, Any] = json.loads(file.read_bytes())
+        before = json.dumps(known)
         if "mlflow" not in known:  # made before MLflow had accounts
             known["mlflow"] = _new_mlflow()
+        # An installation from before has fewer identities than this version.
+        for name in RIGHTS:
+            known["s3"].setdefault(name, _new_key())
+        for name, role in MLFLOW_ROLES.items():
+            known["mlflow"]["accounts"].setdefault(name, _new_account(role))
+        if json.dumps(known) != before:
             save(layout, known)
         return known
     made = {

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,21 @@ class RunFailed(RuntimeError):
     """A pipeline that did not end well; the message carries its last words and its log."""
 
 
-def run_pipeline(layout: Layout, pipeline: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def run_pipeline(
+    layout: Layout,
+    pipeline: str,
+    arguments: dict[str, Any],
+    *,
+    run_id: str | None = None,
+    claim: str = "",
+    on_start: Callable[[], None] | None = None,
+) -> dict[str, Any]:
     """Run to the end; returns the pipeline's outputs. Its log goes to the logs folder.
+
+    Args:
+        run_id: the id of its record; a new one by default.
+        claim: the label of its record.
+        on_start: called once it runs; where it raises, the run is ended.
 
     Raises:
         RunFailed: it failed.
@@ -33,6 +47,8 @@ def run_pipeline(layout: Layout, pipeline: str, arguments: dict[str, Any]) -> di
             *(sys.executable, "-m", "deploy.local.guard", "--grace", "5"),
             *(sys.executable, "-m", "pipelines.local", pipeline),
             *("--arguments", json.dumps(arguments), "--outputs", str(outputs)),
+            *(("--run-id", run_id) if run_id else ()),
+            *(("--claim", claim) if claim else ()),
         ]
         process = subprocess.Popen(
             command,
@@ -42,6 +58,8 @@ def run_pipeline(layout: Layout, pipeline: str, arguments: dict[str, Any]) -> di
             stdin=subprocess.DEVNULL,
         )
         try:
+            if on_start is not None:
+                on_start()
             code = process.wait()
         except BaseException:
             _stop(process)

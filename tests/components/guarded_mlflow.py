@@ -19,7 +19,7 @@ from deploy.local.layout import REPOSITORY
 
 ROLES = {
     "admin": "admin", "trainer": "trainer", "trainer-2": "trainer", "reconciler": "reconciler", "signer": "reader",
-    "approver": "approver", "approver-2": "approver",
+    "auditor": "reader", "approver": "approver", "approver-2": "approver",
 }  # fmt: skip
 
 

@@ -47,6 +47,7 @@ def evaluated_run(
     map50: float = 0.8,
     int8: bytes | None = None,
     champion: ChampionScores | None = None,
+    dataset: str = DATASET,
 ) -> str:
     """A run with all that training and evaluation leave behind, a kept int8 variant where there is one; its id."""
     scores = Scores(
@@ -54,7 +55,7 @@ def evaluated_run(
         escape=Rate(count=1, n=8), overkill=Rate(count=1, n=8), map50_by_class={"scratch": map50},
     )  # fmt: skip
     report = EvaluationReport(
-        model_sha256=sha256_of(onnx), dataset_digest=DATASET, use_case_digest=use_case.digest, classes=("scratch",),
+        model_sha256=sha256_of(onnx), dataset_digest=dataset, use_case_digest=use_case.digest, classes=("scratch",),
         preprocess=InputSpec(width=64, height=64), nms=Nms(), thresholds={"scratch": ClassThreshold(0.5, 0.25)},
         threshold_source="default", validation=scores, test=scores, latency_ms_p50=1.5, champion=champion,
         int8=Int8Variant(kept=True, reason="as good", model_sha256=sha256_of(int8), bytes=len(int8)) if int8 else None,
@@ -62,9 +63,13 @@ def evaluated_run(
     file = f"{sha256_of(GOLDEN_IMAGE)}.jpg"
     seen = (Detection("scratch", 0.75, Box(1, 2, 3, 4)),)
     golden = GoldenSet(samples=(GoldenSample(file=file, sha256=sha256_of(GOLDEN_IMAGE), expected=seen),))
-    run_id = registry.start_run(
-        use_case.name, "test", {"model_sha256": sha256_of(onnx), "code_digest": "c0de", "dataset_digest": DATASET}
-    )
+    tags = {
+        "model_sha256": sha256_of(onnx),
+        "code_digest": "c0de",
+        "dataset_digest": dataset,
+        "use_case": use_case.name,
+    }
+    run_id = registry.start_run(use_case.name, "test", tags)
     for path, data in {
         MODEL_FILE: onnx,
         USE_CASE: use_case.to_json().encode(),

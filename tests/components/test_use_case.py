@@ -63,6 +63,17 @@ def test_approvers_do_not_travel_with_a_run_and_evaluate_nothing_anew():
         parse_use_case(changed(approvers=["a:b"]))
 
 
+def test_when_to_train_does_not_travel_and_evaluates_nothing_anew():
+    """A policy of retraining says nothing of a model, and an approval outlives its change."""
+    plain, eager = (
+        parse_use_case(changed()),
+        parse_use_case(changed(retraining={"min_new_labels": 5, "max_age_days": 7})),
+    )
+    assert (plain.retraining.min_new_labels, plain.retraining.max_age_days) == (50, None)
+    assert (eager.retraining.min_new_labels, eager.retraining.max_age_days) == (5, 7)
+    assert (eager.to_json(), eager.digest) == (plain.to_json(), plain.digest)
+
+
 def test_defaults_fill_what_is_not_said():
     """Four keys are enough."""
     use_case = parse_use_case(changed())
@@ -101,6 +112,8 @@ def test_defaults_fill_what_is_not_said():
         ({"rollout": {"group": "../line"}}, "rollout.group: .*expected a group"),
         ({"gates": {"min_map50": 0.5}}, "gates.max_escape_rate: "),
         ({"gates": {**MINIMAL["gates"], "allow_not_measurable": ["map50"]}}, "gates.allow_not_measurable.0: "),
+        ({"retraining": {"min_new_labels": 0}}, "retraining.min_new_labels: "),
+        ({"retraining": {"max_age_days": float("inf")}}, "retraining.max_age_days: "),
         ({"schema_version": 2}, "schema_version: "),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from components.object_store import AccessDenied, ObjectStoreError
+from deploy.local.identities import BUCKETS
 
 IMAGE = "factory/line1/2026/01/01/" + "a" * 64 + ".jpg"
 
@@ -71,6 +72,7 @@ def test_nobody_but_the_admin_changes_versioning_or_lifecycle_of_raw_images(s3, 
         ("training", "raw"), ("training", "labels"), ("training", "releases"), ("training", "mlflow"),
         ("deployment", "releases"), ("deployment", "datasets"), ("reconciler", "fleet"), ("reconciler", "releases"),
         ("signer", "raw"), ("signer", "state"), ("mlflow", "releases"), ("importer", "datasets"),
+        *(("auditor", bucket) for bucket in BUCKETS),
     ],
 )  # fmt: skip
 def test_an_identity_does_not_write_what_others_own(s3, identity, bucket):
@@ -88,6 +90,13 @@ def test_an_identity_writes_what_it_owns(s3, identity, bucket):
     store = s3.store(identity)
     assert store.put(f"kizu-{bucket}", "probe", b"x")
     assert store.get(f"kizu-{bucket}", "probe") == b"x"
+
+
+def test_the_auditor_reads_no_weights_no_artifacts_and_no_state(s3):
+    """What a trace needs, and nothing besides."""
+    for bucket in ("weights", "mlflow", "state"):
+        with pytest.raises(AccessDenied):
+            list(s3.store("auditor").list(f"kizu-{bucket}"))
 
 
 def test_raw_images_are_versioned(s3):

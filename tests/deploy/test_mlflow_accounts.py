@@ -62,8 +62,9 @@ def test_an_installation_from_before_has_accounts_after_the_next_look(tmp_path):
     layout = make_layout(tmp_path)
     known = load(layout)
     key = known["s3"]["training"]
-    del known["mlflow"]
+    del known["mlflow"], known["s3"]["auditor"]
     layout.identities_file.write_text(json.dumps(known))
     assert mlflow_account(layout, "trainer")["MLFLOW_TRACKING_USERNAME"] == "trainer"
     assert load(layout)["s3"]["training"] == key
+    assert load(layout)["s3"]["auditor"] == load(layout)["s3"]["auditor"]
     assert set(read_accounts(write_mlflow_files(layout)[0])) == {*MLFLOW_ACCOUNTS.values(), "admin", "approver"}

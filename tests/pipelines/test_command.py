@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = ["up", "down", "status", "demo", "import", "export", "label", "train", "approve", "reject", "deploy",
-            "reconcile", "devices", "enroll", "revoke", "enrolled", "keys", "compile", "submit"]  # fmt: skip
+            "reconcile", "devices", "enroll", "revoke", "enrolled", "keys", "compile", "submit", "trace"]  # fmt: skip
 
 
 def kizu(*arguments, home, **environment):
@@ -101,6 +101,7 @@ def test_debug_shows_the_trace(tmp_path):
     [
         (["submit", "traning", "--endpoint", "http://127.0.0.1:9"], ["labeling, training, deployment", "traning"]),
         (["submit", "training", "--endpoint", "http://127.0.0.1:9", "-a", "force"], ["NAME=VALUE", "force"]),
+        (["train", "--if-due", "--force"], ["--if-due alone"]),
         (["demo", "--people", "robots"], ["stand-in or real", "robots"]),
     ],
 )
@@ -119,6 +120,7 @@ def test_without_servers_it_says_how_to_start_them(tmp_path):
         ["enroll", "line9"],
         ["revoke", "line9"],
         ["enrolled"],
+        ["trace", "line9"],
     ):
         assert_is_an_error_in_one_line(kizu(*arguments, home=tmp_path), "kizu up")
 
