@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     # Set by the runner on one machine, for the steps that it starts: the id of the run's record in the state bucket.
     local_run: str | None = Field(default=None, validation_alias=_env("KIZU_LOCAL_RUN"))
     training_image_digest: str | None = Field(default=None, validation_alias=_env("KIZU_TRAINING_IMAGE_DIGEST"))
+    # Seconds between two checkpoints of a training at the least; large or slow ones are kept less often.
+    checkpoint_every_s: float = Field(default=60.0, ge=0.0, validation_alias=_env("KIZU_CHECKPOINT_EVERY_S"))
 
     def bucket(self, name: str) -> str:
         """The bucket of a role: `raw`, `labels`, `datasets`, `weights`, `mlflow`, `releases`, `fleet`, `state`."""

@@ -11,14 +11,22 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from components.training.export import export_onnx
-from components.training.trainer import DetectionDataset, OnEpoch, TrainedModel, TrainingError
+from components.training.trainer import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointKeeper,
+    DetectionDataset,
+    NoCheckpoints,
+    OnEpoch,
+    TrainedModel,
+    TrainingError,
+)
 from components.use_case import TrainingSettings
 
 _log = logging.getLogger(__name__)
@@ -35,6 +43,7 @@ _SWITCHES: Final = {
 _INTEGRATIONS: Final = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 # Above this many images the pictures are read from disk each epoch rather than kept in memory.
 _CACHED_IMAGES: Final = 2000
+_NO_CHECKPOINTS: Final = NoCheckpoints()
 _WARMUP_EPOCHS: Final = 2
 _FINAL_RATE: Final = 0.05
 
@@ -53,31 +62,29 @@ class UltralyticsTrainer:
         self._base_weights = base_weights
 
     def train(
-        self, dataset: DetectionDataset, settings: TrainingSettings, workdir: Path, on_epoch: OnEpoch
+        self,
+        dataset: DetectionDataset,
+        settings: TrainingSettings,
+        workdir: Path,
+        on_epoch: OnEpoch,
+        *,
+        keeper: CheckpointKeeper = _NO_CHECKPOINTS,
+        resume_from: Checkpoint | None = None,
     ) -> TrainedModel:
         """See `Trainer.train`."""
         import torch
 
+        from components.training.epoch_watch import EpochWatch
+
         ultralytics = quiet_ultralytics()
+        if resume_from and dict(resume_from.versions) != versions():
+            raise CheckpointError(f"expected one of {versions()}, but it was written with {dict(resume_from.versions)}")
+        watch = EpochWatch(self._threads, on_epoch, keeper, versions(), resume_from)
         workdir.mkdir(parents=True, exist_ok=True)
         begun = time.monotonic()
         yolo = ultralytics.YOLO(str(_model_file(settings, len(dataset.classes), workdir)), task="detect")
         transferred = self._start_from_base_weights(ultralytics, yolo)
-        told: list[Mapping[str, float]] = []
-        running = 0
-
-        def epoch_starts(trainer: Any) -> None:
-            nonlocal running
-            running = int(trainer.epoch) + 1
-            torch.set_num_threads(self._threads)
-
-        def epoch_ended(trainer: Any) -> None:
-            if running > len(told):  # Ultralytics calls once more after the last epoch, with the best weights
-                told.append(_numbers(trainer))
-                on_epoch(len(told), told[-1])
-
-        yolo.add_callback("on_train_epoch_start", epoch_starts)
-        yolo.add_callback("on_fit_epoch_end", epoch_ended)
+        watch.register(yolo)
         threads_before = torch.get_num_threads()
         try:
             with warnings.catch_warnings():
@@ -93,8 +100,8 @@ class UltralyticsTrainer:
             )
         finally:
             torch.set_num_threads(threads_before)
-        epochs = len(told)
-        _log.info("trained %d epochs on %d images in %.0f s", epochs, dataset.images["train"], trained_s)
+        epochs, before = len(watch.told), resume_from.epoch if resume_from else 0
+        _log.info("trained %d epochs on %d images in %.0f s", epochs - before, dataset.images["train"], trained_s)
         return TrainedModel(
             onnx_path,
             {
@@ -104,16 +111,17 @@ class UltralyticsTrainer:
                 "images": dict(dataset.images),
                 "settings": settings.model_dump(mode="json"),
                 "epochs_run": epochs,
+                "resumed_after_epoch": before,
                 "training_seconds": round(trained_s, 1),
                 "parameters": sum(p.numel() for p in network.parameters()),
                 "tensors_from_base_weights": transferred,
-                "last_epoch": dict(told[-1]) if told else {},
+                "last_epoch": dict(watch.told[-1]) if watch.told else {},
                 "threads": self._threads,
                 "model_sha256": exported.sha256,
                 "input": {"width": settings.image_width, "height": settings.image_height},
                 "opset": exported.opset,
                 "parity_max_difference": exported.parity_max_difference,
-                "versions": {name: version(name) for name in ("torch", "ultralytics-opencv-headless", "onnx")},
+                "versions": versions(),
             },
         )
 
@@ -136,6 +144,11 @@ class UltralyticsTrainer:
             )
         yolo.load(base)
         return fitting
+
+
+def versions() -> dict[str, str]:
+    """The libraries that train and export."""
+    return {name: version(name) for name in ("torch", "ultralytics-opencv-headless", "onnx")}
 
 
 @cache
@@ -216,10 +229,3 @@ def _arguments(dataset: DetectionDataset, settings: TrainingSettings, workdir: P
         "project": str(workdir.resolve()),
         "name": "ultralytics",
     }
-
-
-def _numbers(trainer: Any) -> Mapping[str, float]:
-    """Losses, and scores where the epoch was validated, under names that MLflow accepts."""
-    losses = trainer.label_loss_items(trainer.tloss, prefix="train")
-    found = {**losses, **(trainer.metrics or {}), "lr": trainer.optimizer.param_groups[0]["lr"]}
-    return {name.replace("(B)", ""): float(value) for name, value in found.items()}
