@@ -34,8 +34,9 @@ class CheckpointRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A checkpoint of the run `run_id`."""
+    """A checkpoint of the run `run_id`; key: of its head."""
 
+    key: str
     run_id: str
     checkpoint: Checkpoint
 
@@ -124,7 +125,7 @@ class S3Checkpoints:
         if sha256_of(state) != head["sha256"]:
             raise CheckpointRefused(f"expected sha256 {head['sha256']}, but its bytes have {sha256_of(state)}")
         told = tuple({name: float(value) for name, value in numbers.items()} for numbers in head["told"])
-        return Found(head["run_id"], Checkpoint(head["epoch"], told, state, head["versions"]))
+        return Found(key, head["run_id"], Checkpoint(head["epoch"], told, state, head["versions"]))
 
 
 class RunCheckpoints:

@@ -37,7 +37,7 @@ class EpochWatch:
         self._state = loaded_state(resume_from.state) if resume_from else None
         self._best = BestWeights()
         self._running = 0
-        self.told: list[Mapping[str, float]] = []
+        self._told: list[Mapping[str, float]] = []
 
     def register(self, yolo: Any) -> None:
         """Be called by the training of this model."""
@@ -62,18 +62,18 @@ class EpochWatch:
 
     def epoch_ended(self, trainer: Any) -> None:
         """After its validation."""
-        if self._running <= len(self.told):  # Ultralytics calls once more after the last epoch, with the best weights
+        if self._running <= len(self._told):  # Ultralytics calls once more after the last epoch, with the best weights
             return
         self._tell(_numbers(trainer))
         self._best.look(trainer)
         # After the last epoch there is nothing to go on with: what follows is quick.
         if not trainer.stop and self._keeper.due():
             state = saved_state(trainer, self._best)
-            self._keeper.keep(Checkpoint(len(self.told), tuple(self.told), state, self._versions))
+            self._keeper.keep(Checkpoint(len(self._told), tuple(self._told), state, self._versions))
 
     def _tell(self, numbers: Mapping[str, float]) -> None:
-        self.told.append(numbers)
-        self._on_epoch(len(self.told), numbers)
+        self._told.append(numbers)
+        self._on_epoch(len(self._told), numbers)
 
 
 def _numbers(trainer: Any) -> Mapping[str, float]:

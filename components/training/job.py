@@ -80,7 +80,9 @@ def run(dataset_digest: str, use_case_json: str, *, force: bool = False) -> Trai
     with tempfile.TemporaryDirectory(prefix="kizu-training-") as directory:
         workdir = Path(directory)
         base = _fetch_base_weights(store, use_case.training.base_weights, workdir)
-        trainer = UltralyticsTrainer(base_weights=base)
+        trainer = UltralyticsTrainer(
+            config.training_threads, base, device=config.training_device, workers=config.training_workers
+        )
         checkpoints = S3Checkpoints(
             store, config.bucket("weights"), _inputs(use_case, dataset_digest, code), config.checkpoint_every_s
         )
@@ -171,7 +173,7 @@ def _go_on(
 
 def _note_resumed(registry: ModelRegistry, run_id: str, found: Found) -> None:
     """In the new run and in the one that was stopped, which ends with it."""
-    _log.info("goes on after epoch %d of run %s", found.checkpoint.epoch, found.run_id)
+    _log.info("goes on after epoch %d of run %s (%s)", found.checkpoint.epoch, found.run_id, found.key)
     try:
         registry.set_run_tag(run_id, "resumed_from", found.run_id)
         registry.set_run_tag(run_id, "resumed_after_epoch", str(found.checkpoint.epoch))

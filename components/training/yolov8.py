@@ -11,12 +11,16 @@ import shutil
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from components.training.device import CPU, chosen_device
 from components.training.export import export_onnx
+from components.training.other_process import far_side
 from components.training.trainer import (
     Checkpoint,
     CheckpointError,
@@ -55,11 +59,21 @@ class UltralyticsTrainer:
         threads: CPU threads; all cores where None. Ultralytics on its own leaves one core idle.
         base_weights: an Ultralytics checkpoint to begin from; what fits in name and shape is taken. It is read
             with torch's restricted loader: a file with code of its own is refused.
+        device: `cpu`, `auto`, or GPUs by number; see `chosen_device`. In float32 on all of them.
+        workers: processes that load images, for each GPU; on a CPU there are none.
     """
 
-    def __init__(self, threads: int | None = None, base_weights: Path | None = None) -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        base_weights: Path | None = None,
+        *,
+        device: str = CPU,
+        workers: int = 0,
+    ) -> None:
         self._threads = threads or len(os.sched_getaffinity(0))
         self._base_weights = base_weights
+        self._device, self._workers = device, workers
 
     def train(
         self,
@@ -76,21 +90,27 @@ class UltralyticsTrainer:
 
         from components.training.epoch_watch import EpochWatch
 
+        device = chosen_device(self._device, torch.cuda.device_count(), settings.batch)
         ultralytics = quiet_ultralytics()
         if resume_from and dict(resume_from.versions) != versions():
             raise CheckpointError(f"expected one of {versions()}, but it was written with {dict(resume_from.versions)}")
-        watch = EpochWatch(self._threads, on_epoch, keeper, versions(), resume_from)
+        told: list[Mapping[str, float]] = []
+
+        def tell(epoch: int, numbers: Mapping[str, float]) -> None:
+            told.append(numbers)
+            on_epoch(epoch, numbers)
+
         workdir.mkdir(parents=True, exist_ok=True)
         begun = time.monotonic()
         yolo = ultralytics.YOLO(str(_model_file(settings, len(dataset.classes), workdir)), task="detect")
         transferred = self._start_from_base_weights(ultralytics, yolo)
-        watch.register(yolo)
         threads_before = torch.get_num_threads()
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _callbacks(device, workdir / "epochs", tell, keeper) as (hears, keeps):
                 # Warnings of torch and Ultralytics about themselves are not the caller's.
                 warnings.simplefilter("ignore")
-                yolo.train(**_arguments(dataset, settings, workdir))
+                EpochWatch(self._threads, hears, keeps, versions(), resume_from).register(yolo)
+                yolo.train(**training_arguments(dataset, settings, workdir, device, self._workers))
                 trained_s = time.monotonic() - begun
                 weights = Path(yolo.trainer.best if yolo.trainer.best.exists() else yolo.trainer.last)
                 network = ultralytics.YOLO(str(weights), task="detect").model.float().eval()
@@ -100,7 +120,7 @@ class UltralyticsTrainer:
             )
         finally:
             torch.set_num_threads(threads_before)
-        epochs, before = len(watch.told), resume_from.epoch if resume_from else 0
+        epochs, before = len(told), resume_from.epoch if resume_from else 0
         _log.info("trained %d epochs on %d images in %.0f s", epochs - before, dataset.images["train"], trained_s)
         return TrainedModel(
             onnx_path,
@@ -115,7 +135,8 @@ class UltralyticsTrainer:
                 "training_seconds": round(trained_s, 1),
                 "parameters": sum(p.numel() for p in network.parameters()),
                 "tensors_from_base_weights": transferred,
-                "last_epoch": dict(watch.told[-1]) if watch.told else {},
+                "last_epoch": dict(told[-1]) if told else {},
+                "device": device,
                 "threads": self._threads,
                 "model_sha256": exported.sha256,
                 "input": {"width": settings.image_width, "height": settings.image_height},
@@ -189,7 +210,22 @@ def _model_file(settings: TrainingSettings, classes: int, workdir: Path) -> Path
     return file
 
 
-def _arguments(dataset: DetectionDataset, settings: TrainingSettings, workdir: Path) -> dict[str, Any]:
+@contextmanager
+def _callbacks(
+    device: str, folder: Path, on_epoch: OnEpoch, keeper: CheckpointKeeper
+) -> Iterator[tuple[OnEpoch, CheckpointKeeper]]:
+    """As they are; with several GPUs, as files that another process writes."""
+    if "," not in device:
+        yield on_epoch, keeper
+        return
+    with far_side(folder, on_epoch, keeper) as far:
+        yield far.on_epoch, far
+
+
+def training_arguments(
+    dataset: DetectionDataset, settings: TrainingSettings, workdir: Path, device: str, workers: int
+) -> dict[str, Any]:
+    """What Ultralytics is asked for. device: as `chosen_device` says."""
     augmentation = settings.augmentation
     return {
         "data": str(dataset.data_file),
@@ -202,8 +238,8 @@ def _arguments(dataset: DetectionDataset, settings: TrainingSettings, workdir: P
         "patience": settings.patience,
         "seed": settings.seed,
         "deterministic": True,
-        "device": "cpu",
-        "workers": 0,
+        "device": device,
+        "workers": 0 if device == CPU else workers,
         "cache": "ram" if dataset.images["train"] <= _CACHED_IMAGES else False,
         # The check before mixed precision downloads a model.
         "amp": False,
