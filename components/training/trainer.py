@@ -95,7 +95,12 @@ class Trainer(Protocol):
         keeper: CheckpointKeeper = ...,
         resume_from: Checkpoint | None = None,
     ) -> TrainedModel:
-        """Train and export. Everything is written below `workdir`.
+        """Train and export. Everything is written below `workdir` and the dataset's folder.
+
+        The model is an ONNX file with a static input (1, 3, image_height, image_width) and one output as
+        `inspection.decode_yolov8` reads it, and the names of the classes in its metadata. No network is reached for;
+        the same seed gives the same bytes on processors. tests/components/training/test_trainer_contract.py holds a
+        trainer to this.
 
         After each epoch but the last, a checkpoint goes to `keeper` where it is due. With `resume_from`, `on_epoch`
         hears the numbers of the epochs before it again, and the training goes on with the next one.

@@ -91,6 +91,8 @@ class UltralyticsTrainer:
         from components.training.epoch_watch import EpochWatch
 
         device = chosen_device(self._device, torch.cuda.device_count(), settings.batch)
+        if not dataset.images.get("train"):
+            raise TrainingError(f"the dataset {dataset.digest} has no training image; label more parts")
         ultralytics = quiet_ultralytics()
         if resume_from and dict(resume_from.versions) != versions():
             raise CheckpointError(f"expected one of {versions()}, but it was written with {dict(resume_from.versions)}")
