@@ -124,7 +124,10 @@ class S3Checkpoints:
         state = self._store.get(self._bucket, f"{key.removesuffix('.json')}.pt")
         if sha256_of(state) != head["sha256"]:
             raise CheckpointRefused(f"expected sha256 {head['sha256']}, but its bytes have {sha256_of(state)}")
-        told = tuple({name: float(value) for name, value in numbers.items()} for numbers in head["told"])
+        try:
+            told = tuple({name: float(value) for name, value in numbers.items()} for numbers in head["told"])
+        except (AttributeError, TypeError, ValueError) as e:
+            raise CheckpointRefused(f"expected numbers of each epoch, but {e}") from e
         return Found(key, head["run_id"], Checkpoint(head["epoch"], told, state, head["versions"]))
 
 

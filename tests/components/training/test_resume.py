@@ -192,6 +192,7 @@ def test_a_damaged_checkpoint_is_set_aside_with_one_line_and_the_one_before_is_t
         ("inputs", {"test": "another"}, "expected one of the inputs"),
         ("schema_version", 2, "schema_version 1"),
         ("told", [], "the numbers of each epoch"),
+        ("told", [1], "expected numbers of each epoch"),
         ("epoch", "1", "expected epoch in another form"),
     ],
 )
