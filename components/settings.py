@@ -72,6 +72,12 @@ class Settings(BaseSettings):
     cache_dir: str | None = Field(default=None, validation_alias=_env("KIZU_CACHE_DIR"))
     cache_max_bytes: int = Field(default=20_000_000_000, ge=0, validation_alias=_env("KIZU_CACHE_MAX_BYTES"))
     training_image_digest: str | None = Field(default=None, validation_alias=_env("KIZU_TRAINING_IMAGE_DIGEST"))
+    # On what a training runs: cpu, auto (a GPU where there is one), or GPUs by number (0 or 0,1); threads and loaders.
+    training_device: str = Field(default="auto", validation_alias=_env("KIZU_TRAINING_DEVICE"))
+    training_threads: int | None = Field(default=None, ge=1, validation_alias=_env("KIZU_TRAINING_THREADS"))
+    training_workers: int = Field(default=0, ge=0, validation_alias=_env("KIZU_TRAINING_WORKERS"))
+    # Seconds between two checkpoints of a training at the least; large or slow ones are kept less often.
+    checkpoint_every_s: float = Field(default=60.0, ge=0.0, validation_alias=_env("KIZU_CHECKPOINT_EVERY_S"))
 
     def bucket(self, name: str) -> str:
         """The bucket of a role: `raw`, `labels`, `datasets`, `weights`, `mlflow`, `releases`, `fleet`, `state`."""

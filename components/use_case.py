@@ -153,6 +153,43 @@ class Retraining(_Section):
     max_age_days: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
 
 
+class Toleration(_Section):
+    """A taint of nodes that the training's pod may stand on all the same; Kubernetes' names and meaning."""
+
+    key: str = ""
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_that_kubernetes_takes(self) -> Toleration:
+        if self.operator == "Exists" and self.value:
+            raise ValueError(f"expected no value with operator Exists, but got {self.value!r}")
+        if not self.key and self.operator != "Exists":
+            raise ValueError("expected a key, or operator Exists for all taints")
+        return self
+
+
+class Resources(_Section):
+    """What the pod of a training asks a cluster for; a single machine gives what it has.
+
+    cpu, memory: in Kubernetes' notation (`4`, `500m`; `8Gi`), request and limit alike; the training has a thread for
+    each cpu. gpu_type: the name of the resource of which there are `gpus`. workers: processes that load images for each
+    GPU; they pass them through shared memory of that size. retries: how often a pod that was lost or failed is started
+    again; it goes on from the last checkpoint.
+    """
+
+    cpu: Annotated[str, Field(pattern=r"^([0-9]*[.])?[0-9]+m?$")] | None = None
+    memory: Annotated[str, Field(pattern=r"^[0-9]+(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?$")] | None = None
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    gpu_type: Annotated[str, Field(min_length=1)] = "nvidia.com/gpu"
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[Toleration, ...] = ()
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
+    shared_memory: Annotated[str, Field(pattern=r"^[0-9]+(Gi|Mi)$")] = "2Gi"
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+
+
 class Gates(_Section):
     """What a model must reach on the test split before a person is asked.
 
@@ -235,6 +272,7 @@ class UseCase(_Section):
     approvers: the accounts of MLflow that may approve its models. They do not travel with a run and are in no digest:
     who trains writes the run, and must not choose who approves it. `kizu` brings them to MLflow's server.
     retraining: when to train says nothing of a model; it does not travel either, and a change evaluates nothing anew.
+    resources: on which node a model was trained makes no other training, and no other evaluation, of it.
     """
 
     schema_version: Literal[1] = 1
@@ -247,6 +285,7 @@ class UseCase(_Section):
     split: Split = Split()
     training: TrainingSettings = TrainingSettings()
     retraining: Annotated[Retraining, Field(exclude=True)] = Retraining()
+    resources: Annotated[Resources, Field(exclude=True)] = Resources()
     gates: Gates
     operating: Operating = Operating()
     sampling: SamplingPolicy = SamplingPolicy()

@@ -13,6 +13,8 @@ import kfp
 import yaml
 
 from components.images import REGISTRY
+from components.use_case import Resources
+from pipelines.training_pod import with_resources
 
 
 class SubmitError(RuntimeError):
@@ -42,14 +44,19 @@ def submit(
     namespace: str,
     experiment: str,
     registry: str | None,
+    resources: Resources | None = None,
 ) -> str:
     """Upload (a new version where the pipeline is known) and start; returns the run's id.
+
+    resources: of the training step, where the pipeline has one.
 
     Raises:
         SubmitError: the endpoint does not answer or refuses.
     """
     name = compiled.stem
     text = with_registry(compiled.read_text(encoding="utf-8"), registry)
+    if resources is not None:
+        text = with_resources(text, resources)
     version_name = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / f"{name}.yaml"

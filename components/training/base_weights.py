@@ -7,6 +7,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +55,7 @@ def run(use_case_json: str) -> BaseWeights | None:
             S3ObjectStore.from_settings(config),
             config.bucket("weights"),
             Path(folder),
+            partial(make_from_generated_parts, trainer=UltralyticsTrainer.from_settings(config)),
         )
 
 
@@ -106,7 +108,9 @@ def fetch_base_weights(store: S3ObjectStore, weights: BaseWeights | None, workdi
     return path
 
 
-def make_from_generated_parts(wanted: TrainingSettings, workdir: Path) -> tuple[Path, Mapping[str, object]]:
+def make_from_generated_parts(
+    wanted: TrainingSettings, workdir: Path, trainer: UltralyticsTrainer | None = None
+) -> tuple[Path, Mapping[str, object]]:
     """Train the network of the settings on the generated parts of their recipe: the checkpoint and its record.
 
     Raises:
@@ -157,7 +161,7 @@ def make_from_generated_parts(wanted: TrainingSettings, workdir: Path) -> tuple[
     def on_epoch(epoch: int, numbers: Mapping[str, float]) -> None:
         _log.info("generated parts, epoch %d/%d: box loss %.3f", epoch, recipe.epochs, numbers.get("train/box_loss", 0))
 
-    trained = UltralyticsTrainer().train(dataset, own, workdir / "pretraining", on_epoch)
+    trained = (trainer or UltralyticsTrainer()).train(dataset, own, workdir / "pretraining", on_epoch)
     return checkpoint_of(workdir / "pretraining"), dict(trained.record)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,18 @@ from components.object_store import S3ObjectStore
 from components.raw_images import RawImages
 from components.settings import settings
 from components.training.base_weights import fetch_base_weights
+from components.training.checkpoints import Found, S3Checkpoints
 from components.training.code_digest import code_digest, code_revision, packages
 from components.training.dataset_folder import LEARNED_SPLITS, write_dataset
 from components.training.quantize import Variant, make_variant
-from components.training.trainer import TrainedModel, Trainer, TrainingError
+from components.training.trainer import (
+    Checkpoint,
+    CheckpointError,
+    OnEpoch,
+    TrainedModel,
+    Trainer,
+    TrainingError,
+)
 from components.use_case import BaseWeights, UseCase, parse_use_case
 from inspection.image import sha256_of
 from inspection.preprocess import Preprocess
@@ -76,8 +84,11 @@ def run(
     fetch = cached(RawImages(store, config.bucket("raw")).fetch, config, wanted)
     with tempfile.TemporaryDirectory(prefix="kizu-training-") as directory:
         workdir = Path(directory)
-        trainer = UltralyticsTrainer(base_weights=fetch_base_weights(store, base, workdir))
-        return train(registry, trainer, manifest, use_case, fetch, code, workdir, base)
+        trainer = UltralyticsTrainer.from_settings(config, fetch_base_weights(store, base, workdir))
+        checkpoints = S3Checkpoints(
+            store, config.bucket("weights"), _inputs(use_case, dataset_digest, code, base), config.checkpoint_every_s
+        )
+        return train(registry, trainer, manifest, use_case, fetch, code, workdir, checkpoints, base)
 
 
 def train(
@@ -88,9 +99,15 @@ def train(
     fetch: Fetch,
     code: str,
     workdir: Path,
+    checkpoints: S3Checkpoints,
     base: BaseWeights | None = None,
 ) -> TrainingOutcome:
-    """Train and record a run. It is finished only when all of it is stored: a killed run is never reused."""
+    """Train and record a run. It is finished only when all of it is stored: a killed run is never reused.
+
+    Where a training of these inputs was stopped, this one goes on from its last checkpoint, in a run of its own that
+    says so (`resumed_from`) and has the curves of all epochs: the old run may still be written to by a process that is
+    only thought to be dead.
+    """
     if manifest.classes != use_case.classes:
         raise TrainingError(
             f"expected a dataset of the classes {list(use_case.classes)}, but {manifest.digest} has "
@@ -119,7 +136,13 @@ def train(
                 # A curve with a gap is better than an hour of training lost.
                 _log.warning("the numbers of epoch %d are not recorded: %s", epoch, e)
 
-        trained = trainer.train(dataset, use_case.training, workdir / "training", on_epoch)
+        keeper = checkpoints.keeper(run_id)
+
+        def train_from(told: OnEpoch, checkpoint: Checkpoint | None) -> TrainedModel:
+            folder = workdir / "training"
+            return trainer.train(dataset, use_case.training, folder, told, keeper=keeper, resume_from=checkpoint)
+
+        trained = _go_on(registry, checkpoints, run_id, train_from, on_epoch)
         preprocess = Preprocess(use_case.training.image_width, use_case.training.image_height)
         variant = make_variant(trained.onnx_path, dataset, preprocess, workdir / "int8" / "model.onnx")
         model_sha256 = _store(registry, run_id, trained, variant)
@@ -127,7 +150,43 @@ def train(
         _mark_failed(registry, run_id)
         raise
     registry.end_run(run_id)
+    checkpoints.finished()
     return TrainingOutcome(run_id, model_sha256, reused=False, note=f"run {run_id} was trained now")
+
+
+def _go_on(
+    registry: ModelRegistry,
+    checkpoints: S3Checkpoints,
+    run_id: str,
+    train_from: Callable[[OnEpoch, Checkpoint | None], TrainedModel],
+    on_epoch: OnEpoch,
+) -> TrainedModel:
+    """From the newest checkpoint that is sound, else from the beginning."""
+    for found in checkpoints.usable():
+
+        def told(epoch: int, numbers: Mapping[str, float], found: Found = found) -> None:
+            if epoch == 1:  # the trainer took the checkpoint, and tells again what came before it
+                _note_resumed(registry, run_id, found)
+            on_epoch(epoch, numbers)
+
+        try:
+            return train_from(told, found.checkpoint)
+        except CheckpointError as e:
+            _log.warning("the checkpoint of epoch %d is set aside: %s", found.checkpoint.epoch, e)
+    return train_from(on_epoch, None)
+
+
+def _note_resumed(registry: ModelRegistry, run_id: str, found: Found) -> None:
+    """In the new run and in the one that was stopped, which ends with it."""
+    _log.info("goes on after epoch %d of run %s (%s)", found.checkpoint.epoch, found.run_id, found.key)
+    try:
+        registry.set_run_tag(run_id, "resumed_from", found.run_id)
+        registry.set_run_tag(run_id, "resumed_after_epoch", str(found.checkpoint.epoch))
+        registry.set_run_tag(found.run_id, "resumed_by", run_id)
+        if registry.run(found.run_id).status == "RUNNING":
+            registry.end_run(found.run_id, failed=True)
+    except ModelRegistryError as e:
+        _log.warning("it is not recorded that run %s goes on from run %s: %s", run_id, found.run_id, e)
 
 
 def find_finished(

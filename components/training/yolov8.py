@@ -11,14 +11,27 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from components.settings import Settings
+from components.training.device import CPU, chosen_device
 from components.training.export import export_onnx
-from components.training.trainer import DetectionDataset, OnEpoch, TrainedModel, TrainingError
+from components.training.other_process import far_side
+from components.training.trainer import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointKeeper,
+    DetectionDataset,
+    NoCheckpoints,
+    OnEpoch,
+    TrainedModel,
+    TrainingError,
+)
 from components.use_case import TrainingSettings
 
 _log = logging.getLogger(__name__)
@@ -35,6 +48,7 @@ _SWITCHES: Final = {
 _INTEGRATIONS: Final = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 # Above this many images the pictures are read from disk each epoch rather than kept in memory.
 _CACHED_IMAGES: Final = 2000
+_NO_CHECKPOINTS: Final = NoCheckpoints()
 _WARMUP_EPOCHS: Final = 2
 _FINAL_RATE: Final = 0.05
 
@@ -46,44 +60,67 @@ class UltralyticsTrainer:
         threads: CPU threads; all cores where None. Ultralytics on its own leaves one core idle.
         base_weights: an Ultralytics checkpoint to begin from; what fits in name and shape is taken. It is read
             with torch's restricted loader: a file with code of its own is refused.
+        device: `cpu`, `auto`, or GPUs by number; see `chosen_device`. In float32 on all of them.
+        workers: processes that load images, for each GPU; on a CPU there are none.
     """
 
-    def __init__(self, threads: int | None = None, base_weights: Path | None = None) -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        base_weights: Path | None = None,
+        *,
+        device: str = CPU,
+        workers: int = 0,
+    ) -> None:
         self._threads = threads or len(os.sched_getaffinity(0))
         self._base_weights = base_weights
+        self._device, self._workers = device, workers
+
+    @classmethod
+    def from_settings(cls, config: Settings, base_weights: Path | None = None) -> UltralyticsTrainer:
+        """On the device of this process, with the threads that it may use."""
+        return cls(
+            config.training_threads, base_weights, device=config.training_device, workers=config.training_workers
+        )
 
     def train(
-        self, dataset: DetectionDataset, settings: TrainingSettings, workdir: Path, on_epoch: OnEpoch
+        self,
+        dataset: DetectionDataset,
+        settings: TrainingSettings,
+        workdir: Path,
+        on_epoch: OnEpoch,
+        *,
+        keeper: CheckpointKeeper = _NO_CHECKPOINTS,
+        resume_from: Checkpoint | None = None,
     ) -> TrainedModel:
         """See `Trainer.train`."""
         import torch
 
+        from components.training.epoch_watch import EpochWatch
+
+        device = chosen_device(self._device, torch.cuda.device_count(), settings.batch)
+        if not dataset.images.get("train"):
+            raise TrainingError(f"the dataset {dataset.digest} has no training image; label more parts")
         ultralytics = quiet_ultralytics()
+        if resume_from and dict(resume_from.versions) != versions():
+            raise CheckpointError(f"expected one of {versions()}, but it was written with {dict(resume_from.versions)}")
+        told: list[Mapping[str, float]] = []
+
+        def tell(epoch: int, numbers: Mapping[str, float]) -> None:
+            told.append(numbers)
+            on_epoch(epoch, numbers)
+
         workdir.mkdir(parents=True, exist_ok=True)
         begun = time.monotonic()
         yolo = ultralytics.YOLO(str(_model_file(settings, len(dataset.classes), workdir)), task="detect")
         transferred = self._start_from_base_weights(ultralytics, yolo)
-        told: list[Mapping[str, float]] = []
-        running = 0
-
-        def epoch_starts(trainer: Any) -> None:
-            nonlocal running
-            running = int(trainer.epoch) + 1
-            torch.set_num_threads(self._threads)
-
-        def epoch_ended(trainer: Any) -> None:
-            if running > len(told):  # Ultralytics calls once more after the last epoch, with the best weights
-                told.append(_numbers(trainer))
-                on_epoch(len(told), told[-1])
-
-        yolo.add_callback("on_train_epoch_start", epoch_starts)
-        yolo.add_callback("on_fit_epoch_end", epoch_ended)
         threads_before = torch.get_num_threads()
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _callbacks(device, workdir / "epochs", tell, keeper) as (hears, keeps):
                 # Warnings of torch and Ultralytics about themselves are not the caller's.
                 warnings.simplefilter("ignore")
-                yolo.train(**_arguments(dataset, settings, workdir))
+                EpochWatch(self._threads, hears, keeps, versions(), resume_from).register(yolo)
+                yolo.train(**training_arguments(dataset, settings, workdir, device, self._workers))
                 trained_s = time.monotonic() - begun
                 weights = Path(yolo.trainer.best if yolo.trainer.best.exists() else yolo.trainer.last)
                 network = ultralytics.YOLO(str(weights), task="detect").model.float().eval()
@@ -93,8 +130,8 @@ class UltralyticsTrainer:
             )
         finally:
             torch.set_num_threads(threads_before)
-        epochs = len(told)
-        _log.info("trained %d epochs on %d images in %.0f s", epochs, dataset.images["train"], trained_s)
+        epochs, before = len(told), resume_from.epoch if resume_from else 0
+        _log.info("trained %d epochs on %d images in %.0f s", epochs - before, dataset.images["train"], trained_s)
         return TrainedModel(
             onnx_path,
             {
@@ -104,16 +141,18 @@ class UltralyticsTrainer:
                 "images": dict(dataset.images),
                 "settings": settings.model_dump(mode="json"),
                 "epochs_run": epochs,
+                "resumed_after_epoch": before,
                 "training_seconds": round(trained_s, 1),
                 "parameters": sum(p.numel() for p in network.parameters()),
                 "tensors_from_base_weights": transferred,
                 "last_epoch": dict(told[-1]) if told else {},
+                "device": device,
                 "threads": self._threads,
                 "model_sha256": exported.sha256,
                 "input": {"width": settings.image_width, "height": settings.image_height},
                 "opset": exported.opset,
                 "parity_max_difference": exported.parity_max_difference,
-                "versions": {name: version(name) for name in ("torch", "ultralytics-opencv-headless", "onnx")},
+                "versions": versions(),
             },
         )
 
@@ -142,12 +181,18 @@ def arguments_of(settings: TrainingSettings, training_images: int) -> dict[str, 
     """What Ultralytics is told, but for places on a disk: two trainings that differ in none of it are the same."""
     dataset = DetectionDataset(Path(), Path(), (), {"train": training_images}, "")
     places = ("data", "project", "name", "exist_ok")
-    return {name: value for name, value in _arguments(dataset, settings, Path()).items() if name not in places}
+    told = training_arguments(dataset, settings, Path(), CPU, 0)
+    return {name: value for name, value in told.items() if name not in places}
 
 
 def checkpoint_of(workdir: Path) -> Path:
     """The checkpoint that a training below `workdir` left: what another may begin from."""
     return workdir / "ultralytics" / "weights" / "best.pt"
+
+
+def versions() -> dict[str, str]:
+    """The libraries that train and export."""
+    return {name: version(name) for name in ("torch", "ultralytics-opencv-headless", "onnx")}
 
 
 @cache
@@ -188,7 +233,22 @@ def _model_file(settings: TrainingSettings, classes: int, workdir: Path) -> Path
     return file
 
 
-def _arguments(dataset: DetectionDataset, settings: TrainingSettings, workdir: Path) -> dict[str, Any]:
+@contextmanager
+def _callbacks(
+    device: str, folder: Path, on_epoch: OnEpoch, keeper: CheckpointKeeper
+) -> Iterator[tuple[OnEpoch, CheckpointKeeper]]:
+    """As they are; with several GPUs, as files that another process writes."""
+    if "," not in device:
+        yield on_epoch, keeper
+        return
+    with far_side(folder, on_epoch, keeper) as far:
+        yield far.on_epoch, far
+
+
+def training_arguments(
+    dataset: DetectionDataset, settings: TrainingSettings, workdir: Path, device: str, workers: int
+) -> dict[str, Any]:
+    """What Ultralytics is asked for. device: as `chosen_device` says."""
     augmentation = settings.augmentation
     return {
         "data": str(dataset.data_file),
@@ -201,8 +261,8 @@ def _arguments(dataset: DetectionDataset, settings: TrainingSettings, workdir: P
         "patience": settings.patience,
         "seed": settings.seed,
         "deterministic": True,
-        "device": "cpu",
-        "workers": 0,
+        "device": device,
+        "workers": 0 if device == CPU else workers,
         "cache": "ram" if dataset.images["train"] <= _CACHED_IMAGES else False,
         # The check before mixed precision downloads a model.
         "amp": False,
@@ -228,10 +288,3 @@ def _arguments(dataset: DetectionDataset, settings: TrainingSettings, workdir: P
         "project": str(workdir.resolve()),
         "name": "ultralytics",
     }
-
-
-def _numbers(trainer: Any) -> Mapping[str, float]:
-    """Losses, and scores where the epoch was validated, under names that MLflow accepts."""
-    losses = trainer.label_loss_items(trainer.tloss, prefix="train")
-    found = {**losses, **(trainer.metrics or {}), "lr": trainer.optimizer.param_groups[0]["lr"]}
-    return {name.replace("(B)", ""): float(value) for name, value in found.items()}

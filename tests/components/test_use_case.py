@@ -53,6 +53,30 @@ def test_an_editor_that_reads_the_schema_agrees_with_the_code():
         jsonschema.validate({**MINIMAL, "training": {"epoch": 3}}, schema)
 
 
+def test_resources_do_not_travel_with_a_run_and_train_nothing_anew():
+    """On which node a model was trained makes no other model."""
+    plain, asked = parse_use_case(changed()), parse_use_case(changed(resources={"gpus": 2, "memory": "16Gi"}))
+    assert (asked.resources.gpus, asked.resources.memory) == (2, "16Gi")
+    assert asked.to_json() == plain.to_json()
+    assert (asked.digest, asked.training_digest) == (plain.digest, plain.training_digest)
+
+
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        ({"cpu": "four"}, "resources.cpu"),
+        ({"memory": "8 GB"}, "resources.memory"),
+        ({"gpu": 1}, "resources.gpu: unknown key"),
+        ({"tolerations": [{"operator": "Exists", "value": "x", "key": "k"}]}, "no value with operator Exists"),
+        ({"tolerations": [{"value": "x"}]}, "expected a key"),
+    ],
+)
+def test_resources_that_kubernetes_would_refuse_are_refused_here(resources, said):
+    """Before a pod waits for ever."""
+    with pytest.raises(UseCaseError, match=said):
+        parse_use_case(changed(resources=resources))
+
+
 def test_approvers_do_not_travel_with_a_run_and_evaluate_nothing_anew():
     """Who trains writes what a run carries; a new approver is no new policy."""
     plain, listed = parse_use_case(changed()), parse_use_case(changed(approvers=["hanako", "jiro"]))

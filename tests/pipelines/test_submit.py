@@ -8,6 +8,8 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 import yaml
 
+from components.use_case import Resources
+from pipelines.compile import FOLDER
 from pipelines.submit import SubmitError, submit, with_registry
 
 TEXT = """\
@@ -155,6 +157,20 @@ def test_images_come_from_the_clusters_registry(kubeflow, compiled):
     uploads = [body for path, _, body in kubeflow.calls if path.startswith("/pipelines/upload")]
     assert uploads
     assert all(b"registry.factory:5000/kizu/data:0.1.0" in body for body in uploads)
+
+
+def test_a_use_cases_resources_are_a_version_of_their_own(kubeflow):
+    """What is uploaded asks for them; the arguments of the run do not speak of them."""
+    for resources in (Resources(memory="8Gi"), Resources(memory="8Gi"), Resources(memory="16Gi")):
+        submit(
+            FOLDER / "training.yaml", {"use_case": "{}"}, endpoint=f"http://127.0.0.1:{kubeflow.server_port}",
+            namespace="kubeflow", experiment="metal-tag", registry=None, resources=resources,
+        )  # fmt: skip
+    uploads = [body for path, _, body in kubeflow.calls if path.startswith("/pipelines/upload_version")]
+    assert [(b"resourceMemoryLimit: 8Gi" in body, b"resourceMemoryLimit: 16Gi" in body) for body in uploads] == [
+        (True, False), (False, True),
+    ]  # fmt: skip
+    assert {tuple(run["runtime_config"]["parameters"]) for run in kubeflow.runs} == {("use_case",)}
 
 
 def test_only_our_images_are_renamed():

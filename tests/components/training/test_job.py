@@ -24,6 +24,7 @@ from components.model_registry import (
     USE_CASE,
     ModelRegistry,
 )
+from components.training.checkpoints import S3Checkpoints
 from components.training.job import find_finished, run, train
 from components.training.trainer import TrainedModel, TrainingError
 from components.use_case import BaseWeights, parse_use_case
@@ -54,7 +55,7 @@ class FakeTrainer:
     fails_with: BaseException | None = None
     trained: list[str] = field(default_factory=list)
 
-    def train(self, dataset, settings, workdir, on_epoch):
+    def train(self, dataset, settings, workdir, on_epoch, **_):
         self.trained.append(dataset.digest)
         for epoch in range(1, settings.epochs + 1):
             on_epoch(epoch, {"train/box_loss": 1.0 / epoch, "metrics/mAP50": 0.1 * epoch})
@@ -91,6 +92,12 @@ def registry(tmp_path_factory):
         server.wait(20)
 
 
+@pytest.fixture
+def checkpoints(store, installation, request):
+    """Of inputs that no other test has."""
+    return S3Checkpoints(store, installation.bucket("weights"), {"test": request.node.name}, 60.0)
+
+
 def _answers(url):
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
@@ -99,11 +106,11 @@ def _answers(url):
         return False
 
 
-def test_a_finished_run_holds_all_and_is_reused(registry, tmp_path):
+def test_a_finished_run_holds_all_and_is_reused(registry, tmp_path, checkpoints):
     """Model, record, use case and tags; asked again, the run is found."""
     line = generated_line(train=3, val=1)
     case = use_case()
-    outcome = train(registry, FakeTrainer(), line.manifest, case, line.fetch, CODE, tmp_path)
+    outcome = train(registry, FakeTrainer(), line.manifest, case, line.fetch, CODE, tmp_path, checkpoints)
     run = registry.run(outcome.run_id)
     assert run.status == "FINISHED"
     model = registry.get_artifact(outcome.run_id, MODEL_FILE)
@@ -118,12 +125,12 @@ def test_a_finished_run_holds_all_and_is_reused(registry, tmp_path):
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), RuntimeError("out of memory")])
-def test_a_run_that_was_stopped_is_never_reused(registry, tmp_path, end):
+def test_a_run_that_was_stopped_is_never_reused(registry, tmp_path, checkpoints, end):
     """It is marked failed, the error comes through, and nothing is found afterwards."""
     line = generated_line(train=4, val=1)
     case = use_case(epochs=3)
     with pytest.raises(type(end)):
-        train(registry, FakeTrainer(end), line.manifest, case, line.fetch, CODE, tmp_path)
+        train(registry, FakeTrainer(end), line.manifest, case, line.fetch, CODE, tmp_path, checkpoints)
     assert find_finished(registry, case, line.manifest.digest, CODE) is None
 
 
@@ -142,10 +149,10 @@ def test_a_run_without_its_model_is_never_reused(registry):
     assert find_finished(registry, case, line.manifest.digest, CODE) is None
 
 
-def test_other_settings_or_other_code_train_anew_and_a_new_gate_does_not(registry, tmp_path):
+def test_other_settings_or_other_code_train_anew_and_a_new_gate_does_not(registry, tmp_path, checkpoints):
     """What went in decides; what is asked of the result does not."""
     line = generated_line(train=6, val=1)
-    train(registry, FakeTrainer(), line.manifest, use_case(), line.fetch, CODE, tmp_path)
+    train(registry, FakeTrainer(), line.manifest, use_case(), line.fetch, CODE, tmp_path, checkpoints)
     digest = line.manifest.digest
     assert find_finished(registry, use_case(min_map50=0.9), digest, CODE) is not None
     assert find_finished(registry, use_case(epochs=9), digest, CODE) is None
@@ -154,13 +161,13 @@ def test_other_settings_or_other_code_train_anew_and_a_new_gate_does_not(registr
     assert find_finished(registry, use_case(), digest, CODE, BaseWeights(uri="s3://w/x.pt", sha256="a" * 64)) is None
 
 
-def test_a_dataset_of_other_classes_is_refused_before_a_run_is_made(registry, tmp_path):
+def test_a_dataset_of_other_classes_is_refused_before_a_run_is_made(registry, tmp_path, checkpoints):
     """Naming both."""
     line = generated_line(train=2, val=1)
     other = use_case().model_copy(update={"classes": ("dent",)})
     trainer = FakeTrainer()
     with pytest.raises(TrainingError, match="dent"):
-        train(registry, trainer, line.manifest, other, line.fetch, CODE, tmp_path)
+        train(registry, trainer, line.manifest, other, line.fetch, CODE, tmp_path, checkpoints)
     assert trainer.trained == []
 
 
@@ -168,7 +175,7 @@ def test_a_dataset_of_other_classes_is_refused_before_a_run_is_made(registry, tm
 class SmallTrainer(FakeTrainer):
     """Leaves a small detector that can be quantised, of the size that the settings ask for."""
 
-    def train(self, dataset, settings, workdir, on_epoch):
+    def train(self, dataset, settings, workdir, on_epoch, **_):
         import onnx
         from test_quantize import small_detector
 
@@ -177,14 +184,14 @@ class SmallTrainer(FakeTrainer):
         return trained
 
 
-def test_an_int8_variant_is_made_beside_the_model_from_its_training_images(registry, tmp_path):
+def test_an_int8_variant_is_made_beside_the_model_from_its_training_images(registry, tmp_path, checkpoints):
     """Stored and tagged by its digest; manifest and packages lie in the run as well."""
     import onnx
 
     line = generated_line(train=7, val=1)
     sized = use_case().training.model_copy(update={"image_width": 64, "image_height": 32})
     case = use_case().model_copy(update={"training": sized})
-    outcome = train(registry, SmallTrainer(), line.manifest, case, line.fetch, CODE, tmp_path)
+    outcome = train(registry, SmallTrainer(), line.manifest, case, line.fetch, CODE, tmp_path, checkpoints)
     int8 = registry.get_artifact(outcome.run_id, INT8_MODEL_FILE)
     assert registry.run(outcome.run_id).tags["model_int8_sha256"] == sha256_of(int8)
     kinds = {node.op_type for node in onnx.load_from_string(int8).graph.node}
@@ -195,10 +202,10 @@ def test_an_int8_variant_is_made_beside_the_model_from_its_training_images(regis
     assert "onnx==" in registry.get_artifact(outcome.run_id, PACKAGES).decode()
 
 
-def test_a_model_that_cannot_be_quantised_is_stored_with_the_reason(registry, tmp_path):
+def test_a_model_that_cannot_be_quantised_is_stored_with_the_reason(registry, tmp_path, checkpoints):
     """The model in float needs no variant: the training succeeds."""
     line = generated_line(train=8, val=1)
-    outcome = train(registry, FakeTrainer(), line.manifest, use_case(), line.fetch, CODE, tmp_path)
+    outcome = train(registry, FakeTrainer(), line.manifest, use_case(), line.fetch, CODE, tmp_path, checkpoints)
     assert not registry.has_artifact(outcome.run_id, INT8_MODEL_FILE)
     assert "model_int8_sha256" not in registry.run(outcome.run_id).tags
     said = json.loads(registry.get_artifact(outcome.run_id, TRAINING_RECORD))["int8"]
@@ -206,10 +213,10 @@ def test_a_model_that_cannot_be_quantised_is_stored_with_the_reason(registry, tm
     assert said["reason"]
 
 
-def test_the_same_inputs_again_name_the_version_or_the_failed_gate(registry, tmp_path):
+def test_the_same_inputs_again_name_the_version_or_the_failed_gate(registry, tmp_path, checkpoints):
     """What became of the earlier run is said instead of trained: not evaluated yet, failed, registered."""
     line = generated_line(train=9, val=1)
-    outcome = train(registry, FakeTrainer(), line.manifest, use_case(), line.fetch, CODE, tmp_path)
+    outcome = train(registry, FakeTrainer(), line.manifest, use_case(), line.fetch, CODE, tmp_path, checkpoints)
     assert outcome.note == f"run {outcome.run_id} was trained now"
 
     def note():

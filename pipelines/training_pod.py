@@ -1,0 +1,101 @@
+"""The pod of the training step: what the use case asks a cluster for, written into the compiled pipeline.
+
+Processors, memory, selector and tolerations could be parameters of the pipeline; shared memory and retries could not.
+So there is a version of the pipeline for each set of resources.
+"""
+
+import math
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from kfp import compiler, dsl, kubernetes
+
+from components.use_case import Resources
+
+_STEP: Final = "exec-train-detector"
+
+
+def with_resources(text: str, resources: Resources) -> str:
+    """The compiled pipeline whose training step has these resources; any other pipeline as it is.
+
+    The step's part is compiled by kfp from a pipeline of one step, so that its form is kfp's own.
+    """
+    specification, *others = yaml.safe_load_all(text)
+    executors = specification.get("deploymentSpec", {}).get("executors", {})
+    if _STEP not in executors:
+        return text
+    pod_specification, *pod_platforms = _compiled(resources)
+    step = pod_specification["deploymentSpec"]["executors"]["exec-pod"]["container"]
+    container = executors[_STEP]["container"]
+    container |= {key: step[key] for key in ("resources", "env") if key in step}
+    retries = pod_specification["root"]["dag"]["tasks"]["pod"].get("retryPolicy")
+    for task in _tasks(specification, _STEP):
+        if retries:
+            task["retryPolicy"] = retries
+    for platform, pod in zip(others, pod_platforms, strict=False):
+        _executors(platform)[_STEP] |= _executors(pod)["exec-pod"]
+    return yaml.safe_dump_all([specification, *others], sort_keys=False)
+
+
+def ask(task: Any, resources: Resources) -> Any:
+    """The kfp task with these resources."""
+    if resources.cpu is not None:
+        task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
+        # A process sees all processors of its node, whatever its share of them is.
+        task.set_env_variable("KIZU_TRAINING_THREADS", str(_threads(resources.cpu)))
+    if resources.memory is not None:
+        task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
+    device = ",".join(str(number) for number in range(resources.gpus)) or "cpu"
+    task.set_env_variable("KIZU_TRAINING_DEVICE", device)
+    if resources.gpus:
+        task.set_accelerator_type(resources.gpu_type).set_accelerator_limit(resources.gpus)
+    for key, value in sorted(resources.node_selector.items()):
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in resources.tolerations:
+        given = {key: value for key, value in toleration.model_dump().items() if value}
+        kubernetes.add_toleration(task, **given)
+    if resources.workers:
+        task.set_env_variable("KIZU_TRAINING_WORKERS", str(resources.workers))
+        # Without it /dev/shm has 64 MB, and loaders end with "bus error".
+        kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", "Memory", resources.shared_memory)  # noqa: S108
+    if resources.retries:
+        task.set_retry(resources.retries, backoff_duration="60s")
+    return task
+
+
+def _threads(cpu: str) -> int:
+    cores = float(cpu.removesuffix("m")) / (1000 if cpu.endswith("m") else 1)
+    return max(1, math.ceil(cores))
+
+
+def _compiled(resources: Resources) -> list[dict[str, Any]]:
+    """A pipeline of one step with these resources: its specification, and its platform's where it has one."""
+
+    @dsl.container_component
+    def pod() -> dsl.ContainerSpec:
+        return dsl.ContainerSpec(image="pod", command=["true"])
+
+    @dsl.pipeline(name="pod")
+    def one_step() -> None:
+        ask(pod(), resources)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pod.yaml"
+        compiler.Compiler().compile(one_step, str(path))
+        return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def _executors(platform: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return found
+
+
+def _tasks(specification: dict[str, Any], executor: str) -> Iterator[dict[str, Any]]:
+    components = specification["components"]
+    for dag in (specification["root"], *components.values()):
+        for task in dag.get("dag", {}).get("tasks", {}).values():
+            if components[task["componentRef"]["name"]].get("executorLabel") == executor:
+                yield task

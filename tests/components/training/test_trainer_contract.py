@@ -1,0 +1,181 @@
+"""What every trainer keeps to, whatever library is behind it. A new one is one more line of `TRAINERS`."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from generated_dataset import generated_line
+from trainer_process import SETTINGS, Step, run
+
+from components.training.dataset_folder import write_dataset
+from components.training.export import PARITY_TOLERANCE
+from components.training.quantize import quantize_int8
+from inspection.decode import Nms
+from inspection.image import decode_image, sha256_of
+from inspection.inspector import Inspector
+from inspection.preprocess import Preprocess, letterbox
+from inspection.verdict import ClassThreshold
+
+TRAINERS = ["components.training.yolov8:UltralyticsTrainer"]
+WIDTH, HEIGHT, EPOCHS = SETTINGS["image_width"], SETTINGS["image_height"], SETTINGS["epochs"]
+CLASSES = ["傷", "dent"]
+
+
+@pytest.fixture(scope="module", params=TRAINERS, ids=lambda name: name.rpartition(":")[2])
+def trained(request, tmp_path_factory):
+    """Trained whole, twice; then from checkpoints: of the first epoch, of other libraries, of no state, of no network
+    of this kind; then with a dataset without images."""
+    folder = tmp_path_factory.mktemp("training")
+    line = generated_line(class_name="傷")
+    dataset = write_dataset(line.manifest, line.fetch, folder / "dataset")
+    dataset = type(dataset)(dataset.folder, dataset.data_file, tuple(CLASSES), dataset.images, dataset.digest)
+    dataset.data_file.write_text(json.dumps({**json.loads(dataset.data_file.read_text()), "names": ["c0", "c1"]}))
+    empty = type(dataset)(dataset.folder, dataset.data_file, dataset.classes, {"train": 0, "val": 3}, "d")
+    answer = run(
+        request.param,
+        folder,
+        Step(dataset),
+        Step(dataset),
+        Step(dataset, after=1),
+        Step(dataset, after=1, versions={"torch": "0.1"}),
+        Step(dataset, after=1, state="no state"),
+        Step(dataset, after=1, settings={"width_multiple": 0.125}),
+        Step(empty),
+    )
+    names = ("first", "second", "resumed", "of_others", "damaged", "other_network", "empty")
+    return line, folder, answer, dict(zip(names, answer["steps"], strict=True))
+
+
+def session(step):
+    return ort.InferenceSession(step["onnx"], providers=["CPUExecutionProvider"])
+
+
+def test_it_reaches_for_no_network(trained):
+    """Not a name looked up, not a connection tried: no font, no weights, no telemetry, no package."""
+    _, _, answer, steps = trained
+    assert steps["first"]["error"] == ""
+    assert answer["reached"] == []
+
+
+def test_it_writes_below_its_folder_and_the_datasets_alone(trained):
+    """But for what a library keeps for the process, in a temporary folder of its name."""
+    _, folder, answer, _ = trained
+    allowed = (str(folder / "work"), str(folder / "dataset"), f"{tempfile.gettempdir()}/kizu-", "/dev/", "/proc/")
+    others = [name for name in answer["written"] if not name.startswith(allowed) and "__pycache__" not in name]
+    assert others == []
+    assert any(name.startswith(str(folder / "work")) for name in answer["written"])
+
+
+def test_each_epoch_is_told_once_with_numbers(trained):
+    """Numbered from 1; of those before a checkpoint, the numbers of then."""
+    *_, steps = trained
+    for name in ("first", "second", "resumed"):
+        assert [epoch for epoch, _ in steps[name]["epochs"]] == list(range(1, EPOCHS + 1))
+        for _, numbers in steps[name]["epochs"]:
+            assert numbers
+            assert all(np.isfinite(value) for value in numbers.values())
+    assert steps["resumed"]["epochs"] == steps["first"]["epochs"]
+
+
+def test_the_onnx_is_static_rectangular_and_says_what_the_network_says(trained):
+    """One image in, (1, 4 + classes, places) out, within the tolerance of the network it came from."""
+    *_, steps = trained
+    model = session(steps["first"])
+    (given,) = model.get_inputs()
+    (answered,) = model.get_outputs()
+    assert given.shape == [1, 3, HEIGHT, WIDTH]
+    (output,) = model.run(None, {given.name: np.zeros(given.shape, np.float32)})
+    assert list(output.shape) == answered.shape
+    assert output.shape[:2] == (1, 4 + len(CLASSES))
+    assert ((output[:, 4:] >= 0) & (output[:, 4:] <= 1)).all()
+    assert steps["first"]["record"]["parity_max_difference"] <= PARITY_TOLERANCE
+    assert json.loads(model.get_modelmeta().custom_metadata_map["classes"]) == CLASSES
+    onnx.checker.check_model(onnx.load(steps["first"]["onnx"]), full_check=True)
+
+
+def test_the_device_can_inspect_with_it(trained):
+    """Through `inspection`, as it will run: boxes inside the image, of classes that the use case names."""
+    line, _, _, steps = trained
+    model = session(steps["first"])
+    name = model.get_inputs()[0].name
+    inspector = Inspector(
+        lambda tensor: model.run(None, {name: tensor})[0],
+        Preprocess(WIDTH, HEIGHT),
+        tuple(CLASSES),
+        {name: ClassThreshold(fail=0.9, uncertain=0.0001) for name in CLASSES},
+        Nms(),
+    )
+    found = inspector.inspect(decode_image(next(iter(line.images.values())))).detections
+    assert found
+    for detection in found:
+        x1, y1, x2, y2 = detection.box.xyxy
+        assert 0 <= x1 < x2 <= 450
+        assert 0 <= y1 < y2 <= 300
+
+
+def test_its_int8_variant_says_nearly_the_same(trained, tmp_path):
+    """Calibrated on its training images; the box decoding of the real network is found and left alone."""
+    line, _, _, steps = trained
+    images = [decode_image(data) for data in line.images.values()]
+    path = Path(steps["first"]["onnx"])
+    quantized = quantize_int8(path, images, Preprocess(WIDTH, HEIGHT), tmp_path / "int8.onnx")
+    tensor, _ = letterbox(images[0], Preprocess(WIDTH, HEIGHT))
+    before, after = (
+        ort.InferenceSession(str(model), providers=["CPUExecutionProvider"]).run(None, {"images": tensor})[0]
+        for model in (path, quantized)
+    )
+    assert np.abs(after[:, 4:] - before[:, 4:]).max() < 0.05
+    assert np.abs(after[:, :4] - before[:, :4]).max() < 8
+
+
+def test_the_same_seed_gives_the_same_bytes(trained):
+    """Nothing in the file tells when or where it was made."""
+    *_, steps = trained
+    first, second = (Path(steps[name]["onnx"]).read_bytes() for name in ("first", "second"))
+    assert first == second
+    assert steps["first"]["record"]["model_sha256"] == sha256_of(first)
+    assert b"/tmp" not in first
+
+
+def test_the_record_says_how_it_came_about(trained):
+    """What the job stores and what is read of it later."""
+    *_, steps = trained
+    record = steps["first"]["record"]
+    assert record["schema_version"] == 1
+    assert record["classes"] == CLASSES
+    assert (record["epochs_run"], record["resumed_after_epoch"]) == (EPOCHS, 0)
+    assert record["settings"]["image_width"] == WIDTH
+    assert record["input"] == {"width": WIDTH, "height": HEIGHT}
+    assert record["images"]["train"] == 8
+    assert record["device"] == "cpu"
+    assert {"torch", "onnx"} <= record["versions"].keys()
+    assert record["parameters"] > 0
+
+
+def test_it_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(trained):
+    """One after each epoch but the last; the model is byte for byte the same."""
+    *_, steps = trained
+    assert steps["first"]["kept"] == list(range(1, EPOCHS))
+    assert steps["resumed"]["kept"] == list(range(2, EPOCHS))
+    assert steps["resumed"]["record"]["resumed_after_epoch"] == 1
+    assert Path(steps["resumed"]["onnx"]).read_bytes() == Path(steps["first"]["onnx"]).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["of_others", "damaged", "other_network"])
+def test_a_checkpoint_that_is_not_its_own_is_refused_before_an_epoch(trained, name):
+    """Of other libraries, of no state, of another network: in one line, so that the job can begin anew."""
+    *_, steps = trained
+    assert steps[name]["kind"] == "CheckpointError"
+    assert "\n" not in steps[name]["error"]
+    assert steps[name]["epochs"] == []
+
+
+def test_nothing_to_learn_from_is_refused(trained):
+    """A dataset without a training image."""
+    *_, steps = trained
+    assert steps["empty"]["kind"] == "TrainingError"
+    assert "no training image" in steps["empty"]["error"]

@@ -1,0 +1,111 @@
+"""What the training's pod asks for, in what a cluster is given."""
+
+import pytest
+import yaml
+from kfp import components
+
+from components.use_case import Resources
+from pipelines import cli
+from pipelines.compile import FOLDER, PIPELINES
+from pipelines.training_pod import with_resources
+
+TEXT = (FOLDER / "training.yaml").read_text(encoding="utf-8")
+STEP = "exec-train-detector"
+ALL = Resources(
+    cpu="3500m",
+    memory="8Gi",
+    gpus=2,
+    gpu_type="amd.com/gpu",
+    node_selector={"pool": "gpu", "zone": "a"},
+    tolerations=(
+        {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "team", "value": "vision"},
+    ),
+    workers=4,
+    shared_memory="1Gi",
+    retries=3,
+)
+
+
+def parts(text):
+    """(executors, executors of the platform, the training task, the whole specification)"""
+    specification, platform = yaml.safe_load_all(text)
+    return (
+        specification["deploymentSpec"]["executors"],
+        platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"],
+        specification["root"]["dag"]["tasks"]["train-detector"],
+        specification,
+    )
+
+
+def test_all_that_a_use_case_asks_reaches_the_training_step():
+    """Request and limit, GPUs, where it may stand, shared memory for the loaders, and what the trainer must know."""
+    executors, platform, task, _ = parts(with_resources(TEXT, ALL))
+    container = executors[STEP]["container"]
+    resources = container["resources"]
+    assert (resources["resourceCpuRequest"], resources["resourceCpuLimit"]) == ("3500m", "3500m")
+    assert (resources["resourceMemoryRequest"], resources["resourceMemoryLimit"]) == ("8Gi", "8Gi")
+    assert (resources["accelerator"]["resourceType"], resources["accelerator"]["resourceCount"]) == ("amd.com/gpu", "2")
+    assert {item["name"]: item["value"] for item in container["env"]} == {
+        "KIZU_TRAINING_THREADS": "4",
+        "KIZU_TRAINING_DEVICE": "0,1",
+        "KIZU_TRAINING_WORKERS": "4",
+    }
+    pod = platform[STEP]
+    assert pod["nodeSelector"] == {"labels": {"pool": "gpu", "zone": "a"}}
+    assert pod["tolerations"] == [
+        {"effect": "NoSchedule", "key": "gpu", "operator": "Exists"},
+        {"key": "team", "operator": "Equal", "value": "vision"},
+    ]
+    assert pod["emptyDirMounts"] == [
+        {"medium": "Memory", "mountPath": "/dev/shm", "sizeLimit": "1Gi", "volumeName": "shared-memory"}
+    ]
+    assert task["retryPolicy"]["maxRetryCount"] == 3
+
+
+def test_nothing_else_of_the_pipeline_changes():
+    """The other steps, and the step's own image, command, settings and label."""
+    executors, platform, task, specification = parts(with_resources(TEXT, ALL))
+    for key in ("resources", "env"):
+        del executors[STEP]["container"][key]
+    for key in ("nodeSelector", "tolerations", "emptyDirMounts"):
+        del platform[STEP][key]
+    del task["retryPolicy"]
+    old_executors, old_platform, _, old_specification = parts(TEXT)
+    assert (executors, platform, specification) == (old_executors, old_platform, old_specification)
+
+
+def test_without_a_wish_the_pod_trains_on_the_processors_and_is_started_again():
+    """No shared memory without loaders, no selector, no toleration; a lost pod goes on from its checkpoint."""
+    executors, platform, task, _ = parts(with_resources(TEXT, Resources()))
+    assert executors[STEP]["container"]["env"] == [{"name": "KIZU_TRAINING_DEVICE", "value": "cpu"}]
+    assert "resources" not in executors[STEP]["container"]
+    assert platform[STEP] == parts(TEXT)[1][STEP]
+    assert task["retryPolicy"]["maxRetryCount"] == 2
+    assert "retryPolicy" not in parts(with_resources(TEXT, Resources(retries=0)))[2]
+
+
+def test_kubeflow_can_read_it():
+    """By its own reader."""
+    loaded = components.load_component_from_text(with_resources(TEXT, ALL))
+    assert loaded.name == "training"
+
+
+@pytest.mark.parametrize("name", [name for name in PIPELINES if name != "training"])
+def test_other_pipelines_stay_as_they_are(name):
+    """They have no training step."""
+    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    assert with_resources(text, ALL) == text
+
+
+def test_the_command_compiles_with_a_use_cases_resources_to_a_folder_of_its_own(tmp_path):
+    """The committed files are the same for all use cases."""
+    case = tmp_path / "case.yaml"
+    shipped = yaml.safe_load((cli.DEFAULT_USE_CASE).read_text(encoding="utf-8"))
+    case.write_text(yaml.safe_dump({**shipped, "resources": {"memory": "3Gi"}}))
+    with pytest.raises(cli.CommandError, match="--output"):
+        cli.compile_command(None, case)
+    cli.compile_command(tmp_path / "out", case)
+    executors = parts((tmp_path / "out" / "training.yaml").read_text(encoding="utf-8"))[0]
+    assert executors[STEP]["container"]["resources"]["resourceMemoryLimit"] == "3Gi"
+    assert (tmp_path / "out" / "labeling.yaml").read_text() == (FOLDER / "labeling.yaml").read_text()
