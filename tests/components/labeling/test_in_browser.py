@@ -85,15 +85,12 @@ def test_a_verifier_sees_picture_and_words_in_japanese_and_rejects_with_a_reason
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_a_labeler_reads_the_instructions_of_the_team_in_japanese(japanese, browser):
-    """With the sentence that Kizu adds."""
+    """Label Studio shows them before the first image, with the sentence that Kizu adds."""
     japanese.put_images(1)
     japanese.label()
     labeler, _ = ensure_people(japanese.stack.layout)
     page = signed_in(browser, japanese.url, labeler)
-    (task,) = japanese.labeling_tasks()
-    page.goto(f"{japanese.url}/projects/{japanese.project('labeling')}/data?task={task['id']}")
+    page.goto(f"{japanese.url}/projects/{japanese.project('labeling')}/data?labeling=1")
     assert picture_width(page) == 200
-    page.get_by_text("scratch", exact=False).first.wait_for()
-    page.get_by_label("Show instructions").or_(page.get_by_title("Show instructions")).first.click()
     page.get_by_text(INSTRUCTIONS).first.wait_for()
     page.get_by_text("印を付けるものがなければ、枠を付けずに送信してください。").first.wait_for()
