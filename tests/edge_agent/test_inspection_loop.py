@@ -225,7 +225,7 @@ def test_corrupt_frames_in_a_row_stop_nothing(tmp_path):
         assert bench.results()[0]["original_name"] == "last.png"
         counters = bench.outbox.counters()
         assert sum(count for name, count in counters.items() if name.startswith("rejected.")) == 100
-        assert bench.outbox.recorded_keys() == ()
+        wait_for(lambda: bench.outbox.recorded_keys() == ())
         assert bench.health.problem == ""
 
 
