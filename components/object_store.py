@@ -11,11 +11,9 @@ from xml.etree.ElementTree import ParseError
 
 import boto3
 from botocore.config import Config
-from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components.list_page import ListPage, read_page
-from components.plain_get import PlainGet
 from components.settings import Settings
 from inspection.image import sha256_of
 
@@ -96,10 +94,6 @@ class S3ObjectStore:
             ),
         )
         self._client: Any = self._new_client()
-        self._plain_get = None
-        if endpoint and access_key_id and secret_access_key and addressing == "path":
-            credentials = Credentials(access_key_id, secret_access_key, session_token)
-            self._plain_get = PlainGet(endpoint, region, credentials, ca_file=ca_file)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> S3ObjectStore:
@@ -189,9 +183,6 @@ class S3ObjectStore:
         Raises:
             ObjectNotFound: there is no version with these bytes.
         """
-        quick = self._plain_get(bucket, key, max_bytes) if self._plain_get else None
-        if quick is not None and sha256_of(quick) == sha256:
-            return quick
         try:
             newest = self.get(bucket, key, max_bytes=max_bytes)
         except (ObjectNotFound, ObjectTooLarge):  # never there, hidden by a delete marker, put over: the versions tell

@@ -13,7 +13,6 @@ import pytest
 from components.label_store import LabelStore, LabelStoreError
 from components.object_store import S3ObjectStore
 from tests.components.test_label_store import event
-from tests.components.test_plain_get import getter
 from tests.edge_agent.test_broker_security import Authority
 
 
@@ -74,9 +73,5 @@ def test_the_plants_own_authority_is_trusted_where_it_is_named_and_only_there(in
     assert S3ObjectStore.from_settings(trusting).exists(
         trusting.bucket("labels"), "events/_delta_log/0" + "0" * 19 + ".json"
     )
-    mark = S3ObjectStore.from_settings(installation)
-    mark.put(trusting.bucket("state"), "tls", b"x")
-    assert getter(installation, endpoint=endpoint, ca_file=ca_file)(trusting.bucket("state"), "tls", None) == b"x"
-    assert getter(installation, endpoint=endpoint)(trusting.bucket("state"), "tls", None) is None
     with pytest.raises(LabelStoreError):
         LabelStore.open(installation.model_copy(update={"s3_endpoint": endpoint})).version()
