@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("kizu", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kizu")
 
-pytest_plugins = ["tests.deploy.stack_fixture"]
+pytest_plugins = ["tests.browser", "tests.deploy.stack_fixture"]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from components.approval import require_approval
 from components.registry.register import register
 from inspection.image import sha256_of
+from tests.browser import needs_chromium
 from tests.components.guarded_mlflow import password_of
 from tests.components.model_runs import evaluated_run, unique_use_case
 
-CHROMIUM = shutil.which("chromium")
 TIMEOUT_MS = 120_000
 
 
@@ -23,19 +21,6 @@ def name(mlflow, registry):
     mlflow.allow(use_case.name, "approver")
     register(registry, evaluated_run(registry, use_case), use_case, 7)
     return use_case.name
-
-
-@pytest.fixture
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield opened
-        opened.close()
 
 
 def open_version(browser, mlflow, name, account):
@@ -63,7 +48,7 @@ def set_approval(page, value):
     page.get_by_test_id("editable-table-button-save").click()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@needs_chromium
 def test_a_person_sets_the_tag_in_mlflows_page_and_sees_the_stamps(mlflow, registry, name, browser):
     """Who it was and for which bytes, once the page is loaded again; whoever reads the approval believes it."""
     page = open_version(browser, mlflow, name, "approver")
@@ -79,7 +64,7 @@ def test_a_person_sets_the_tag_in_mlflows_page_and_sees_the_stamps(mlflow, regis
     assert approval.by == "approver"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@needs_chromium
 def test_the_page_says_why_an_account_may_not(mlflow, registry, name, browser):
     """In the server's words, and the tag stays as it was."""
     page = open_version(browser, mlflow, name, "trainer")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 
 import pytest
 
 from deploy.local.label_studio import ensure_people
+from tests.browser import needs_chromium
 
-CHROMIUM = shutil.which("chromium")
 TIMEOUT_MS = 90_000
 INSTRUCTIONS = "傷に枠を付けてください。"
 
@@ -19,19 +18,6 @@ def japanese(world):
     """The same use case for a team that reads Japanese."""
     labeling = world.use_case.labeling.model_copy(update={"language": "ja", "instructions": INSTRUCTIONS})
     return dataclasses.replace(world, use_case=world.use_case.model_copy(update={"labeling": labeling}))
-
-
-@pytest.fixture
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield opened
-        opened.close()
 
 
 def signed_in(browser, url, account):
@@ -56,7 +42,7 @@ def picture_width(page):
     )
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@needs_chromium
 def test_a_verifier_sees_picture_and_words_in_japanese_and_rejects_with_a_reason(japanese, browser):
     """The picture comes from S3 into the browser; what was clicked and written is what the label store learns."""
     (sha256,) = japanese.put_images(1)
@@ -83,7 +69,7 @@ def test_a_verifier_sees_picture_and_words_in_japanese_and_rejects_with_a_reason
     assert note == "確認者からの差し戻し: 右の傷に枠がない"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@needs_chromium
 def test_a_labeler_reads_the_instructions_of_the_team_in_japanese(japanese, browser):
     """Label Studio shows them before the first image, with the sentence that Kizu adds."""
     japanese.put_images(1)
