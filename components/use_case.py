@@ -304,7 +304,7 @@ class UseCase(_Section):
         return value
 
     def to_json(self) -> str:
-        """Canonical JSON: how a use case travels as a pipeline parameter; without `approvers` and `retraining`."""
+        """Canonical JSON: how a use case travels as a pipeline parameter; without what stays at home (see above)."""
         return canonical_json(self.model_dump(mode="json")).decode()
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count
 from typing import Final
 
 from components.dataset.split import split_of
@@ -26,15 +25,13 @@ def part_splits(manifest: Manifest, split: Split, wanted: int) -> list[Manifest]
         ValueError: there are not so many.
     """
     found: list[Manifest] = []
-    for seed in count():
-        if len(found) == wanted:
-            return found
-        if seed > _MAX_SEED:
-            raise ValueError(f"expected {wanted} fair splits, but found {len(found)}; are there enough parts?")
+    for seed in range(_MAX_SEED):
         candidate = _under(manifest, split.model_copy(update={"seed": seed}))
         if all(_fair(candidate, name, *bounds) for name, bounds in _bounds()):
             found.append(candidate)
-    raise AssertionError("unreachable: the seeds do not end")
+        if len(found) == wanted:
+            return found
+    raise ValueError(f"expected {wanted} fair splits, but found {len(found)}; are there enough parts?")
 
 
 def _bounds() -> Iterator[tuple[SplitName, tuple[int, float, float]]]:

@@ -64,7 +64,7 @@ def prepare(material: Material, folder: Path, weights: Path | None) -> Models:
 
 def _trained(material: Material, folder: Path) -> Path:
     from components.training.dataset_folder import write_dataset
-    from components.training.yolov8 import UltralyticsTrainer
+    from components.training.yolov8 import UltralyticsTrainer, checkpoint_of
 
     checkpoint = folder / "best.pt"
     if checkpoint.exists():
@@ -72,12 +72,13 @@ def _trained(material: Material, folder: Path) -> Path:
     settings = material.use_case.training
     _log.info("training %d epochs; the weights are kept in %s", settings.epochs, folder)
     dataset = write_dataset(material.manifest, material.fetch, folder / "dataset")
+    workdir = folder / "training"
     trained = UltralyticsTrainer().train(
-        dataset, settings, folder / "training", lambda epoch, _: _log.info("epoch %d of %d", epoch, settings.epochs)
+        dataset, settings, workdir, lambda epoch, _: _log.info("epoch %d of %d", epoch, settings.epochs)
     )
     (folder / "training.json").write_text(json.dumps(dict(trained.record), indent=2), encoding="utf-8")
     # Last, and in one step: a training that was killed is done again.
-    (trained.onnx_path.parent / "ultralytics" / "weights" / "best.pt").replace(checkpoint)
+    checkpoint_of(workdir).replace(checkpoint)
     return checkpoint
 
 

@@ -18,9 +18,8 @@ from inspection.image import ImageError, decode_image
 
 _log = logging.getLogger(__name__)
 
-_AT_ONCE: Final = (
-    256  # fingerprints, of which none waits long; an image is in memory for as long as a thread looks at it
-)
+# Fingerprints, of which none waits long; an image is in memory for as long as a thread looks at it.
+_AT_ONCE: Final = 256
 
 
 def linked_groups(labels: Mapping[str, LabelEvent], groups: Mapping[str, str], fetch: Fetch) -> list[tuple[str, str]]:
