@@ -48,7 +48,7 @@ def submit(
 ) -> str:
     """Upload (a new version where the pipeline is known) and start; returns the run's id.
 
-    resources: of the training step, where the pipeline has one.
+    resources: of the steps that train, where the pipeline has such.
 
     Raises:
         SubmitError: the endpoint does not answer or refuses.

@@ -1,9 +1,10 @@
-"""The pod of the training step: what the use case asks a cluster for, written into the compiled pipeline.
+"""The pods of the steps that train: what the use case asks a cluster for, written into the compiled pipeline.
 
 Processors, memory, selector and tolerations could be parameters of the pipeline; shared memory and retries could not.
 So there is a version of the pipeline for each set of resources.
 """
 
+import copy
 import math
 import tempfile
 from collections.abc import Iterator
@@ -15,28 +16,29 @@ from kfp import compiler, dsl, kubernetes
 
 from components.use_case import Resources
 
-_STEP: Final = "exec-train-detector"
+_STEPS: Final = ("exec-prepare-base-weights", "exec-train-detector")
 
 
 def with_resources(text: str, resources: Resources) -> str:
-    """The compiled pipeline whose training step has these resources; any other pipeline as it is.
+    """The compiled pipeline whose steps that train have these resources; any other pipeline as it is.
 
-    The step's part is compiled by kfp from a pipeline of one step, so that its form is kfp's own.
+    A step's part is compiled by kfp from a pipeline of one step, so that its form is kfp's own.
     """
     specification, *others = yaml.safe_load_all(text)
     executors = specification.get("deploymentSpec", {}).get("executors", {})
-    if _STEP not in executors:
+    steps = [step for step in _STEPS if step in executors]
+    if not steps:
         return text
     pod_specification, *pod_platforms = _compiled(resources)
-    step = pod_specification["deploymentSpec"]["executors"]["exec-pod"]["container"]
-    container = executors[_STEP]["container"]
-    container |= {key: step[key] for key in ("resources", "env") if key in step}
+    pod = pod_specification["deploymentSpec"]["executors"]["exec-pod"]["container"]
     retries = pod_specification["root"]["dag"]["tasks"]["pod"].get("retryPolicy")
-    for task in _tasks(specification, _STEP):
-        if retries:
-            task["retryPolicy"] = retries
-    for platform, pod in zip(others, pod_platforms, strict=False):
-        _executors(platform)[_STEP] |= _executors(pod)["exec-pod"]
+    for step in steps:
+        executors[step]["container"] |= copy.deepcopy({key: pod[key] for key in ("resources", "env") if key in pod})
+        for task in _tasks(specification, step):
+            if retries:
+                task["retryPolicy"] = dict(retries)
+        for platform, pod_platform in zip(others, pod_platforms, strict=False):
+            _executors(platform)[step] |= copy.deepcopy(_executors(pod_platform)["exec-pod"])
     return yaml.safe_dump_all([specification, *others], sort_keys=False)
 
 

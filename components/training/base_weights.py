@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +16,9 @@ from components.line_generator import CLASS_NAME, LineGenerator
 from components.manifest import Manifest, ManifestImage, SplitName, regions
 from components.object_store import ObjectNotFound, S3ObjectStore, parse_uri
 from components.settings import settings
+from components.training.checkpoints import Found, S3Checkpoints, go_on
 from components.training.dataset_folder import write_dataset
-from components.training.trainer import TrainingError
+from components.training.trainer import TrainedModel, TrainingError
 from components.training.yolov8 import UltralyticsTrainer, checkpoint_of
 from components.use_case import BaseWeights, TrainingSettings, parse_use_case
 from inspection.codec import Document, DocumentError, canonical_json
@@ -49,14 +51,17 @@ def run(use_case_json: str) -> BaseWeights | None:
         TrainingError: generated parts could not be learned from.
     """
     config = settings()
+    wanted = parse_use_case(use_case_json).training
+    store, bucket = S3ObjectStore.from_settings(config), config.bucket("weights")
+    inputs = {"step": "base weights", "recipe": wanted.pretraining_digest or ""}
+    checkpoints = S3Checkpoints(store, bucket, inputs, config.checkpoint_every_s)
+    make = partial(
+        make_from_generated_parts, trainer=UltralyticsTrainer.from_settings(config), checkpoints=checkpoints
+    )
     with tempfile.TemporaryDirectory(prefix="kizu-pretraining-") as folder:
-        return base_weights_of(
-            parse_use_case(use_case_json).training,
-            S3ObjectStore.from_settings(config),
-            config.bucket("weights"),
-            Path(folder),
-            partial(make_from_generated_parts, trainer=UltralyticsTrainer.from_settings(config)),
-        )
+        weights = base_weights_of(wanted, store, bucket, Path(folder), make)
+    checkpoints.finished()  # only now: what is made is pinned
+    return weights
 
 
 def base_weights_of(
@@ -109,9 +114,14 @@ def fetch_base_weights(store: S3ObjectStore, weights: BaseWeights | None, workdi
 
 
 def make_from_generated_parts(
-    wanted: TrainingSettings, workdir: Path, trainer: UltralyticsTrainer | None = None
+    wanted: TrainingSettings,
+    workdir: Path,
+    trainer: UltralyticsTrainer | None = None,
+    checkpoints: S3Checkpoints | None = None,
 ) -> tuple[Path, Mapping[str, object]]:
     """Train the network of the settings on the generated parts of their recipe: the checkpoint and its record.
+
+    checkpoints: of this recipe; where a training of it was stopped, this one goes on.
 
     Raises:
         TrainingError: see `UltralyticsTrainer.train`.
@@ -161,8 +171,20 @@ def make_from_generated_parts(
     def on_epoch(epoch: int, numbers: Mapping[str, float]) -> None:
         _log.info("generated parts, epoch %d/%d: box loss %.3f", epoch, recipe.epochs, numbers.get("train/box_loss", 0))
 
-    trained = (trainer or UltralyticsTrainer()).train(dataset, own, workdir / "pretraining", on_epoch)
-    return checkpoint_of(workdir / "pretraining"), dict(trained.record)
+    network = trainer or UltralyticsTrainer()
+    folder = workdir / "pretraining"
+    if checkpoints is None:
+        return checkpoint_of(folder), dict(network.train(dataset, own, folder, on_epoch).record)
+    keeper = checkpoints.keeper(uuid.uuid4().hex)
+
+    def train_from(found: Found | None) -> TrainedModel:
+        if found:
+            _log.info("goes on after epoch %d of another run of this step", found.checkpoint.epoch)
+        checkpoint = found.checkpoint if found else None
+        return network.train(dataset, own, folder, on_epoch, keeper=keeper, resume_from=checkpoint)
+
+    record = dict(go_on(checkpoints, train_from).record)
+    return checkpoint_of(folder), record
 
 
 def _read(store: S3ObjectStore, bucket: str, key: str) -> PinnedWeights | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from components.object_store import ObjectInfo, ObjectStoreError, S3ObjectStore
-from components.training.trainer import Checkpoint
+from components.training.trainer import Checkpoint, CheckpointError, TrainedModel
 from inspection.codec import canonical_json
 from inspection.image import sha256_of
 
@@ -129,6 +129,16 @@ class S3Checkpoints:
         except (AttributeError, TypeError, ValueError) as e:
             raise CheckpointRefused(f"expected numbers of each epoch, but {e}") from e
         return Found(key, head["run_id"], Checkpoint(head["epoch"], told, state, head["versions"]))
+
+
+def go_on(checkpoints: S3Checkpoints, train_from: Callable[[Found | None], TrainedModel]) -> TrainedModel:
+    """Train from the newest checkpoint that is sound, else (None) from the beginning."""
+    for found in checkpoints.usable():
+        try:
+            return train_from(found)
+        except CheckpointError as e:
+            _log.warning("the checkpoint of epoch %d is set aside: %s", found.checkpoint.epoch, e)
+    return train_from(None)
 
 
 class RunCheckpoints:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,11 @@ from components.object_store import S3ObjectStore
 from components.raw_images import RawImages
 from components.settings import settings
 from components.training.base_weights import fetch_base_weights
-from components.training.checkpoints import Found, S3Checkpoints
+from components.training.checkpoints import Found, S3Checkpoints, go_on
 from components.training.code_digest import code_digest, code_revision, packages
 from components.training.dataset_folder import LEARNED_SPLITS, write_dataset
 from components.training.quantize import Variant, make_variant
-from components.training.trainer import (
-    Checkpoint,
-    CheckpointError,
-    OnEpoch,
-    TrainedModel,
-    Trainer,
-    TrainingError,
-)
+from components.training.trainer import TrainedModel, Trainer, TrainingError
 from components.use_case import BaseWeights, UseCase, parse_use_case
 from inspection.image import sha256_of
 from inspection.preprocess import Preprocess
@@ -138,11 +131,22 @@ def train(
 
         keeper = checkpoints.keeper(run_id)
 
-        def train_from(told: OnEpoch, checkpoint: Checkpoint | None) -> TrainedModel:
-            folder = workdir / "training"
-            return trainer.train(dataset, use_case.training, folder, told, keeper=keeper, resume_from=checkpoint)
+        def train_from(found: Found | None) -> TrainedModel:
+            def told(epoch: int, numbers: Mapping[str, float]) -> None:
+                if found and epoch == 1:  # the trainer took the checkpoint, and tells again what came before it
+                    _note_resumed(registry, run_id, found)
+                on_epoch(epoch, numbers)
 
-        trained = _go_on(registry, checkpoints, run_id, train_from, on_epoch)
+            return trainer.train(
+                dataset,
+                use_case.training,
+                workdir / "training",
+                told,
+                keeper=keeper,
+                resume_from=found.checkpoint if found else None,
+            )
+
+        trained = go_on(checkpoints, train_from)
         preprocess = Preprocess(use_case.training.image_width, use_case.training.image_height)
         variant = make_variant(trained.onnx_path, dataset, preprocess, workdir / "int8" / "model.onnx")
         model_sha256 = _store(registry, run_id, trained, variant)
@@ -152,28 +156,6 @@ def train(
     registry.end_run(run_id)
     checkpoints.finished()
     return TrainingOutcome(run_id, model_sha256, reused=False, note=f"run {run_id} was trained now")
-
-
-def _go_on(
-    registry: ModelRegistry,
-    checkpoints: S3Checkpoints,
-    run_id: str,
-    train_from: Callable[[OnEpoch, Checkpoint | None], TrainedModel],
-    on_epoch: OnEpoch,
-) -> TrainedModel:
-    """From the newest checkpoint that is sound, else from the beginning."""
-    for found in checkpoints.usable():
-
-        def told(epoch: int, numbers: Mapping[str, float], found: Found = found) -> None:
-            if epoch == 1:  # the trainer took the checkpoint, and tells again what came before it
-                _note_resumed(registry, run_id, found)
-            on_epoch(epoch, numbers)
-
-        try:
-            return train_from(told, found.checkpoint)
-        except CheckpointError as e:
-            _log.warning("the checkpoint of epoch %d is set aside: %s", found.checkpoint.epoch, e)
-    return train_from(on_epoch, None)
 
 
 def _note_resumed(registry: ModelRegistry, run_id: str, found: Found) -> None:

@@ -10,7 +10,7 @@ from pipelines.compile import FOLDER, PIPELINES
 from pipelines.training_pod import with_resources
 
 TEXT = (FOLDER / "training.yaml").read_text(encoding="utf-8")
-STEP = "exec-train-detector"
+STEPS = ("train-detector", "prepare-base-weights")
 ALL = Resources(
     cpu="3500m",
     memory="8Gi",
@@ -28,20 +28,21 @@ ALL = Resources(
 
 
 def parts(text):
-    """(executors, executors of the platform, the training task, the whole specification)"""
+    """(executors, executors of the platform, the tasks, the whole specification)"""
     specification, platform = yaml.safe_load_all(text)
     return (
         specification["deploymentSpec"]["executors"],
         platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"],
-        specification["root"]["dag"]["tasks"]["train-detector"],
+        specification["root"]["dag"]["tasks"],
         specification,
     )
 
 
-def test_all_that_a_use_case_asks_reaches_the_training_step():
+@pytest.mark.parametrize("step", STEPS)
+def test_all_that_a_use_case_asks_reaches_the_steps_that_train(step):
     """Request and limit, GPUs, where it may stand, shared memory for the loaders, and what the trainer must know."""
-    executors, platform, task, _ = parts(with_resources(TEXT, ALL))
-    container = executors[STEP]["container"]
+    executors, platform, tasks, _ = parts(with_resources(TEXT, ALL))
+    container = executors[f"exec-{step}"]["container"]
     resources = container["resources"]
     assert (resources["resourceCpuRequest"], resources["resourceCpuLimit"]) == ("3500m", "3500m")
     assert (resources["resourceMemoryRequest"], resources["resourceMemoryLimit"]) == ("8Gi", "8Gi")
@@ -51,7 +52,7 @@ def test_all_that_a_use_case_asks_reaches_the_training_step():
         "KIZU_TRAINING_DEVICE": "0,1",
         "KIZU_TRAINING_WORKERS": "4",
     }
-    pod = platform[STEP]
+    pod = platform[f"exec-{step}"]
     assert pod["nodeSelector"] == {"labels": {"pool": "gpu", "zone": "a"}}
     assert pod["tolerations"] == [
         {"effect": "NoSchedule", "key": "gpu", "operator": "Exists"},
@@ -60,29 +61,32 @@ def test_all_that_a_use_case_asks_reaches_the_training_step():
     assert pod["emptyDirMounts"] == [
         {"medium": "Memory", "mountPath": "/dev/shm", "sizeLimit": "1Gi", "volumeName": "shared-memory"}
     ]
-    assert task["retryPolicy"]["maxRetryCount"] == 3
+    assert tasks[step]["retryPolicy"]["maxRetryCount"] == 3
 
 
 def test_nothing_else_of_the_pipeline_changes():
-    """The other steps, and the step's own image, command, settings and label."""
-    executors, platform, task, specification = parts(with_resources(TEXT, ALL))
-    for key in ("resources", "env"):
-        del executors[STEP]["container"][key]
-    for key in ("nodeSelector", "tolerations", "emptyDirMounts"):
-        del platform[STEP][key]
-    del task["retryPolicy"]
+    """The other steps, and these steps' own image, command, settings and label."""
+    executors, platform, tasks, specification = parts(with_resources(TEXT, ALL))
+    for step in STEPS:
+        for key in ("resources", "env"):
+            del executors[f"exec-{step}"]["container"][key]
+        for key in ("nodeSelector", "tolerations", "emptyDirMounts"):
+            del platform[f"exec-{step}"][key]
+        del tasks[step]["retryPolicy"]
     old_executors, old_platform, _, old_specification = parts(TEXT)
     assert (executors, platform, specification) == (old_executors, old_platform, old_specification)
 
 
-def test_without_a_wish_the_pod_trains_on_the_processors_and_is_started_again():
+@pytest.mark.parametrize("step", STEPS)
+def test_without_a_wish_the_pod_trains_on_the_processors_and_is_started_again(step):
     """No shared memory without loaders, no selector, no toleration; a lost pod goes on from its checkpoint."""
-    executors, platform, task, _ = parts(with_resources(TEXT, Resources()))
-    assert executors[STEP]["container"]["env"] == [{"name": "KIZU_TRAINING_DEVICE", "value": "cpu"}]
-    assert "resources" not in executors[STEP]["container"]
-    assert platform[STEP] == parts(TEXT)[1][STEP]
-    assert task["retryPolicy"]["maxRetryCount"] == 2
-    assert "retryPolicy" not in parts(with_resources(TEXT, Resources(retries=0)))[2]
+    executors, platform, tasks, _ = parts(with_resources(TEXT, Resources()))
+    container = executors[f"exec-{step}"]["container"]
+    assert container["env"] == [{"name": "KIZU_TRAINING_DEVICE", "value": "cpu"}]
+    assert "resources" not in container
+    assert platform[f"exec-{step}"] == parts(TEXT)[1][f"exec-{step}"]
+    assert tasks[step]["retryPolicy"]["maxRetryCount"] == 2
+    assert "retryPolicy" not in parts(with_resources(TEXT, Resources(retries=0)))[2][step]
 
 
 def test_kubeflow_can_read_it():
@@ -107,5 +111,6 @@ def test_the_command_compiles_with_a_use_cases_resources_to_a_folder_of_its_own(
         cli.compile_command(None, case)
     cli.compile_command(tmp_path / "out", case)
     executors = parts((tmp_path / "out" / "training.yaml").read_text(encoding="utf-8"))[0]
-    assert executors[STEP]["container"]["resources"]["resourceMemoryLimit"] == "3Gi"
+    for step in STEPS:
+        assert executors[f"exec-{step}"]["container"]["resources"]["resourceMemoryLimit"] == "3Gi"
     assert (tmp_path / "out" / "labeling.yaml").read_text() == (FOLDER / "labeling.yaml").read_text()

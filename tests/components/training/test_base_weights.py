@@ -3,9 +3,12 @@
 import uuid
 
 import pytest
+import torch
 
 from components.training.base_weights import base_weights_of, fetch_base_weights, make_from_generated_parts
+from components.training.checkpoints import S3Checkpoints
 from components.training.trainer import TrainingError
+from components.training.yolov8 import UltralyticsTrainer
 from components.use_case import BaseWeights, Pretraining, TrainingSettings
 from inspection.image import sha256_of
 
@@ -99,3 +102,48 @@ def test_generated_parts_make_a_checkpoint_that_a_training_can_begin_from(tmp_pa
     checkpoint, record = make_from_generated_parts(settings, tmp_path)
     assert checkpoint.stat().st_size > 100_000
     assert (record["epochs_run"], record["images"]) == (1, {"train": 20, "val": 8})
+
+
+class Stopped(Exception):
+    """Stands where the process is killed."""
+
+
+class StoppedTrainer(UltralyticsTrainer):
+    """Trains for real until an epoch was told."""
+
+    def __init__(self, after):
+        super().__init__(threads=1)
+        self.after, self.resumed_after = after, None
+
+    def train(self, dataset, settings, workdir, on_epoch, **more):
+        def told(epoch, numbers):
+            on_epoch(epoch, numbers)
+            if epoch == self.after:
+                raise Stopped
+
+        checkpoint = more.get("resume_from")
+        self.resumed_after = checkpoint.epoch if checkpoint else None
+        return super().train(dataset, settings, workdir, told, **more)
+
+
+def test_making_them_goes_on_where_it_was_stopped(store, bucket, tmp_path):
+    """The same weights as without a stop, and checkpoints that are no other recipe's."""
+    settings = wanted(parts=20, epochs=3, defect_rate=1.0).model_copy(
+        update={"width_multiple": 0.0625, "image_width": 64, "image_height": 64, "batch": 4}
+    )
+    inputs = {"recipe": settings.pretraining_digest}
+
+    def make(name, after=0):
+        checkpoints = S3Checkpoints(store, bucket, inputs, 0.0, clock=lambda: 0.0)  # each epoch is due
+        trainer = StoppedTrainer(after)
+        checkpoint, record = make_from_generated_parts(settings, tmp_path / name, trainer, checkpoints)
+        return torch.load(checkpoint, weights_only=False)["model"].state_dict(), record, trainer
+
+    with pytest.raises(Stopped):
+        make("stopped", after=3)
+    resumed, record, trainer = make("resumed")
+    assert (trainer.resumed_after, record["epochs_run"]) == (2, 3)
+    S3Checkpoints(store, bucket, inputs, 0.0).finished()
+    whole, _, trainer = make("whole")
+    assert trainer.resumed_after is None
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
