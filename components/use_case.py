@@ -78,7 +78,7 @@ class Split(_Section):
 
 
 class Augmentation(_Section):
-    """Ultralytics' names and ranges."""
+    """Ultralytics' names and ranges; hsv_v is how much brighter or darker."""
 
     mosaic: Share = 1.0
     scale: Share = 0.3
@@ -110,11 +110,13 @@ class Pretraining(_Section):
 
 
 class TrainingSettings(_Section):
-    """How a YOLOv8 is trained. image_width, image_height: the static input, pixels, as it will run.
+    """How a detector is trained. image_width, image_height: the static input, pixels, as it will run.
 
-    width_multiple narrows the network below `n` (0.25); None takes the model's own.
+    detector: `yolov8` (Ultralytics, AGPL-3.0) or `fcos` (torchvision, BSD-3-Clause; `model` n or s). width_multiple
+    narrows the network, YOLOv8 below `n` (0.25) too; None takes the model's own.
     """
 
+    detector: Literal["yolov8", "fcos"] = "yolov8"
     model: Literal["n", "s", "m", "l", "x"] = "n"
     width_multiple: Annotated[float, Field(gt=0.0, le=2.0)] | None = None
     image_width: Side = 320
@@ -134,14 +136,19 @@ class TrainingSettings(_Section):
             raise ValueError("expected base_weights or pretraining, but got both; leave one out")
         return self
 
+    @model_validator(mode="after")
+    def _is_a_size_of_the_detector(self) -> TrainingSettings:
+        if self.detector == "fcos" and self.model not in ("n", "s"):
+            raise ValueError(f"expected model n or s with detector fcos, but got {self.model!r}")
+        return self
+
     @property
     def pretraining_digest(self) -> str | None:
         """SHA-256 of what the base weights from generated parts depend on; None where there are none to make."""
         if self.pretraining is None:
             return None
-        network = self.model_dump(
-            mode="json", include={"model", "width_multiple", "image_width", "image_height", "batch", "augmentation"}
-        )
+        parts = ("detector", "model", "width_multiple", "image_width", "image_height", "batch", "augmentation")
+        network = self.model_dump(mode="json", include=set(parts))
         recipe = {"network": network, "pretraining": self.pretraining.model_dump(mode="json")}
         return hashlib.sha256(canonical_json(recipe)).hexdigest()
 

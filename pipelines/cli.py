@@ -311,18 +311,20 @@ def keys_init(
 @app.command("compile")
 def compile_command(
     output: Annotated[Path | None, typer.Option(help="A folder; pipelines/compiled/ without it.")] = None,
-    use_case: Annotated[Path | None, typer.Option(help="Whose `resources` the training step gets.")] = None,
+    use_case: Annotated[
+        Path | None, typer.Option(help="Whose `resources` and detector the steps that train get.")
+    ] = None,
 ) -> None:
-    """Compile the pipelines to pipelines/compiled/, or with a use case's resources to another folder."""
+    """Compile the pipelines to pipelines/compiled/, or as a use case needs them to another folder."""
     from pipelines.compile import FOLDER, compile_all
-    from pipelines.training_pod import with_resources
+    from pipelines.training_pod import for_use_case
 
     if use_case is not None and output is None:
         raise CommandError("expected --output with --use-case: pipelines/compiled/ is the same for all use cases")
-    resources = _use_case(use_case).resources if use_case is not None else None
+    asks = _use_case(use_case) if use_case is not None else None
     for path in compile_all(output or FOLDER):
-        if resources is not None:
-            path.write_text(with_resources(path.read_text(encoding="utf-8"), resources), encoding="utf-8")
+        if asks is not None:
+            path.write_text(for_use_case(path.read_text(encoding="utf-8"), asks), encoding="utf-8")
         console.print(str(path), highlight=False)
 
 
@@ -357,7 +359,7 @@ def submit(
         namespace=namespace,
         experiment=_use_case(use_case).name,
         registry=registry,
-        resources=_use_case(use_case).resources,
+        use_case=_use_case(use_case),
     )
     console.print(f"started run {run_id}", highlight=False)
 

@@ -13,8 +13,8 @@ import kfp
 import yaml
 
 from components.images import REGISTRY
-from components.use_case import Resources
-from pipelines.training_pod import with_resources
+from components.use_case import UseCase
+from pipelines.training_pod import for_use_case
 
 
 class SubmitError(RuntimeError):
@@ -44,19 +44,20 @@ def submit(
     namespace: str,
     experiment: str,
     registry: str | None,
-    resources: Resources | None = None,
+    use_case: UseCase | None = None,
 ) -> str:
     """Upload (a new version where the pipeline is known) and start; returns the run's id.
 
-    resources: of the steps that train, where the pipeline has such.
+    use_case: whose resources and detector the steps that train get, where the pipeline has such.
 
     Raises:
         SubmitError: the endpoint does not answer or refuses.
     """
     name = compiled.stem
-    text = with_registry(compiled.read_text(encoding="utf-8"), registry)
-    if resources is not None:
-        text = with_resources(text, resources)
+    text = compiled.read_text(encoding="utf-8")
+    if use_case is not None:
+        text = for_use_case(text, use_case)
+    text = with_registry(text, registry)
     version_name = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / f"{name}.yaml"

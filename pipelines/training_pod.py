@@ -1,7 +1,7 @@
 """The pods of the steps that train: what the use case asks a cluster for, written into the compiled pipeline.
 
-Processors, memory, selector and tolerations could be parameters of the pipeline; shared memory and retries could not.
-So there is a version of the pipeline for each set of resources.
+Processors, memory, selector and tolerations could be parameters of the pipeline; shared memory, retries and the image
+could not. So there is a version of the pipeline for each set of resources, and for a detector with an image of its own.
 """
 
 import copy
@@ -14,7 +14,8 @@ from typing import Any, Final
 import yaml
 from kfp import compiler, dsl, kubernetes
 
-from components.use_case import Resources
+from components import images
+from components.use_case import Resources, UseCase
 
 _STEPS: Final = ("exec-prepare-base-weights", "exec-train-detector")
 
@@ -40,6 +41,26 @@ def with_resources(text: str, resources: Resources) -> str:
         for platform, pod_platform in zip(others, pod_platforms, strict=False):
             _executors(platform)[step] |= copy.deepcopy(_executors(pod_platform)["exec-pod"])
     return yaml.safe_dump_all([specification, *others], sort_keys=False)
+
+
+def with_detector(text: str, detector: str) -> str:
+    """The compiled pipeline whose steps that train have the image of this detector; any other pipeline as it is.
+
+    As compiled it names the image that has them all.
+    """
+    if detector == "yolov8":
+        return text
+    specification, *others = yaml.safe_load_all(text)
+    executors = specification.get("deploymentSpec", {}).get("executors", {})
+    steps = [step for step in _STEPS if step in executors]
+    for step in steps:
+        executors[step]["container"]["image"] = images.TRAINING_PERMISSIVE
+    return yaml.safe_dump_all([specification, *others], sort_keys=False) if steps else text
+
+
+def for_use_case(text: str, use_case: UseCase) -> str:
+    """The compiled pipeline with all that a use case asks of it besides arguments."""
+    return with_detector(with_resources(text, use_case.resources), use_case.training.detector)
 
 
 def ask(task: Any, resources: Resources) -> Any:

@@ -49,7 +49,7 @@ def log_to_stderr() -> None:
 
 def base_weights(settings: TrainingSettings, work: Path) -> Path | None:
     """The checkpoint that these settings begin from, made once below `work`."""
-    from components.training.base_weights import make_from_generated_parts
+    from components.trainers.base_weights import make_from_generated_parts
 
     if settings.pretraining_digest is None:
         return None
@@ -65,7 +65,7 @@ def base_weights(settings: TrainingSettings, work: Path) -> Path | None:
 
 def trial(material: Material, manifest: Manifest, settings: TrainingSettings, work: Path) -> Trial:
     """Train and score, or say what an earlier run found."""
-    from components.training.dataset_folder import write_dataset
+    from components.trainers.dataset_folder import write_dataset
     from components.training.yolov8 import UltralyticsTrainer, arguments_of
 
     base = base_weights(settings, work)

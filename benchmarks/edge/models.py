@@ -35,7 +35,7 @@ def prepare(material: Material, folder: Path, weights: Path | None) -> Models:
 
     Exports are made anew each time, in seconds: how they are made is part of what is measured.
     """
-    from components.training.quantize import quantize_int8
+    from components.trainers.quantize import quantize_int8
     from components.training.ultralytics_predict import export_as_ultralytics_does, export_checkpoint
 
     settings = material.use_case.training
@@ -63,8 +63,8 @@ def prepare(material: Material, folder: Path, weights: Path | None) -> Models:
 
 
 def _trained(material: Material, folder: Path) -> Path:
-    from components.training.dataset_folder import write_dataset
-    from components.training.yolov8 import UltralyticsTrainer, checkpoint_of
+    from components.trainers.dataset_folder import write_dataset
+    from components.training.yolov8 import UltralyticsTrainer
 
     checkpoint = folder / "best.pt"
     if checkpoint.exists():
@@ -72,13 +72,13 @@ def _trained(material: Material, folder: Path) -> Path:
     settings = material.use_case.training
     _log.info("training %d epochs; the weights are kept in %s", settings.epochs, folder)
     dataset = write_dataset(material.manifest, material.fetch, folder / "dataset")
-    workdir = folder / "training"
     trained = UltralyticsTrainer().train(
-        dataset, settings, workdir, lambda epoch, _: _log.info("epoch %d of %d", epoch, settings.epochs)
+        dataset, settings, folder / "training", lambda epoch, _: _log.info("epoch %d of %d", epoch, settings.epochs)
     )
     (folder / "training.json").write_text(json.dumps(dict(trained.record), indent=2), encoding="utf-8")
     # Last, and in one step: a training that was killed is done again.
-    checkpoint_of(workdir).replace(checkpoint)
+    assert trained.weights_path is not None
+    trained.weights_path.replace(checkpoint)
     return checkpoint
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.settings import settings
-from components.training.trainer import DetectionDataset, OnEpoch
+from components.trainers.trainer import DetectionDataset, OnEpoch
 from components.training.yolov8 import UltralyticsTrainer
 from components.use_case import TrainingSettings
 

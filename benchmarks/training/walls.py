@@ -88,7 +88,7 @@ class Trainings:
     def __init__(
         self, manifest: Manifest, fetch: Fetch, settings: TrainingSettings, work: Path, environment: Mapping[str, str]
     ) -> None:
-        from components.training.dataset_folder import write_dataset
+        from components.trainers.dataset_folder import write_dataset
 
         dataset = write_dataset(manifest, fetch, work / "dataset")
         self._order = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from components.training.trainer import Checkpoint, CheckpointKeeper, OnEpoch
+from components.trainers.trainer import Checkpoint, CheckpointKeeper, OnEpoch
 from components.training.ultralytics_state import BestWeights, begin_epoch, loaded_state, restore, saved_state
 
 

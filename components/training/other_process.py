@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from components.training.trainer import Checkpoint, CheckpointKeeper, OnEpoch
+from components.trainers.trainer import Checkpoint, CheckpointKeeper, OnEpoch
 
 _POLL_S: Final = 0.2
 

@@ -12,7 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from components.training.export import OPSET, Exported, export_onnx
+from components.trainers.onnx_file import OPSET, Exported
+from components.training.export import export_onnx
 from components.training.yolov8 import quiet_ultralytics
 
 

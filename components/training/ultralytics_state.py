@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from components.training.trainer import CheckpointError
+from components.trainers.trainer import CheckpointError
 
 _STOPPER: Final = ("best_fitness", "best_epoch", "possible_stop")
 

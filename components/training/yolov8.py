@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from components.settings import Settings
-from components.training.device import CPU, chosen_device
-from components.training.export import export_onnx
-from components.training.other_process import far_side
-from components.training.trainer import (
+from components.trainers.device import CPU, chosen_device
+from components.trainers.trainer import (
     Checkpoint,
     CheckpointError,
     CheckpointKeeper,
@@ -32,6 +30,8 @@ from components.training.trainer import (
     TrainedModel,
     TrainingError,
 )
+from components.training.export import export_onnx
+from components.training.other_process import far_side
 from components.use_case import TrainingSettings
 
 _log = logging.getLogger(__name__)
@@ -154,6 +154,7 @@ class UltralyticsTrainer:
                 "parity_max_difference": exported.parity_max_difference,
                 "versions": versions(),
             },
+            weights,
         )
 
     def _start_from_base_weights(self, ultralytics: Any, yolo: Any) -> int:
@@ -183,11 +184,6 @@ def arguments_of(settings: TrainingSettings, training_images: int) -> dict[str, 
     places = ("data", "project", "name", "exist_ok")
     told = training_arguments(dataset, settings, Path(), CPU, 0)
     return {name: value for name, value in told.items() if name not in places}
-
-
-def checkpoint_of(workdir: Path) -> Path:
-    """The checkpoint that a training below `workdir` left: what another may begin from."""
-    return workdir / "ultralytics" / "weights" / "best.pt"
 
 
 def versions() -> dict[str, str]:

@@ -20,7 +20,7 @@ from tests.containers.pods import Cluster, Pod
 from tests.manifests.rendered import Workload, workloads
 
 OVERLAY = "local"
-# All but `training`, whose packages alone are 6 GB: `make images` builds it.
+# All but `training` and `training-permissive`, whose packages alone are 6 GB: `make images` builds them.
 TARGETS = ("seaweedfs", "control", "mlflow", "labelstudio", "labeling", "data", "edge")
 
 
@@ -38,7 +38,7 @@ def docker() -> Docker:
 
 @pytest.fixture(scope="session")
 def images(docker: Docker) -> dict[str, str]:
-    """Target -> tag of every image but `training`, built as `make images` builds them."""
+    """Target -> tag of every image but those that train, built as `make images` builds them."""
     done = subprocess.run(
         [str(REPOSITORY / "tools" / "images"), *TARGETS],
         env=os.environ | {"KIZU_DOCKER": docker.command},

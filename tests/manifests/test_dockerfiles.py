@@ -24,7 +24,8 @@ MAY_COPY = {
     "data": SHARED
     | {"components/dataset", "components/evaluation", "components/registry"}
     | {"components/reporting", "components/templates"},
-    "training": SHARED | {"components/training", "locks/training.txt"},
+    "training": SHARED | {"components/trainers", "components/training", "locks/training.txt"},
+    "training-permissive": SHARED | {"components/trainers", "locks/training-permissive.txt"},
     "control": SHARED
     | {"components/deployment", "components/enrolment", "components/ingest", "pipelines", "use_cases"}
     | {"deploy/*.py", "deploy/local/*.py", "deploy/k8s/*.py"},
@@ -34,7 +35,7 @@ MAY_COPY = {
     "edge": {"LICENSE", "inspection", "edge_agent"},
 }
 # Images whose steps are imported by Kubeflow's executor: their code must be complete.
-STEPS = ("labeling", "data", "training", "control", "edge")
+STEPS = ("labeling", "data", "training", "training-permissive", "control", "edge")
 
 
 @dataclass

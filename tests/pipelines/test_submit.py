@@ -8,10 +8,12 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 import yaml
 
-from components.use_case import Resources
+from components.use_case import Resources, load_use_case
+from pipelines.command import DEFAULT_USE_CASE
 from pipelines.compile import FOLDER
 from pipelines.submit import SubmitError, submit, with_registry
 
+CASE = load_use_case(DEFAULT_USE_CASE)
 TEXT = """\
 deploymentSpec:
   executors:
@@ -161,16 +163,30 @@ def test_images_come_from_the_clusters_registry(kubeflow, compiled):
 
 def test_a_use_cases_resources_are_a_version_of_their_own(kubeflow):
     """What is uploaded asks for them; the arguments of the run do not speak of them."""
-    for resources in (Resources(memory="8Gi"), Resources(memory="8Gi"), Resources(memory="16Gi")):
+    for memory in ("8Gi", "8Gi", "16Gi"):
         submit(
             FOLDER / "training.yaml", {"use_case": "{}"}, endpoint=f"http://127.0.0.1:{kubeflow.server_port}",
-            namespace="kubeflow", experiment="metal-tag", registry=None, resources=resources,
+            namespace="kubeflow", experiment="metal-tag", registry=None,
+            use_case=CASE.model_copy(update={"resources": Resources(memory=memory)}),
         )  # fmt: skip
     uploads = [body for path, _, body in kubeflow.calls if path.startswith("/pipelines/upload_version")]
     assert [(b"resourceMemoryLimit: 8Gi" in body, b"resourceMemoryLimit: 16Gi" in body) for body in uploads] == [
         (True, False), (False, True),
     ]  # fmt: skip
     assert {tuple(run["runtime_config"]["parameters"]) for run in kubeflow.runs} == {("use_case",)}
+
+
+def test_a_detector_with_an_image_of_its_own_is_sent_with_it(kubeflow):
+    """From the cluster's registry; the steps that do not train keep theirs."""
+    fcos = CASE.model_copy(update={"training": CASE.training.model_copy(update={"detector": "fcos"})})
+    submit(
+        FOLDER / "training.yaml", {"use_case": "{}"}, endpoint=f"http://127.0.0.1:{kubeflow.server_port}",
+        namespace="kubeflow", experiment="metal-tag", registry="r", use_case=fcos,
+    )  # fmt: skip
+    (upload,) = (body for path, _, body in kubeflow.calls if path.startswith("/pipelines/upload_version"))
+    assert upload.count(b"image: r/training-permissive:0.1.0") == 2
+    assert b"r/training:0.1.0" not in upload
+    assert upload.count(b"image: r/data:0.1.0") == 4
 
 
 def test_only_our_images_are_renamed():

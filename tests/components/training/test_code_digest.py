@@ -4,14 +4,19 @@ import os
 
 import pytest
 
-from components.training.code_digest import code_digest
-from components.training.trainer import TrainingError
+from components.trainers.code_digest import code_digest
+from components.trainers.trainer import TrainingError
+
+TRAINS = (
+    "components/trainers/c.py", "components/training/a.py", "inspection/b.py", "locks/training.txt",
+    "locks/training-permissive.txt",
+)  # fmt: skip
 
 
 @pytest.fixture
 def tree(tmp_path):
     """A tree with the sources that matter and some that do not."""
-    for name in ("components/training/a.py", "inspection/b.py", "locks/training.txt", "components/other.py"):
+    for name in (*TRAINS, "components/other.py"):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"# {name}\n")
@@ -24,9 +29,9 @@ def test_this_checkout_has_a_digest():
     assert code_digest() == code_digest()
 
 
-@pytest.mark.parametrize("changed", ["components/training/a.py", "inspection/b.py", "locks/training.txt"])
+@pytest.mark.parametrize("changed", TRAINS)
 def test_a_change_of_what_trains_changes_the_digest(tree, changed):
-    """Sources of the room, of the shared language, and the pinned libraries."""
+    """Sources of both rooms, of the shared language, and the pinned libraries."""
     before = code_digest(root=tree)
     (tree / changed).write_text("changed\n")
     assert code_digest(root=tree) != before
@@ -46,6 +51,16 @@ def test_a_renamed_source_changes_the_digest(tree):
     before = code_digest(root=tree)
     (tree / "inspection/b.py").rename(tree / "inspection/c.py")
     assert code_digest(root=tree) != before
+
+
+def test_an_image_without_the_room_of_yolov8_has_a_digest_too(tree):
+    """Of what is there."""
+    before = code_digest(root=tree)
+    (tree / "components/training/a.py").unlink()
+    (tree / "locks/training.txt").unlink()
+    without = code_digest(root=tree)
+    assert without.startswith("source:")
+    assert without != before
 
 
 def test_an_image_digest_stands_for_all_sources(tmp_path):

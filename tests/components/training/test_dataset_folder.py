@@ -10,8 +10,8 @@ import pytest
 from generated_dataset import Line, entry, generated_line, manifest_of
 
 from components.manifest import SplitName
-from components.training.dataset_folder import label_lines, write_dataset
-from components.training.trainer import TrainingError
+from components.trainers.dataset_folder import label_lines, write_dataset
+from components.trainers.trainer import TrainingError
 from inspection.geometry import Box, LabelledBox
 from inspection.image import decode_image
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from components.training.device import chosen_device
+from components.trainers.device import chosen_device
+from components.trainers.trainer import Checkpoint, DetectionDataset, NoCheckpoints, TrainingError
 from components.training.other_process import far_side
-from components.training.trainer import Checkpoint, DetectionDataset, NoCheckpoints, TrainingError
 from components.training.yolov8 import UltralyticsTrainer, training_arguments
 from components.use_case import TrainingSettings
 
@@ -77,7 +77,7 @@ class Keeper:
 _FAR = """
 import pickle, sys, time
 far = pickle.load(open(sys.argv[1], "rb"))
-from components.training.trainer import Checkpoint
+from components.trainers.trainer import Checkpoint
 for epoch in (1, 2, 3):
     far.on_epoch(epoch, {"loss": 1.0 / epoch})
     if epoch == 2:

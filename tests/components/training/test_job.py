@@ -24,9 +24,9 @@ from components.model_registry import (
     USE_CASE,
     ModelRegistry,
 )
-from components.training.checkpoints import S3Checkpoints
-from components.training.job import find_finished, run, train
-from components.training.trainer import TrainedModel, TrainingError
+from components.trainers.checkpoints import S3Checkpoints
+from components.trainers.job import find_finished, run, train
+from components.trainers.trainer import TrainedModel, TrainingError
 from components.use_case import BaseWeights, parse_use_case
 from inspection.image import sha256_of
 

@@ -14,9 +14,9 @@ from generated_dataset import generated_line
 from mlflow import MlflowClient
 
 from components.model_registry import MODEL_FILE, TRAINING_RECORD
-from components.training.checkpoints import S3Checkpoints, next_due
-from components.training.job import train
-from components.training.trainer import Checkpoint, CheckpointError, TrainedModel
+from components.trainers.checkpoints import S3Checkpoints, next_due
+from components.trainers.job import train
+from components.trainers.trainer import Checkpoint, CheckpointError, TrainedModel
 from components.use_case import parse_use_case
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,8 +30,8 @@ from generated_dataset import generated_line
 from components.model_registry import ModelRegistry
 from components.object_store import S3ObjectStore
 from components.settings import settings
-from components.training.checkpoints import S3Checkpoints
-from components.training.job import train
+from components.trainers.checkpoints import S3Checkpoints
+from components.trainers.job import train
 from components.training.yolov8 import UltralyticsTrainer, quiet_ultralytics
 from components.use_case import parse_use_case
 
@@ -252,7 +252,7 @@ def test_a_checkpoint_that_the_trainer_refuses_begins_the_training_anew(registry
     assert trainer.trained == [1, 2, 3, 4, 5]
     assert "resumed_from" not in registry.run(outcome.run_id).tags
     assert registry.run(before).status == "RUNNING"
-    jobs = [record for record in caplog.records if record.name == "components.training.job"]
+    jobs = [record for record in caplog.records if record.name == "components.trainers.job"]
     assert [record.getMessage() for record in jobs if record.levelno == logging.WARNING] == [
         "the checkpoint of epoch 3 is set aside: expected torch 2, but it was written with torch 1"
     ]

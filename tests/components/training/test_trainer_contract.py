@@ -11,21 +11,21 @@ import pytest
 from generated_dataset import generated_line
 from trainer_process import SETTINGS, Step, run
 
-from components.training.dataset_folder import write_dataset
-from components.training.export import PARITY_TOLERANCE
-from components.training.quantize import quantize_int8
+from components.trainers.dataset_folder import write_dataset
+from components.trainers.detectors import TRAINERS
+from components.trainers.onnx_file import PARITY_TOLERANCE
+from components.trainers.quantize import quantize_int8
 from inspection.decode import Nms
 from inspection.image import decode_image, sha256_of
 from inspection.inspector import Inspector
 from inspection.preprocess import Preprocess, letterbox
 from inspection.verdict import ClassThreshold
 
-TRAINERS = ["components.training.yolov8:UltralyticsTrainer"]
 WIDTH, HEIGHT, EPOCHS = SETTINGS["image_width"], SETTINGS["image_height"], SETTINGS["epochs"]
 CLASSES = ["傷", "dent"]
 
 
-@pytest.fixture(scope="module", params=TRAINERS, ids=lambda name: name.rpartition(":")[2])
+@pytest.fixture(scope="module", params=list(TRAINERS.values()), ids=list(TRAINERS))
 def trained(request, tmp_path_factory):
     """Trained whole, twice; then from checkpoints: of the first epoch, of other libraries, of no state, of no network
     of this kind; then with a dataset without images."""

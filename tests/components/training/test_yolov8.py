@@ -6,7 +6,7 @@ import torch
 from generated_dataset import generated_line
 from trainer_process import Step, run
 
-from components.training.dataset_folder import write_dataset
+from components.trainers.dataset_folder import write_dataset
 
 TRAINER = "components.training.yolov8:UltralyticsTrainer"
 

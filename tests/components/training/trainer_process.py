@@ -29,7 +29,7 @@ def watch(event, args):
 tempfile.gettempdir()  # it tries the folder by a file
 sys.addaudithook(watch)
 
-from components.training.trainer import Checkpoint, DetectionDataset, TrainingError
+from components.trainers.trainer import Checkpoint, DetectionDataset, TrainingError
 from components.use_case import TrainingSettings
 
 class Keeper:

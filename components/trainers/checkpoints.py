@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: AGPL-3.0-only
 """Checkpoints in S3, so that a killed training goes on from where it was.
 
 `checkpoints/<digest of the inputs>/<run>/epoch-00007.pt`, and beside it `.json` with its sha256, written last: without
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from components.object_store import ObjectInfo, ObjectStoreError, S3ObjectStore
-from components.training.trainer import Checkpoint, CheckpointError, TrainedModel
+from components.trainers.trainer import Checkpoint, CheckpointError, TrainedModel
 from inspection.codec import canonical_json
 from inspection.image import sha256_of
 

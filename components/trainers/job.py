@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: AGPL-3.0-only
 """The training step: a dataset's digest in, a finished MLflow run out. Running it again changes nothing."""
 
 from __future__ import annotations
@@ -28,12 +27,13 @@ from components.model_registry import (
 from components.object_store import S3ObjectStore
 from components.raw_images import RawImages
 from components.settings import settings
-from components.training.base_weights import fetch_base_weights
-from components.training.checkpoints import Found, S3Checkpoints, go_on
-from components.training.code_digest import code_digest, code_revision, packages
-from components.training.dataset_folder import LEARNED_SPLITS, write_dataset
-from components.training.quantize import Variant, make_variant
-from components.training.trainer import TrainedModel, Trainer, TrainingError
+from components.trainers.base_weights import fetch_base_weights
+from components.trainers.checkpoints import Found, S3Checkpoints, go_on
+from components.trainers.code_digest import code_digest, code_revision, packages
+from components.trainers.dataset_folder import LEARNED_SPLITS, write_dataset
+from components.trainers.detectors import trainer_of
+from components.trainers.quantize import Variant, make_variant
+from components.trainers.trainer import TrainedModel, Trainer, TrainingError
 from components.use_case import BaseWeights, UseCase, parse_use_case
 from inspection.image import sha256_of
 from inspection.preprocess import Preprocess
@@ -62,8 +62,6 @@ def run(
     Raises:
         TrainingError: the dataset cannot be learned from, or the export is not sound; the run is marked failed.
     """
-    from components.training.yolov8 import UltralyticsTrainer
-
     use_case = parse_use_case(use_case_json)
     config = settings()
     registry = ModelRegistry.from_settings(config)
@@ -77,7 +75,7 @@ def run(
     fetch = cached(RawImages(store, config.bucket("raw")).fetch, config, wanted)
     with tempfile.TemporaryDirectory(prefix="kizu-training-") as directory:
         workdir = Path(directory)
-        trainer = UltralyticsTrainer.from_settings(config, fetch_base_weights(store, base, workdir))
+        trainer = trainer_of(use_case.training, config, fetch_base_weights(store, base, workdir))
         checkpoints = S3Checkpoints(
             store, config.bucket("weights"), _inputs(use_case, dataset_digest, code, base), config.checkpoint_every_s
         )

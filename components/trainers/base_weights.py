@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: AGPL-3.0-only
 """Weights to begin from: brought by the user, or made from generated parts, once, and pinned in S3 like any others."""
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from components.line_generator import CLASS_NAME, LineGenerator
 from components.manifest import Manifest, ManifestImage, SplitName, regions
 from components.object_store import ObjectNotFound, S3ObjectStore, parse_uri
 from components.settings import settings
-from components.training.checkpoints import Found, S3Checkpoints, go_on
-from components.training.dataset_folder import write_dataset
-from components.training.trainer import TrainedModel, TrainingError
-from components.training.yolov8 import UltralyticsTrainer, checkpoint_of
+from components.trainers.checkpoints import Found, S3Checkpoints, go_on
+from components.trainers.dataset_folder import write_dataset
+from components.trainers.detectors import trainer_of
+from components.trainers.trainer import NoCheckpoints, TrainedModel, Trainer, TrainingError
 from components.use_case import BaseWeights, TrainingSettings, parse_use_case
 from inspection.codec import Document, DocumentError, canonical_json
 from inspection.image import decode_image, sha256_of
@@ -55,9 +54,7 @@ def run(use_case_json: str) -> BaseWeights | None:
     store, bucket = S3ObjectStore.from_settings(config), config.bucket("weights")
     inputs = {"step": "base weights", "recipe": wanted.pretraining_digest or ""}
     checkpoints = S3Checkpoints(store, bucket, inputs, config.checkpoint_every_s)
-    make = partial(
-        make_from_generated_parts, trainer=UltralyticsTrainer.from_settings(config), checkpoints=checkpoints
-    )
+    make = partial(make_from_generated_parts, trainer=trainer_of(wanted, config), checkpoints=checkpoints)
     with tempfile.TemporaryDirectory(prefix="kizu-pretraining-") as folder:
         weights = base_weights_of(wanted, store, bucket, Path(folder), make)
     checkpoints.finished()  # only now: what is made is pinned
@@ -116,7 +113,7 @@ def fetch_base_weights(store: S3ObjectStore, weights: BaseWeights | None, workdi
 def make_from_generated_parts(
     wanted: TrainingSettings,
     workdir: Path,
-    trainer: UltralyticsTrainer | None = None,
+    trainer: Trainer | None = None,
     checkpoints: S3Checkpoints | None = None,
 ) -> tuple[Path, Mapping[str, object]]:
     """Train the network of the settings on the generated parts of their recipe: the checkpoint and its record.
@@ -124,7 +121,7 @@ def make_from_generated_parts(
     checkpoints: of this recipe; where a training of it was stopped, this one goes on.
 
     Raises:
-        TrainingError: see `UltralyticsTrainer.train`.
+        TrainingError: see `Trainer.train`.
     """
     recipe = wanted.pretraining
     assert recipe is not None
@@ -171,20 +168,18 @@ def make_from_generated_parts(
     def on_epoch(epoch: int, numbers: Mapping[str, float]) -> None:
         _log.info("generated parts, epoch %d/%d: box loss %.3f", epoch, recipe.epochs, numbers.get("train/box_loss", 0))
 
-    network = trainer or UltralyticsTrainer()
-    folder = workdir / "pretraining"
-    if checkpoints is None:
-        return checkpoint_of(folder), dict(network.train(dataset, own, folder, on_epoch).record)
-    keeper = checkpoints.keeper(uuid.uuid4().hex)
+    network = trainer or trainer_of(wanted)
+    keeper = checkpoints.keeper(uuid.uuid4().hex) if checkpoints else NoCheckpoints()
 
     def train_from(found: Found | None) -> TrainedModel:
         if found:
             _log.info("goes on after epoch %d of another run of this step", found.checkpoint.epoch)
         checkpoint = found.checkpoint if found else None
-        return network.train(dataset, own, folder, on_epoch, keeper=keeper, resume_from=checkpoint)
+        return network.train(dataset, own, workdir / "pretraining", on_epoch, keeper=keeper, resume_from=checkpoint)
 
-    record = dict(go_on(checkpoints, train_from).record)
-    return checkpoint_of(folder), record
+    trained = go_on(checkpoints, train_from) if checkpoints else train_from(None)
+    assert trained.weights_path is not None
+    return trained.weights_path, dict(trained.record)
 
 
 def _read(store: S3ObjectStore, bucket: str, key: str) -> PinnedWeights | None:

@@ -1,9 +1,8 @@
-# SPDX-License-Identifier: AGPL-3.0-only
 """On what a training runs: processors, one GPU, or several."""
 
 from __future__ import annotations
 
-from components.training.trainer import TrainingError
+from components.trainers.trainer import TrainingError
 
 CPU = "cpu"
 AUTO = "auto"

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: AGPL-3.0-only
 """A manifest as a folder that Ultralytics can read."""
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import cv2
 from components.image_cache import Fetch
 from components.manifest import Manifest, ManifestImage, SplitName
 from components.read_ahead import read_ahead
-from components.training.trainer import DetectionDataset, TrainingError
+from components.trainers.trainer import DetectionDataset, TrainingError
 from inspection.geometry import LabelledBox
 from inspection.image import ImageError, decode_image, sha256_of
 

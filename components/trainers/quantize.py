@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: AGPL-3.0-only
 """An int8 variant of an exported YOLOv8: static, calibrated on training images, box decoding left in float."""
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from components.training.trainer import DetectionDataset, TrainingError
+from components.trainers.trainer import DetectionDataset, TrainingError
 from inspection.image import decode_image
 from inspection.preprocess import Preprocess, letterbox
 

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: AGPL-3.0-only
 """What a training is, whatever library does it."""
 
 from __future__ import annotations
@@ -35,10 +34,14 @@ class DetectionDataset:
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """The exported model and the record of how it came about (JSON values only)."""
+    """The exported model and the record of how it came about (JSON values only).
+
+    weights_path: what another training of the same trainer may begin from, in the trainer's own form.
+    """
 
     onnx_path: Path
     record: Mapping[str, Any]
+    weights_path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: AGPL-3.0-only
 # mypy: disable-error-code="valid-type"
 """The kfp side of training."""
 
@@ -12,7 +11,7 @@ from components import images
 @dsl.component(base_image=images.TRAINING, install_kfp_package=False)
 def prepare_base_weights(use_case: str) -> NamedTuple("Outputs", uri=str, sha256=str):
     """A use case -> the weights that its trainings begin from; empty where they begin from scratch."""
-    from components.training.base_weights import run
+    from components.trainers.base_weights import run
 
     weights = run(use_case)
     return (weights.uri, weights.sha256) if weights is not None else ("", "")
@@ -26,7 +25,7 @@ def train_detector(dataset_digest: str, use_case: str, base_uri: str, base_sha25
 
     note: that it was trained now, or which version or failed gate an earlier run with these inputs led to.
     """
-    from components.training.job import run
+    from components.trainers.job import run
     from components.use_case import BaseWeights
 
     base = BaseWeights(uri=base_uri, sha256=base_sha256) if base_uri else None

@@ -1,0 +1,37 @@
+"""Which trainer a use case means."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from components.settings import Settings
+from components.trainers.trainer import Trainer, TrainingError
+from components.use_case import TrainingSettings
+
+# By name: the room under AGPL-3.0 is not in every image, and nothing here imports it unless a use case asks.
+TRAINERS: Final[Mapping[str, str]] = {
+    "yolov8": "components.training.yolov8:UltralyticsTrainer",
+    "fcos": "components.trainers.fcos:FcosTrainer",
+}
+"""`training.detector` -> module and class. Each keeps to tests/components/training/test_trainer_contract.py."""
+
+
+def trainer_of(wanted: TrainingSettings, config: Settings | None = None, base_weights: Path | None = None) -> Trainer:
+    """The trainer of these settings, on the device that `config` names; without one on all processors.
+
+    Raises:
+        TrainingError: it is not installed here.
+    """
+    module, _, name = TRAINERS[wanted.detector].partition(":")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as e:
+        raise TrainingError(
+            f"the detector {wanted.detector} cannot be trained here, {e.name} is missing; "
+            "take the image `training`, or another `training.detector` in the use case"
+        ) from e
+    trainer: Trainer = found(None, base_weights) if config is None else found.from_settings(config, base_weights)
+    return trainer

@@ -1,0 +1,126 @@
+"""FCOS of torchvision (BSD-3-Clause) on MobileNetV3, at input sizes of our own, and the same with boxes decoded.
+
+Source of the method: Tian, Shen, Chen, He, *FCOS: a simple and strong anchor-free object detector*, 2020.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.detection.fcos import FCOS, FCOSHead
+from torchvision.ops import FeaturePyramidNetwork
+
+from components.trainers.onnx_file import STRIDES
+from components.use_case import TrainingSettings
+
+_CHANNELS: Final = 64  # of each map of the pyramid; the head's group norm has 32 groups
+_CONVOLUTIONS: Final = 2
+_BACKBONES: Final = {"n": "mobilenet_v3_small", "s": "mobilenet_v3_large"}
+
+
+def network_of(settings: TrainingSettings, classes: int) -> FCOS:
+    """With random weights: `model` n is MobileNetV3-Small, s is Large, both narrowed by `width_multiple`."""
+    features = torchvision.models.get_model(
+        _BACKBONES[settings.model], weights=None, width_mult=settings.width_multiple or 1.0
+    ).features
+    return FCOS(
+        _Pyramid(features),
+        num_classes=classes,
+        # Ours are given with each call; this one says that there is one at each place.
+        anchor_generator=torchvision.models.detection.anchor_utils.AnchorGenerator(
+            tuple((stride,) for stride in STRIDES), ((1.0,),) * len(STRIDES)
+        ),
+        head=FCOSHead(_CHANNELS, 1, classes, _CONVOLUTIONS),
+    )
+
+
+def losses_of(network: FCOS, images: Tensor, targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """torchvision's losses by name.
+
+    Args:
+        images: (n, 3, height, width) float32 in 0..1, as they are shown when it runs: no other scaling is applied.
+        targets: for each image `boxes`, (m, 4) xyxy in input pixels, and `labels`, (m,) int64 from 0.
+    """
+    features = list(network.backbone(images).values())
+    levels = [
+        places(found.shape[-2], found.shape[-1], stride, images)
+        for found, stride in zip(features, STRIDES, strict=True)
+    ]
+    anchors = torch.cat(levels)
+    losses: dict[str, Tensor] = network.compute_loss(
+        list(targets), network.head(features), [anchors] * len(targets), [len(level) for level in levels]
+    )
+    return losses
+
+
+def places(rows: int, columns: int, stride: int, like: Tensor) -> Tensor:
+    """(rows * columns, 4) xyxy: squares of the stride's side, in input pixels; what a box is measured from."""
+    y, x = torch.meshgrid(
+        torch.arange(rows, device=like.device), torch.arange(columns, device=like.device), indexing="ij"
+    )
+    corner = torch.stack([x, y, x, y], dim=-1).reshape(-1, 4).to(like.dtype) * stride
+    return corner + torch.tensor([0, 0, stride, stride], dtype=like.dtype, device=like.device)
+
+
+class Deployed(nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
+    """The network as devices read it: (1, 3, height, width) -> (1, 4 + classes, n); eval mode."""
+
+    def __init__(self, network: FCOS, width: int, height: int) -> None:
+        super().__init__()
+        self.backbone, self.head = network.backbone, network.head
+        for number, stride in enumerate(STRIDES):
+            squares = places(height // stride, width // stride, stride, torch.zeros(1))
+            centres = (squares[:, :2] + squares[:, 2:]) / 2
+            self.register_buffer(f"centres{number}", centres.T[None].contiguous())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Centre x, centre y, width, height in input pixels, then a score 0..1 for each class."""
+        answers = []
+        for number, features in enumerate(self.backbone(images).values()):
+            classes, boxes = self.head.classification_head, self.head.regression_head
+            regressed = boxes.conv(features)
+            logits = self._flat(classes.cls_logits(classes.conv(features)))
+            sides = self._flat(boxes.bbox_reg(regressed)).relu() * STRIDES[number]
+            centreness = self._flat(boxes.bbox_ctrness(regressed))
+            centres = getattr(self, f"centres{number}")
+            low, high = centres - sides[:, :2], centres + sides[:, 2:]
+            scores = torch.sqrt(logits.sigmoid() * centreness.sigmoid())
+            answers.append(torch.cat([(low + high) / 2, high - low, scores], dim=1))
+        return torch.cat(answers, dim=2)
+
+    @staticmethod
+    def _flat(x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], x.shape[1], x.shape[2] * x.shape[3])
+
+
+class _Pyramid(nn.Module):  # type: ignore[misc]
+    """What MobileNetV3 answers at each of the strides, brought together."""
+
+    def __init__(self, features: nn.Sequential) -> None:
+        super().__init__()
+        self.features = features
+        self.out_channels = _CHANNELS
+        side, taps, channels = 8 * STRIDES[-1], {}, {}
+        with torch.no_grad():
+            x = torch.zeros(1, 3, side, side)
+            for number, layer in enumerate(features.eval()):
+                x = layer(x)
+                taps[side // x.shape[-1]], channels[side // x.shape[-1]] = number, x.shape[1]
+        features.train()
+        self.taps = [taps[stride] for stride in STRIDES]  # the last layer of each stride
+        self.pyramid = FeaturePyramidNetwork(
+            [channels[stride] for stride in STRIDES], _CHANNELS, norm_layer=nn.BatchNorm2d
+        )
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        found: OrderedDict[str, Tensor] = OrderedDict()
+        for number, layer in enumerate(self.features):
+            x = layer(x)
+            if number in self.taps:
+                found[str(number)] = x
+        return self.pyramid(found)  # type: ignore[no-any-return]

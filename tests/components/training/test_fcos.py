@@ -1,0 +1,166 @@
+"""FCOS: what it is shown, what it begins from, what it refuses. The contract of all trainers is tested beside this."""
+
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from generated_dataset import generated_line
+
+from components.trainers import detectors
+from components.trainers.base_weights import make_from_generated_parts
+from components.trainers.dataset_folder import write_dataset
+from components.trainers.detectors import trainer_of
+from components.trainers.fcos import FcosTrainer
+from components.trainers.fcos_images import Images, batch_of
+from components.trainers.fcos_network import Deployed, losses_of, network_of, places
+from components.trainers.trainer import DetectionDataset, TrainingError
+from components.use_case import Augmentation, Pretraining, TrainingSettings, UseCaseError, parse_use_case
+
+SMALL = TrainingSettings(
+    detector="fcos", width_multiple=0.0625, image_width=96, image_height=64, batch=4, epochs=2, seed=3
+)
+
+
+@pytest.fixture
+def bright(tmp_path):
+    """Four black pictures of another size than the input's, each with one white rectangle, labelled."""
+    rng = np.random.default_rng(3)
+    for kind in ("images", "labels"):
+        (tmp_path / kind / "train").mkdir(parents=True)
+    for number in range(4):
+        picture = np.zeros((120, 200, 3), np.uint8)
+        x, y = int(rng.integers(0, 140)), int(rng.integers(0, 80))
+        picture[y : y + 30, x : x + 50] = 255
+        cv2.imwrite(str(tmp_path / "images" / "train" / f"{number}.png"), picture)
+        line = f"1 {(x + 25) / 200} {(y + 15) / 120} {50 / 200} {30 / 120}\n"
+        (tmp_path / "labels" / "train" / f"{number}.txt").write_text(line)
+    return DetectionDataset(tmp_path, tmp_path / "data.yaml", ("a", "b"), {"train": 4, "val": 0}, "d" * 64)
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation(mosaic=0.0), Augmentation(mosaic=1.0, scale=0.0)])
+def test_boxes_stay_on_what_they_mark(bright, augmentation):
+    """However it was letterboxed, turned, shifted, scaled and put together: bright is what lies in a box."""
+    images = Images(bright, "train", SMALL, augmentation)
+    torch.manual_seed(1)
+    seen = 0
+    for index in [0, 1, 2, 3] * 5:
+        picture, (target,) = batch_of([images[index]])
+        assert picture.shape == (1, 3, 64, 96)
+        covered = torch.zeros(64, 96, dtype=torch.bool)
+        for x1, y1, x2, y2 in target["boxes"].tolist():
+            covered[round(y1) : round(y2), round(x1) : round(x2)] = True
+            inside = picture[0, 0, int(y1) + 1 : int(y2) - 1, int(x1) + 1 : int(x2) - 1]
+            assert inside.numel() == 0 or inside.mean() > 0.6
+            seen += 1
+        away = torch.nn.functional.max_pool2d(covered[None, None].float(), 7, 1, 3)[0, 0] == 0
+        # What is left of a rectangle at the rim may be too little for a box.
+        assert (picture[0, 0][away] > 0.6).float().mean() < 0.03
+        assert set(target["labels"].tolist()) <= {1}
+    assert seen >= 10
+
+
+def test_the_places_of_a_map_are_squares_that_touch():
+    """Row by row, in input pixels."""
+    found = places(2, 3, 8, torch.zeros(1))
+    assert found.tolist()[:3] == [[0, 0, 8, 8], [8, 0, 16, 8], [16, 0, 24, 8]]
+    assert found.tolist()[-1] == [16, 8, 24, 16]
+
+
+def test_what_is_deployed_answers_with_the_boxes_that_the_losses_measure():
+    """Its decoding is torchvision's own, a column a place."""
+    torch.manual_seed(0)
+    network = network_of(SMALL, 2).eval()
+    torch.nn.init.normal_(network.head.regression_head.bbox_reg.bias, 1.0)  # boxes of many sizes
+    images = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        output = Deployed(network, 96, 64).eval()(images)[0]
+        answered = network.head(list(network.backbone(images).values()))
+        squares = torch.cat([places(64 // stride, 96 // stride, stride, images) for stride in (8, 16, 32)])
+        expected = network.box_coder.decode(answered["bbox_regression"][0], squares)
+    assert output.shape == (6, 12 * 8 + 6 * 4 + 3 * 2)
+    centre, half = output[:2].T, output[2:4].T / 2
+    torch.testing.assert_close(torch.cat([centre - half, centre + half], dim=1), expected)
+    scores = (answered["cls_logits"][0].sigmoid() * answered["bbox_ctrness"][0].sigmoid()).sqrt()
+    torch.testing.assert_close(output[4:].T, scores)
+
+
+def test_an_image_without_a_box_is_learned_from(bright):
+    """A good part: no box to be near, every place is background."""
+    network = network_of(SMALL, 2)
+    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    with torch.no_grad():
+        losses = losses_of(network, torch.rand(2, 3, 64, 96), [empty, empty])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert float(losses["classification"]) > 0
+
+
+def test_it_begins_from_weights_of_its_own(tmp_path):
+    """Made from generated parts like YOLOv8's; all tensors of the same network fit."""
+    settings = SMALL.model_copy(update={"pretraining": Pretraining(parts=20, epochs=1, defect_rate=1.0)})
+    weights, record = make_from_generated_parts(settings, tmp_path)
+    assert record["epochs_run"] == 1
+    line = generated_line()
+    dataset = write_dataset(line.manifest, line.fetch, tmp_path / "dataset")
+    told = []
+    trained = FcosTrainer(1, weights).train(dataset, SMALL, tmp_path / "w", lambda *n: told.append(n))
+    assert trained.record["tensors_from_base_weights"] == len(network_of(SMALL, 1).state_dict())
+    wider = SMALL.model_copy(update={"width_multiple": 1.0})
+    assert FcosTrainer(1, weights)._start_from_base_weights(network_of(wider, 1)) > 0
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04"])
+def test_what_are_no_weights_of_its_own_are_refused_in_one_line(tmp_path, content):
+    """Nor is a pickle with code of its own run."""
+    file = tmp_path / "base.pt"
+    file.write_bytes(content)
+    line = generated_line()
+    dataset = write_dataset(line.manifest, line.fetch, tmp_path / "dataset")
+    with pytest.raises(TrainingError, match=r"the base weights base\.pt are none of detector fcos") as refused:
+        FcosTrainer(1, file).train(dataset, SMALL, tmp_path / "w", lambda *_: None)
+    assert "\n" not in str(refused.value)
+
+
+def test_with_patience_it_ends_early_and_keeps_the_best(tmp_path):
+    """A learning rate that ruins it: the first epochs are better than those after them."""
+    line = generated_line()
+    dataset = write_dataset(line.manifest, line.fetch, tmp_path / "dataset")
+    told = []
+    settings = SMALL.model_copy(update={"epochs": 40, "patience": 2, "learning_rate": 0.3})
+    trained = FcosTrainer(1).train(dataset, settings, tmp_path / "w", lambda *n: told.append(n))
+    losses = [numbers["val/loss"] for _, numbers in told]
+    best = losses.index(min(losses))
+    assert len(losses) < 40
+    assert len(losses) == best + 1 + 2
+    assert trained.record["epochs_run"] == len(losses)
+
+
+def test_several_gpus_are_refused(monkeypatch, tmp_path):
+    """Before anything is read."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    dataset = DetectionDataset(tmp_path, tmp_path, ("a",), {"train": 1, "val": 1}, "d")
+    with pytest.raises(TrainingError, match="expected one GPU or processors for detector fcos, but got 0,1"):
+        FcosTrainer(device="0,1").train(dataset, SMALL, tmp_path / "w", lambda *_: None)
+
+
+def test_a_use_case_names_its_detector():
+    """And a size that the detector has."""
+    case = {
+        "name": "tag", "classes": ["scratch"], "labeling": {"instructions": "-"},
+        "gates": {"min_map50": 0.5, "max_escape_rate": 0.1, "max_overkill_rate": 0.3},
+        "training": {"detector": "fcos", "model": "s"},
+    }  # fmt: skip
+    assert isinstance(trainer_of(parse_use_case(json.dumps(case)).training), FcosTrainer)
+    case["training"]["model"] = "x"
+    with pytest.raises(UseCaseError, match="expected model n or s with detector fcos, but got 'x'"):
+        parse_use_case(json.dumps(case))
+
+
+def test_an_image_without_a_detector_says_which_has_it(monkeypatch):
+    """The image for permissive detectors has no Ultralytics."""
+    monkeypatch.setitem(sys.modules, "components.training.yolov8", None)
+    assert detectors.TRAINERS["yolov8"].startswith("components.training.")
+    with pytest.raises(TrainingError, match=r"yolov8 cannot be trained here, components\.training\.yolov8 is missing"):
+        trainer_of(TrainingSettings())
