@@ -13,6 +13,10 @@ _SCRATCH: Final = {"base_weights": None, "pretraining": None}
 
 TRIED: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "scratch": ("the same without base weights", _SCRATCH),
+    "fcos": (
+        "the same with `detector: fcos`, `model: s`, 60 epochs",
+        {"detector": "fcos", "model": "s", "epochs": 60, "learning_rate": 0.002},
+    ),
     "burr": ("base weights from the other line of parts (`scratches: burr`)", {"pretraining": {"scratches": "burr"}}),
 }
 """Name -> what it is, and the settings in which it differs from the shipped ones."""

@@ -66,13 +66,13 @@ def base_weights(settings: TrainingSettings, work: Path) -> Path | None:
 def trial(material: Material, manifest: Manifest, settings: TrainingSettings, work: Path) -> Trial:
     """Train and score, or say what an earlier run found."""
     from components.trainers.dataset_folder import write_dataset
-    from components.training.yolov8 import UltralyticsTrainer, arguments_of
+    from components.trainers.detectors import trainer_of
 
     base = base_weights(settings, work)
     inputs = {
         "manifest": manifest.digest,
         "settings": settings.model_dump(mode="json", exclude={"pretraining", "base_weights"}),
-        "arguments": arguments_of(settings, len(manifest.of(SplitName.TRAIN))),
+        "arguments": _arguments(settings, len(manifest.of(SplitName.TRAIN))),
         "base": sha256_of(base.read_bytes()) if base else None,
         "packages": {name: version(name) for name in _PACKAGES},
     }
@@ -83,7 +83,7 @@ def trial(material: Material, manifest: Manifest, settings: TrainingSettings, wo
     folder = _empty(work / f"training-{digest}")
     dataset = write_dataset(manifest, material.fetch, folder / "dataset")
     began = time.monotonic()
-    trained = UltralyticsTrainer(base_weights=base).train(
+    trained = trainer_of(settings, base_weights=base).train(
         dataset, settings, folder / "training", lambda epoch, _: _log.info("epoch %d of %d", epoch, settings.epochs)
     )
     seconds = time.monotonic() - began
@@ -97,6 +97,15 @@ def trial(material: Material, manifest: Manifest, settings: TrainingSettings, wo
     _write(kept, {"inputs": inputs, "trial": asdict(found)})
     shutil.rmtree(folder)
     return found
+
+
+def _arguments(settings: TrainingSettings, training_images: int) -> Mapping[str, Any]:
+    """What YOLOv8's library is told besides the settings; all that FCOS goes by is in them and in the code."""
+    if settings.detector != "yolov8":
+        return {}
+    from components.training.yolov8 import arguments_of
+
+    return arguments_of(settings, training_images)
 
 
 def _score(material: Material, manifest: Manifest, onnx: bytes) -> tuple[float, float]:
