@@ -179,7 +179,7 @@ def test_a_damaged_checkpoint_is_set_aside_with_one_line_and_the_one_before_is_t
     keeper.keep(checkpoint(1, b"one"))
     keeper.keep(checkpoint(2, b"two"))
     store.put(checkpoints._bucket, f"{checkpoints.prefix}run/epoch-00002.pt", b"tw")
-    with caplog.at_level(logging.WARNING, "components.training"):
+    with caplog.at_level(logging.WARNING, "components.trainers"):
         (found,) = checkpoints.usable()
     assert (found.run_id, found.checkpoint) == ("run", checkpoint(1, b"one"))
     (line,) = caplog.records
@@ -252,7 +252,7 @@ def test_a_checkpoint_that_the_trainer_refuses_begins_the_training_anew(registry
     assert trainer.trained == [1, 2, 3, 4, 5]
     assert "resumed_from" not in registry.run(outcome.run_id).tags
     assert registry.run(before).status == "RUNNING"
-    jobs = [record for record in caplog.records if record.name == "components.trainers.job"]
+    jobs = [record for record in caplog.records if record.name == "components.trainers.checkpoints"]
     assert [record.getMessage() for record in jobs if record.levelno == logging.WARNING] == [
         "the checkpoint of epoch 3 is set aside: expected torch 2, but it was written with torch 1"
     ]
