@@ -14,6 +14,14 @@ settings.load_profile("kizu")
 pytest_plugins = ["tests.browser", "tests.deploy.stack_fixture"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `--dist loadgroup`: a file's tests stay together, and all that need the whole stack share one of it."""
+    need_the_stack = {item.path for item in items if "stack" in getattr(item, "fixturenames", ())}
+    for item in items:
+        group = "stack" if item.path in need_the_stack else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """Where KIZU_REQUIRE_ALL=1, a skip is a failure; real images alone may be absent, as they are not ours to ship."""
