@@ -41,14 +41,16 @@ Fetch = Callable[[str, str], bytes]
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
     """Bounds. images: approved images looked at, the latest first; suspects: shown, of all that are counted;
-    captures: read for the names of the cameras, the newest first."""
+    captures: read for the names of the cameras, the newest first; pairs: of images that may be near-duplicates
+    compared, the likeliest first."""
 
     images: int = 500
     suspects: int = 40
     captures: int = 2000
+    pairs: int = 5000
 
     def __post_init__(self) -> None:
-        for name in ("images", "suspects", "captures"):
+        for name in ("images", "suspects", "captures", "pairs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is not negative, but got {getattr(self, name)}")
 
@@ -155,7 +157,8 @@ def _look(
             seen.now.append(match(event.boxes, model.shown(detections)))
     duplicates = 0
     by_sha = {event.sha256: event for event in events}
-    for pair in find_near_duplicates(seen.prints, lambda sha256: _decoded(fetch, by_sha[sha256])):
+    pairs = find_near_duplicates(seen.prints, lambda sha256: _decoded(fetch, by_sha[sha256]), max_pairs=options.pairs)
+    for pair in pairs:
         duplicates += 1
         doubt = duplicates_doubt(seen.shots[pair.a], seen.shots[pair.b], pair.transform, pair.similarity)
         suspects.add([doubt] if doubt else [])

@@ -12,7 +12,7 @@ from components.settings import settings
 from components.use_case import parse_use_case
 
 # In a pipeline nobody waits for a model to look at all of it; `kizu labels report --images` does.
-OPTIONS: Final = ReportOptions(images=200, suspects=20, captures=500)
+OPTIONS: Final = ReportOptions(images=200, suspects=20, captures=500, pairs=200)
 
 
 def write_report(
