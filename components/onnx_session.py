@@ -18,7 +18,7 @@ from inspection.inspector import Infer
 
 
 class ModelError(ValueError):
-    """An ONNX that is not a static YOLOv8 detector."""
+    """An ONNX that is not a static detector of the form that devices read."""
 
 
 def open_session(onnx: bytes, classes: int, *, threads: int) -> tuple[Infer, InputSpec]:

@@ -303,6 +303,14 @@ class UseCase(_Section):
     def _name_is_a_name(cls, value: str) -> str:
         return check_name("use case", value)
 
+    @model_validator(mode="after")
+    def _asks_for_no_more_gpus_than_the_detector_takes(self) -> UseCase:
+        if self.training.detector == "fcos" and self.resources.gpus > 1:
+            raise ValueError(
+                f"expected at most one GPU with detector fcos, but got resources.gpus {self.resources.gpus}"
+            )
+        return self
+
     @field_validator("classes")
     @classmethod
     def _classes_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:

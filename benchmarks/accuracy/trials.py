@@ -53,7 +53,8 @@ def base_weights(settings: TrainingSettings, work: Path) -> Path | None:
 
     if settings.pretraining_digest is None:
         return None
-    file = work / f"base-{settings.pretraining_digest}.pt"
+    made_by = f"-{_arguments(settings, 0)['code'].partition(':')[2][:12]}" if settings.detector != "yolov8" else ""
+    file = work / f"base-{settings.pretraining_digest}{made_by}.pt"
     if not file.exists():
         folder = _empty(work / f"making-{settings.pretraining_digest}")
         checkpoint, record = make_from_generated_parts(settings, folder)
@@ -100,9 +101,11 @@ def trial(material: Material, manifest: Manifest, settings: TrainingSettings, wo
 
 
 def _arguments(settings: TrainingSettings, training_images: int) -> Mapping[str, Any]:
-    """What YOLOv8's library is told besides the settings; all that FCOS goes by is in them and in the code."""
+    """What YOLOv8's library is told besides the settings; what FCOS goes by besides is our own code."""
     if settings.detector != "yolov8":
-        return {}
+        from components.trainers.code_digest import code_digest
+
+        return {"code": code_digest(settings.detector)}
     from components.training.yolov8 import arguments_of
 
     return arguments_of(settings, training_images)

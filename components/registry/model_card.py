@@ -120,6 +120,7 @@ def _behaviour(report: EvaluationReport) -> list[str]:
 
 def _lineage(report: EvaluationReport, use_case: UseCase, lineage: Lineage) -> str:
     rows = [
+        ("Detector", f"{use_case.training.detector} {use_case.training.model}"),
         ("Dataset", f"`{report.dataset_digest}`"),
         ("Manifest", f"`{lineage.manifest_uri}`" if lineage.manifest_uri else ""),
         ("Label-store version", str(lineage.label_version)),

@@ -16,6 +16,7 @@ from components.manifest import Manifest, ManifestImage, SplitName, regions
 from components.object_store import ObjectNotFound, S3ObjectStore, parse_uri
 from components.settings import settings
 from components.trainers.checkpoints import Found, S3Checkpoints, go_on
+from components.trainers.code_digest import code_digest
 from components.trainers.dataset_folder import write_dataset
 from components.trainers.detectors import trainer_of
 from components.trainers.trainer import NoCheckpoints, TrainedModel, Trainer, TrainingError
@@ -52,7 +53,13 @@ def run(use_case_json: str) -> BaseWeights | None:
     config = settings()
     wanted = parse_use_case(use_case_json).training
     store, bucket = S3ObjectStore.from_settings(config), config.bucket("weights")
-    inputs = {"step": "base weights", "recipe": wanted.pretraining_digest or ""}
+    if wanted.pretraining_digest is None:
+        return wanted.base_weights
+    inputs = {
+        "step": "base weights",
+        "recipe": wanted.pretraining_digest,
+        "code_digest": code_digest(wanted.detector, config.training_image_digest),
+    }
     checkpoints = S3Checkpoints(store, bucket, inputs, config.checkpoint_every_s)
     make = partial(make_from_generated_parts, trainer=trainer_of(wanted, config), checkpoints=checkpoints)
     with tempfile.TemporaryDirectory(prefix="kizu-pretraining-") as folder:

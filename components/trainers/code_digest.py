@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Final
 
 from components.trainers.trainer import TrainingError
 
 _ROOT = Path(__file__).resolve().parents[2]
-_SOURCES = ("components/trainers", "inspection")
-_AGPL_ROOM = "components/training"  # not in every image
-_LOCKS = ("locks/training.txt", "locks/training-permissive.txt")
+# What a detector's training depends on; another detector's code and packages are not its own.
+_SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
+    "yolov8": ("components/trainers", "components/training", "inspection"),
+    "fcos": ("components/trainers", "inspection"),
+}
+_LOCKS: Final[Mapping[str, str]] = {"yolov8": "locks/training.txt", "fcos": "locks/training-permissive.txt"}
 
 
-def code_digest(image_digest: str | None = None, root: Path = _ROOT) -> str:
+def code_digest(detector: str, image_digest: str | None = None, root: Path = _ROOT) -> str:
     """`image:<digest>` of the training image where there is one, else `source:<sha256>`.
 
-    The sources are those of this room, of YOLOv8's where it is there and of `inspection`, and the lock files that pin
-    the libraries. Neither the place of the files nor their times, nor compiled files, have a part in it.
+    The sources are those of the rooms that train this detector and of `inspection`, and the lock file that pins its
+    libraries. Neither the place of the files nor their times, nor compiled files, have a part in it.
 
     Raises:
         TrainingError: a source folder or the lock file is missing below `root`.
     """
     if image_digest:
         return f"image:{image_digest}"
-    files = [root / lock for lock in _LOCKS if (root / lock).is_file()]
-    folders = [sorted((root / folder).rglob("*.py")) for folder in (*_SOURCES, _AGPL_ROOM)]
-    if not files or not all(folders[:-1]):
+    sources, lock = _SOURCES[detector], root / _LOCKS[detector]
+    folders = [sorted((root / folder).rglob("*.py")) for folder in sources]
+    if not lock.is_file() or not all(folders):
         raise TrainingError(
-            f"expected the sources {', '.join(_SOURCES)} and one of {', '.join(_LOCKS)} below {root}, but not all are "
-            "there; in an image without them set KIZU_TRAINING_IMAGE_DIGEST to the image's digest"
+            f"expected the sources {', '.join(sources)} and {_LOCKS[detector]} below {root}, but not all are there; in "
+            "an image without them set KIZU_TRAINING_IMAGE_DIGEST to the image's digest"
         )
-    files += [file for found in folders for file in found]
+    files = [lock, *(file for found in folders for file in found)]
     total = hashlib.sha256()
     for file in files:
         content = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,10 @@ TRAINERS: Final[Mapping[str, str]] = {
     "fcos": "components.trainers.fcos:FcosTrainer",
 }
 """`training.detector` -> module and class. Each keeps to tests/components/training/test_trainer_contract.py."""
+_NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
+    "yolov8": ("components.training", "torch", "ultralytics", "onnx"),
+    "fcos": ("torch", "torchvision", "onnx"),
+}
 
 
 def trainer_of(wanted: TrainingSettings, config: Settings | None = None, base_weights: Path | None = None) -> Trainer:
@@ -26,12 +31,12 @@ def trainer_of(wanted: TrainingSettings, config: Settings | None = None, base_we
         TrainingError: it is not installed here.
     """
     module, _, name = TRAINERS[wanted.detector].partition(":")
-    try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as e:
+    missing = [needed for needed in _NEEDED[wanted.detector] if importlib.util.find_spec(needed) is None]
+    if missing:
         raise TrainingError(
-            f"the detector {wanted.detector} cannot be trained here, {e.name} is missing; "
+            f"the detector {wanted.detector} cannot be trained here, where {', '.join(missing)} is missing; "
             "take the image `training`, or another `training.detector` in the use case"
-        ) from e
+        )
+    found: Any = getattr(importlib.import_module(module), name)
     trainer: Trainer = found(None, base_weights) if config is None else found.from_settings(config, base_weights)
     return trainer

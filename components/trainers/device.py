@@ -9,7 +9,7 @@ AUTO = "auto"
 
 
 def chosen_device(asked: str, gpus: int, batch: int) -> str:
-    """Ultralytics' `device`: `cpu`, or the numbers of GPUs with commas between them.
+    """`cpu`, or the numbers of GPUs with commas between them.
 
     It is in no digest: it says how fast a model comes, not which. What was taken stands in the training record.
 

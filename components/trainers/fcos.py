@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import math
 import os
@@ -85,7 +86,7 @@ class FcosTrainer:
         """See `Trainer.train`."""
         import torch
 
-        from components.trainers.fcos_network import Deployed, network_of
+        from components.trainers.fcos_network import Answered, Deployed, network_of
 
         chosen = chosen_device(self._device, torch.cuda.device_count(), settings.batch)
         if "," in chosen:
@@ -101,7 +102,7 @@ class FcosTrainer:
             torch.manual_seed(settings.seed)
             network = network_of(settings, len(dataset.classes))
             transferred = self._start_from_base_weights(network)
-            course = _Course(network.to(device), settings, device)
+            course = _Course(network.to(device), settings, dataset.digest, device)
             if resume_from:
                 course.restore(resume_from)
                 for number, numbers in enumerate(course.told, 1):
@@ -113,7 +114,7 @@ class FcosTrainer:
             onnx_path = workdir / "model.onnx"
             exported = write_onnx(
                 deployed,
-                deployed,
+                Answered(network).eval(),
                 settings.image_width,
                 settings.image_height,
                 dataset.classes,
@@ -135,6 +136,7 @@ class FcosTrainer:
                 "images": dict(dataset.images),
                 "settings": settings.model_dump(mode="json"),
                 "epochs_run": len(course.told),
+                "best_epoch": course.best_epoch or len(course.told),
                 "resumed_after_epoch": before,
                 "training_seconds": round(trained_s, 1),
                 "parameters": sum(p.numel() for p in network.parameters()),
@@ -166,10 +168,11 @@ class FcosTrainer:
             raise TrainingError(f"the base weights {name} are none of detector fcos ({_FORMAT}): {said}") from e
         own = network.state_dict()
         fitting = {key: value for key, value in base.items() if key in own and own[key].shape == value.shape}
-        if not fitting:
+        # The head is of one shape whatever the backbone is, so that something always fits.
+        if any(key.startswith("backbone.") and key not in fitting for key in own):
             raise TrainingError(
-                f"no tensor of the base weights {name} fits this network; "
-                "train with the `model` and `width_multiple` that the weights were made with"
+                f"the base weights {name} are of another network; "
+                "train with the `model` and `width_multiple` that they were made with"
             )
         network.load_state_dict(fitting, strict=False)
         return len(fitting)
@@ -181,6 +184,7 @@ class _Course:
 
     network: Any
     settings: TrainingSettings
+    dataset_digest: str
     device: Any
     told: list[Mapping[str, float]] = field(default_factory=list)
 
@@ -191,13 +195,14 @@ class _Course:
             self.network.parameters(), lr=self.settings.learning_rate, weight_decay=_WEIGHT_DECAY
         )
         self._best: dict[str, Any] | None = None
-        self._best_loss, self._best_epoch = math.inf, 0
+        self._best_loss = math.inf
+        self.best_epoch = 0  # 0: not looked for
 
     def run(self, dataset: DetectionDataset, workers: int, on_epoch: OnEpoch, keeper: CheckpointKeeper) -> None:
         """The epochs that are missing."""
         from components.trainers.fcos_images import Images
 
-        learned = Images(dataset, "train", self.settings, self.settings.augmentation)
+        learned = Images(dataset, "train", self.settings, self.settings.augmentation, keep=workers == 0)
         judged = Images(dataset, "val", self.settings, None) if self.settings.patience else None
         epochs = self.settings.epochs
         for epoch in range(len(self.told) + 1, epochs + 1):
@@ -207,12 +212,13 @@ class _Course:
             if judged is not None:
                 numbers["val/loss"] = self._judge(judged)
                 if numbers["val/loss"] < self._best_loss:
-                    self._best_loss, self._best_epoch = numbers["val/loss"], epoch
+                    self._best_loss, self.best_epoch = numbers["val/loss"], epoch
                     self._best = {key: value.clone() for key, value in self.network.state_dict().items()}
+            self._check(epoch, numbers)
             self.told.append(numbers)
             on_epoch(epoch, numbers)
-            if judged is not None and epoch - self._best_epoch >= self.settings.patience:
-                _log.info("no better for %d epochs: epoch %d it is", self.settings.patience, self._best_epoch)
+            if judged is not None and epoch - self.best_epoch >= self.settings.patience:
+                _log.info("no better for %d epochs: epoch %d it is", self.settings.patience, self.best_epoch)
                 return
             # After the last epoch there is nothing to go on with: what follows is quick.
             if epoch < epochs and keeper.due():
@@ -228,15 +234,16 @@ class _Course:
         """As after its epoch.
 
         Raises:
-            CheckpointError: its state is none of this network.
+            CheckpointError: its state is none of this network, dataset and these settings.
         """
         try:
             state = _loaded(checkpoint.state)
-            if state["format"] != _FORMAT:
-                raise ValueError(f"its format is {state['format']!r}")
+            for name, value in self._identity().items():
+                if state[name] != value:
+                    raise ValueError(f"its {name} is {state[name]!r}"[:300])
             self.network.load_state_dict(state["network"])
             self._optimizer.load_state_dict(state["optimizer"])
-            self._best, self._best_loss, self._best_epoch = state["best"], state["best_loss"], state["best_epoch"]
+            self._best, self._best_loss, self.best_epoch = state["best"], state["best_loss"], state["best_epoch"]
         except _UNREADABLE as e:
             raise CheckpointError(f"it cannot be gone on from: {str(e).partition(chr(10))[0]}") from e
         self.told = list(checkpoint.told)
@@ -247,16 +254,28 @@ class _Course:
         stream = io.BytesIO()
         torch.save(
             {
-                "format": _FORMAT,
+                **self._identity(),
                 "network": self.network.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "best": self._best,
                 "best_loss": self._best_loss,
-                "best_epoch": self._best_epoch,
+                "best_epoch": self.best_epoch,
             },
             stream,
         )
         return stream.getvalue()
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must have in common with the training that goes on from it."""
+        settings = json.dumps(self.settings.model_dump(mode="json"), sort_keys=True)
+        return {"format": _FORMAT, "dataset": self.dataset_digest, "settings": settings}
+
+    def _check(self, epoch: int, numbers: Mapping[str, float]) -> None:
+        import torch
+
+        sound = all(math.isfinite(value) for value in numbers.values())
+        if not sound or not all(bool(torch.isfinite(value).all()) for value in self.network.state_dict().values()):
+            raise TrainingError(f"epoch {epoch} left no numbers: {dict(numbers)}; lower `learning_rate`")
 
     def _epoch(self, epoch: int, images: Any, workers: int) -> dict[str, float]:
         """Train on each image once; its random numbers are this epoch's own, whatever came before it."""
@@ -270,28 +289,29 @@ class _Course:
         batches = DataLoader(
             images, self.settings.batch, shuffle=True, num_workers=workers, collate_fn=batch_of,
             generator=torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch),
+            worker_init_fn=_no_threads_of_opencv if workers else None,
         )  # fmt: skip
         self.network.train()
-        sums: dict[str, float] = {}
+        found: dict[str, float] = {}
         for number, (pictures, targets) in enumerate(batches):
             rate = self._rate(epoch - 1 + number / len(batches))
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
-            losses = losses_of(self.network, pictures.to(self.device), self._moved(targets))
+            sums, count = losses_of(self.network, pictures.to(self.device), self._moved(targets))
+            # A batch of good parts has no place that answers for a box, and must not weigh as much as all others.
+            losses = {name: loss / max(count, self.settings.batch) for name, loss in sums.items()}
             total = sum(losses.values())
             self._optimizer.zero_grad()
             total.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_GRADIENT)
             self._optimizer.step()
             for name, loss in losses.items():
-                sums[name] = sums.get(name, 0.0) + float(loss.detach())
-        found = {f"train/{_NAMES[name]}": value / len(batches) for name, value in sums.items()}
-        if not all(math.isfinite(value) for value in found.values()):
-            raise TrainingError(f"the losses of epoch {epoch} are no numbers any more: {found}; lower `learning_rate`")
-        return {**found, "lr": self._optimizer.param_groups[0]["lr"]}
+                found[name] = found.get(name, 0.0) + float(loss.detach())
+        means = {f"train/{_NAMES[name]}": value / len(batches) for name, value in found.items()}
+        return {**means, "lr": self._optimizer.param_groups[0]["lr"]}
 
     def _judge(self, images: Any) -> float:
-        """The loss on images that are not learned from."""
+        """The loss on images that are not learned from, a place that answers for a box; of all of them together."""
         import torch
         from torch.utils.data import DataLoader
 
@@ -302,10 +322,9 @@ class _Course:
         with torch.no_grad():
             batches = DataLoader(images, self.settings.batch, collate_fn=batch_of)
             found = [
-                float(sum(losses_of(self.network, pictures.to(self.device), self._moved(targets)).values()))
-                for pictures, targets in batches
+                losses_of(self.network, pictures.to(self.device), self._moved(targets)) for pictures, targets in batches
             ]
-        return sum(found) / len(found)
+        return sum(float(sum(losses.values())) for losses, _ in found) / max(1, sum(count for _, count in found))
 
     def _moved(self, targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{name: tensor.to(self.device) for name, tensor in target.items()} for target in targets]
@@ -345,7 +364,8 @@ def _reproducible(threads: int) -> Iterator[None]:
     """The same numbers for the same seed on processors; torch is as it was afterwards."""
     import torch
 
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads_before, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warned_before = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_num_threads(threads)
     # Without the word "warn" an operation that has no such variant on a GPU would end the training.
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -353,5 +373,12 @@ def _reproducible(threads: int) -> Iterator[None]:
         with torch.random.fork_rng():
             yield
     finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_num_threads(threads_before)
+        torch.use_deterministic_algorithms(before, warn_only=warned_before)
+
+
+def _no_threads_of_opencv(_: int) -> None:
+    """In a loader's process: OpenCV's threads do not survive a fork, and loaders are the threads."""
+    import cv2
+
+    cv2.setNumThreads(0)

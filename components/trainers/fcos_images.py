@@ -18,10 +18,11 @@ from inspection.image import decode_image
 from inspection.preprocess import Preprocess, letterbox
 
 _GREY: Final = 114
-_SMALLEST: Final = 3.0  # pixels of a box's side, below which nothing of it can be learned
+_SMALLEST: Final = 3.0  # pixels of a side of what is left of a box that was cut or made smaller
+_SMALLEST_SCALE: Final = 0.1
 _SHIFT: Final = 0.1
-# Above this many images they are read from disk each epoch rather than kept in memory.
-_KEPT_IMAGES: Final = 2000
+# Above this size of all images they are read from disk each epoch rather than kept in memory.
+_KEPT_BYTES: Final = 1_500_000_000
 
 Example = dict[str, Any]
 """`image`: (3, height, width) uint8; `boxes`: (n, 4) xyxy in input pixels; `labels`: (n,) int64 from 0."""
@@ -32,16 +33,24 @@ class Images(Dataset[Example]):  # type: ignore[misc]  # torch is not followed b
 
     Args:
         augmentation: None leaves them as they are.
+        keep: in memory, once read, where they fit; of no use in the processes of loaders, which end with each epoch.
     """
 
     def __init__(
-        self, dataset: DetectionDataset, split: str, settings: TrainingSettings, augmentation: Augmentation | None
+        self,
+        dataset: DetectionDataset,
+        split: str,
+        settings: TrainingSettings,
+        augmentation: Augmentation | None,
+        *,
+        keep: bool = True,
     ) -> None:
         self._files = sorted((dataset.folder / "images" / split).iterdir())
         self._preprocess = Preprocess(settings.image_width, settings.image_height, pad_value=_GREY)
         self._mosaic = augmentation.mosaic if augmentation else 0.0
         self._changes = _changes(augmentation) if augmentation else None
-        self._kept: dict[int, Example] | None = {} if len(self._files) <= _KEPT_IMAGES else None
+        size = 3 * settings.image_width * settings.image_height * len(self._files)
+        self._kept: dict[int, Example] | None = {} if keep and size <= _KEPT_BYTES else None
 
     def __len__(self) -> int:
         return len(self._files)
@@ -91,7 +100,7 @@ def _changes(augmentation: Augmentation) -> v2.Compose:
             v2.RandomAffine(
                 0.0,
                 translate=(_SHIFT, _SHIFT),
-                scale=(1 - augmentation.scale, 1 + augmentation.scale) if augmentation.scale < 1 else None,
+                scale=(max(_SMALLEST_SCALE, 1 - augmentation.scale), 1 + augmentation.scale),
                 interpolation=v2.InterpolationMode.BILINEAR,
                 fill=_GREY,
             ),

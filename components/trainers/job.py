@@ -65,7 +65,7 @@ def run(
     use_case = parse_use_case(use_case_json)
     config = settings()
     registry = ModelRegistry.from_settings(config)
-    code = code_digest(config.training_image_digest)
+    code = code_digest(use_case.training.detector, config.training_image_digest)
     if not force and (found := find_finished(registry, use_case, dataset_digest, code, base)) is not None:
         _log.info("%s", found.note)
         return found

@@ -1,4 +1,4 @@
-"""An int8 variant of an exported YOLOv8: static, calibrated on training images, box decoding left in float."""
+"""An int8 variant of an exported detector: static, calibrated on training images, box decoding left in float."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def quantize_int8(
     Raises:
         QuantizationError: no image, not the static input of `preprocess`, or no box decoding found in the model.
     """
-    # Read while onnxruntime is loaded; see `yolov8`.
+    # Read while onnxruntime is loaded; see `onnx_file`.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -120,21 +120,27 @@ def box_decoding(model: Any) -> list[str]:
         model: an onnx.ModelProto with inferred shapes and named nodes.
 
     Raises:
-        QuantizationError: nothing is flattened: this is no YOLOv8.
+        QuantizationError: nothing is flattened: this is no detector of ours.
     """
     ranks = {
         value.name: len(value.type.tensor_type.shape.dim) for value in (*model.graph.value_info, *model.graph.output)
     }
+    # A group norm flattens as well, on its way.
+    normalised = {item for node in model.graph.node if node.op_type == "InstanceNormalization" for item in node.input}
     reached: set[str] = set()
     nodes = []
     for node in model.graph.node:  # in topological order, as ONNX demands
-        flattens = node.op_type == "Reshape" and any(ranks.get(item) == 3 for item in node.output)
+        flattens = (
+            node.op_type == "Reshape"
+            and any(ranks.get(item) == 3 for item in node.output)
+            and normalised.isdisjoint(node.output)
+        )
         if flattens or reached.intersection(node.input):
             reached.update(node.output)
             nodes.append(node.name)
     if not nodes or not all(nodes):
         raise QuantizationError(
-            "expected named nodes that flatten the feature maps to (1, channels, n), as an export of YOLOv8 has them, "
+            "expected named nodes that flatten the feature maps to (1, channels, n), as our exports have them, "
             f"but found {len(nodes)} in {len(model.graph.node)} nodes"
         )
     return nodes

@@ -24,7 +24,9 @@ MAY_COPY = {
     "data": SHARED
     | {"components/dataset", "components/evaluation", "components/registry"}
     | {"components/reporting", "components/templates"},
-    "training": SHARED | {"components/trainers", "components/training", "locks/training.txt"},
+    "training": SHARED
+    | {"components/trainers", "components/training"}
+    | {"locks/training.txt", "locks/training-permissive.txt"},
     "training-permissive": SHARED | {"components/trainers", "locks/training-permissive.txt"},
     "control": SHARED
     | {"components/deployment", "components/enrolment", "components/ingest", "pipelines", "use_cases"}

@@ -7,68 +7,76 @@ import pytest
 from components.trainers.code_digest import code_digest
 from components.trainers.trainer import TrainingError
 
-TRAINS = (
-    "components/trainers/c.py", "components/training/a.py", "inspection/b.py", "locks/training.txt",
-    "locks/training-permissive.txt",
-)  # fmt: skip
+TRAINS = {
+    "yolov8": (
+        "components/trainers/c.py", "components/training/a.py", "inspection/b.py", "locks/training.txt",
+    ),
+    "fcos": ("components/trainers/c.py", "inspection/b.py", "locks/training-permissive.txt"),
+}  # fmt: skip
+OTHERS = {
+    "yolov8": ("components/other.py", "locks/training-permissive.txt"),
+    "fcos": ("components/other.py", "components/training/a.py", "locks/training.txt"),
+}
 
 
 @pytest.fixture
 def tree(tmp_path):
     """A tree with the sources that matter and some that do not."""
-    for name in (*TRAINS, "components/other.py"):
+    for name in {*TRAINS["yolov8"], *TRAINS["fcos"], "components/other.py"}:
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"# {name}\n")
     return tmp_path
 
 
-def test_this_checkout_has_a_digest():
+@pytest.mark.parametrize("detector", TRAINS)
+def test_this_checkout_has_a_digest(detector):
     """The same twice."""
-    assert code_digest().startswith("source:")
-    assert code_digest() == code_digest()
+    assert code_digest(detector).startswith("source:")
+    assert code_digest(detector) == code_digest(detector)
 
 
-@pytest.mark.parametrize("changed", TRAINS)
-def test_a_change_of_what_trains_changes_the_digest(tree, changed):
-    """Sources of both rooms, of the shared language, and the pinned libraries."""
-    before = code_digest(root=tree)
+@pytest.mark.parametrize(("detector", "changed"), [(name, file) for name, files in TRAINS.items() for file in files])
+def test_a_change_of_what_trains_changes_the_digest(tree, detector, changed):
+    """Sources of the rooms, of the shared language, and the pinned libraries."""
+    before = code_digest(detector, root=tree)
     (tree / changed).write_text("changed\n")
-    assert code_digest(root=tree) != before
+    assert code_digest(detector, root=tree) != before
 
 
-def test_what_does_not_train_has_no_part_in_it(tree):
-    """Other rooms, compiled files and times of files leave it as it is."""
-    before = code_digest(root=tree)
-    (tree / "components/other.py").write_text("changed\n")
-    (tree / "components/training/a.cpython-311.pyc").write_bytes(b"x")
-    os.utime(tree / "components/training/a.py", (0, 0))
-    assert code_digest(root=tree) == before
+@pytest.mark.parametrize("detector", TRAINS)
+def test_what_does_not_train_has_no_part_in_it(tree, detector):
+    """Other rooms, the other detector's packages, compiled files and times of files leave it as it is."""
+    before = code_digest(detector, root=tree)
+    for name in OTHERS[detector]:
+        (tree / name).write_text("changed\n")
+    (tree / "components/trainers/a.cpython-311.pyc").write_bytes(b"x")
+    os.utime(tree / "components/trainers/c.py", (0, 0))
+    assert code_digest(detector, root=tree) == before
+
+
+@pytest.mark.parametrize("detector", TRAINS)
+def test_an_image_with_what_it_needs_has_the_digest_of_the_checkout(tree, detector):
+    """What was trained in one is found in the other."""
+    before = code_digest(detector, root=tree)
+    for name in OTHERS[detector]:
+        (tree / name).unlink()
+    assert code_digest(detector, root=tree) == before
 
 
 def test_a_renamed_source_changes_the_digest(tree):
     """Names count, not only contents."""
-    before = code_digest(root=tree)
+    before = code_digest("fcos", root=tree)
     (tree / "inspection/b.py").rename(tree / "inspection/c.py")
-    assert code_digest(root=tree) != before
-
-
-def test_an_image_without_the_room_of_yolov8_has_a_digest_too(tree):
-    """Of what is there."""
-    before = code_digest(root=tree)
-    (tree / "components/training/a.py").unlink()
-    (tree / "locks/training.txt").unlink()
-    without = code_digest(root=tree)
-    assert without.startswith("source:")
-    assert without != before
+    assert code_digest("fcos", root=tree) != before
 
 
 def test_an_image_digest_stands_for_all_sources(tmp_path):
     """On a cluster, where no lock file may be near."""
-    assert code_digest("sha256:abc", root=tmp_path) == "image:sha256:abc"
+    assert code_digest("yolov8", "sha256:abc", root=tmp_path) == "image:sha256:abc"
 
 
 def test_missing_sources_are_said(tmp_path):
     """With the setting that helps."""
     with pytest.raises(TrainingError, match="KIZU_TRAINING_IMAGE_DIGEST"):
-        code_digest(root=tmp_path)
+        code_digest("yolov8", root=tmp_path)

@@ -1,7 +1,8 @@
 """FCOS: what it is shown, what it begins from, what it refuses. The contract of all trainers is tested beside this."""
 
+import importlib.util
 import json
-import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,14 +10,14 @@ import pytest
 import torch
 from generated_dataset import generated_line
 
-from components.trainers import detectors
 from components.trainers.base_weights import make_from_generated_parts
 from components.trainers.dataset_folder import write_dataset
 from components.trainers.detectors import trainer_of
 from components.trainers.fcos import FcosTrainer
 from components.trainers.fcos_images import Images, batch_of
-from components.trainers.fcos_network import Deployed, losses_of, network_of, places
-from components.trainers.trainer import DetectionDataset, TrainingError
+from components.trainers.fcos_network import Answered, Deployed, losses_of, network_of, places, reached
+from components.trainers.onnx_file import ExportError, write_onnx
+from components.trainers.trainer import CheckpointError, DetectionDataset, TrainingError
 from components.use_case import Augmentation, Pretraining, TrainingSettings, UseCaseError, parse_use_case
 
 SMALL = TrainingSettings(
@@ -92,9 +93,32 @@ def test_an_image_without_a_box_is_learned_from(bright):
     network = network_of(SMALL, 2)
     empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     with torch.no_grad():
-        losses = losses_of(network, torch.rand(2, 3, 64, 96), [empty, empty])
+        losses, count = losses_of(network, torch.rand(2, 3, 64, 96), [empty, empty])
+    assert count == 0
     assert all(torch.isfinite(loss) for loss in losses.values())
     assert float(losses["classification"]) > 0
+
+
+def test_every_box_has_a_place_that_answers_for_it():
+    """However thin or long it is and wherever it lies; one that has a place anyway stays as it is."""
+    rng = np.random.default_rng(2)
+    low = rng.uniform(0, [310, 214], (500, 2))
+    size = rng.uniform(1, [1, 1], (500, 2)) * rng.choice([1, 5, 20, 100, 300], (500, 2))
+    boxes = torch.tensor(np.concatenate([low, np.minimum(low + size, [320, 224])], axis=1), dtype=torch.float32)
+    widened = reached(boxes, 320, 224)
+    assert (widened[:, :2] <= boxes[:, :2]).all()
+    assert (widened[:, 2:] >= boxes[:, 2:]).all()
+    assert (widened - boxes).abs().max() <= 32
+    network = network_of(SMALL, 2).eval()
+    thin = 0
+    for box, wide in zip(boxes, widened, strict=True):
+        target = {"boxes": box[None], "labels": torch.tensor([1])}
+        with torch.no_grad():
+            losses, count = losses_of(network, torch.zeros(1, 3, 224, 320), [target])
+        assert count >= 1, box
+        assert all(torch.isfinite(loss) for loss in losses.values())
+        thin += not torch.equal(box, wide)
+    assert 50 < thin < 450
 
 
 def test_it_begins_from_weights_of_its_own(tmp_path):
@@ -107,8 +131,9 @@ def test_it_begins_from_weights_of_its_own(tmp_path):
     told = []
     trained = FcosTrainer(1, weights).train(dataset, SMALL, tmp_path / "w", lambda *n: told.append(n))
     assert trained.record["tensors_from_base_weights"] == len(network_of(SMALL, 1).state_dict())
-    wider = SMALL.model_copy(update={"width_multiple": 1.0})
-    assert FcosTrainer(1, weights)._start_from_base_weights(network_of(wider, 1)) > 0
+    other = SMALL.model_copy(update={"width_multiple": 1.0})
+    with pytest.raises(TrainingError, match="are of another network; train with the `model` and `width_multiple`"):
+        FcosTrainer(1, weights).train(dataset, other, tmp_path / "o", lambda *_: None)
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04"])
@@ -134,7 +159,64 @@ def test_with_patience_it_ends_early_and_keeps_the_best(tmp_path):
     best = losses.index(min(losses))
     assert len(losses) < 40
     assert len(losses) == best + 1 + 2
-    assert trained.record["epochs_run"] == len(losses)
+    assert (trained.record["epochs_run"], trained.record["best_epoch"]) == (len(losses), best + 1)
+
+
+class Keeper:
+    """Keeps all."""
+
+    def __init__(self):
+        self.kept = []
+
+    def due(self):
+        return True
+
+    def keep(self, checkpoint):
+        self.kept.append(checkpoint)
+
+
+def test_the_best_epoch_before_a_checkpoint_is_not_forgotten(tmp_path):
+    """Stopped after the epochs that were worse, it ends with the same bytes."""
+    line = generated_line()
+    dataset = write_dataset(line.manifest, line.fetch, tmp_path / "dataset")
+    settings = SMALL.model_copy(update={"epochs": 40, "patience": 3, "learning_rate": 0.3})
+    keeper = Keeper()
+    whole = FcosTrainer(1).train(dataset, settings, tmp_path / "whole", lambda *_: None, keeper=keeper)
+    last = keeper.kept[-1]
+    assert last.epoch > whole.record["best_epoch"]
+    resumed = FcosTrainer(1).train(dataset, settings, tmp_path / "r", lambda *_: None, resume_from=last)
+    assert resumed.onnx_path.read_bytes() == whole.onnx_path.read_bytes()
+    assert resumed.record["best_epoch"] == whole.record["best_epoch"]
+    for other, changed in (
+        (dataset, settings.model_copy(update={"seed": 9})),
+        (replace(dataset, digest="o"), settings),
+    ):
+        with pytest.raises(CheckpointError, match=r"it cannot be gone on from: its (settings|dataset) is"):
+            FcosTrainer(1).train(other, changed, tmp_path / "c", lambda *_: None, resume_from=last)
+
+
+def test_a_network_that_answers_no_number_is_not_exported(tmp_path):
+    """Not a number is not within any tolerance."""
+    network = network_of(SMALL, 1).eval()
+    with torch.no_grad():
+        network.head.classification_head.cls_logits.bias.fill_(float("nan"))
+    deployed = Deployed(network, 96, 64).eval()
+    with pytest.raises(ExportError, match="differs by inf"):
+        write_onnx(deployed, Answered(network).eval(), 96, 64, ("a",), tmp_path / "model.onnx", 1)
+
+
+def test_what_torch_was_told_before_holds_afterwards(tmp_path):
+    """Threads, and whether an operation that is not deterministic is an error."""
+    line = generated_line()
+    dataset = write_dataset(line.manifest, line.fetch, tmp_path / "dataset")
+    threads = torch.get_num_threads()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        FcosTrainer(1).train(dataset, SMALL, tmp_path / "w", lambda *_: None)
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.get_num_threads() == threads
 
 
 def test_several_gpus_are_refused(monkeypatch, tmp_path):
@@ -156,11 +238,18 @@ def test_a_use_case_names_its_detector():
     case["training"]["model"] = "x"
     with pytest.raises(UseCaseError, match="expected model n or s with detector fcos, but got 'x'"):
         parse_use_case(json.dumps(case))
+    case["training"]["model"] = "n"
+    with pytest.raises(UseCaseError, match=r"at most one GPU with detector fcos, but got resources\.gpus 2"):
+        parse_use_case(json.dumps(case | {"resources": {"gpus": 2}}))
 
 
 def test_an_image_without_a_detector_says_which_has_it(monkeypatch):
     """The image for permissive detectors has no Ultralytics."""
-    monkeypatch.setitem(sys.modules, "components.training.yolov8", None)
-    assert detectors.TRAINERS["yolov8"].startswith("components.training.")
-    with pytest.raises(TrainingError, match=r"yolov8 cannot be trained here, components\.training\.yolov8 is missing"):
+    real = importlib.util.find_spec
+    absent = {"components.training", "ultralytics"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else real(name))
+    with pytest.raises(
+        TrainingError, match=r"yolov8 cannot be trained here, where components\.training, ultralytics is"
+    ):
         trainer_of(TrainingSettings())
+    assert isinstance(trainer_of(SMALL), FcosTrainer)

@@ -9,12 +9,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 from generated_dataset import generated_line
+from onnxruntime.quantization.shape_inference import quant_pre_process
 from trainer_process import SETTINGS, Step, run
 
 from components.trainers.dataset_folder import write_dataset
 from components.trainers.detectors import TRAINERS
 from components.trainers.onnx_file import PARITY_TOLERANCE
-from components.trainers.quantize import quantize_int8
+from components.trainers.quantize import box_decoding, quantize_int8
 from inspection.decode import Nms
 from inspection.image import decode_image, sha256_of
 from inspection.inspector import Inspector
@@ -59,6 +60,7 @@ def test_it_reaches_for_no_network(trained):
     _, _, answer, steps = trained
     assert steps["first"]["error"] == ""
     assert answer["reached"] == []
+    assert answer["telemetry_off"]
 
 
 def test_it_writes_below_its_folder_and_the_datasets_alone(trained):
@@ -115,6 +117,19 @@ def test_the_device_can_inspect_with_it(trained):
         x1, y1, x2, y2 = detection.box.xyxy
         assert 0 <= x1 < x2 <= 450
         assert 0 <= y1 < y2 <= 300
+
+
+def test_of_its_convolutions_int8_leaves_out_those_of_the_box_decoding_alone(trained):
+    """A group norm flattens as well, and is not where the boxes are decoded: what feeds a place is quantised."""
+    _, folder, _, steps = trained
+    prepared = folder / "prepared.onnx"
+    quant_pre_process(steps["first"]["onnx"], str(prepared), skip_symbolic_shape=True)
+    model = onnx.load(str(prepared))
+    left_out = set(box_decoding(model))
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    fed = {item for node in model.graph.node if node.name in left_out for item in node.output}
+    assert [node.name for node in convolutions if node.name in left_out and fed.isdisjoint(node.input)] == []
+    assert len([node for node in convolutions if node.name not in left_out]) > 0.9 * len(convolutions)
 
 
 def test_its_int8_variant_says_nearly_the_same(trained, tmp_path):

@@ -27,7 +27,12 @@ def watch(event, args):
     if event == "open" and isinstance(args[0], (str, bytes, os.PathLike)) and args[2] & WRITES:
         written.add(os.path.realpath(os.fsdecode(args[0])))
 tempfile.gettempdir()  # it tries the folder by a file
+telemetry_off = []
+def watch_onnxruntime(event, args):
+    if event == "import" and args[0] == "onnxruntime":
+        telemetry_off.append(os.environ.get("ORT_DISABLE_TELEMETRY") == "1")
 sys.addaudithook(watch)
+sys.addaudithook(watch_onnxruntime)
 
 from components.trainers.trainer import Checkpoint, DetectionDataset, TrainingError
 from components.use_case import TrainingSettings
@@ -67,7 +72,8 @@ for number, step in enumerate(order["steps"]):
     known.update({checkpoint.epoch: checkpoint for checkpoint in keeper.kept})
     answer["kept"] = [checkpoint.epoch for checkpoint in keeper.kept]
     answers.append(answer)
-Path(order["answer"]).write_text(json.dumps({"steps": answers, "reached": reached, "written": sorted(written)}))
+found = {"steps": answers, "reached": reached, "written": sorted(written)}
+Path(order["answer"]).write_text(json.dumps(found | {"telemetry_off": telemetry_off[:1] == [True]}))
 """
 
 
