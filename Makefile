@@ -40,7 +40,7 @@ lint: setup ## Format, lint, types, and the walls between the rooms
 
 .PHONY: test
 test: setup ## Unit and integration tests against real servers, and the loop once; no Docker
-	.venv/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not containers and not manifests and not soak"
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not containers and not manifests and not soak"
 
 .PHONY: test-manifests
 test-manifests: setup ## Render every overlay and check it strictly

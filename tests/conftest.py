@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,12 +15,26 @@ settings.load_profile("kizu")
 pytest_plugins = ["tests.browser", "tests.deploy.stack_fixture"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: a file's tests stay together, and all that need the whole stack share one of it."""
-    need_the_stack = {item.path for item in items if "stack" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "stack" if item.path in need_the_stack else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+# Whose tests need the whole stack: they share one of it. A file that is missing here costs a second start, no more.
+NEED_THE_STACK = (
+    "tests/components/labeling/",
+    "tests/deploy/test_mlflow_accounts.py",
+    "tests/deploy/test_stack.py",
+    "tests/pipelines/test_doctor.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay together in one process, and those of these files all in the same."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneStack(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "the stack" if file.startswith(NEED_THE_STACK) else file
+
+    return OneStack(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
