@@ -98,7 +98,8 @@ class Pretraining(_Section):
     """Base weights from generated parts (`components/line_generator.py`), for a product with few images and no others.
 
     Made once for the same recipe and network, then kept and pinned by digest like any base weights.
-    scratches: what they look like; defect_rate: share of parts that carry some.
+    scratches: what they look like; defect_rate: share of parts that carry some. image_width, image_height: of the
+    network's input while it learns from them, where they are not those of the training: smaller ones cost less.
     """
 
     scratches: Literal["burr", "hairline"] = "hairline"
@@ -107,6 +108,8 @@ class Pretraining(_Section):
     epochs: Annotated[int, Field(ge=1, le=5000)] = 12
     learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.002
     seed: Annotated[int, Field(ge=0)] = 0
+    image_width: Side | None = None
+    image_height: Side | None = None
 
 
 class TrainingSettings(_Section):
@@ -142,14 +145,31 @@ class TrainingSettings(_Section):
             raise ValueError(f"expected model n or s with detector fcos, but got {self.model!r}")
         return self
 
+    def for_pretraining(self) -> TrainingSettings:
+        """How the network learns from generated parts, where there is a recipe."""
+        recipe = self.pretraining
+        assert recipe is not None
+        return self.model_copy(
+            update={
+                "pretraining": None,
+                "image_width": recipe.image_width or self.image_width,
+                "image_height": recipe.image_height or self.image_height,
+                "epochs": recipe.epochs,
+                "learning_rate": recipe.learning_rate,
+                "seed": recipe.seed,
+                "patience": 0,
+            }
+        )
+
     @property
     def pretraining_digest(self) -> str | None:
         """SHA-256 of what the base weights from generated parts depend on; None where there are none to make."""
         if self.pretraining is None:
             return None
         parts = ("detector", "model", "width_multiple", "image_width", "image_height", "batch", "augmentation")
-        network = self.model_dump(mode="json", include=set(parts))
-        recipe = {"network": network, "pretraining": self.pretraining.model_dump(mode="json")}
+        network = self.for_pretraining().model_dump(mode="json", include=set(parts))
+        own = self.pretraining.model_dump(mode="json", exclude={"image_width", "image_height"})
+        recipe = {"network": network, "pretraining": own}
         return hashlib.sha256(canonical_json(recipe)).hexdigest()
 
 

@@ -10,7 +10,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks.accuracy.contenders import contenders
+from benchmarks.accuracy.contenders import TRIED, contenders
 from benchmarks.accuracy.splits import part_splits
 from benchmarks.accuracy.table import BEGIN, END, Report, render
 from benchmarks.accuracy.trials import Trial, log_to_stderr, trial
@@ -27,7 +27,7 @@ def main() -> None:
     public = os.environ.get("KIZU_PUBLIC_TAGS")
     parser.add_argument("--data", type=Path, default=Path(public) if public else None, help="folder of photographs")
     parser.add_argument("--splits", type=int, default=3)
-    parser.add_argument("--tried", action="store_true", help="also what was tried besides")
+    parser.add_argument("--tried", nargs="*", choices=TRIED, help="also what was tried besides; all of it, or by name")
     parser.add_argument("--only", nargs="+", help="contenders by name; the document stays as it is")
     parser.add_argument("--work", type=Path, default=Path(os.environ.get("KIZU_HOME", _ROOT / ".kizu")) / "bench")
     parser.add_argument("--document", type=Path, default=_ROOT / "docs" / "benchmarks.md")
@@ -39,7 +39,8 @@ def main() -> None:
     work = given.work.resolve() / "accuracy"
     work.mkdir(parents=True, exist_ok=True)
     splits = part_splits(material.manifest, material.use_case.split, given.splits)
-    wanted = contenders(material.use_case, given.tried)
+    tried = list(TRIED) if given.tried == [] else given.tried or []
+    wanted = contenders(material.use_case, tried)
     trials: dict[str, list[Trial]] = {}
     for manifest in splits:
         for name, (_, settings) in wanted.items():
@@ -52,7 +53,8 @@ def main() -> None:
             trials.setdefault(name, []).append(found)
     if given.only:
         return
-    command = "KIZU_PUBLIC_TAGS=<folder> make bench-accuracy" + (" OPTIONS=--tried" if given.tried else "")
+    options = f" OPTIONS='--tried {' '.join(tried)}'" if tried else ""
+    command = f"KIZU_PUBLIC_TAGS=<folder> make bench-accuracy{options}"
     report = Report(command, material.said, {name: said for name, (said, _) in wanted.items()}, trials)
     write_between(given.document, BEGIN, END, render(report))
     sys.stdout.write(render(report) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from components.use_case import TrainingSettings, UseCase
@@ -13,28 +13,32 @@ _SCRATCH: Final = {"base_weights": None, "pretraining": None}
 
 TRIED: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "scratch": ("the same without base weights", _SCRATCH),
+    "smaller": ("the same at 320×224, 36 epochs", {"image_width": 320, "image_height": 224, "epochs": 36}),
     "fcos": (
-        "the same with `detector: fcos`, `model: s`, 60 epochs",
-        {"detector": "fcos", "model": "s", "epochs": 60, "learning_rate": 0.002},
+        "`detector: fcos`, `model: s`, 448×320, 60 epochs, from scratch",
+        {"detector": "fcos", "model": "s", "epochs": 60, "learning_rate": 0.002, **_SCRATCH},
     ),
     "burr": ("base weights from the other line of parts (`scratches: burr`)", {"pretraining": {"scratches": "burr"}}),
 }
 """Name -> what it is, and the settings in which it differs from the shipped ones."""
 
 
-def contenders(use_case: UseCase, tried: bool) -> dict[str, tuple[str, TrainingSettings]]:
-    """Name -> what it is, and how it is trained."""
+def contenders(use_case: UseCase, tried: Iterable[str] = ()) -> dict[str, tuple[str, TrainingSettings]]:
+    """Name -> what it is, and how it is trained. tried: of `TRIED`, beside the two that are compared.
+
+    Raises:
+        ValueError: a name that is not among them.
+    """
+    unknown = sorted(set(tried) - TRIED.keys())
+    if unknown:
+        raise ValueError(f"expected of {', '.join(TRIED)}, but got {', '.join(unknown)}")
     shipped = use_case.training
-    plain = TrainingSettings(
-        model="n", image_width=320, image_height=shipped.image_height, epochs=36, batch=8, seed=shipped.seed
-    )
+    plain = TrainingSettings(model="n", image_width=320, image_height=224, epochs=36, batch=8, seed=shipped.seed)
     found = {
         PLAIN: ("plain YOLOv8n from scratch, 320, 36 epochs", plain),
         SHIPPED: (f"as `use_cases/{use_case.name}.yaml` has it", shipped),
     }
-    if tried:
-        found.update({name: (said, _changed(shipped, change)) for name, (said, change) in TRIED.items()})
-    return found
+    return found | {name: (TRIED[name][0], _changed(shipped, TRIED[name][1])) for name in tried}
 
 
 def _changed(settings: TrainingSettings, change: Mapping[str, Any]) -> TrainingSettings:

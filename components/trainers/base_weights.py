@@ -162,15 +162,7 @@ def make_from_generated_parts(
         images=tuple(sorted(entries, key=lambda entry: entry.sha256)),
     )
     dataset = write_dataset(manifest, lambda _, sha256: images[sha256], workdir / "generated")
-    own = wanted.model_copy(
-        update={
-            "pretraining": None,
-            "epochs": recipe.epochs,
-            "learning_rate": recipe.learning_rate,
-            "seed": recipe.seed,
-            "patience": 0,
-        }
-    )
+    own = wanted.for_pretraining()
 
     def on_epoch(epoch: int, numbers: Mapping[str, float]) -> None:
         _log.info("generated parts, epoch %d/%d: box loss %.3f", epoch, recipe.epochs, numbers.get("train/box_loss", 0))

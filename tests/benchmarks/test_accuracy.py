@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks.accuracy.contenders import PLAIN, SHIPPED, contenders
+from benchmarks.accuracy.contenders import PLAIN, SHIPPED, TRIED, contenders
 from benchmarks.accuracy.splits import part_splits
 from benchmarks.accuracy.table import Report, render
 from benchmarks.accuracy.trials import Trial, trial
@@ -48,13 +48,17 @@ def test_too_few_parts_are_no_benchmark():
 def test_plain_training_is_the_one_of_the_goal_and_what_was_tried_differs_in_what_it_says():
     """From scratch, 320, 36 epochs; the rest is the shipped use case with one thing changed."""
     use_case = load_material(None).use_case
-    found = {name: settings for name, (_, settings) in contenders(use_case, tried=True).items()}
+    found = {name: settings for name, (_, settings) in contenders(use_case, TRIED).items()}
     plain = found[PLAIN]
     assert (plain.model, plain.image_width, plain.epochs, plain.pretraining) == ("n", 320, 36, None)
     assert found[SHIPPED] == use_case.training
     assert found["scratch"].pretraining is None
     assert found["burr"].pretraining.scratches == "burr"
     assert found["burr"].pretraining.parts == use_case.training.pretraining.parts
+    assert (found["fcos"].detector, found["fcos"].image_width) == ("fcos", use_case.training.image_width)
+    assert list(contenders(use_case)) == [PLAIN, SHIPPED]
+    with pytest.raises(ValueError, match="expected of scratch, smaller, fcos, burr, but got luck"):
+        contenders(use_case, ["luck"])
 
 
 def report(ours, plain):

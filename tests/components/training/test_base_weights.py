@@ -70,6 +70,15 @@ def test_another_recipe_or_network_is_another_pin(store, bucket, tmp_path):
     assert len(digests) == len(others) + 1
 
 
+def test_a_larger_training_can_begin_from_what_was_learned_at_a_smaller_size():
+    """The same weights, by the same recipe: what the network sees later is not what they depend on."""
+    small = wanted(seed=1)
+    large = wanted(seed=1, image_width=320, image_height=224).model_copy(update={"image_width": 640})
+    assert large.pretraining_digest == small.pretraining_digest
+    own = large.for_pretraining()
+    assert (own.image_width, own.image_height, own.epochs, own.pretraining) == (320, 224, 12, None)
+
+
 def test_two_that_make_them_at_once_agree_on_what_was_pinned_first(store, bucket, tmp_path):
     """The weights of the slower one are kept by nobody's name."""
     settings, (one, other) = wanted(), (tmp_path / "one", tmp_path / "other")
