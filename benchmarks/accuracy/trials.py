@@ -17,10 +17,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.accuracy import plain
 from benchmarks.edge.material import Material
 from components.evaluation.detect import detect_all, load
 from components.evaluation.metrics import average_precision
 from components.manifest import Manifest, SplitName
+from components.trainers.trainer import DetectionDataset
 from components.use_case import TrainingSettings
 from inspection.codec import canonical_json
 from inspection.decode import Nms
@@ -64,16 +66,15 @@ def base_weights(settings: TrainingSettings, work: Path) -> Path | None:
     return file
 
 
-def trial(material: Material, manifest: Manifest, settings: TrainingSettings, work: Path) -> Trial:
-    """Train and score, or say what an earlier run found."""
+def trial(material: Material, manifest: Manifest, settings: TrainingSettings | None, work: Path) -> Trial:
+    """Train and score, or say what an earlier run found. settings: None trains as Ultralytics comes."""
     from components.trainers.dataset_folder import write_dataset
-    from components.trainers.detectors import trainer_of
 
-    base = base_weights(settings, work)
+    base = base_weights(settings, work) if settings else None
     inputs = {
         "manifest": manifest.digest,
-        "settings": settings.model_dump(mode="json", exclude={"pretraining", "base_weights"}),
-        "arguments": _arguments(settings, len(manifest.of(SplitName.TRAIN))),
+        "settings": settings.model_dump(mode="json", exclude={"pretraining", "base_weights"}) if settings else None,
+        "arguments": _arguments(settings, len(manifest.of(SplitName.TRAIN))) if settings else plain.ARGUMENTS,
         "base": sha256_of(base.read_bytes()) if base else None,
         "packages": {name: version(name) for name in _PACKAGES},
     }
@@ -84,13 +85,11 @@ def trial(material: Material, manifest: Manifest, settings: TrainingSettings, wo
     folder = _empty(work / f"training-{digest}")
     dataset = write_dataset(manifest, material.fetch, folder / "dataset")
     began = time.monotonic()
-    trained = trainer_of(settings, base_weights=base).train(
-        dataset, settings, folder / "training", lambda epoch, _: _log.info("epoch %d of %d", epoch, settings.epochs)
-    )
+    onnx = _trained(dataset, settings, base, folder / "training")
     seconds = time.monotonic() - began
     found = Trial(
         manifest.split_seed,
-        *_score(material, manifest, trained.onnx_path.read_bytes()),
+        *_score(material, manifest, onnx.read_bytes()),
         images={name.value: len(manifest.of(name)) for name in SplitName},
         parts={name.value: len({image.group for image in manifest.of(name)}) for name in SplitName},
         seconds=seconds,
@@ -98,6 +97,18 @@ def trial(material: Material, manifest: Manifest, settings: TrainingSettings, wo
     _write(kept, {"inputs": inputs, "trial": asdict(found)})
     shutil.rmtree(folder)
     return found
+
+
+def _trained(dataset: DetectionDataset, settings: TrainingSettings | None, base: Path | None, folder: Path) -> Path:
+    from components.trainers.detectors import trainer_of
+
+    if settings is None:
+        return plain.train(dataset, folder)
+    return (
+        trainer_of(settings, base_weights=base)
+        .train(dataset, settings, folder, lambda epoch, _: _log.info("epoch %d of %d", epoch, settings.epochs))
+        .onnx_path
+    )
 
 
 def _arguments(settings: TrainingSettings, training_images: int) -> Mapping[str, Any]:

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
+from benchmarks.accuracy import plain
 from benchmarks.accuracy.contenders import PLAIN, SHIPPED, TRIED, contenders
 from benchmarks.accuracy.splits import part_splits
 from benchmarks.accuracy.table import Report, render
@@ -49,15 +51,15 @@ def test_plain_training_is_the_one_of_the_goal_and_what_was_tried_differs_in_wha
     """From scratch, 320, 36 epochs; the rest is the shipped use case with one thing changed."""
     use_case = load_material(None).use_case
     found = {name: settings for name, (_, settings) in contenders(use_case, TRIED).items()}
-    plain = found[PLAIN]
-    assert (plain.model, plain.image_width, plain.epochs, plain.pretraining) == ("n", 320, 36, None)
+    assert found[PLAIN] is None
+    assert plain.ARGUMENTS == {"model": "yolov8n.yaml", "imgsz": 320, "epochs": 36, "seed": 0}
     assert found[SHIPPED] == use_case.training
     assert found["scratch"].pretraining is None
     assert found["burr"].pretraining.scratches == "burr"
     assert found["burr"].pretraining.parts == use_case.training.pretraining.parts
     assert (found["fcos"].detector, found["fcos"].image_width) == ("fcos", use_case.training.image_width)
     assert list(contenders(use_case)) == [PLAIN, SHIPPED]
-    with pytest.raises(ValueError, match="expected of scratch, smaller, fcos, burr, but got luck"):
+    with pytest.raises(ValueError, match="expected of scratch, larger, fcos, burr, but got luck"):
         contenders(use_case, ["luck"])
 
 
@@ -102,3 +104,17 @@ def test_a_trial_trains_once_and_is_read_again(tmp_path):
     again = trial(material, few, settings.model_copy(update={"seed": 1}), tmp_path)
     assert again.map50 != 0.123
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_plain_training_is_ultralytics_own_and_scored_as_ours_is(tmp_path, monkeypatch):
+    """Its command line, with nothing but what is said; here for one epoch."""
+    monkeypatch.setattr(plain, "ARGUMENTS", {**plain.ARGUMENTS, "epochs": 1, "imgsz": 64})
+    material = load_material(None)
+    whole = part_splits(material.manifest, material.use_case.split, 1)[0]
+    kept = [*whole.of(SplitName.TRAIN)[:4], *whole.of(SplitName.VAL)[:2], *whole.of(SplitName.TEST)[:2]]
+    few = replace(whole, images=tuple(sorted(kept, key=lambda image: image.sha256)))
+    found = trial(material, few, None, tmp_path)
+    assert found.images == {"train": 4, "val": 2, "test": 2}
+    assert 0 <= found.map50_95 <= found.map50 <= 1
+    (file,) = tmp_path.iterdir()
+    assert json.loads(file.read_text())["inputs"]["arguments"]["epochs"] == 1

@@ -1,0 +1,45 @@
+"""Ultralytics as it comes: `yolo detect train` with nothing but data, network, size, epochs and seed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from components.trainers.trainer import DetectionDataset
+from deploy.local.layout import REPOSITORY
+
+WIDTH: Final = 320
+HEIGHT: Final = 224
+"""Of the export; Ultralytics trains in squares of the longer side."""
+ARGUMENTS: Final[dict[str, Any]] = {"model": "yolov8n.yaml", "imgsz": WIDTH, "epochs": 36, "seed": 0}
+
+
+def train(dataset: DetectionDataset, folder: Path) -> Path:
+    """Train in a process of its own, and export the checkpoint as ours are; returns the ONNX.
+
+    Raises:
+        RuntimeError: Ultralytics ended with an error; the message has the end of its log.
+    """
+    from components.training.ultralytics_predict import export_checkpoint
+
+    folder.mkdir(parents=True)
+    file, log = folder / "arguments.yaml", folder / "plain.log"
+    places = {"data": str(dataset.data_file), "project": str(folder), "name": "plain", "exist_ok": True}
+    # Neither changes what is learned: where, and that no pictures are drawn.
+    file.write_text(json.dumps({**ARGUMENTS, **places, "device": "cpu", "plots": False}), encoding="utf-8")
+    with log.open("wb") as stream:
+        done = subprocess.run(
+            [sys.executable, "-m", "components.training.ultralytics_train", str(file)],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, cwd=REPOSITORY,
+            stdout=stream, stderr=stream, check=False,
+        )  # fmt: skip
+    if done.returncode != 0:
+        raise RuntimeError(f"yolo detect train ended with {done.returncode}: {log.read_text()[-2000:]}")
+    onnx = folder / "model.onnx"
+    threads = len(os.sched_getaffinity(0))
+    export_checkpoint(folder / "plain" / "weights" / "best.pt", WIDTH, HEIGHT, dataset.classes, onnx, threads)
+    return onnx
