@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from components.settings import Settings
 from components.trainers.device import CPU, chosen_device
+from components.trainers.record import training_record
 from components.trainers.trainer import (
     Checkpoint,
     CheckpointError,
@@ -132,30 +133,20 @@ class UltralyticsTrainer:
             torch.set_num_threads(threads_before)
         epochs, before = len(told), resume_from.epoch if resume_from else 0
         _log.info("trained %d epochs on %d images in %.0f s", epochs - before, dataset.images["train"], trained_s)
-        return TrainedModel(
-            onnx_path,
-            {
-                "schema_version": 1,
-                "dataset_digest": dataset.digest,
-                "classes": list(dataset.classes),
-                "images": dict(dataset.images),
-                "settings": settings.model_dump(mode="json"),
-                "epochs_run": epochs,
-                "resumed_after_epoch": before,
-                "training_seconds": round(trained_s, 1),
-                "parameters": sum(p.numel() for p in network.parameters()),
-                "tensors_from_base_weights": transferred,
-                "last_epoch": dict(told[-1]) if told else {},
-                "device": device,
-                "threads": self._threads,
-                "model_sha256": exported.sha256,
-                "input": {"width": settings.image_width, "height": settings.image_height},
-                "opset": exported.opset,
-                "parity_max_difference": exported.parity_max_difference,
-                "versions": versions(),
-            },
-            weights,
+        record = training_record(
+            dataset,
+            settings,
+            exported,
+            told=told,
+            resumed_after=before,
+            seconds=trained_s,
+            parameters=sum(p.numel() for p in network.parameters()),
+            transferred=transferred,
+            device=device,
+            threads=self._threads,
+            versions=versions(),
         )
+        return TrainedModel(onnx_path, record, weights)
 
     def _start_from_base_weights(self, ultralytics: Any, yolo: Any) -> int:
         """Load what fits; returns how many tensors did."""
