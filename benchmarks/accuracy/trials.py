@@ -55,7 +55,8 @@ def base_weights(settings: TrainingSettings, work: Path) -> Path | None:
 
     if settings.pretraining_digest is None:
         return None
-    made_by = f"-{_arguments(settings, 0)['code'].partition(':')[2][:12]}" if settings.detector != "yolov8" else ""
+    # As in a trial's inputs: what FCOS goes by besides its settings is our own code.
+    made_by = _arguments(settings, 0)["code"].removeprefix("source:") if settings.detector == "fcos" else ""
     file = work / f"base-{settings.pretraining_digest}{made_by}.pt"
     if not file.exists():
         folder = _empty(work / f"making-{settings.pretraining_digest}")

@@ -35,8 +35,8 @@ def code_digest(detector: str, image_digest: str | None = None, root: Path = _RO
     folders = [sorted((root / folder).rglob("*.py")) for folder in sources]
     if not lock.is_file() or not all(folders):
         raise TrainingError(
-            f"expected the sources {', '.join(sources)} and {_LOCKS[detector]} below {root}, but not all are there; in "
-            "an image without them set KIZU_TRAINING_IMAGE_DIGEST to the image's digest"
+            f"expected the sources {', '.join(sources)} and {_LOCKS[detector]} below {root}, but not all are there; "
+            f"take an image that trains {detector}, or in one of your own set KIZU_TRAINING_IMAGE_DIGEST to its digest"
         )
     files = [lock, *(file for found in folders for file in found)]
     total = hashlib.sha256()

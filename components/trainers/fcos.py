@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import math
-import os
 import pickle
 import time
 from collections.abc import Iterator, Mapping
@@ -16,8 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from components.settings import Settings
 from components.trainers.device import CPU, chosen_device
+from components.trainers.on_this_machine import OnThisMachine, refuse_unusable
 from components.trainers.onnx_file import write_onnx
 from components.trainers.record import training_record
 from components.trainers.trainer import (
@@ -42,7 +41,7 @@ _LARGEST_GRADIENT: Final = 10.0
 _WITHOUT_MOSAIC: Final = 0.2  # share of the epochs, at the end
 
 
-class FcosTrainer:
+class FcosTrainer(OnThisMachine):
     """Trains FCOS on MobileNetV3: `model` n (Small) or s (Large), narrowed by `width_multiple`.
 
     Of the augmentation it knows all but Ultralytics' limits: mosaic is a piece of four images of the same scale.
@@ -54,25 +53,6 @@ class FcosTrainer:
         device: `cpu`, `auto`, or one GPU by number; see `chosen_device`. In float32.
         workers: processes that load images for a GPU; on a CPU there are none.
     """
-
-    def __init__(
-        self,
-        threads: int | None = None,
-        base_weights: Path | None = None,
-        *,
-        device: str = CPU,
-        workers: int = 0,
-    ) -> None:
-        self._threads = threads or len(os.sched_getaffinity(0))
-        self._base_weights = base_weights
-        self._device, self._workers = device, workers
-
-    @classmethod
-    def from_settings(cls, config: Settings, base_weights: Path | None = None) -> FcosTrainer:
-        """On the device of this process, with the threads that it may use."""
-        return cls(
-            config.training_threads, base_weights, device=config.training_device, workers=config.training_workers
-        )
 
     def train(
         self,
@@ -92,10 +72,7 @@ class FcosTrainer:
         chosen = chosen_device(self._device, torch.cuda.device_count(), settings.batch)
         if "," in chosen:
             raise TrainingError(f"expected one GPU or processors for detector fcos, but got {chosen}")
-        if not dataset.images.get("train"):
-            raise TrainingError(f"the dataset {dataset.digest} has no training image; label more parts")
-        if resume_from and dict(resume_from.versions) != versions():
-            raise CheckpointError(f"expected one of {versions()}, but it was written with {dict(resume_from.versions)}")
+        refuse_unusable(dataset, resume_from, versions())
         workdir.mkdir(parents=True, exist_ok=True)
         begun = time.monotonic()
         device = torch.device(CPU if chosen == CPU else f"cuda:{chosen}")

@@ -18,12 +18,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from components.settings import Settings
 from components.trainers.device import CPU, chosen_device
+from components.trainers.on_this_machine import OnThisMachine, refuse_unusable
 from components.trainers.record import training_record
 from components.trainers.trainer import (
     Checkpoint,
-    CheckpointError,
     CheckpointKeeper,
     DetectionDataset,
     NoCheckpoints,
@@ -54,7 +53,7 @@ _WARMUP_EPOCHS: Final = 2
 _FINAL_RATE: Final = 0.05
 
 
-class UltralyticsTrainer:
+class UltralyticsTrainer(OnThisMachine):
     """Trains YOLOv8 n…x, or narrower than n by `width_multiple`.
 
     Args:
@@ -64,25 +63,6 @@ class UltralyticsTrainer:
         device: `cpu`, `auto`, or GPUs by number; see `chosen_device`. In float32 on all of them.
         workers: processes that load images, for each GPU; on a CPU there are none.
     """
-
-    def __init__(
-        self,
-        threads: int | None = None,
-        base_weights: Path | None = None,
-        *,
-        device: str = CPU,
-        workers: int = 0,
-    ) -> None:
-        self._threads = threads or len(os.sched_getaffinity(0))
-        self._base_weights = base_weights
-        self._device, self._workers = device, workers
-
-    @classmethod
-    def from_settings(cls, config: Settings, base_weights: Path | None = None) -> UltralyticsTrainer:
-        """On the device of this process, with the threads that it may use."""
-        return cls(
-            config.training_threads, base_weights, device=config.training_device, workers=config.training_workers
-        )
 
     def train(
         self,
@@ -100,11 +80,8 @@ class UltralyticsTrainer:
         from components.training.epoch_watch import EpochWatch
 
         device = chosen_device(self._device, torch.cuda.device_count(), settings.batch)
-        if not dataset.images.get("train"):
-            raise TrainingError(f"the dataset {dataset.digest} has no training image; label more parts")
+        refuse_unusable(dataset, resume_from, versions())
         ultralytics = quiet_ultralytics()
-        if resume_from and dict(resume_from.versions) != versions():
-            raise CheckpointError(f"expected one of {versions()}, but it was written with {dict(resume_from.versions)}")
         told: list[Mapping[str, float]] = []
 
         def tell(epoch: int, numbers: Mapping[str, float]) -> None:
