@@ -65,6 +65,7 @@ def test_the_card_says_what_it_is_where_it_comes_from_and_how_it_will_behave():
         "mAP50 0.800", "| escape_rate | 0.125 (1/8, 95 %", "| champion, version 4 | 0.700 |",
         "+0.100 (95 % +0.020 to +0.200, 16 parts)", f"| Dataset | `{DATASET}` |", "| Manifest | `s3://kizu-datasets/",
         "| Label-store version | 7 |", "| Split seed | 5 |", "| Code | `source:c0de` |",
+        "| Detector | yolov8 n |",
         f"| Code revision | `{'d' * 40}`",
         "| Pipeline run | `kfp-1` |", f"| Base weights | `{'ba5e' * 16}` |",
         "torch 2.14.1", "p95 9.5 ms", "120 MB", "**int8** kept beside fp32",
