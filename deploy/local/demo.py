@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -428,14 +429,16 @@ def _finish(demo: _Demo, code: int) -> None:
             console.print(f"detections, as a picture: {sheet}", highlight=False, soft_wrap=True)
     minutes, seconds = divmod(int(time.monotonic() - demo.began), 60)
     console.print(f"took {minutes} min {seconds} s")
-    again = "make demo FRESH=1" + (f" DATA={demo.options.data}" if demo.options.data else "")
-    if demo.options.stop:
-        console.print(f"all servers are stopped. Again: {again}   Clean up: make clean", highlight=False)
-    else:
-        console.print(
-            f"the servers still run, to look around. Stop them: make down   Again: {again}   Clean up: make clean",
-            highlight=False,
-        )
+    again = ["make demo FRESH=1"]
+    if demo.options.data:
+        again.append(f"DATA={shlex.quote(str(demo.options.data))}")
+    if demo.options.real_people:
+        again.append("PEOPLE=real")
+    rows = ["all servers are stopped"]
+    if not demo.options.stop:
+        rows = ["the servers still run, to look around", "stop them   make down"]
+    for row in (*rows, f"again       {' '.join(again)}", "clean up    make clean"):
+        console.print(row, highlight=False, soft_wrap=True, markup=False)
 
 
 def _write(path: Path, data: bytes) -> None:
