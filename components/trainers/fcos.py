@@ -33,7 +33,7 @@ from components.use_case import TrainingSettings
 
 _log = logging.getLogger(__name__)
 _NO_CHECKPOINTS: Final = NoCheckpoints()
-_FORMAT: Final = "kizu-fcos-1"
+_FORMAT: Final = "kizu-fcos-2"
 _WARMUP_EPOCHS: Final = 2
 _FINAL_RATE: Final = 0.05
 _WEIGHT_DECAY: Final = 0.0005

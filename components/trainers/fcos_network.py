@@ -41,7 +41,7 @@ def network_of(settings: TrainingSettings, classes: int) -> FCOS:
         anchor_generator=torchvision.models.detection.anchor_utils.AnchorGenerator(
             tuple((stride,) for stride in STRIDES), ((1.0,),) * len(STRIDES)
         ),
-        head=_Head(_CHANNELS, 1, classes, _CONVOLUTIONS),
+        head=_Head(_CHANNELS, classes),
     )
 
 
@@ -113,7 +113,7 @@ class Deployed(nn.Module):  # type: ignore[misc]  # torch is not followed by myp
             classes, boxes = self.head.classification_head, self.head.regression_head
             regressed = boxes.conv(features)
             logits = self._flat(classes.cls_logits(classes.conv(features)))
-            sides = self._flat(boxes.bbox_reg(regressed)).relu() * STRIDES[number]
+            sides = self._flat(boxes.bbox_reg(regressed)) * STRIDES[number]
             centreness = self._flat(boxes.bbox_ctrness(regressed))
             centres = getattr(self, f"centres{number}")
             low, high = centres - sides[:, :2], centres + sides[:, 2:]
@@ -147,8 +147,28 @@ class Answered(nn.Module):  # type: ignore[misc]
         return torch.cat([centre, size, scores], dim=1).T[None]
 
 
+class _Sides(nn.Conv2d):  # type: ignore[misc]
+    """How far the sides of a box are, in strides: above nought, and never without a gradient.
+
+    torchvision cuts what is below nought off. Before a network from random weights knows anything, a step or two may
+    put every place there; nothing leads back, and it never learns a box.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 4, kernel_size=3, padding=1)
+        nn.init.normal_(self.weight, std=0.01)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return nn.functional.softplus(super().forward(features))
+
+
 class _Head(FCOSHead):  # type: ignore[misc]
     """Gives losses as sums, with their number: torchvision divides by the number in a batch, and by 1 where it is 0."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__(channels, 1, classes, _CONVOLUTIONS)
+        self.regression_head.bbox_reg = _Sides(channels)
 
     def compute_loss(
         self,

@@ -121,6 +121,26 @@ def test_every_box_has_a_place_that_answers_for_it():
     assert 50 < thin < 450
 
 
+def test_boxes_are_learned_from_wherever_training_begins():
+    """A few unlucky steps may say of every place that it holds no box at all; there must be a way back."""
+    torch.manual_seed(0)
+    network = network_of(SMALL, 2).train()
+    torch.nn.init.constant_(network.head.regression_head.bbox_reg.bias, -3.0)
+    picture = torch.zeros(1, 3, 64, 96)
+    picture[:, :, 16:48, 32:80] = 1.0
+    target = {"boxes": torch.tensor([[32.0, 16.0, 80.0, 48.0]]), "labels": torch.tensor([1])}
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.005)
+    told = []
+    for _ in range(60):
+        losses, count = losses_of(network, picture, [target])
+        optimizer.zero_grad()
+        losses["bbox_regression"].backward()
+        optimizer.step()
+        told.append(float(losses["bbox_regression"].detach()) / count)
+    assert told[0] > 0.9
+    assert told[-1] < 0.5, told
+
+
 def test_it_begins_from_weights_of_its_own(tmp_path):
     """Made from generated parts like YOLOv8's; all tensors of the same network fit."""
     settings = SMALL.model_copy(update={"pretraining": Pretraining(parts=20, epochs=1, defect_rate=1.0)})
