@@ -5,10 +5,13 @@ Devices are enrolled.
 
 from __future__ import annotations
 
+import copy
+import fcntl
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -75,39 +78,55 @@ class Account:
 
 def load(layout: Layout) -> dict[str, Any]:
     """All identities of this installation, made at the first call. A file of mode 0600."""
-    file = layout.identities_file
-    if file.exists():
-        known: dict[str, Any] = json.loads(file.read_bytes())
-        before = json.dumps(known)
-        if "mlflow" not in known:  # made before MLflow had accounts
-            known["mlflow"] = _new_mlflow()
-        # An installation from before has fewer identities than this version.
-        for name in RIGHTS:
-            known["s3"].setdefault(name, _new_key())
-        for name, role in MLFLOW_ROLES.items():
-            known["mlflow"]["accounts"].setdefault(name, _new_account(role))
-        if json.dumps(known) != before:
-            save(layout, known)
+    found = _found(layout)
+    if found == _completed(copy.deepcopy(found)):
+        return found
+    with changing(layout) as known:
         return known
-    made = {
-        "schema_version": 1,
-        "s3": {name: _new_key() for name in ("admin", *RIGHTS)},
-        "label_studio": {"email": "admin@kizu.local", "password": secrets.token_urlsafe(16),
-                         "token": secrets.token_hex(20)},
-        "people": {role: {"email": email, "password": secrets.token_urlsafe(12)} for role, email in PEOPLE},
-        "mlflow": _new_mlflow(),
-    }  # fmt: skip
-    save(layout, made)
-    return made
 
 
-def save(layout: Layout, identities: Mapping[str, Any]) -> None:
-    """Replace the file atomically; only its owner may read it."""
-    write_private(layout.identities_file, json.dumps(identities, indent=1).encode())
+@contextmanager
+def changing(layout: Layout) -> Iterator[dict[str, Any]]:
+    """All identities, for one who changes them: others wait, and what was changed is kept at a good end."""
+    layout.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (layout.home / "identities.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = _found(layout)
+        known = _completed(copy.deepcopy(found))
+        yield known
+        if known != found:
+            write_private(layout.identities_file, json.dumps(known, indent=1).encode())
+
+
+def _found(layout: Layout) -> dict[str, Any]:
+    try:
+        known: dict[str, Any] = json.loads(layout.identities_file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return known
+
+
+def _completed(known: dict[str, Any]) -> dict[str, Any]:
+    """With what is missing: everything at first; later what a version before this one did not have."""
+    known.setdefault("schema_version", 1)
+    keys = known.setdefault("s3", {})
+    for name in ("admin", *RIGHTS):
+        keys.setdefault(name, _new_key())
+    known.setdefault(
+        "label_studio",
+        {"email": "admin@kizu.local", "password": secrets.token_urlsafe(16), "token": secrets.token_hex(20)},
+    )
+    people = known.setdefault("people", {})
+    for role, email in PEOPLE:
+        people.setdefault(role, {"email": email, "password": secrets.token_urlsafe(12)})
+    mlflow = known.setdefault("mlflow", _new_mlflow())
+    for name, role in MLFLOW_ROLES.items():
+        mlflow["accounts"].setdefault(name, _new_account(role))
+    return known
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """A file of mode 0600, whole or not at all."""
+    """A file of mode 0600, whole or not at all. Who writes it is alone: `changing`, or the one supervisor."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -139,22 +158,21 @@ def allow_approvers(layout: Layout, use_case: UseCase) -> None:
 
 def remember_approvers(layout: Layout, use_case: UseCase) -> None:
     """Keep a use case's list of approvers, with an account for each."""
-    known = load(layout)
-    mlflow = known["mlflow"]
-    missing = [name for name in use_case.approvers if name not in mlflow["accounts"]]
-    if mlflow["approvers"].get(use_case.name) != list(use_case.approvers) or missing:
+    with changing(layout) as known:
+        mlflow = known["mlflow"]
         mlflow["approvers"][use_case.name] = list(use_case.approvers)
-        mlflow["accounts"] |= {name: _new_account("approver") for name in missing}
-        save(layout, known)
+        for name in use_case.approvers:
+            mlflow["accounts"].setdefault(name, _new_account("approver"))
 
 
 def write_mlflow_files(layout: Layout) -> tuple[Path, Path]:
     """The two files that MLflow's server reads (accounts, approvers), where they are not as they should be."""
     files = (layout.mlflow_accounts, layout.mlflow_approvers)
-    for file, document in zip(files, mlflow_documents(load(layout)), strict=True):
-        data = json.dumps(document, indent=1).encode()
-        if not file.exists() or file.read_bytes() != data:
-            write_private(file, data)
+    with changing(layout) as known:
+        for file, document in zip(files, mlflow_documents(known), strict=True):
+            data = json.dumps(document, indent=1).encode()
+            if not file.exists() or file.read_bytes() != data:
+                write_private(file, data)
     return files
 
 

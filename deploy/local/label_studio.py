@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from deploy.local.identities import Account, load, save
+from deploy.local.identities import PEOPLE, Account, changing
 from deploy.local.layout import Layout
 
 
@@ -17,12 +17,12 @@ class PeopleError(RuntimeError):
 
 def ensure_people(layout: Layout) -> tuple[Account, Account]:
     """(annotator, verifier), made where they are not there yet. Their secrets lie in identities.json."""
-    identities = load(layout)
     accounts = []
-    for person in identities["people"].values():
-        if "token" not in person:
-            person["token"] = _sign_up(layout, identities["label_studio"]["token"], person["email"], person["password"])
-            save(layout, identities)
+    for role, _ in PEOPLE:
+        with changing(layout) as known:
+            person = known["people"][role]
+            if "token" not in person:
+                person["token"] = _sign_up(layout, known["label_studio"]["token"], person["email"], person["password"])
         accounts.append(Account(person["email"], person["password"], person["token"]))
     return accounts[0], accounts[1]
 

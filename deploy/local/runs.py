@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from deploy.local.identities import environment_for
 from deploy.local.layout import Layout
@@ -38,9 +38,8 @@ def run_pipeline(
     Raises:
         RunFailed: it failed.
     """
-    layout.logs.mkdir(parents=True, exist_ok=True)
-    log = layout.logs / f"run-{pipeline}-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
-    with tempfile.TemporaryDirectory(prefix="kizu-") as folder, log.open("wb") as stream:
+    with tempfile.TemporaryDirectory(prefix="kizu-") as folder, _new_log(layout, pipeline) as stream:
+        log = Path(stream.name)
         outputs = Path(folder) / "outputs.json"
         # Below a guard, so that no step goes on training after whoever asked for it was killed.
         command = [
@@ -68,6 +67,19 @@ def run_pipeline(
             raise RunFailed(f"the pipeline {pipeline} failed: {_last_words(log)}\n  the whole log: {log}")
         result: dict[str, Any] = json.loads(outputs.read_bytes())
         return result
+
+
+def _new_log(layout: Layout, pipeline: str) -> BinaryIO:
+    """A file of its own, also for the second run within a second."""
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    name = f"run-{pipeline}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    number, path = 1, layout.logs / f"{name}.log"
+    while True:
+        try:
+            return path.open("xb")
+        except FileExistsError:
+            number += 1
+            path = layout.logs / f"{name}-{number}.log"
 
 
 def _stop(guard: subprocess.Popen[bytes]) -> None:

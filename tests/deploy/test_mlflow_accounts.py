@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -68,3 +70,26 @@ def test_an_installation_from_before_has_accounts_after_the_next_look(tmp_path):
     assert load(layout)["s3"]["training"] == key
     assert load(layout)["s3"]["auditor"] == load(layout)["s3"]["auditor"]
     assert set(read_accounts(write_mlflow_files(layout)[0])) == {*MLFLOW_ACCOUNTS.values(), "admin", "approver"}
+
+
+def test_commands_that_begin_at_once_make_one_set_of_keys_and_lose_no_approver(tmp_path):
+    """Each of them brings a use case of its own; the first makes the installation."""
+    for attempt in range(5):
+        layout = make_layout(tmp_path / str(attempt))
+        start = threading.Barrier(8)
+
+        def one(number, layout=layout, start=start):
+            use_case = USE_CASE.model_copy(update={"name": f"line{number}", "approvers": (f"person{number}",)})
+            start.wait()
+            allow_approvers(layout, use_case)
+            return mlflow_account(layout, f"person{number}"), load(layout)["s3"]
+
+        with ThreadPoolExecutor(8) as pool:
+            got = list(pool.map(one, range(8)))
+        known = load(layout)
+        assert known["mlflow"]["approvers"] == {f"line{n}": [f"person{n}"] for n in range(8)}
+        for number, (account, keys) in enumerate(got):
+            assert account["MLFLOW_TRACKING_PASSWORD"] == known["mlflow"]["accounts"][f"person{number}"]["password"]
+            assert keys == known["s3"]
+        assert read_accounts(layout.mlflow_accounts).keys() == known["mlflow"]["accounts"].keys()
+        assert read_approvers(layout.mlflow_approvers).keys() == known["mlflow"]["approvers"].keys()
