@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from components.whole_file import write_whole
 
 _COLUMNS: Final = ("line", "image", "reason", "message")
 _MAX_TEXT: Final = 500
@@ -38,13 +39,7 @@ def write_listing(path: Path, items: Sequence[SetAside]) -> None:
     for item in items:
         line = "" if item.line is None else str(item.line)
         writer.writerow([line, _plain(item.image), _plain(item.reason), _plain(item.message)])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as stream:
-        stream.write(text.getvalue().encode("utf-8", "backslashreplace"))
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    write_whole(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def _plain(text: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
+
+from components.whole_file import PRIVATE, write_whole
 
 ONLINE_ROLES: Final = ("targets", "snapshot", "timestamp")
 ROOT_FILE: Final = "root.json"
@@ -38,19 +39,19 @@ def init(root_folder: Path, signer_folder: Path, *, now: datetime | None = None)
             raise KeysError(f"{path} is there already; keys are never overwritten. Choose another folder")
     root_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     signer_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write_private(mark, str(signer_folder.resolve()).encode())
+    write_whole(mark, str(signer_folder.resolve()).encode(), PRIVATE)
     root_key = CryptoSigner.generate_ed25519()
     root = Root(expires=(now or datetime.now(UTC)).replace(microsecond=0) + ROOT_LIFETIME, consistent_snapshot=True)
     root.add_key(root_key.public_key, Root.type)
-    _write_private(root_folder / "root.pem", root_key.private_bytes)
+    write_whole(root_folder / "root.pem", root_key.private_bytes, PRIVATE)
     for role in ONLINE_ROLES:
         key = CryptoSigner.generate_ed25519()
         root.add_key(key.public_key, role)
-        _write_private(signer_folder / f"{role}.pem", key.private_bytes)
+        write_whole(signer_folder / f"{role}.pem", key.private_bytes, PRIVATE)
     metadata = Metadata(root)
     metadata.sign(root_key)
     path = signer_folder / ROOT_FILE
-    _write_private(path, metadata.to_bytes())
+    write_whole(path, metadata.to_bytes(), PRIVATE)
     path.chmod(0o644)
     mark.unlink()
     return path
@@ -88,13 +89,3 @@ def load_root(folder: Path) -> Metadata[Root]:
         return Metadata[Root].from_file(str(path))
     except Exception as e:  # tuf wraps a missing and a damaged file in errors of several libraries
         raise KeysError(f"cannot read {path}: {e}; make keys with: kizu keys init") from e
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

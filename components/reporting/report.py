@@ -10,6 +10,7 @@ from components.report import LabelReport, ReportOptions, build_report
 from components.report_page import to_html, to_markdown
 from components.settings import settings
 from components.use_case import parse_use_case
+from components.whole_file import write_whole
 
 # In a pipeline nobody waits for a model to look at all of it; `kizu labels report --images` does.
 OPTIONS: Final = ReportOptions(images=200, suspects=20, captures=500, pairs=200)
@@ -25,14 +26,7 @@ def write_report(
     """
     report = build_report(parse_use_case(use_case), settings(), options, datetime.now(UTC), label_version=label_version)
     if summary is not None:
-        _write(summary, to_markdown(report))
+        write_whole(summary, to_markdown(report).encode())
     if page is not None:
-        _write(page, to_html(report))
+        write_whole(page, to_html(report).encode())
     return report
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +32,7 @@ from deploy.local.device import DEVICE, SITE, Agent, Device, feed, prepare, wait
 from deploy.local.identities import allow_approvers, mlflow_account, store_for
 from deploy.local.label_studio import ensure_people
 from deploy.local.layout import Layout
+from deploy.local.locks import locked
 from deploy.local.passes import approve_as
 from deploy.local.people import Labeler, Verifier
 from deploy.local.runs import run_pipeline
@@ -125,11 +126,35 @@ def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
 
 
 def run(layout: Layout, options: DemoOptions, console: Console) -> int:
-    """Both rounds. 0: all went well; 3: a model did not pass its gate and the champion was kept."""
-    began = time.monotonic()
+    """Both rounds. 0: all went well; 3: a model did not pass its gate and the champion was kept.
+
+    Raises:
+        DemoError: it cannot go on; what it did so far is kept.
+    """
     if options.fresh:
-        stack.down(layout)
-        shutil.rmtree(layout.home, ignore_errors=True)
+        with _alone(layout):
+            stack.down(layout)
+            shutil.rmtree(layout.home, ignore_errors=True)
+    with _alone(layout):
+        return _run(layout, options, console)
+
+
+@contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """Two of them would label, train and roll out the same things, and one begun afresh would remove the other's."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(layout.run / "demo.lock", wait=False))
+        except BlockingIOError as e:
+            raise DemoError(
+                f"another demo runs in {layout.home}; wait for its end or stop it (Ctrl-C), "
+                "or give this one a home and ports of its own (KIZU_HOME, KIZU_PORT_S3 and the like)"
+            ) from e
+        yield
+
+
+def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
+    began = time.monotonic()
     use_case, changes = demo_use_case(options)
     data = (
         from_folder(options.data, use_case) if options.data else generated(*(QUICK_PARTS if options.quick else PARTS))

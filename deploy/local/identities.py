@@ -6,9 +6,7 @@ Devices are enrolled.
 from __future__ import annotations
 
 import copy
-import fcntl
 import json
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +17,9 @@ from typing import Any, Final
 from components.enrolment.seaweedfs import SeaweedFSIdentities
 from components.object_store import S3ObjectStore
 from components.use_case import UseCase
+from components.whole_file import PRIVATE, write_whole
 from deploy.local.layout import Layout, base_environment
+from deploy.local.locks import locked
 
 BUCKETS: Final = ("raw", "labels", "datasets", "weights", "mlflow", "releases", "fleet", "state")
 PREFIX: Final = "kizu-"
@@ -88,9 +88,7 @@ def load(layout: Layout) -> dict[str, Any]:
 @contextmanager
 def changing(layout: Layout) -> Iterator[dict[str, Any]]:
     """All identities, for one who changes them: others wait, and what was changed is kept at a good end."""
-    layout.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (layout.home / "identities.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(layout.home / "identities.lock"):
         found = _found(layout)
         known = _completed(copy.deepcopy(found))
         yield known
@@ -126,15 +124,9 @@ def _completed(known: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """A file of mode 0600, whole or not at all. Who writes it is alone: `changing`, or the one supervisor."""
+    """A file of mode 0600, whole or not at all, in a folder of mode 0700 if it has to be made."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    write_whole(path, data, PRIVATE)
 
 
 def _new_mlflow() -> dict[str, Any]:
