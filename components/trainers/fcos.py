@@ -128,7 +128,11 @@ class FcosTrainer(OnThisMachine):
         try:
             found = _loaded(self._base_weights.read_bytes())
             if found["format"] != _FORMAT:
-                raise ValueError(f"its format is {found['format']!r}")
+                raise ValueError(
+                    f"its format is {found['format']!r}, of another version of Kizu; bring weights of this one, or, "
+                    "where a recipe made them, remove its pin (base/<recipe>.json in the bucket kizu-weights): "
+                    "the next run makes new ones"
+                )
             base = dict(found["network"])
         except (*_UNREADABLE, OSError) as e:
             said = str(e).partition("\n")[0]

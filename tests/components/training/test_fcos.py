@@ -168,6 +168,17 @@ def test_what_are_no_weights_of_its_own_are_refused_in_one_line(tmp_path, conten
     assert "\n" not in str(refused.value)
 
 
+def test_weights_of_an_earlier_version_are_refused_with_what_to_do(tmp_path):
+    """They lie pinned in S3, where a new version finds them."""
+    file = tmp_path / "base.pt"
+    torch.save({"format": "kizu-fcos-1", "network": network_of(SMALL, 1).state_dict()}, file)
+    line = generated_line()
+    dataset = write_dataset(line.manifest, line.fetch, tmp_path / "dataset")
+    with pytest.raises(TrainingError, match=r"is 'kizu-fcos-1', of another version.* remove its pin") as refused:
+        FcosTrainer(1, file).train(dataset, SMALL, tmp_path / "w", lambda *_: None)
+    assert "\n" not in str(refused.value)
+
+
 def test_with_patience_it_ends_early_and_keeps_the_best(tmp_path):
     """A learning rate that ruins it: the first epochs are better than those after them."""
     line = generated_line()
