@@ -35,6 +35,7 @@ OPTIONAL_KEYS: Final = (
     "MLFLOW_TRACKING_PASSWORD",
     "KIZU_CACHE_DIR",
     "KIZU_CACHE_MAX_BYTES",
+    "KIZU_CHECKPOINT_EVERY_S",
 )
 """Keys that the Secret may have besides."""
 

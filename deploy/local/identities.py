@@ -61,6 +61,15 @@ MLFLOW_ACCOUNTS: Final[Mapping[str, str]] = {
     "reconciler": "reconciler",
 }
 """Identity -> its account of MLflow."""
+SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "labeling": ("KIZU_LABEL_STUDIO_PUBLIC_URL", "KIZU_WEBHOOK_LISTEN", "KIZU_WEBHOOK_URL", "KIZU_WEBHOOK_SECRET"),
+    "training": (
+        "KIZU_TRAINING_DEVICE", "KIZU_TRAINING_THREADS", "KIZU_TRAINING_WORKERS", "KIZU_CHECKPOINT_EVERY_S",
+        "KIZU_CACHE_DIR", "KIZU_CACHE_MAX_BYTES",
+        "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT",
+    ),
+}  # fmt: skip
+"""Identity -> what whoever starts its process may set for it: no server, no key of another."""
 PEOPLE: Final = (("annotator", "annotator@kizu.local"), ("verifier", "verifier@kizu.local"))
 
 
@@ -239,7 +248,7 @@ def environment_for(layout: Layout, identity: str) -> dict[str, str]:
     known = load(layout)
     if identity not in known["s3"]:
         raise ValueError(f"expected one of {sorted(known['s3'])}, but got {identity!r}")
-    environment = base_environment() | {
+    environment = base_environment(*SETTINGS.get(identity, ())) | {
         "KIZU_HOME": str(layout.home),
         "KIZU_S3_ENDPOINT": layout.s3_endpoint,
         "KIZU_S3_PUBLIC_ENDPOINT": layout.s3_endpoint,
@@ -254,7 +263,7 @@ def environment_for(layout: Layout, identity: str) -> dict[str, str]:
         environment["MLFLOW_TRACKING_URI"] = layout.mlflow_url
         environment |= mlflow_account(layout, MLFLOW_ACCOUNTS[identity])
     if identity == "training":  # the one whose steps read images again and again
-        environment["KIZU_CACHE_DIR"] = str(layout.cache)
+        environment.setdefault("KIZU_CACHE_DIR", str(layout.cache))
     if identity in ("deployment", "reconciler"):
         environment["KIZU_SIGNER_URL"] = layout.signer_url
     if identity == "labeling":

@@ -115,10 +115,10 @@ class Layout:
         return f"http://{LOOPBACK}:{self.ports.signer}"
 
 
-def base_environment() -> dict[str, str]:
-    """What any process needs and nothing that names a server or holds a key."""
+def base_environment(*more: str) -> dict[str, str]:
+    """What any process needs and nothing that names a server or holds a key; more: variables kept besides."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
             "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONWARNINGS")  # fmt: skip
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment = {name: os.environ[name] for name in (*kept, *more) if name in os.environ}
     # Every server is on loopback: no proxy is to be asked.
     return {**environment, "NO_PROXY": "*", "PYTHONUNBUFFERED": "1"}

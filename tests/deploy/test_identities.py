@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import stat
 
 import pytest
 from botocore.exceptions import ClientError
 
 from components.object_store import AccessDenied, ObjectStoreError
-from deploy.local.identities import BUCKETS
+from deploy.local.identities import BUCKETS, SETTINGS, environment_for
+from deploy.local.layout import REPOSITORY
+from tests.deploy.stack_fixture import make_layout
 
 IMAGE = "factory/line1/2026/01/01/" + "a" * 64 + ".jpg"
 
@@ -126,3 +129,31 @@ def test_the_steps_of_a_training_share_a_cache_of_images_and_no_other_process_ha
 def test_secrets_are_readable_by_their_owner_alone(s3):
     for file in (s3.layout.identities_file, s3.layout.run / "s3.json"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("identity", ["labeling", "training", "deployment", "importer", "signer"])
+def test_what_a_caller_may_set_reaches_the_process_of_its_identity_alone(tmp_path, monkeypatch, identity):
+    """How it trains, or what wakes it; never another server or key, and nothing that the documents do not name."""
+    layout = make_layout(tmp_path)
+    names = {name for known in SETTINGS.values() for name in known}
+    foreign = {"KIZU_S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "LABEL_STUDIO_API_KEY", "KIZU_SIGNER_KEYS"}
+    for name in (*names, *foreign):
+        monkeypatch.delenv(name, raising=False)
+    before = environment_for(layout, identity)
+    for name in (*names, *foreign):
+        monkeypatch.setenv(name, f"set {name}")
+    after = environment_for(layout, identity)
+    mine = set(SETTINGS.get(identity, ()))
+    assert {name: after[name] for name in mine} == {name: f"set {name}" for name in mine}
+    assert {name: value for name, value in after.items() if name not in mine} == {
+        name: value for name, value in before.items() if name not in mine
+    }
+
+
+@pytest.mark.parametrize(("identity", "guide"), [("training", "training.md"), ("labeling", "labeling.md")])
+def test_each_setting_that_a_guide_names_is_one_that_a_caller_may_set(identity, guide):
+    """`KIZU_S3_PUBLIC_ENDPOINT` apart, which the layout of one machine knows."""
+    text = (REPOSITORY / "docs" / "how-to" / guide).read_text(encoding="utf-8")
+    named = set(re.findall(r"\bKIZU_[A-Z_0-9]+", text)) - {"KIZU_S3_PUBLIC_ENDPOINT"}
+    assert len(named) >= 4
+    assert named <= set(SETTINGS[identity])
