@@ -172,6 +172,9 @@ def _show(outputs: dict[str, Any]) -> None:
         console.print(f"{key:>20}  {value}", highlight=False, markup=False)
 
 
+app.command("ingest", help="Images into the raw bucket: the same as `kizu import images`.")(cli_exchange.import_images)
+
+
 @app.command()
 def label(
     use_case: UseCaseOption = DEFAULT_USE_CASE,

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMANDS = ["up", "down", "status", "demo", "import", "export", "label", "train", "approve", "reject", "deploy",
-            "reconcile", "devices", "enroll", "revoke", "enrolled", "keys", "compile", "submit", "trace"]  # fmt: skip
+COMMANDS = ["up", "down", "status", "demo", "ingest", "import", "export", "label", "train", "approve", "reject",
+            "deploy", "reconcile", "devices", "enroll", "revoke", "enrolled", "keys", "compile", "submit",
+            "trace"]  # fmt: skip
 
 
 def kizu(*arguments, home, **environment):

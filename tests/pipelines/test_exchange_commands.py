@@ -66,6 +66,7 @@ def test_images_go_in_and_what_is_none_is_listed_where_one_is(kizu, tmp_path):
     assert "2 files: 1 images (1 new), 1 set aside" in said(kizu("importer", "import", "images", folder))
     assert "cut.jpg,truncated" in (kizu.here / "set-aside-set.csv").read_text()
     assert "1 images (0 new)" in said(kizu("importer", "import", "images", folder))
+    assert "1 images (0 new)" in said(kizu("importer", "ingest", folder))  # by its shorter name
 
 
 def test_labels_go_out_and_come_in_by_every_format(kizu, use_case, tmp_path):
