@@ -172,7 +172,7 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(check, timeout_s: float = 20.0, every_s: float = 0.05):
+def wait_for(check, timeout_s: float = 60.0, every_s: float = 0.05):
     """The first true answer of `check`, else an AssertionError."""
     deadline = time.monotonic() + timeout_s
     while True:

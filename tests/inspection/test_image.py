@@ -4,7 +4,6 @@ import contextlib
 import io
 import resource
 import struct
-import time
 import zlib
 
 import numpy as np
@@ -210,7 +209,7 @@ def test_flipped_bytes_give_a_picture_or_an_image_error(kind):
             assert decode_image(bytes(data), max_pixels=1_000_000).dtype == np.uint8
 
 
-def test_a_picture_that_claims_to_be_enormous_is_refused_before_it_is_decoded():
+def test_a_picture_that_claims_to_be_enormous_is_refused_before_it_is_decoded(monkeypatch):
     """A PNG of a few bytes whose header claims 100000 x 100000: ten thousand million pixels are never allocated."""
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
@@ -221,9 +220,8 @@ def test_a_picture_that_claims_to_be_enormous_is_refused_before_it_is_decoded():
         + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
         + b"\x00\x00\x00\x00IEND\xaeB`\x82"
     )  # fmt: skip
-    began = time.monotonic()
+    monkeypatch.setattr("cv2.imdecode", lambda *_: pytest.fail("it was decoded"))
     assert refused(data) == "too-large"
-    assert time.monotonic() - began < 0.2
 
 
 def test_a_chunk_that_claims_to_be_enormous_is_refused_before_it_is_read():

@@ -24,7 +24,7 @@ def config(stack):
 
 def failed(config, **changes):
     """check -> what is said, of those that failed."""
-    findings = list(diagnose(config.model_copy(update=changes), timeout_s=5.0))
+    findings = list(diagnose(config.model_copy(update=changes), timeout_s=30.0))
     assert len(findings) == 11
     return {finding.check: finding.said for finding in findings if not finding.ok}
 
