@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.settings import Settings
-from deploy.local.identities import load
-from deploy.local.layout import GRPC_OFFSET, REPOSITORY, SEAWEEDFS_OFFSETS, Layout, Ports
+from deploy.access.identities import load
+from deploy.access.layout import GRPC_OFFSET, REPOSITORY, SEAWEEDFS_OFFSETS, Layout, Ports
 from deploy.local.services import Service, seaweedfs
 
 _FIRST, _LAST, _STEP = 12_000, 22_000, 10

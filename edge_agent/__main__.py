@@ -43,7 +43,7 @@ def _common(context: typer.Context, debug: _Debug = False) -> None:
 def run(config: ConfigFile = Path("config.yaml")) -> None:
     """Inspect until stopped (Ctrl-C or SIGTERM)."""
     # Imported here: the other commands must answer at once, and this brings the runtime.
-    from edge_agent.runtime import run_agent
+    from edge_agent.assembly import run_agent
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

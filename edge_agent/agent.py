@@ -17,9 +17,9 @@ from edge_agent.config import SamplingLimits
 from edge_agent.errors import EdgeError, InferenceError, SourceError
 from edge_agent.health import Health
 from edge_agent.inference import LoadedRelease
-from edge_agent.messages import Result
 from edge_agent.ota.active import Active
 from edge_agent.outbox import ImageToSend, Outbox
+from edge_agent.result import Result
 from edge_agent.sampling import Limits, Quota, reason_to_send, share, tightened
 from edge_agent.sources.port import Frame, FrameSource
 from edge_agent.web.recent import RecentFrames

@@ -7,8 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Collection
 
-from edge_agent.messages import Result
 from edge_agent.outbox import ImageToSend, Outbox
+from edge_agent.result import Result
 from inspection import Capture, Reason, image_format, raw_image_key
 from inspection.image import EXTENSIONS
 

@@ -23,9 +23,9 @@ from typing import Final
 from edge_agent.config import OutboxLimits
 from edge_agent.disk import Disk, RealDisk
 from edge_agent.errors import StateError
-from edge_agent.messages import Result
 from edge_agent.outbox_index import EXPIRED, FIRST_TO_GO, NEXT_IMAGE, OLDEST_RESULTS, Index
 from edge_agent.outbox_schema import Outgoing, Priority, connect
+from edge_agent.result import Result
 from inspection import Capture, sha256_of
 
 _log = logging.getLogger(__name__)

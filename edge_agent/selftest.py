@@ -11,6 +11,7 @@ from typing import Final
 
 from paho.mqtt.client import Client
 
+from edge_agent.assembly import open_repository, runtime_choice
 from edge_agent.broker import make_client
 from edge_agent.camera_config import FolderCamera
 from edge_agent.config import Config
@@ -18,7 +19,6 @@ from edge_agent.errors import EdgeError, ObjectNotFound, StateError
 from edge_agent.object_store import S3ObjectStore
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.trial import try_release_aside
-from edge_agent.runtime import open_repository, runtime_choice
 from edge_agent.sources.make import check_cameras, make_grabber
 
 _MQTT_WAIT_S: Final = 5.0

@@ -20,7 +20,7 @@ from edge_agent.ota.activation import Phase
 from edge_agent.ota.active import Active
 from edge_agent.ota.driver import Updates
 from edge_agent.outbox import Outbox
-from edge_agent.results import ResultPublisher
+from edge_agent.result_publisher import ResultPublisher
 from edge_agent.uploader import Uploader
 from inspection import Reported
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from components.claims import TAKE_OVER_AFTER, RunState
-from components.object_store import ObjectNotFound, ObjectStoreError, S3ObjectStore
+from components.stores.objects.claims import TAKE_OVER_AFTER, RunState
+from components.stores.objects.s3 import ObjectNotFound, ObjectStoreError, S3ObjectStore
 from inspection.codec import Document, DocumentError
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class RunRecord(Document):
 
 
 class RunRecords:
-    """The records of one pipeline; the port `components.claims.Runs`. now: what ages are measured by."""
+    """The records of one pipeline; the port `components.stores.objects.claims.Runs`. now: what ages are measured by."""
 
     def __init__(self, store: S3ObjectStore, bucket: str, pipeline: str, now: datetime | None = None) -> None:
         self._store = store

@@ -12,7 +12,7 @@ from typing import Any
 import kfp
 import yaml
 
-from components.images import REGISTRY
+from components.container_images import REGISTRY
 from components.use_case import UseCase
 from pipelines.training_pod import for_use_case
 

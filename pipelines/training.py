@@ -7,7 +7,7 @@ from kfp import dsl
 from components.dataset.component import freeze_dataset
 from components.evaluation.component import apply_gate, evaluate_model
 from components.registry.component import register_model
-from components.trainers.component import prepare_base_weights, train_detector
+from components.training.component import prepare_base_weights, train_detector
 from pipelines.wiring import settled
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import yaml
 from kfp import compiler, dsl, kubernetes
 
-from components import images
+from components import container_images
 from components.use_case import Resources, UseCase
 
 _STEPS: Final = ("exec-prepare-base-weights", "exec-train-detector")
@@ -54,7 +54,7 @@ def with_detector(text: str, detector: str) -> str:
     executors = specification.get("deploymentSpec", {}).get("executors", {})
     steps = [step for step in _STEPS if step in executors]
     for step in steps:
-        executors[step]["container"]["image"] = images.TRAINING_PERMISSIVE
+        executors[step]["container"]["image"] = container_images.TRAINING_PERMISSIVE
     return yaml.safe_dump_all([specification, *others], sort_keys=False) if steps else text
 
 

@@ -18,9 +18,9 @@ pytest_plugins = ["tests.browser", "tests.deploy.stack_fixture"]
 # Whose tests need the whole stack: they share one of it. A file that is missing here costs a second start, no more.
 NEED_THE_STACK = (
     "tests/components/labeling/",
-    "tests/deploy/test_mlflow_accounts.py",
-    "tests/deploy/test_stack.py",
-    "tests/pipelines/test_doctor.py",
+    "tests/deploy/local/test_mlflow_accounts.py",
+    "tests/deploy/local/test_stack.py",
+    "tests/kizu/test_doctor.py",
 )
 
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from components.trainers.trainer import DetectionDataset
-from deploy.local.layout import REPOSITORY
+from components.training.trainer import DetectionDataset
+from deploy.access.layout import REPOSITORY
 
 WIDTH: Final = 320
 HEIGHT: Final = 224
@@ -24,7 +24,7 @@ def train(dataset: DetectionDataset, folder: Path) -> Path:
     Raises:
         RuntimeError: Ultralytics ended with an error; the message has the end of its log.
     """
-    from components.training.ultralytics_predict import export_checkpoint
+    from components.yolov8.ultralytics_predict import export_checkpoint
 
     folder.mkdir(parents=True)
     file, log = folder / "arguments.yaml", folder / "plain.log"
@@ -33,7 +33,7 @@ def train(dataset: DetectionDataset, folder: Path) -> Path:
     file.write_text(json.dumps({**ARGUMENTS, **places, "device": "cpu", "plots": False}), encoding="utf-8")
     with log.open("wb") as stream:
         done = subprocess.run(
-            [sys.executable, "-m", "components.training.ultralytics_train", str(file)],
+            [sys.executable, "-m", "components.yolov8.ultralytics_train", str(file)],
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, cwd=REPOSITORY,
             stdout=stream, stderr=stream, check=False,
         )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from components.dataset.split import split_of
-from components.manifest import Manifest, SplitName
+from components.stores.datasets.manifest import Manifest, SplitName
 from components.use_case import Split
 
 # Parts are few and uneven: a split counts only where test and validation

@@ -21,8 +21,8 @@ from benchmarks.accuracy import plain
 from benchmarks.edge.material import Material
 from components.evaluation.detect import detect_all, load
 from components.evaluation.metrics import average_precision
-from components.manifest import Manifest, SplitName
-from components.trainers.trainer import DetectionDataset
+from components.stores.datasets.manifest import Manifest, SplitName
+from components.training.trainer import DetectionDataset
 from components.use_case import TrainingSettings
 from inspection.codec import canonical_json
 from inspection.decode import Nms
@@ -51,7 +51,7 @@ def log_to_stderr() -> None:
 
 def base_weights(settings: TrainingSettings, work: Path) -> Path | None:
     """The checkpoint that these settings begin from, made once below `work`."""
-    from components.trainers.base_weights import make_from_generated_parts
+    from components.training.base_weights import make_from_generated_parts
 
     if settings.pretraining_digest is None:
         return None
@@ -69,7 +69,7 @@ def base_weights(settings: TrainingSettings, work: Path) -> Path | None:
 
 def trial(material: Material, manifest: Manifest, settings: TrainingSettings | None, work: Path) -> Trial:
     """Train and score, or say what an earlier run found. settings: None trains as Ultralytics comes."""
-    from components.trainers.dataset_folder import write_dataset
+    from components.training.dataset_folder import write_dataset
 
     base = base_weights(settings, work) if settings else None
     inputs = {
@@ -101,7 +101,7 @@ def trial(material: Material, manifest: Manifest, settings: TrainingSettings | N
 
 
 def _trained(dataset: DetectionDataset, settings: TrainingSettings | None, base: Path | None, folder: Path) -> Path:
-    from components.trainers.detectors import trainer_of
+    from components.training.detectors import trainer_of
 
     if settings is None:
         return plain.train(dataset, folder)
@@ -115,10 +115,10 @@ def _trained(dataset: DetectionDataset, settings: TrainingSettings | None, base:
 def _arguments(settings: TrainingSettings, training_images: int) -> Mapping[str, Any]:
     """What YOLOv8's library is told besides the settings; what FCOS goes by besides is our own code."""
     if settings.detector != "yolov8":
-        from components.trainers.code_digest import code_digest
+        from components.training.code_digest import code_digest
 
         return {"code": code_digest(settings.detector)}
-    from components.training.yolov8 import arguments_of
+    from components.yolov8.trainer import arguments_of
 
     return arguments_of(settings, training_images)
 

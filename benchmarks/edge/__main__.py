@@ -27,7 +27,7 @@ from benchmarks.edge.outbox_rate import writes_per_second
 from benchmarks.edge.release import build_release
 from benchmarks.edge.swap import measure_swaps
 from benchmarks.edge.table import Report, render, write
-from components.manifest import SplitName
+from components.stores.datasets.manifest import SplitName
 from edge_agent.inference import RuntimeChoice
 
 _log = logging.getLogger(__name__)

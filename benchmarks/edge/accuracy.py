@@ -7,7 +7,7 @@ from statistics import mean
 
 from benchmarks.edge.material import Material
 from components.evaluation.metrics import Scored, average_precision
-from components.manifest import SplitName
+from components.stores.datasets.manifest import SplitName
 from edge_agent.inference import RuntimeChoice, load_model
 from inspection import ClassThreshold, Inspector, Nms, decode_image
 

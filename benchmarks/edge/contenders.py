@@ -63,7 +63,7 @@ def build(spec: Spec, min_score: float) -> Contender:
 
 class _Ultralytics:
     def __init__(self, spec: Spec, min_score: float) -> None:
-        from components.training.ultralytics_predict import UltralyticsPredictor
+        from components.yolov8.ultralytics_predict import UltralyticsPredictor
 
         self._predictor = UltralyticsPredictor(Path(spec.path), spec.threads, spec.size)
         self._min_score = min_score

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.dataset.split import split_of
-from components.manifest import Manifest, ManifestImage, SplitName, regions
+from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions
 from components.use_case import UseCase, load_use_case
-from deploy.local.demo_data import from_folder, generated
+from demo.data import from_folder, generated
 from inspection import Preprocess, decode_image, sha256_of
 
 GENERATED_PARTS = 90

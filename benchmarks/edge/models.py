@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.edge.material import Material
-from components.manifest import SplitName
+from components.stores.datasets.manifest import SplitName
 from inspection import decode_image, sha256_of
 
 _log = logging.getLogger(__name__)
@@ -35,8 +35,8 @@ def prepare(material: Material, folder: Path, weights: Path | None) -> Models:
 
     Exports are made anew each time, in seconds: how they are made is part of what is measured.
     """
-    from components.trainers.quantize import quantize_int8
-    from components.training.ultralytics_predict import export_as_ultralytics_does, export_checkpoint
+    from components.training.quantize import quantize_int8
+    from components.yolov8.ultralytics_predict import export_as_ultralytics_does, export_checkpoint
 
     settings = material.use_case.training
     if weights is None:
@@ -63,8 +63,8 @@ def prepare(material: Material, folder: Path, weights: Path | None) -> Models:
 
 
 def _trained(material: Material, folder: Path) -> Path:
-    from components.trainers.dataset_folder import write_dataset
-    from components.training.yolov8 import UltralyticsTrainer
+    from components.training.dataset_folder import write_dataset
+    from components.yolov8.trainer import UltralyticsTrainer
 
     checkpoint = folder / "best.pt"
     if checkpoint.exists():

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.config import OutboxLimits
-from edge_agent.messages import Result
 from edge_agent.outbox import ImageToSend, Outbox
+from edge_agent.result import Result
 from inspection import Box, Capture, Detection, Reason, Verdict, raw_image_key, sha256_of
 
 _FOUND: Final = (Detection("scratch", 0.4, Box(10, 10, 40, 20)), Detection("scratch", 0.2, Box(90, 50, 30, 60)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.edge.material import Material
 from benchmarks.edge.models import Models
-from components.manifest import SplitName
+from components.stores.datasets.manifest import SplitName
 from edge_agent.inference import RELEASE_FILE, RuntimeChoice, load_model
 from inspection import (
     Approval,

@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from benchmarks.labels import reference
 from benchmarks.labels.material import label_events, make_factory
-from components.label_store import SCHEMA
-from components.label_views import COLUMNS, standing
 from components.labeling.candidates import without_approval
-from components.object_store import S3ObjectStore
-from components.raw_columns import parse_image_keys
-from components.raw_images import RawImages
+from components.stores.labels.store import SCHEMA
+from components.stores.labels.views import COLUMNS, standing
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.columns import parse_image_keys
+from components.stores.raw_images.images import RawImages
 
 _REPEATS = 5
 

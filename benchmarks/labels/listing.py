@@ -6,7 +6,7 @@ from bisect import bisect_left
 from threading import Lock
 
 from benchmarks.labels.material import Factory
-from components.list_page import ListPage
+from components.stores.objects.list_page import ListPage
 
 PAGE = 1000
 

@@ -11,17 +11,17 @@ from pathlib import Path
 
 from benchmarks.labels.listing import PagedListing
 from benchmarks.labels.material import LAST_DAY, USE_CASE, Factory, label_events, make_factory
-from components.label_store import LabelStore
-from components.label_upkeep import compact
 from components.labeling.candidates import memories, without_approval
 from components.labeling.known_images import look_at_images
 from components.labeling.known_labels import look_at_labels
-from components.list_page import ListPage
-from components.object_store import S3ObjectStore
-from components.raw_columns import list_columns
-from components.raw_images import RawImages
-from components.raw_listing import Lister, RawListing, Span
 from components.settings import Settings
+from components.stores.labels.store import LabelStore
+from components.stores.labels.upkeep import compact
+from components.stores.objects.list_page import ListPage
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.columns import list_columns
+from components.stores.raw_images.images import RawImages
+from components.stores.raw_images.listing import Lister, RawListing, Span
 
 _COMMIT = 20_000  # events
 _PUTS_AT_ONCE = 16

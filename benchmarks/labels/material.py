@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from components.label_store import LabelEvent, LabelStatus, event_id
+from components.stores.labels.store import LabelEvent, LabelStatus, event_id
 from inspection.geometry import Box, LabelledBox
 
 USE_CASE = "bench"

@@ -17,11 +17,11 @@ from typing import Final
 from benchmarks.apart import apart
 from benchmarks.training import reference
 from benchmarks.training.delay_proxy import Traffic, delayed
-from components.image_cache import cached
-from components.object_store import S3ObjectStore
-from components.raw_images import RawImages
-from components.read_ahead import READERS, read_ahead
 from components.settings import Settings
+from components.stores.objects.image_cache import cached
+from components.stores.objects.read_ahead import READERS, read_ahead
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.images import RawImages
 from inspection.image import sha256_of
 
 SAMPLE, GETS, FIRST, SECOND = "sample", "gets", "first", "second"

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.settings import settings
-from components.trainers.trainer import DetectionDataset, OnEpoch
-from components.training.yolov8 import UltralyticsTrainer
+from components.training.trainer import DetectionDataset, OnEpoch
 from components.use_case import TrainingSettings
+from components.yolov8.trainer import UltralyticsTrainer
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def _curves() -> tuple[OnEpoch, Callable[[], None]]:
     config = settings()
     if not config.mlflow_tracking_uri:
         return (lambda epoch, numbers: None), (lambda: None)
-    from components.model_registry import ModelRegistry
+    from components.stores.models.registry import ModelRegistry
 
     registry = ModelRegistry.from_settings(config)
     run_id = registry.start_run("bench", "bench", {})

@@ -9,8 +9,8 @@ from typing import Any
 
 import boto3
 
-from components.object_store import parse_uri
 from components.settings import Settings
+from components.stores.objects.s3 import parse_uri
 
 
 def download(settings: Settings, uris: Sequence[str], folder: Path) -> float:

@@ -24,11 +24,11 @@ import yaml
 
 from benchmarks.edge.material import Material
 from benchmarks.server import free_port, running
-from components.image_cache import Fetch
-from components.manifest import Manifest, SplitName
+from components.stores.datasets.manifest import Manifest, SplitName
+from components.stores.objects.image_cache import Fetch
 from components.use_case import TrainingSettings
-from deploy.local.identities import mlflow_account
-from deploy.local.layout import REPOSITORY, Layout, Ports
+from deploy.access.identities import mlflow_account
+from deploy.access.layout import REPOSITORY, Layout, Ports
 from deploy.local.services import mlflow
 
 _log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Trainings:
     def __init__(
         self, manifest: Manifest, fetch: Fetch, settings: TrainingSettings, work: Path, environment: Mapping[str, str]
     ) -> None:
-        from components.trainers.dataset_folder import write_dataset
+        from components.training.dataset_folder import write_dataset
 
         dataset = write_dataset(manifest, fetch, work / "dataset")
         self._order = {
@@ -116,7 +116,7 @@ class Trainings:
         del arguments["save_dir"]
         file = folder / "arguments.yaml"
         file.write_text(yaml.safe_dump({**arguments, "project": str(folder)}), encoding="utf-8")
-        return self._timed(["components.training.ultralytics_train", str(file)], folder)
+        return self._timed(["components.yolov8.ultralytics_train", str(file)], folder)
 
     def _timed(self, command: Sequence[str], folder: Path) -> Run:
         log = folder.with_suffix(".log")

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _log = logging.getLogger(__name__)
 
-# As in components/model_registry.py: how others know that this door is there.
+# As in components/stores/models/registry.py: how others know that this door is there.
 APPROVAL_SERVER: Final = "/kizu-approval"
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -10,9 +10,9 @@ from urllib.parse import urlparse
 from mlflow.exceptions import MlflowException
 from mlflow.server import handlers
 
-from components.approval_evidence import EvidenceError, check_evidence
+from components.stores.models.approval_evidence import EvidenceError, check_evidence
 
-# As in components/model_registry.py, which is the client's side.
+# As in components/stores/models/registry.py, which is the client's side.
 MODEL_FILE = "model/model.onnx"
 EVALUATION_REPORT = "evaluation/report.json"
 USE_CASE = "use_case.json"

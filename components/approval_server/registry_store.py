@@ -29,10 +29,10 @@ from mlflow.utils.time import get_current_time_millis
 from sqlalchemy import event
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from components.approval_evidence import EvidenceError
 from components.approval_server import rules
 from components.approval_server.accounts import AccountFiles, AccountsError
 from components.approval_server.evidence import check_version
+from components.stores.models.approval_evidence import EvidenceError
 
 _log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components import images
+from components import container_images
 
 
-@dsl.component(base_image=images.DATA, install_kfp_package=False)
+@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
 def freeze_dataset(use_case: str, label_version: int) -> NamedTuple(
     "Outputs", dataset_digest=str, label_version=int, images=int
 ):

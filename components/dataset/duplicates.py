@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from components.image_cache import Fetch
-from components.label_store import LabelEvent
-from components.near_duplicates import Fingerprint, find_near_duplicates, fingerprint, thumbnail
-from components.object_store import ObjectNotFound
-from components.read_ahead import read_ahead
+from components.stores.labels.store import LabelEvent
+from components.stores.objects.image_cache import Fetch
+from components.stores.objects.read_ahead import read_ahead
+from components.stores.objects.s3 import ObjectNotFound
+from components.stores.raw_images.near_duplicates import Fingerprint, find_near_duplicates, fingerprint, thumbnail
 from inspection.image import ImageError, decode_image
 
 _log = logging.getLogger(__name__)

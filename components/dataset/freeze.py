@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from components.dataset.duplicates import linked_groups
+from components.dataset.group_merge import merge_groups
 from components.dataset.split import split_of
-from components.group_merge import merge_groups
-from components.image_cache import cached
-from components.label_store import LabelEvent, LabelStore
-from components.label_versions import record_label_version
-from components.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
-from components.object_store import S3ObjectStore
-from components.raw_images import RawImages
 from components.settings import settings
+from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
+from components.stores.labels.store import LabelEvent, LabelStore
+from components.stores.labels.versions import record_label_version
+from components.stores.objects.image_cache import cached
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase, parse_use_case
 
 _log = logging.getLogger(__name__)

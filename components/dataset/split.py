@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from components.manifest import SplitName
+from components.stores.datasets.manifest import SplitName
 from components.use_case import Split
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
 
-from components.whole_file import PRIVATE, write_whole
+from components.stores.objects.whole_file import PRIVATE, write_whole
 
 ONLINE_ROLES: Final = ("targets", "snapshot", "timestamp")
 ROOT_FILE: Final = "root.json"

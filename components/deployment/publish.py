@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from components.approval import ApprovalError, require_approval
-from components.deployment.signer_client import SignerClient
-from components.model_registry import ModelRegistry
 from components.settings import settings
+from components.stores.models.approval import ApprovalError, require_approval
+from components.stores.models.registry import ModelRegistry
+from components.stores.releases.signer_client import SignerClient
 from components.use_case import parse_use_case
 
 _log = logging.getLogger(__name__)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.approval import require_approval
-from components.approval_evidence import EvidenceError, check_evidence
-from components.evaluation_report import EvaluationReport, GoldenSet
-from components.model_registry import (
+from components.stores.models.approval import require_approval
+from components.stores.models.approval_evidence import EvidenceError, check_evidence
+from components.stores.models.evaluation_report import EvaluationReport, GoldenSet
+from components.stores.models.registry import (
     EVALUATION_REPORT,
     GOLDEN,
     INT8_MODEL_FILE,

@@ -21,13 +21,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from components.approval import ApprovalError
 from components.deployment.keys import KeysError, load_root, load_signers
 from components.deployment.release import ReleaseError, build_release
-from components.deployment.repository import ReleaseRepository, RepositoryError
-from components.model_registry import ModelRegistry, ModelRegistryError, NoSuchModel
-from components.object_store import ObjectStoreError, S3ObjectStore
 from components.settings import SettingsError, settings
+from components.stores.models.approval import ApprovalError
+from components.stores.models.registry import ModelRegistry, ModelRegistryError, NoSuchModel
+from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
+from components.stores.releases.repository import ReleaseRepository, RepositoryError
 from components.use_case import Rollout
 from inspection.codec import DocumentError
 from inspection.documents import DesiredState, Release, Wave

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluation.matching import Ranked, Scored, numbered_parts, precision_at_recall, ranked
-from components.evaluation_report import Difference
+from components.stores.models.evaluation_report import Difference
 
 _RESAMPLES: Final = 2000
 _FEWEST: Final = 200

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from components.evaluation.matching import Matched, Scored
-from components.evaluation_report import Rate, Slice
+from components.stores.models.evaluation_report import Rate, Slice
 from inspection.geometry import Box, Detection
 
 SIZES: Final = (("small", 32**2 / (640 * 480)), ("medium", 96**2 / (640 * 480)), ("large", float("inf")))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from components.manifest import ManifestImage
-from components.object_store import S3ObjectStore, parse_uri
-from components.raw_images import RawImage, RawImages
+from components.stores.datasets.manifest import ManifestImage
+from components.stores.objects.s3 import S3ObjectStore, parse_uri
+from components.stores.raw_images.images import RawImage, RawImages
 from inspection.paths import parse_raw_key
 
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components import images
+from components import container_images
 
 
-@dsl.component(base_image=images.DATA, install_kfp_package=False)
+@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
 def evaluate_model(
     run_id: str,
     dataset_digest: str,
@@ -27,7 +27,7 @@ def evaluate_model(
     return (result.map50, result.report_digest, result.failures)
 
 
-@dsl.component(base_image=images.DATA, install_kfp_package=False)
+@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
 def apply_gate(run_id: str, use_case: str, report_digest: str) -> bool:
     """Whether the report passes the use case's gate. Its one output is what `dsl.If` can read everywhere."""
     from components.evaluation.evaluate import passes_gate

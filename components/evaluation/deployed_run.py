@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from components.onnx_session import open_session
+from components.stores.models.onnx_session import open_session
 from inspection.decode import Nms
 from inspection.image import decode_image
 from inspection.inspector import Inspector

@@ -8,10 +8,10 @@ from typing import Final
 
 from components.evaluation.latency import THREADS
 from components.evaluation.matching import Scored
-from components.image_cache import Fetch
-from components.manifest import ManifestImage
-from components.onnx_session import open_session
-from components.read_ahead import read_ahead
+from components.stores.datasets.manifest import ManifestImage
+from components.stores.models.onnx_session import open_session
+from components.stores.objects.image_cache import Fetch
+from components.stores.objects.read_ahead import read_ahead
 from inspection.decode import Nms
 from inspection.documents import InputSpec
 from inspection.image import decode_image

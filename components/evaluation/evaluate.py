@@ -7,17 +7,17 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from components.champion import champion
 from components.evaluation.cameras import cameras_of
 from components.evaluation.curves import Curves
 from components.evaluation.plots import confusion_svg, precision_recall_svg, score_histogram_svg
 from components.evaluation.report_page import Picture, render
 from components.evaluation.scoring import Candidate, Evaluation, evaluate
-from components.evaluation_report import EvaluationReport
-from components.gate import GateReport, judge_by
-from components.image_cache import cached
-from components.manifest import SplitName, load_manifest
-from components.model_registry import (
+from components.settings import settings
+from components.stores.datasets.manifest import SplitName, load_manifest
+from components.stores.models.champion import champion
+from components.stores.models.evaluation_report import EvaluationReport
+from components.stores.models.gate import GateReport, judge_by
+from components.stores.models.registry import (
     CURVES,
     EVALUATION_REPORT,
     GATE_REPORT,
@@ -31,9 +31,9 @@ from components.model_registry import (
     ModelRegistry,
     NoSuchModel,
 )
-from components.object_store import S3ObjectStore
-from components.raw_images import RawImages
-from components.settings import settings
+from components.stores.objects.image_cache import cached
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase, parse_use_case
 from inspection.image import sha256_of
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from components.evaluation.latency import Timed
-from components.evaluation_report import Int8Variant, Rate, Scores
+from components.stores.models.evaluation_report import Int8Variant, Rate, Scores
 from components.use_case import Gates
 from inspection.image import sha256_of
 

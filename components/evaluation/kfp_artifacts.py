@@ -10,9 +10,9 @@ from typing import Any
 
 from components.evaluation.curves import Curves
 from components.evaluation.evaluate import numbers
-from components.evaluation_report import EvaluationReport
-from components.model_registry import CURVES, EVALUATION_REPORT, REPORT_PAGE, ModelRegistry
 from components.settings import settings
+from components.stores.models.evaluation_report import EvaluationReport
+from components.stores.models.registry import CURVES, EVALUATION_REPORT, REPORT_PAGE, ModelRegistry
 
 
 def write(run_id: str, metrics: Any, roc: Any, confusion: Any, page: Any) -> None:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from components.evaluation_report import Deployed
+from components.stores.models.evaluation_report import Deployed
 from inspection.decode import Nms
 from inspection.verdict import ClassThreshold
 

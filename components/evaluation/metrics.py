@@ -11,7 +11,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from components.evaluation.breakdown import by_camera, by_size, class_slice
 from components.evaluation.matching import MIN_IOU, Scored, matched
-from components.evaluation_report import ClassScores, Rate, Scores
+from components.stores.models.evaluation_report import ClassScores, Rate, Scores
 from inspection.verdict import ClassThreshold
 
 # It tells of each of its own steps; the step's log is for people.

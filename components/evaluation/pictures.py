@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.image_cache import Fetch
-from components.manifest import ManifestImage
+from components.stores.datasets.manifest import ManifestImage
+from components.stores.objects.image_cache import Fetch
 
 
 class Pictures:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from components.evaluation_report import EvaluationReport
-from components.gate import GateReport
+from components.stores.models.evaluation_report import EvaluationReport
+from components.stores.models.gate import GateReport
 
 
 @dataclass(frozen=True, slots=True)

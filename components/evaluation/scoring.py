@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from components.champion import Champion
 from components.evaluation.bootstrap import paired_difference
 from components.evaluation.curves import Curves, draw_curves
 from components.evaluation.detect import Detector, detect_all, load
@@ -21,9 +20,10 @@ from components.evaluation.matching import Scored
 from components.evaluation.metrics import score
 from components.evaluation.pictures import Pictures
 from components.evaluation.threshold import choose as choose_threshold
-from components.evaluation_report import ChampionScores, EvaluationReport, GoldenSet, Int8Variant, Scores
-from components.image_cache import Fetch
-from components.manifest import Manifest, SplitName
+from components.stores.datasets.manifest import Manifest, SplitName
+from components.stores.models.champion import Champion
+from components.stores.models.evaluation_report import ChampionScores, EvaluationReport, GoldenSet, Int8Variant, Scores
+from components.stores.objects.image_cache import Fetch
 from components.use_case import UseCase
 from inspection.decode import Nms
 from inspection.image import decode_image, sha256_of

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from components.box_rule import Drawn
 from components.exchange.rows import ClassNames, ExchangeError, RowError, SourceRow, SourceStatus, moment, whole_pixels
 from components.exchange.selection import Selected
-from components.set_aside import SetAside
+from components.stores.labels.box_rule import Drawn
+from components.stores.raw_images.set_aside import SetAside
 from inspection.codec import canonical_json
 
 _STATUS: Final = {"approved": SourceStatus.APPROVED, "rejected": SourceStatus.REJECTED}

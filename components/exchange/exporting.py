@@ -17,8 +17,8 @@ from components.exchange.coco import to_coco
 from components.exchange.rows import ExchangeError
 from components.exchange.selection import Selected
 from components.exchange.yolo import CLASSES_FILE, DATA_FILE, data_text, label_path, label_text
-from components.image_source import in_parallel
-from components.label_store import SCHEMA, LabelEvent
+from components.stores.labels.store import SCHEMA, LabelEvent
+from components.stores.raw_images.image_source import in_parallel
 from inspection.image import EXTENSIONS, sha256_of
 
 Fetch = Callable[[str, str], bytes]

@@ -24,7 +24,7 @@ from components.exchange.rows import (
     moment,
     whole_pixels,
 )
-from components.set_aside import SetAside
+from components.stores.raw_images.set_aside import SetAside
 
 COLUMNS: Final = ("source_ref", "image_width", "image_height", "annotations", "event_time", "status")
 MAX_FIELD: Final = 1_000_000

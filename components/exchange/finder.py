@@ -9,8 +9,8 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from components.exchange.rows import ExchangeError, RowError
-from components.image_source import MAX_FILE_BYTES, ImageSource, SourceFile
-from components.object_store import AccessDenied, ObjectNotFound, S3ObjectStore, parse_uri
+from components.stores.objects.s3 import AccessDenied, ObjectNotFound, S3ObjectStore, parse_uri
+from components.stores.raw_images.image_source import MAX_FILE_BYTES, ImageSource, SourceFile
 
 
 @dataclass(frozen=True, slots=True)

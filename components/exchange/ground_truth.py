@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from components.exchange.rows import ClassNames, RowError, SourceRow, SourceStatus, corner_box, moment, whole_pixels
-from components.set_aside import SetAside
+from components.stores.raw_images.set_aside import SetAside
 
 BOXES: Final = "groundtruth/object-detection"
 VERIFICATION: Final = "groundtruth/label-verification"

@@ -10,7 +10,7 @@ What a source says is kept, and believed only as far as it is told to be:
 | labelled, nobody verified it | `labelled` | `labelled` |
 | nothing (COCO and YOLO know no verification) | `labelled` | `approved` |
 
-An image of which a box was left out (`components/box_rule.py`) is `labelled` in any case. `verifier` is null, because
+An image of which a box was left out (`box_rule`) is `labelled` in any case. `verifier` is null, because
 nobody here verified anything; `reason` records what the source said and whether it was trusted. `labelled` rows have no
 task in Label Studio: their images are labelled there like any other without an approved row.
 """
@@ -24,13 +24,13 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
-from components.box_rule import Converted, Drawn, Tally, apply_rule, number
 from components.exchange.finder import Finder, Found
 from components.exchange.rows import RowError, SourceRow, SourceStatus, Unit
-from components.image_source import in_parallel, part_of
-from components.label_store import LabelEvent, LabelStatus, LabelStore, boxes_digest, event_id
-from components.raw_images import RawImages, Stored, capture_id_for
-from components.set_aside import SetAside, by_reason
+from components.stores.labels.box_rule import Converted, Drawn, Tally, apply_rule, number
+from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore, boxes_digest, event_id
+from components.stores.raw_images.image_source import in_parallel, part_of
+from components.stores.raw_images.images import RawImages, Stored, capture_id_for
+from components.stores.raw_images.set_aside import SetAside, by_reason
 from components.use_case import UseCase
 from inspection.documents import Capture, Reason
 from inspection.image import ImageError, sha256_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from components.label_store import LabelEvent
-from components.manifest import Manifest
+from components.stores.datasets.manifest import Manifest
+from components.stores.labels.store import LabelEvent
 from inspection.geometry import LabelledBox
 
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import yaml
 
-from components.box_rule import Drawn
 from components.exchange.rows import ClassNames, ExchangeError, RowError, SourceRow, SourceStatus, Unit
 from components.exchange.selection import Selected
-from components.image_source import image_files
-from components.set_aside import SetAside
+from components.stores.labels.box_rule import Drawn
+from components.stores.raw_images.image_source import image_files
+from components.stores.raw_images.set_aside import SetAside
 
 DATA_FILE: Final = "data.yaml"
 CLASSES_FILE: Final = "classes.txt"

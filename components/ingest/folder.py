@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.image_source import FolderSource, ImageSourceError, image_files, read_parts
 from components.ingest.images import import_images
 from components.ingest.journal import open_journal
-from components.raw_images import RawImages
-from components.set_aside import SetAside, by_reason
+from components.stores.raw_images.image_source import FolderSource, ImageSourceError, image_files, read_parts
+from components.stores.raw_images.images import RawImages
+from components.stores.raw_images.set_aside import SetAside, by_reason
 from inspection.documents import Reason
 
 __all__ = ["IngestError", "Ingested", "image_files", "ingest", "read_parts"]

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from components.image_source import (
+from components.ingest.journal import Done, Journal
+from components.stores.objects.s3 import ObjectNotFound
+from components.stores.raw_images.image_source import (
     MAX_FILE_BYTES,
     ImageSource,
     SourceFile,
@@ -16,10 +18,8 @@ from components.image_source import (
     is_named_as_text,
     part_of,
 )
-from components.ingest.journal import Done, Journal
-from components.object_store import ObjectNotFound
-from components.raw_images import RawImages, capture_id_for
-from components.set_aside import SetAside, by_reason
+from components.stores.raw_images.images import RawImages, capture_id_for
+from components.stores.raw_images.set_aside import SetAside, by_reason
 from inspection.documents import Capture, Reason
 from inspection.image import ImageError, sha256_of
 from inspection.paths import check_name

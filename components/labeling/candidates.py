@@ -10,12 +10,12 @@ from typing import overload
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.label_store import LabelStore
 from components.labeling.known_images import ImagesMemory, images_memory, look_at_images
 from components.labeling.known_labels import LabelsMemory, labels_memory, look_at_labels
-from components.object_store import S3ObjectStore
-from components.raw_columns import keys_of
-from components.raw_images import RawImage, RawImages
+from components.stores.labels.store import LabelStore
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.columns import keys_of
+from components.stores.raw_images.images import RawImage, RawImages
 
 _CHUNK = 1000
 

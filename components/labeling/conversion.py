@@ -4,7 +4,7 @@ Label Studio keeps `x, y, width, height` in percent (0..100) of the picture's wi
 orientation, and `rotation` in degrees clockwise around the top-left corner of the unrotated rectangle
 (https://labelstud.io/guide/task_format, "Image annotation units").
 
-What people draw becomes boxes by the one rule of `components/box_rule.py`.
+What people draw becomes boxes by the one rule of `components/stores/labels/box_rule.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from components.box_rule import Converted, Drawn, Tally, apply_rule, number
+from components.stores.labels.box_rule import Converted, Drawn, Tally, apply_rule, number
 from inspection.geometry import Detection, LabelledBox
 
 __all__ = [
@@ -75,7 +75,7 @@ def to_suggested_regions(detections: Iterable[Detection], width: int, height: in
 
 
 def from_regions(result: Iterable[Any], classes: Sequence[str], width: int, height: int) -> Converted:
-    """A person's regions as boxes in pixels, by the rule of `components/box_rule.py`. Never raises for bad regions.
+    """A person's regions as boxes in pixels, by the rule of `stores/labels/box_rule.py`. Never raises for bad regions.
 
     Args:
         result: the `result` of an annotation; regions that belong to other controls are left out and counted.

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from components.label_store import LabelEvent, LabelStatus, boxes_digest, event_id
 from components.labeling.label_studio import SOURCE
 from components.labeling.project_config import DECISION, REASON
 from components.labeling.task_data import TaskDataError, VerificationData
 from components.labeling.tasks import Annotation, Task
 from components.labeling.texts import APPROVE, DECISIONS
+from components.stores.labels.store import LabelEvent, LabelStatus, boxes_digest, event_id
 from components.use_case import UseCase
 
 MAX_REASON: Final = 500

@@ -20,12 +20,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from components.label_store import LabelEvent, LabelStatus, boxes_digest, event_id
 from components.labeling.conversion import Tally, from_regions
 from components.labeling.label_studio import SOURCE
 from components.labeling.project_config import SHOWN_BOXES
 from components.labeling.task_data import LabelingData, TaskDataError
 from components.labeling.tasks import Annotation, Prediction, Task
+from components.stores.labels.store import LabelEvent, LabelStatus, boxes_digest, event_id
 from components.use_case import UseCase
 from inspection.geometry import LabelledBox, iou
 

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.labeling.look_memory import MAX_SEGMENTS, Found, LookDocument, LookMemory
-from components.object_store import S3ObjectStore
-from components.raw_columns import IMAGES, keys_of, list_columns
-from components.raw_listing import RawListing
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.columns import IMAGES, keys_of, list_columns
+from components.stores.raw_images.listing import RawListing
 
 _log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from typing import Final, TypeAlias
 
 import pyarrow as pa
 
-from components.label_store import SCHEMA, LabelStore, Mark
-from components.label_views import COLUMNS, condensed, standing
 from components.labeling.look_memory import MAX_SEGMENTS, Found, LookDocument, LookMemory
-from components.object_store import S3ObjectStore
+from components.stores.labels.store import SCHEMA, LabelStore, Mark
+from components.stores.labels.views import COLUMNS, condensed, standing
+from components.stores.objects.s3 import S3ObjectStore
 
 _log = logging.getLogger(__name__)
 

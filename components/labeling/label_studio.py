@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 from components.labeling.calls import RETRIES, TIMEOUT_S, Calls
-from components.labeling.hints import Webhook, webhook
 from components.labeling.project_config import SHOWN_BOXES, Role
 from components.labeling.projects import Projects, StorageKeys
 from components.labeling.tasks import NewTask, Suggestion, Task, task_from_sdk
 from components.settings import Settings
 from components.use_case import UseCase
+from components.webhooks.receiver import Webhook, webhook
 
 _T = TypeVar("_T")
 

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from components.label_store import LabelEvent, LabelStore
 from components.labeling.conversion import Tally, to_suggested_regions
 from components.labeling.drawings import Drawings, labeling_data_of, own_tasks, read_drawings
 from components.labeling.label_studio import LabelStudioServer
@@ -17,6 +16,7 @@ from components.labeling.prelabels import Prelabeller
 from components.labeling.task_data import LabelingData
 from components.labeling.tasks import NewTask, Suggestion, Task
 from components.labeling.unlabelled import Batch
+from components.stores.labels.store import LabelEvent, LabelStore
 from components.use_case import UseCase
 
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from components.labeling.errors import LeaseError
-from components.object_store import ObjectNotFound, ObjectStoreError, S3ObjectStore
+from components.stores.objects.s3 import ObjectNotFound, ObjectStoreError, S3ObjectStore
 
 _log = logging.getLogger(__name__)
 

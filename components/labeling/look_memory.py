@@ -17,7 +17,7 @@ from typing import Final, Generic, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.object_store import ObjectNotFound, S3ObjectStore
+from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
 from inspection.codec import Document, DocumentError
 from inspection.image import sha256_of
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
-from components.object_store import ObjectStoreError
 from components.settings import Settings
+from components.stores.objects.s3 import ObjectStoreError
 from components.use_case import UseCase
 from inspection.geometry import Detection
 from inspection.image import ImageError, decode_image, sha256_of
 from inspection.inspector import Inspector
 
 if TYPE_CHECKING:
-    from components.champion import Champion
-    from components.model_registry import ModelRegistry
+    from components.stores.models.champion import Champion
+    from components.stores.models.registry import ModelRegistry
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def load_champion(settings: Settings, model: str) -> Champion | None:
         ModelRegistryError: MLflow is away or refused.
     """
     # mlflow takes a second to import, and a run that makes no task needs none of it.
-    from components.champion import champion
+    from components.stores.models.champion import champion
 
     registry = _registry(settings)
     return champion(registry, model) if registry else None
@@ -92,8 +92,8 @@ def load_champion(settings: Settings, model: str) -> Champion | None:
 
 def champion_thresholds(settings: Settings, model: str) -> dict[str, float]:
     """Class -> the score from which the champion calls a part defective; empty where nobody can say."""
-    from components.champion import champion_report
-    from components.model_registry import ModelRegistryError
+    from components.stores.models.champion import champion_report
+    from components.stores.models.registry import ModelRegistryError
     from inspection.codec import DocumentError
 
     try:
@@ -106,7 +106,7 @@ def champion_thresholds(settings: Settings, model: str) -> dict[str, float]:
 
 
 def _registry(settings: Settings) -> ModelRegistry | None:
-    from components.model_registry import ModelRegistry, ModelRegistryError
+    from components.stores.models.registry import ModelRegistry, ModelRegistryError
 
     if not settings.mlflow_tracking_uri:
         return None
@@ -133,8 +133,8 @@ class _Model:
 
 
 def _open(load: Callable[[], Champion | None], use_case: UseCase) -> _Model | None:
-    from components.model_registry import ModelRegistryError
-    from components.onnx_session import ModelError, open_session
+    from components.stores.models.onnx_session import ModelError, open_session
+    from components.stores.models.registry import ModelRegistryError
     from inspection.codec import DocumentError
 
     try:

@@ -25,7 +25,7 @@ from itertools import chain
 from typing import Final
 
 from components.labeling.texts import TEXTS, Texts
-from components.raw_images import RawImage
+from components.stores.raw_images.images import RawImage
 from components.use_case import UseCase
 from inspection.documents import Capture, Reason
 from inspection.verdict import Verdict

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from components.labeling.calls import Calls
 from components.labeling.errors import LabelStudioAway, LabelStudioError
-from components.labeling.hints import SECRET_HEADER, Webhook
 from components.labeling.project_config import SHOWN_BOXES, ProjectSpec, Role, project_spec
 from components.use_case import UseCase
+from components.webhooks.receiver import SECRET_HEADER, Webhook
 
 _log = logging.getLogger(__name__)
 

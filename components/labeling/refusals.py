@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from components.labeling.tasks import Annotation
-from components.object_store import S3ObjectStore
+from components.stores.objects.s3 import S3ObjectStore
 from inspection.codec import canonical_json
 
 _log = logging.getLogger(__name__)

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from components.label_store import LabelStore
 from components.labeling import labeling_job, unlabelled, verification_job
 from components.labeling.candidates import memories
-from components.labeling.hints import sleeper
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.labeling_job import Waiting
 from components.labeling.lease import Lease, LeaseRules, hold
 from components.labeling.prelabels import ChampionPrelabels, champion_thresholds, load_champion
 from components.labeling.refusals import Refusals
-from components.object_store import S3ObjectStore
-from components.raw_images import RawImages
 from components.settings import Settings, settings
+from components.stores.labels.store import LabelStore
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase, parse_use_case
+from components.webhooks.receiver import sleeper
 
 _RULES = LeaseRules()
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from components.label_store import boxes_digest
-from components.object_store import parse_uri
+from components.stores.labels.store import boxes_digest
+from components.stores.objects.s3 import parse_uri
 from inspection.documents import check_sha256
 from inspection.geometry import Box, LabelledBox
 from inspection.paths import parse_raw_key

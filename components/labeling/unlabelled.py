@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from components.label_store import LabelStore
 from components.labeling.candidates import Memories, find_candidates
 from components.labeling.errors import BatchError
 from components.labeling.priority import Candidate, Placed, in_order, shortlist
-from components.object_store import ObjectNotFound, ObjectStoreError, S3ObjectStore, parse_uri
-from components.raw_images import RawImage, RawImages
+from components.stores.labels.store import LabelStore
+from components.stores.objects.s3 import ObjectNotFound, ObjectStoreError, S3ObjectStore, parse_uri
+from components.stores.raw_images.images import RawImage, RawImages
 from components.use_case import UseCase
 from inspection.codec import Document, DocumentError, Part
 from inspection.image import ImageError, decode_image, sha256_of

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.label_store import LabelEvent, LabelStatus, LabelStore, boxes_digest
 from components.labeling.conversion import to_regions
 from components.labeling.decisions import (
     Decision,
@@ -31,6 +30,7 @@ from components.labeling.refusals import Refusals
 from components.labeling.task_data import VerificationData, verification_key
 from components.labeling.tasks import NewTask, Task
 from components.labeling.texts import TEXTS, Texts
+from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore, boxes_digest
 from components.use_case import UseCase
 
 _log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from components.evaluation_report import ChampionScores, EvaluationReport, Scores, Slice
-from components.gate import GateReport
-from components.model_registry import MAX_DESCRIPTION, MODEL_CARD, REPORT_PAGE
+from components.stores.models.evaluation_report import ChampionScores, EvaluationReport, Scores, Slice
+from components.stores.models.gate import GateReport
+from components.stores.models.registry import MAX_DESCRIPTION, MODEL_CARD, REPORT_PAGE
 from components.use_case import UseCase
 
 _LEFT_OUT = f"*More stands in the run's artifact `{MODEL_CARD}`.*"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 
-from components.evaluation_report import EvaluationReport
-from components.gate import judge_by
-from components.manifest import manifest_key
-from components.model_registry import (
+from components.registry.model_card import Lineage, model_card, shortened
+from components.settings import settings
+from components.stores.datasets.manifest import manifest_key
+from components.stores.models.evaluation_report import EvaluationReport
+from components.stores.models.gate import judge_by
+from components.stores.models.registry import (
     CANDIDATE,
     EVALUATION_REPORT,
     INT8_MODEL_FILE,
@@ -21,8 +23,6 @@ from components.model_registry import (
     ModelVersion,
     NoSuchModel,
 )
-from components.registry.model_card import Lineage, model_card, shortened
-from components.settings import settings
 from components.use_case import UseCase, parse_use_case
 from inspection.image import sha256_of
 

@@ -1,32 +1,217 @@
-"""The report on labels as files, with the settings of this process."""
+"""The report on labels: how many there are, who made them, how far they agree, which are doubtful, what has none.
+
+Reads the label store, the raw bucket and the registry, and changes nothing. `components.reporting.page` shows it.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from pathlib import Path
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
-from components.report import LabelReport, ReportOptions, build_report
-from components.report_page import to_html, to_markdown
-from components.settings import settings
-from components.use_case import parse_use_case
-from components.whole_file import write_whole
+import numpy as np
+from numpy.typing import NDArray
 
-# In a pipeline nobody waits for a model to look at all of it; `kizu labels report --images` does.
-OPTIONS: Final = ReportOptions(images=200, suspects=20, captures=500, pairs=200)
+from components.reporting.agreement import Agreement, Matched, agreement, match
+from components.reporting.counts import LabelCounts, count_labels
+from components.reporting.coverage import Coverage, measure_coverage
+from components.reporting.model import Absent, ReportModel, ask_champion, ask_version
+from components.reporting.pictures import Picture, picture
+from components.reporting.suspects import Doubt, Shot, Suspect, Suspects, doubts, duplicates_doubt
+from components.settings import Settings
+from components.stores.labels.store import LabelEvent, LabelStore
+from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
+from components.stores.raw_images.images import RawImages
+from components.stores.raw_images.near_duplicates import Fingerprint, find_near_duplicates, fingerprint, thumbnail
+from components.use_case import UseCase
+from inspection.image import ImageError, decode_image
+
+_log = logging.getLogger(__name__)
+
+_THREADS: Final = 8
+_CHUNK: Final = 32
+_MAX_EARLIER_MODELS: Final = 4
+
+Fetch = Callable[[str, str], bytes]
 
 
-def write_report(
-    use_case: str, label_version: int, summary: Path | None, page: Path | None, options: ReportOptions = OPTIONS
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """Bounds. images: approved images looked at, the latest first; suspects: shown, of all that are counted;
+    captures: read for the names of the cameras, the newest first; pairs: of images that may be near-duplicates
+    compared, the likeliest first."""
+
+    images: int = 500
+    suspects: int = 40
+    captures: int = 2000
+    pairs: int = 5000
+
+    def __post_init__(self) -> None:
+        for name in ("images", "suspects", "captures", "pairs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is not negative, but got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSuspect:
+    """A suspicion with its pictures, one a shot."""
+
+    suspect: Suspect
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What came of looking at images. looked_at of `approved` ones; unreadable: no bytes, or no image in them.
+
+    champion: name and version, or why there is none. counts: all suspicions by kind; shown: some of them.
+    """
+
+    looked_at: int
+    approved: int
+    unreadable: int
+    champion: str
+    absent: str | None
+    agreements: tuple[Agreement, ...]
+    near_duplicates: int
+    counts: Mapping[Doubt, int]
+    shown: tuple[ShownSuspect, ...]
+
+    @property
+    def suspected(self) -> int:
+        """Suspicions of all kinds."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class LabelReport:
+    """Everything that the page shows. label_version: of the label store; made_at: UTC."""
+
+    use_case: str
+    made_at: datetime
+    label_version: int
+    counts: LabelCounts
+    looks: Looks
+    coverage: Coverage
+
+
+def build_report(
+    use_case: UseCase, config: Settings, options: ReportOptions, now: datetime, *, label_version: int = -1
 ) -> LabelReport:
-    """Make the report and write it, each file whole or not at all. use_case: its JSON or YAML text.
+    """Make the report, of the latest labels or as of a version of the label store.
 
     Raises:
-        LabelStoreError, ObjectStoreError: a store could not be read; nothing was written.
+        LabelStoreError, ObjectStoreError: a store could not be read. Without a champion or an MLflow it goes on.
     """
-    report = build_report(parse_use_case(use_case), settings(), options, datetime.now(UTC), label_version=label_version)
-    if summary is not None:
-        write_whole(summary, to_markdown(report).encode())
-    if page is not None:
-        write_whole(page, to_html(report).encode())
-    return report
+    labels = LabelStore.open(config)
+    version = labels.version() if label_version < 0 else label_version
+    counts = count_labels(labels.events(use_case=use_case.name, version=version), use_case.classes)
+    raw = RawImages(S3ObjectStore.from_settings(config), config.bucket("raw"))
+    return LabelReport(
+        use_case=use_case.name,
+        made_at=now,
+        label_version=version,
+        counts=counts,
+        looks=_look(use_case.name, config, counts.approved, raw.fetch, options),
+        coverage=measure_coverage(raw, counts.approved.keys(), max_captures=options.captures),
+    )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """One pass over the images: what is kept of each is small."""
+
+    shots: dict[str, Shot] = field(default_factory=dict)
+    prints: dict[str, Fingerprint] = field(default_factory=dict)
+    now: list[Matched] = field(default_factory=list)
+    then: dict[str, list[Matched]] = field(default_factory=dict)
+    unreadable: int = 0
+
+
+def _look(
+    name: str, config: Settings, approved: Mapping[str, LabelEvent], fetch: Fetch, options: ReportOptions
+) -> Looks:
+    events = sorted(approved.values(), key=lambda event: (-event.at.timestamp(), event.sha256))[: options.images]
+    champion = ask_champion(config, name)
+    model = champion if isinstance(champion, ReportModel) else None
+    models = _models_of(config, name, events, model)
+    suspects = Suspects(options.suspects)
+    seen = _Seen()
+    for event, image in _images(events, fetch):
+        if image is None:
+            seen.unreadable += 1
+            continue
+        detections = model.detect(image) if model else ()
+        seen.shots[event.sha256] = Shot(event, model.shown(detections) if model else ())
+        seen.prints[event.sha256] = fingerprint(thumbnail(image))
+        if model:
+            suspects.add(doubts(event, detections, model.thresholds))
+        then = models.get(event.prelabel_model or "")
+        if then is not None:
+            said = detections if then is model else then.detect(image)
+            seen.then.setdefault(then.title, []).append(match(event.boxes, then.shown(said)))
+        elif model:
+            seen.now.append(match(event.boxes, model.shown(detections)))
+    duplicates = 0
+    by_sha = {event.sha256: event for event in events}
+    pairs = find_near_duplicates(seen.prints, lambda sha256: _decoded(fetch, by_sha[sha256]), max_pairs=options.pairs)
+    for pair in pairs:
+        duplicates += 1
+        doubt = duplicates_doubt(seen.shots[pair.a], seen.shots[pair.b], pair.transform, pair.similarity)
+        suspects.add([doubt] if doubt else [])
+    rows = [agreement(title, found, prelabelled=True) for title, found in sorted(seen.then.items())]
+    rows.append(agreement(model.title, seen.now, prelabelled=False) if model else None)
+    return Looks(
+        looked_at=len(seen.shots),
+        approved=len(approved),
+        unreadable=seen.unreadable,
+        champion=model.title if model else "",
+        absent=champion.reason if isinstance(champion, Absent) else None,
+        agreements=tuple(row for row in rows if row is not None),
+        near_duplicates=duplicates,
+        counts=dict(suspects.counts),
+        shown=tuple(_shown(suspect, fetch) for suspect in suspects.chosen()),
+    )
+
+
+def _models_of(
+    config: Settings, name: str, events: Sequence[LabelEvent], champion: ReportModel | None
+) -> dict[str, ReportModel]:
+    """Title -> the model that people began from. Its bytes never change: it says now what it said then."""
+    models = {champion.title: champion} if champion else {}
+    latest_first = dict.fromkeys(event.prelabel_model for event in events if event.prelabel_model)
+    earlier = [title for title in latest_first if title not in models]
+    for title in earlier[:_MAX_EARLIER_MODELS]:
+        model, _, version = title.rpartition("/")
+        found = ask_version(config, name, int(version)) if model == name and version.isdecimal() else None
+        if found is not None:
+            models[title] = found
+    return models
+
+
+def _images(events: Sequence[LabelEvent], fetch: Fetch) -> Iterator[tuple[LabelEvent, NDArray[np.uint8] | None]]:
+    """Fetched ahead by a chunk, so that memory is that of a chunk."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(events), _CHUNK):
+            chunk = events[start : start + _CHUNK]
+            yield from zip(chunk, pool.map(lambda event: _decoded(fetch, event), chunk), strict=True)
+
+
+def _decoded(fetch: Fetch, event: LabelEvent) -> NDArray[np.uint8] | None:
+    try:
+        return decode_image(fetch(event.image_uri, event.sha256))
+    except (ObjectNotFound, ImageError) as e:
+        _log.warning("%s cannot be looked at: %s", event.image_uri, e)
+        return None
+
+
+def _shown(suspect: Suspect, fetch: Fetch) -> ShownSuspect:
+    pictures = []
+    for shot in suspect.shots:
+        image = _decoded(fetch, shot.event)
+        if image is not None:
+            pictures.append(picture(shot.event, image, shot.detections))
+    return ShownSuspect(suspect, tuple(pictures))

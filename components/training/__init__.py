@@ -1,5 +1,4 @@
-# SPDX-License-Identifier: AGPL-3.0-only
-"""YOLOv8 behind the port `components.trainers.trainer.Trainer`.
+"""What a training is, the step that runs one, and the detectors under a permissive licence.
 
-This room alone imports Ultralytics, and is under its licence (see LICENSE beside this file).
+YOLOv8 stands behind the same port in a room of its own, `components.yolov8`, which is under AGPL-3.0.
 """

@@ -14,7 +14,7 @@ import boto3
 from botocore.config import Config
 
 from components.settings import SettingsError, settings
-from deploy.local.buckets import BucketError, ensure
+from deploy.access.buckets import BucketError, ensure
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ import yaml
 
 from components.deployment.keys import ONLINE_ROLES, ROOT_FILE
 from components.use_case import UseCase, UseCaseError, load_use_case
-from deploy.local.identities import (
+from deploy.access.identities import (
     MLFLOW_ACCOUNTS,
     REGION,
     load,
@@ -31,7 +31,7 @@ from deploy.local.identities import (
     seaweedfs_config,
     write_private,
 )
-from deploy.local.layout import REPOSITORY, Layout, Ports
+from deploy.access.layout import REPOSITORY, Layout, Ports
 from pipelines.wiring import OPTIONAL_KEYS, SECRET_KEYS
 
 FILE: Final = "secrets.yaml"

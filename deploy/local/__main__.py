@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from deploy.access.layout import Layout
 from deploy.local import stack
-from deploy.local.layout import Layout
 
 
 def main(argv: list[str]) -> int:

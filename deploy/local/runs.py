@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from deploy.local.identities import environment_for
-from deploy.local.layout import Layout
+from deploy.access.identities import environment_for
+from deploy.access.layout import Layout
 
 
 class RunFailed(RuntimeError):
@@ -44,7 +44,7 @@ def run_pipeline(
         # Below a guard, so that no step goes on training after whoever asked for it was killed.
         command = [
             *(sys.executable, "-m", "deploy.local.guard", "--grace", "5"),
-            *(sys.executable, "-m", "pipelines.local", pipeline),
+            *(sys.executable, "-m", "pipelines.run_here", pipeline),
             *("--arguments", json.dumps(arguments), "--outputs", str(outputs)),
             *(("--run-id", run_id) if run_id else ()),
             *(("--claim", claim) if claim else ()),

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.identities import environment_for, load, seaweedfs_config, write_mlflow_files, write_private
-from deploy.local.layout import GRPC_OFFSET, LOOPBACK, SEAWEEDFS_OFFSETS, Layout, base_environment
+from deploy.access.identities import environment_for, load, seaweedfs_config, write_mlflow_files, write_private
+from deploy.access.layout import GRPC_OFFSET, LOOPBACK, SEAWEEDFS_OFFSETS, Layout, base_environment
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from deploy.access.layout import LOOPBACK, REPOSITORY, Layout
 from deploy.local import supervisor
-from deploy.local.layout import LOOPBACK, REPOSITORY, Layout
 from deploy.local.services import used_ports
 
 MIN_FREE_BYTES: Final = 3_000_000_000

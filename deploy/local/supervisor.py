@@ -21,8 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final
 
-from deploy.local.buckets import BucketError, ensure_on_this_machine
-from deploy.local.layout import REPOSITORY, Layout, base_environment
+from deploy.access.buckets import BucketError, ensure_on_this_machine
+from deploy.access.layout import REPOSITORY, Layout, base_environment
 from deploy.local.services import Service, all_services
 
 _log = logging.getLogger(__name__)

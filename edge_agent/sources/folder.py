@@ -16,7 +16,7 @@ from typing import Final
 from edge_agent.camera_config import FolderCamera
 from edge_agent.disk import Disk, RealDisk
 from edge_agent.errors import SourceError
-from edge_agent.messages import Result
+from edge_agent.result import Result
 from edge_agent.sources.port import Frame
 
 _log = logging.getLogger(__name__)

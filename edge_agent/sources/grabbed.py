@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_agent.backoff import Backoff
 from edge_agent.errors import SourceError
-from edge_agent.messages import Result
+from edge_agent.result import Result
 from edge_agent.sources.port import Frame
 from edge_agent.sources.trigger import Trigger, TriggerQueue
 

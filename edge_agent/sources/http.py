@@ -13,7 +13,7 @@ from typing import Final
 
 from edge_agent.camera_config import HttpCamera
 from edge_agent.errors import SourceError
-from edge_agent.messages import Result
+from edge_agent.result import Result
 from edge_agent.sources.port import Frame
 
 

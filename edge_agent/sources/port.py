@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from edge_agent.messages import Result
+from edge_agent.result import Result
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from edge_agent.messages import Result
+from edge_agent.result import Result
 from inspection import decode_image
 
 _COLOUR_BGR: Final = (40, 40, 230)

@@ -12,7 +12,7 @@ from benchmarks.accuracy.splits import part_splits
 from benchmarks.accuracy.table import Report, render
 from benchmarks.accuracy.trials import Trial, trial
 from benchmarks.edge.material import load_material
-from components.manifest import Manifest, ManifestImage, SplitName
+from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName
 from components.use_case import Split, TrainingSettings
 
 

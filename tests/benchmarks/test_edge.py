@@ -20,7 +20,7 @@ from benchmarks.edge.neighbours import Neighbours
 from benchmarks.edge.outbox_rate import writes_per_second
 from benchmarks.edge.swap import measure_swaps
 from benchmarks.edge.table import BEGIN, END, machine
-from components.manifest import SplitName
+from components.stores.datasets.manifest import SplitName
 from tests.edge_agent.models import BAD, GOOD, build_release, picture
 from tests.edge_agent.test_environments import edge_python
 

@@ -14,7 +14,7 @@ from benchmarks.labels.listing import PAGE, PagedListing
 from benchmarks.labels.looks import Size
 from benchmarks.labels.material import approved_of, label_events, make_factory
 from benchmarks.labels.table import BEGIN, END, goals, render
-from components.label_store import LabelStatus
+from components.stores.labels.store import LabelStatus
 
 FACTORY = make_factory(20_000)
 KEYS = sorted(name for key in FACTORY.image_keys() for name in (key, FACTORY.capture_of(key)))

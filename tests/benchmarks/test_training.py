@@ -14,8 +14,8 @@ from benchmarks.training.delay_proxy import Traffic, delayed
 from benchmarks.training.downloads import FIRST, GETS, SAMPLE, SECOND, Fetched, Stored, fill, measure
 from benchmarks.training.table import BEGIN, END, Report, goals, render
 from benchmarks.training.walls import OURS, PLAIN, SHIPPED, Run, Trained, Trainings, some_of
-from components.manifest import SplitName
-from components.object_store import S3ObjectStore
+from components.stores.datasets.manifest import SplitName
+from components.stores.objects.s3 import S3ObjectStore
 from components.use_case import TrainingSettings
 from tests.components.training.generated_dataset import generated_line
 

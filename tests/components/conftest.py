@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.model_registry import ModelRegistry
-from components.object_store import S3ObjectStore
 from components.settings import Settings
-from deploy.local.buckets import ensure
+from components.stores.models.registry import ModelRegistry
+from components.stores.objects.s3 import S3ObjectStore
+from deploy.access.buckets import ensure
 from tests.components.guarded_mlflow import GuardedMlflow, running
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.layout import REPOSITORY
+from deploy.access.layout import REPOSITORY
 
 ROLES = {
     "admin": "admin", "trainer": "trainer", "trainer-2": "trainer", "reconciler": "reconciler", "signer": "reader",

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import uuid
 
-from components.evaluation_report import ChampionScores, EvaluationReport, GoldenSet, Int8Variant, Rate, Scores
-from components.gate import judge
-from components.model_registry import (
+from components.stores.models.evaluation_report import (
+    ChampionScores,
+    EvaluationReport,
+    GoldenSet,
+    Int8Variant,
+    Rate,
+    Scores,
+)
+from components.stores.models.gate import judge
+from components.stores.models.registry import (
     EVALUATION_REPORT,
     GATE_REPORT,
     GOLDEN,

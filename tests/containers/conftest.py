@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from components import images as names
+from components import container_images as names
 from components.deployment import keys
 from components.enrolment.bundle import CREDENTIALS_FILE, ROOT_FILE
 from components.enrolment.port import DeviceIdentity

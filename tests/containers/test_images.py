@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components import images as names
+from components import container_images as names
 from tests.containers.conftest import TARGETS
 from tests.containers.docker_engine import Docker
 
@@ -56,7 +56,7 @@ def test_an_image_holds_no_code_of_the_training_room_and_no_leftovers(
     packages = {path.rsplit("/", 1)[1] for path in paths if "/site-packages/" in path}
     assert not packages & {"torch", "ultralytics", "pip", "uv"}
     ours = [path for path in paths if path.startswith("/app/")]
-    for forbidden in ("components/training", "/__pycache__", ".kizu", ".git", "line_generator", "demo"):
+    for forbidden in ("components/yolov8", "/__pycache__", ".kizu", ".git", "line_generator", "demo"):
         assert not [path for path in ours if forbidden in path], forbidden
     left = ("/run/secrets/", "/run/locks/", "/var/cache/kizu/", "/root/.cache")
     assert not [path for path in paths if path.startswith(left)]
@@ -88,7 +88,7 @@ def test_the_device_and_the_steps_have_one_version_of_opencv_and_numpy(docker: D
 
 
 def test_the_tags_are_those_that_pipelines_and_manifests_name(images: dict[str, str]) -> None:
-    """`components/images.py` is the only place that names them."""
+    """`components/container_images.py` is the only place that names them."""
     assert images["labeling"] == names.LABELING
     assert images["data"] == names.DATA
     assert images["control"] == names.CONTROL

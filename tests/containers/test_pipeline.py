@@ -14,8 +14,8 @@ from kfp import local
 
 from components.dataset.component import freeze_dataset
 from components.ingest.folder import image_files, ingest
-from components.object_store import S3ObjectStore
-from components.raw_images import RawImages
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.images import RawImages
 from components.use_case import load_use_case
 from pipelines.labeling import labeling
 from tests.containers.docker_engine import REPOSITORY

@@ -19,12 +19,12 @@ import pytest
 
 from components.deployment import keys
 from components.enrolment.port import DeviceIdentity, Key
-from components.object_store import S3ObjectStore
 from components.settings import Settings
+from components.stores.objects.s3 import S3ObjectStore
+from deploy.access.buckets import ensure_on_this_machine
+from deploy.access.identities import REGION, device_identities, environment_for, store_for
+from deploy.access.layout import GRPC_OFFSET, REPOSITORY, SEAWEEDFS_OFFSETS, Layout, Ports
 from deploy.local import stack as local_stack
-from deploy.local.buckets import ensure_on_this_machine
-from deploy.local.identities import REGION, device_identities, environment_for, store_for
-from deploy.local.layout import GRPC_OFFSET, REPOSITORY, SEAWEEDFS_OFFSETS, Layout, Ports
 from deploy.local.services import seaweedfs
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from components.champion import champion
-from components.manifest import SplitName, load_manifest
-from components.model_registry import ModelRegistry
-from components.raw_images import RawImages
+from components.stores.datasets.manifest import SplitName, load_manifest
+from components.stores.models.champion import champion
+from components.stores.models.registry import ModelRegistry
+from components.stores.raw_images.images import RawImages
+from demo.device import EDGE_PYTHON
+from deploy.access.identities import mlflow_account, store_for
 from deploy.local import stack
-from deploy.local.device import EDGE_PYTHON
-from deploy.local.identities import mlflow_account, store_for
 from inspection.documents import Reported
 from tests.deploy.stack_fixture import make_layout
 
@@ -30,7 +30,7 @@ def demo(layout, log: Path, *options: str) -> subprocess.Popen[bytes]:
     ports = {f"KIZU_PORT_{name.upper()}": str(port) for name, port in asdict(layout.ports).items()}
     with log.open("ab") as stream:
         return subprocess.Popen(
-            [sys.executable, "-m", "pipelines.cli", "--debug", "demo", "--quick", *options],
+            [sys.executable, "-m", "kizu", "--debug", "demo", "--quick", *options],
             env=dict(os.environ) | ports | {"KIZU_HOME": str(layout.home), "COLUMNS": "200"},
             stdin=subprocess.DEVNULL,
             stdout=stream,

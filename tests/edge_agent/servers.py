@@ -15,7 +15,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.object_store import S3ObjectStore
+from components.stores.objects.s3 import S3ObjectStore
 
 BIN = Path(sys.executable).parent
 SITE = "plant1"

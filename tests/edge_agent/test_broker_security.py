@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from edge_agent.config import Mqtt, Tls
 from edge_agent.errors import ConfigError
 from edge_agent.outbox import Outbox
-from edge_agent.results import ResultPublisher
+from edge_agent.result_publisher import ResultPublisher
 from tests.edge_agent.conftest import mosquitto_program
 from tests.edge_agent.servers import Broker, wait_for
 from tests.edge_agent.test_outbox import LIMITS

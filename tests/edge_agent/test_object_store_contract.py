@@ -9,7 +9,7 @@ import uuid
 import pytest
 from pydantic import SecretStr
 
-import components.object_store as components_store
+import components.stores.objects.s3 as components_store
 import edge_agent.errors as edge_errors
 import edge_agent.object_store as edge_store
 from edge_agent.config import Credentials

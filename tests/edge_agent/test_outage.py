@@ -14,9 +14,9 @@ import pytest
 from edge_agent.config import OutboxLimits
 from edge_agent.disk import RealDisk
 from edge_agent.errors import StoreUnavailable
-from edge_agent.messages import Result
 from edge_agent.outbox import ImageToSend, Outbox
 from edge_agent.outbox_schema import Priority
+from edge_agent.result import Result
 from edge_agent.sampling import Quota, reason_to_send
 from edge_agent.uploader import Uploader
 from inspection import Capture, Detection, Inspection, Sampling, decide, parse_raw_key, raw_image_key, sha256_of

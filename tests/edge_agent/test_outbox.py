@@ -16,9 +16,9 @@ import pytest
 from edge_agent.config import OutboxLimits
 from edge_agent.disk import RealDisk
 from edge_agent.errors import StateError, StoreUnavailable
-from edge_agent.messages import Result
 from edge_agent.outbox import ImageToSend, Outbox
 from edge_agent.outbox_schema import Priority
+from edge_agent.result import Result
 from edge_agent.uploader import Uploader
 from inspection import Capture, Reason, Verdict, capture_key, parse_raw_key, raw_image_key, sha256_of
 from tests.edge_agent.models import picture

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from components.deployment import keys
-from components.deployment.repository import ReleaseRepository as Publisher
+from components.stores.releases.repository import ReleaseRepository as Publisher
 from edge_agent.config import Credentials
 from edge_agent.errors import UpdateError
 from edge_agent.object_store import S3ObjectStore

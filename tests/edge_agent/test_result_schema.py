@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from edge_agent.messages import Result
+from edge_agent.result import Result
 from inspection import Box, Detection, Verdict
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs/reference/result.schema.json").read_text())

@@ -11,7 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.config import Mqtt
 from edge_agent.outbox import Outbox
-from edge_agent.results import ResultPublisher
+from edge_agent.result_publisher import ResultPublisher
 from tests.edge_agent.servers import wait_for
 from tests.edge_agent.test_outbox import LIMITS, result
 

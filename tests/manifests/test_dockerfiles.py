@@ -5,39 +5,74 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from dataclasses import dataclass, field
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-from components import images
+from components import container_images
 from tests.manifests.rendered import REPOSITORY, overlay_names, script, workloads
 
 pytestmark = pytest.mark.manifests
 
 COMPONENTS = REPOSITORY / "components" / "Dockerfile"
 EDGE = REPOSITORY / "edge_agent" / "Dockerfile"
-SHARED = {"LICENSE", "inspection", "components/*.py"}
+SHARED = {"LICENSE", "inspection", "components/*.py", "components/use_case", "components/stores"}
 # Image -> what it copies from the repository. The one place where that is said twice, on purpose.
 MAY_COPY = {
-    "labeling": SHARED | {"components/labeling"},
-    "data": SHARED
-    | {"components/dataset", "components/evaluation", "components/registry"}
-    | {"components/reporting", "components/templates"},
+    "labeling": SHARED | {"components/labeling", "components/webhooks"},
+    "data": SHARED | {"components/dataset", "components/evaluation", "components/registry", "components/reporting"},
     "training": SHARED
-    | {"components/trainers", "components/training"}
+    | {"components/training", "components/yolov8", "components/generated_parts"}
     | {"locks/training.txt", "locks/training-permissive.txt"},
-    "training-permissive": SHARED | {"components/trainers", "locks/training-permissive.txt"},
+    "training-permissive": SHARED
+    | {"components/training", "components/generated_parts", "locks/training-permissive.txt"},
     "control": SHARED
-    | {"components/deployment", "components/enrolment", "components/ingest", "pipelines", "use_cases"}
-    | {"deploy/*.py", "deploy/local/*.py", "deploy/k8s/*.py"},
+    | {"components/deployment", "components/enrolment", "components/ingest"}
+    | {"pipelines", "reconciler", "kizu", "use_cases"}
+    | {"deploy/*.py", "deploy/access/*.py", "deploy/k8s/*.py"},
     "mlflow": SHARED | {"components/approval_server"},
     "labelstudio": {"LICENSE"},
     "seaweedfs": {"LICENSE"},
     "edge": {"LICENSE", "inspection", "edge_agent"},
 }
-# Images whose steps are imported by Kubeflow's executor: their code must be complete.
-STEPS = ("labeling", "data", "training", "training-permissive", "control", "edge")
+# Image -> the modules that run in it: the steps' components, what they start as a process or name by a string, and
+# the commands of the manifests.
+RUN_IN = {
+    "labeling": ("components.labeling.component",),
+    "data": (
+        "components.dataset.component",
+        "components.evaluation.component",
+        "components.evaluation.deployed_run",
+        "components.registry.component",
+        "components.reporting.component",
+    ),
+    "training": (
+        "components.training.component",
+        "components.training.fcos",
+        "components.yolov8.trainer",
+        "components.yolov8.ultralytics_predict",
+        "components.yolov8.ultralytics_train",
+    ),
+    "training-permissive": ("components.training.component", "components.training.fcos"),
+    "control": (
+        "components.deployment.component",
+        "components.deployment.signer",
+        "deploy.k8s.buckets",
+        "kizu.__main__",
+        "kizu.commands.enrolment",
+        "kizu.commands.fleet",
+        "kizu.commands.keys",
+    ),
+    "mlflow": ("components.approval_server.app",),
+    "edge": ("edge_agent.__main__", "edge_agent.ota.trial"),
+}
+LOCKS = {target: REPOSITORY / "locks" / f"{target}.txt" for target in RUN_IN}
+# A device that chooses them installs them; without them the agent says so.
+CHOSEN_ON_A_DEVICE = {"openvino", "harvesters", "genicam"}
+OURS = ("inspection", "components", "edge_agent", "pipelines", "reconciler", "kizu", "demo", "deploy", "benchmarks")
 
 
 @dataclass
@@ -88,25 +123,43 @@ def final_targets() -> set[str]:
 
 
 def sources(target: str) -> set[Path]:
-    """Python files of an image, relative to the repository."""
+    """Python files of an image, relative to the repository: what it copies and `.dockerignore` lets through."""
     found: set[Path] = set()
     for stage in chain(dockerfile_of(target), target):
         for pattern in stage.copied:
             for path in REPOSITORY.glob(pattern):
                 found |= {file.relative_to(REPOSITORY) for file in ([path] if path.is_file() else path.rglob("*.py"))}
-    return {path for path in found if path.suffix == ".py"}
+    return {path for path in found if path.suffix == ".py" and reaches_the_builder(path)}
+
+
+def reaches_the_builder(path: Path) -> bool:
+    """Docker's rule: the last line of `.dockerignore` that matches the path, or a folder above it, decides."""
+    reaches = True
+    for line in (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines():
+        pattern = line.strip().removeprefix("!")
+        if not pattern or pattern.startswith("#"):
+            continue
+        parts = "".join(re.escape(part).replace(r"\*", "[^/]*") + "/" for part in pattern.split("/"))
+        expression = re.compile(parts.replace("[^/]*[^/]*/", "(?:.*/)?").removesuffix("/"))
+        if any(expression.fullmatch(above.as_posix()) for above in (path, *path.parents)):
+            reaches = line.startswith("!")
+    return reaches
 
 
 def test_every_image_that_is_named_anywhere_is_a_target_and_every_target_is_known() -> None:
-    """components/images.py, the manifests and the Dockerfiles speak of the same images."""
-    named = {value for key, value in vars(images).items() if key.isupper() and isinstance(value, str) and ":" in value}
+    """components/container_images.py, the manifests and the Dockerfiles speak of the same images."""
+    named = {
+        value
+        for key, value in vars(container_images).items()
+        if key.isupper() and isinstance(value, str) and ":" in value
+    }
     used = {
         container["image"].removeprefix("registry.kizu.example/")
         for overlay in overlay_names()
         for workload in workloads(overlay)
         for container in (*workload.init_containers, *workload.containers)
     }
-    built = {f"{images.REGISTRY}/{target}:{images.TAG}" for target in final_targets()}
+    built = {f"{container_images.REGISTRY}/{target}:{container_images.TAG}" for target in final_targets()}
     assert final_targets() == set(MAY_COPY)
     assert named <= built
     assert used <= built
@@ -123,7 +176,7 @@ def test_an_image_copies_its_own_rooms_and_nothing_else(target: str) -> None:
 def test_code_under_agpl_is_in_the_training_image_alone() -> None:
     """And that image says so."""
     for target in final_targets():
-        has = any(path.parts[:2] == ("components", "training") for path in sources(target))
+        has = any(path.parts[:2] == ("components", "yolov8") for path in sources(target))
         assert has == (target == "training"), target
         labels = [line for stage in chain(dockerfile_of(target), target) for line in stage.lines if "licenses=" in line]
         assert ('licenses="AGPL-3.0-only"' in labels[0]) == (target == "training"), target
@@ -134,25 +187,75 @@ def test_the_device_carries_no_components() -> None:
     assert {path.parts[0] for path in sources("edge")} == {"inspection", "edge_agent"}
 
 
-@pytest.mark.parametrize("target", STEPS)
-def test_every_module_of_ours_that_an_image_imports_is_in_it(target: str) -> None:
-    """Imports at the top of a module always, and in functions too; the command `kizu` may name what it lacks."""
+@pytest.mark.parametrize("target", sorted(RUN_IN))
+def test_all_that_runs_in_an_image_is_in_it_with_what_it_imports_and_with_that_and_so_on(target: str) -> None:
+    """Imports at the top of a module and in functions alike; of the command `kizu`, those at the top of its modules."""
     files = sources(target)
-    rooms = ("inspection", "components", "edge_agent", "pipelines", "deploy")
-    for path in sorted(files):
-        if path.parts[0] in ("pipelines", "deploy"):
-            continue  # compositions: they import by command, and a container test runs those that a cluster runs
-        for module in imported(REPOSITORY / path):
-            if module.split(".")[0] not in rooms:
-                continue
+    for module, importer in reached(target).items():
+        if module.split(".")[0] in OURS:
             place = Path(*module.split("."))
-            assert place.with_suffix(".py") in files or place / "__init__.py" in files, f"{path} imports {module}"
+            there = {place.with_suffix(".py"), place / "__init__.py"} & files
+            assert there, f"{importer} imports {module}, which the image {target} does not hold"
 
 
-def imported(file: Path) -> set[str]:
+@pytest.mark.parametrize("target", sorted(RUN_IN))
+def test_every_package_that_an_image_imports_is_in_its_lock_file(target: str) -> None:
+    """By the names that the distributions of this environment give to their modules."""
+    lock = LOCKS[target].read_text(encoding="utf-8")
+    locked = {
+        re.sub(r"[-_.]+", "-", name).lower() for name in re.findall(r"^([A-Za-z0-9._-]+)(?:\[.*\])?==", lock, re.M)
+    }
+    providers = packages_distributions()
+    for module, importer in reached(target).items():
+        top = module.split(".")[0]
+        if top in OURS or top in sys.stdlib_module_names or (target == "edge" and top in CHOSEN_ON_A_DEVICE):
+            continue
+        names = {canonical(name) for name in providers[top]}
+        assert names & locked, f"{importer} imports {top}, which {LOCKS[target].name} does not have"
+
+
+def canonical(distribution: str) -> str:
+    """A distribution's name as the packaging rules compare it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def reached(target: str) -> dict[str, str]:
+    """Modules that what runs in an image imports, directly or not -> one that imports it."""
+    found = dict.fromkeys(RUN_IN[target], target)
+    waiting = list(RUN_IN[target])
+    while waiting:
+        module = waiting.pop()
+        place = REPOSITORY / Path(*module.split("."))
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if not file.exists():
+            continue
+        # Other commands than those that run on a cluster may name what the image lacks.
+        at_the_top = module.startswith("kizu.") and module not in RUN_IN[target]
+        for name in imported(file, at_the_top=at_the_top):
+            if name not in found:
+                found[name] = module
+                if name.split(".")[0] in OURS:
+                    waiting.append(name)
+    return found
+
+
+def test_what_docker_ignores_is_left_out() -> None:
+    """The rule of this test against lines of the file and a path each."""
+    assert reaches_the_builder(Path("components/generated_parts/scene.py"))
+    assert reaches_the_builder(Path("deploy/access/layout.py"))
+    assert not reaches_the_builder(Path("demo/people.py"))
+    assert not reaches_the_builder(Path("deploy/local/supervisor.py"))
+    assert not reaches_the_builder(Path("components/Dockerfile"))
+    assert not reaches_the_builder(Path("components/stores/__pycache__/x.pyc"))
+    assert not reaches_the_builder(Path("deploy/k8s/base/signer/deployment.yaml"))
+    assert not reaches_the_builder(Path(".kizu/identities.json"))
+
+
+def imported(file: Path, *, at_the_top: bool = False) -> set[str]:
     """Modules that a file imports; of `from x import y`, x, and x.y where that is a module of ours."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in tree.body if at_the_top else ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

@@ -7,7 +7,7 @@ import re
 import kubernetes_validate
 import pytest
 
-from components import images
+from components import container_images
 from components.deployment import keys
 from components.enrolment.bundle import CREDENTIALS_FILE, ROOT_FILE
 from deploy.k8s.credentials import Addresses, make
@@ -127,10 +127,12 @@ def test_servers_are_probed_at_a_port_that_they_open(overlay: str, workload: Wor
 
 @pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
 def test_images_are_those_of_the_repository_with_a_version(overlay: str, workload: Workload) -> None:
-    """`components/images.py` names registry and tag; nothing is `latest` and nothing is pulled from elsewhere."""
+    """`container_images` names registry and tag; nothing is `latest`, and nothing is pulled from elsewhere."""
     for container in (*workload.init_containers, *workload.containers):
         name = in_registry(container["image"])
-        assert re.fullmatch(rf"{images.REGISTRY}/[a-z]+:{re.escape(images.TAG)}", name), f"{workload}: {name}"
+        assert re.fullmatch(rf"{container_images.REGISTRY}/[a-z]+:{re.escape(container_images.TAG)}", name), (
+            f"{workload}: {name}"
+        )
         assert container["image"].startswith("registry.kizu.example/") == (overlay == "airgap")
 
 

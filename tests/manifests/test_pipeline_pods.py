@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components import images
+from components import container_images
 from components.deployment import keys
 from deploy.k8s.credentials import Addresses, make
 from pipelines.compile import PIPELINES, compile_all
@@ -31,7 +31,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[s
 def test_every_step_runs_in_an_image_of_this_repository(compiled: dict[str, Any], pipeline: str) -> None:
     """None installs anything when it starts: an air-gapped cluster has nowhere to install from."""
     specification, _ = compiled[pipeline]
-    known = {images.LABELING, images.DATA, images.TRAINING, images.CONTROL}
+    known = {container_images.LABELING, container_images.DATA, container_images.TRAINING, container_images.CONTROL}
     for name, executor in specification["deploymentSpec"]["executors"].items():
         assert executor["container"]["image"] in known, name
         assert "pip install" not in " ".join(executor["container"]["command"]), name

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from components import images
+from components import container_images
 from pipelines.compile import FOLDER, PIPELINES, compile_all
 from pipelines.wiring import OPTIONAL_KEYS, SECRET_KEYS
 
@@ -68,7 +68,7 @@ def test_no_parameter_carries_a_secret_or_an_address(fresh, name):
 def test_nothing_is_installed_when_a_step_starts(fresh, name):
     """An air-gapped cluster has nowhere to install from: each step runs an image of ours and calls no pip."""
     specification, _ = fresh[name][1]
-    ours = {images.LABELING, images.DATA, images.TRAINING, images.CONTROL}
+    ours = {container_images.LABELING, container_images.DATA, container_images.TRAINING, container_images.CONTROL}
     for executor in specification["deploymentSpec"]["executors"].values():
         assert executor["container"]["image"] in ours
         assert "pip" not in " ".join(executor["container"]["command"][:3])

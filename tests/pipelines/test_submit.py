@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from components.use_case import Resources, load_use_case
-from pipelines.command import DEFAULT_USE_CASE
+from kizu.context import DEFAULT_USE_CASE
 from pipelines.compile import FOLDER
 from pipelines.submit import SubmitError, submit, with_registry
 

@@ -5,7 +5,8 @@ import yaml
 from kfp import components
 
 from components.use_case import Resources
-from pipelines import cli
+from kizu.commands.runs import compile_command
+from kizu.context import DEFAULT_USE_CASE, CommandError
 from pipelines.compile import FOLDER, PIPELINES
 from pipelines.training_pod import with_resources
 
@@ -105,11 +106,11 @@ def test_other_pipelines_stay_as_they_are(name):
 def test_the_command_compiles_with_a_use_cases_resources_to_a_folder_of_its_own(tmp_path):
     """The committed files are the same for all use cases."""
     case = tmp_path / "case.yaml"
-    shipped = yaml.safe_load((cli.DEFAULT_USE_CASE).read_text(encoding="utf-8"))
+    shipped = yaml.safe_load(DEFAULT_USE_CASE.read_text(encoding="utf-8"))
     case.write_text(yaml.safe_dump({**shipped, "resources": {"memory": "3Gi"}}))
-    with pytest.raises(cli.CommandError, match="--output"):
-        cli.compile_command(None, case)
-    cli.compile_command(tmp_path / "out", case)
+    with pytest.raises(CommandError, match="--output"):
+        compile_command(None, case)
+    compile_command(tmp_path / "out", case)
     executors = parts((tmp_path / "out" / "training.yaml").read_text(encoding="utf-8"))[0]
     for step in STEPS:
         assert executors[f"exec-{step}"]["container"]["resources"]["resourceMemoryLimit"] == "3Gi"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from components.approval import require_approval
 from components.registry.register import register
+from components.stores.models.approval import require_approval
 from inspection.image import sha256_of
 from tests.browser import needs_chromium
 from tests.components.guarded_mlflow import password_of

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from components.approval import require_approval
-from components.model_registry import CHAMPION, EVALUATION_REPORT, MODEL_FILE, USE_CASE, ModelRegistryError
 from components.registry.register import register
+from components.stores.models.approval import require_approval
+from components.stores.models.registry import CHAMPION, EVALUATION_REPORT, MODEL_FILE, USE_CASE, ModelRegistryError
 from inspection.image import sha256_of
 from tests.components.guarded_mlflow import password_of, write
 from tests.components.model_runs import evaluated_run, unique_use_case

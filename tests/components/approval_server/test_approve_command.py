@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from components.registry.register import register
-from deploy.local.layout import REPOSITORY
+from deploy.access.layout import REPOSITORY
 from tests.components.guarded_mlflow import password_of
 from tests.components.model_runs import evaluated_run, unique_use_case
 
@@ -28,7 +28,7 @@ def kizu(mlflow, tmp_path):
     def run(*arguments, **environment):
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
         return subprocess.run(
-            [sys.executable, "-m", "pipelines.cli", *arguments],
+            [sys.executable, "-m", "kizu", *arguments],
             cwd=REPOSITORY, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL,
             env=kept | {"KIZU_HOME": str(tmp_path), "COLUMNS": "200", "MLFLOW_TRACKING_URI": mlflow.uri} | environment,
         )  # fmt: skip

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from components.dataset.duplicates import linked_groups
 from components.dataset.freeze import DatasetError, build_manifest, freeze
 from components.dataset.split import position, split_of
-from components.image_cache import ImageCache
-from components.label_store import LabelEvent, LabelStatus, LabelStore
-from components.line_generator import LineGenerator
-from components.manifest import SplitName, load_manifest
-from components.object_store import S3ObjectStore
-from components.raw_images import RawImages
+from components.generated_parts.photographs import LineGenerator
+from components.stores.datasets.manifest import SplitName, load_manifest
+from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore
+from components.stores.objects.image_cache import ImageCache
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.images import RawImages
 from components.use_case import Split, parse_use_case
 from inspection.geometry import Box, LabelledBox
 from inspection.image import decode_image, sha256_of

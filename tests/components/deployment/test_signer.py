@@ -8,13 +8,12 @@ import httpx
 import pytest
 import uvicorn
 
-from components.approval import decide_approval
 from components.deployment.keys import init, load_root, load_signers
 from components.deployment.release import ReleaseError, build_release
-from components.deployment.repository import ReleaseRepository
 from components.deployment.signer import Signer, make_app
-from components.deployment.signer_client import SignerClient, SignerError
-from components.model_registry import (
+from components.registry.register import register
+from components.stores.models.approval import decide_approval
+from components.stores.models.registry import (
     EVALUATION_REPORT,
     GOLDEN,
     MODEL_FILE,
@@ -22,7 +21,8 @@ from components.model_registry import (
     ModelRegistry,
     ModelRegistryError,
 )
-from components.registry.register import register
+from components.stores.releases.repository import ReleaseRepository
+from components.stores.releases.signer_client import SignerClient, SignerError
 from inspection.documents import Wave
 from inspection.image import sha256_of
 from tests.components.conftest import free_port

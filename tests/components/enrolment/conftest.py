@@ -8,8 +8,8 @@ from components.deployment import keys
 from components.enrolment.bundle import Surroundings
 from components.enrolment.port import DeviceIdentity, Key
 from components.enrolment.seaweedfs import SeaweedFSIdentities
-from components.object_store import S3ObjectStore
-from deploy.local.buckets import ensure
+from components.stores.objects.s3 import S3ObjectStore
+from deploy.access.buckets import ensure
 from tests.edge_agent.servers import Seaweed, remove
 
 # With signing keys SeaweedFS also starts its token service, and judges policies there.

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 import edge_agent.errors as edge_errors
 from components.enrolment.port import AlreadyEnrolled, DeviceIdentity, EnrolmentError
 from components.enrolment.seaweedfs import SeaweedFSIdentities
-from components.object_store import AccessDenied, ObjectStoreError
+from components.stores.objects.s3 import AccessDenied, ObjectStoreError
 from edge_agent.config import Credentials
 from edge_agent.object_store import S3ObjectStore as EdgeObjectStore
 

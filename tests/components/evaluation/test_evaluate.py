@@ -16,11 +16,11 @@ from components.evaluation.component import evaluate_model
 from components.evaluation.evaluate import EvaluationError, evaluate, passes_gate, run
 from components.evaluation.latency import Timed
 from components.evaluation.scoring import Candidate
-from components.evaluation_report import Deployed, EvaluationReport, GoldenSet
-from components.gate import GateReport, judge_by
-from components.image_cache import ImageCache
-from components.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
-from components.model_registry import (
+from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
+from components.stores.models.evaluation_report import Deployed, EvaluationReport, GoldenSet
+from components.stores.models.gate import GateReport, judge_by
+from components.stores.models.onnx_session import ModelError, open_session
+from components.stores.models.registry import (
     EVALUATION_REPORT,
     GATE_REPORT,
     GOLDEN,
@@ -29,8 +29,8 @@ from components.model_registry import (
     REPORT_PAGE,
     USE_CASE,
 )
-from components.onnx_session import ModelError, open_session
-from components.raw_images import RawImages
+from components.stores.objects.image_cache import ImageCache
+from components.stores.raw_images.images import RawImages
 from inspection.documents import Capture, Reason
 from inspection.geometry import Box, LabelledBox
 from inspection.image import decode_image, sha256_of
@@ -250,8 +250,8 @@ def test_a_report_that_was_replaced_does_not_pass_the_gate(registry, use_case, s
 
 def test_the_champion_is_scored_beside_the_candidate_on_the_same_split(registry, mlflow, use_case, step):
     """With its own thresholds; a candidate that is worse fails for it."""
-    from components.model_registry import CHAMPION
     from components.registry.register import register
+    from components.stores.models.registry import CHAMPION
 
     run_id, digest = step(use_case, brightness_model(), pictures())
     run(run_id, digest, use_case.to_json())

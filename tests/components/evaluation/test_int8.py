@@ -6,7 +6,7 @@ import pytest
 
 from components.evaluation.int8 import Compared, decide
 from components.evaluation.latency import Timed
-from components.evaluation_report import Deployed, Rate, Scores
+from components.stores.models.evaluation_report import Deployed, Rate, Scores
 from components.use_case import Gates
 from inspection.image import sha256_of
 

@@ -3,11 +3,11 @@
 import os
 
 import pytest
-from test_evaluate import brightness_model, png
 
 from components.evaluation.latency import LatencyError, Settings, measure
 from inspection.decode import Nms
 from inspection.verdict import ClassThreshold
+from tests.components.evaluation.test_evaluate import brightness_model, png
 
 SETTINGS = Settings(("scratch",), {"scratch": ClassThreshold(0.5, 0.25)}, Nms())
 

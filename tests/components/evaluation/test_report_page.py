@@ -12,8 +12,14 @@ from components.evaluation.examples import draw
 from components.evaluation.matching import Scored
 from components.evaluation.metrics import score
 from components.evaluation.report_page import Picture, render
-from components.evaluation_report import ChampionScores, Deployed, Difference, EvaluationReport, Int8Variant
-from components.gate import judge
+from components.stores.models.evaluation_report import (
+    ChampionScores,
+    Deployed,
+    Difference,
+    EvaluationReport,
+    Int8Variant,
+)
+from components.stores.models.gate import judge
 from components.use_case import Gates
 from inspection.decode import Nms
 from inspection.documents import InputSpec

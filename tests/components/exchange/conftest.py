@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from small_photographs import photograph
 
 from components.exchange.finder import Finder, InSource
 from components.exchange.importing import ImportedLabels, ImportOptions, import_rows
-from components.image_source import FolderSource
-from components.label_store import LabelEvent, LabelStore
-from components.raw_images import RawImages
 from components.settings import Settings
+from components.stores.labels.store import LabelEvent, LabelStore
+from components.stores.raw_images.image_source import FolderSource
+from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase, parse_use_case
+from tests.components.exchange.small_photographs import photograph
 
 
 @dataclass

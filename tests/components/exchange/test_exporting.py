@@ -8,20 +8,20 @@ from datetime import UTC, datetime, timedelta
 import pyarrow.parquet as pq
 import pytest
 from pycocotools.coco import COCO
-from small_photographs import HEIGHT, WIDTH, photograph
 
 from components.exchange.coco import read_coco
 from components.exchange.exporting import export_coco, export_parquet, export_yolo
 from components.exchange.rows import ClassNames, ExchangeError
 from components.exchange.selection import from_labels, from_manifest
 from components.exchange.yolo import read_yolo
-from components.image_source import read_parts
-from components.label_store import LabelEvent, LabelStatus
-from components.manifest import Manifest, ManifestImage, SplitName, regions
-from components.raw_images import capture_id_for
+from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions
+from components.stores.labels.store import LabelEvent, LabelStatus
+from components.stores.raw_images.image_source import read_parts
+from components.stores.raw_images.images import capture_id_for
 from inspection.documents import Capture, Reason
 from inspection.geometry import Box, LabelledBox
 from inspection.image import sha256_of
+from tests.components.exchange.small_photographs import HEIGHT, WIDTH, photograph
 
 CLASSES = ("scratch", "dent")
 NOON = datetime(2025, 4, 1, 12, 0, tzinfo=UTC)

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from components.box_rule import Drawn
 from components.exchange.feature_store import read_feature_store
 from components.exchange.rows import ClassNames, ExchangeError, SourceStatus
-from components.set_aside import SetAside
+from components.stores.labels.box_rule import Drawn
+from components.stores.raw_images.set_aside import SetAside
 
 NAMES = ClassNames(("scratch", "dent"), {})
 HEADER = "source_ref,image_width,image_height,image_depth,annotations,event_time,labeling_job,status\n"

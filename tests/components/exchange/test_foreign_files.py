@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from components.box_rule import Drawn
 from components.exchange.coco import read_coco
 from components.exchange.rows import ClassNames, ExchangeError, SourceStatus, Unit
 from components.exchange.yolo import label_path, read_yolo
-from components.set_aside import SetAside
+from components.stores.labels.box_rule import Drawn
+from components.stores.raw_images.set_aside import SetAside
 
 NAMES = ClassNames(("scratch", "dent"), {})
 NOON = datetime(2025, 4, 1, 12, 0, tzinfo=UTC)

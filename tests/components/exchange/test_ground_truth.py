@@ -4,12 +4,12 @@ import json
 from datetime import UTC, timedelta
 
 import pytest
-from manifest_lines import DRAWN, boxes, line, verification
 
-from components.box_rule import Drawn
 from components.exchange.ground_truth import ManifestOptions, read_manifest
 from components.exchange.rows import ClassNames, SourceStatus
-from components.set_aside import SetAside
+from components.stores.labels.box_rule import Drawn
+from components.stores.raw_images.set_aside import SetAside
+from tests.components.exchange.manifest_lines import DRAWN, boxes, line, verification
 
 NAMES = ClassNames(("scratch", "dent"), {})
 IMAGE = "s3://theirs/2021/bad/a b.jpg"

@@ -4,16 +4,16 @@ import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from manifest_lines import DRAWN, boxes, line, verification
 
 from components.exchange.finder import ByAddress, InSource
 from components.exchange.ground_truth import read_manifest
 from components.exchange.rows import ClassNames, ExchangeError, SourceRow, SourceStatus
-from components.image_source import FolderSource, S3Source
-from components.label_store import LabelStatus
-from components.object_store import S3ObjectStore
+from components.stores.labels.store import LabelStatus
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.image_source import FolderSource, S3Source
 from inspection.geometry import Box, LabelledBox
 from inspection.image import sha256_of
+from tests.components.exchange.manifest_lines import DRAWN, boxes, line, verification
 
 SCRATCH = (0, 1, 2, 3, 4)
 THEIRS = "s3://theirs/2021/{}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.label_store import LabelStatus, LabelStore
+from components.stores.labels.store import LabelStatus, LabelStore
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -30,7 +30,7 @@ def test_the_public_set_is_157_approved_rows_with_358_boxes_in_20_parts(public, 
 
     def take():
         return subprocess.run(
-            [sys.executable, "-m", "pipelines.cli", "import", "ground-truth", str(public / "labels.csv"),
+            [sys.executable, "-m", "kizu", "import", "ground-truth", str(public / "labels.csv"),
              "--images", str(public / "images"), "--use-case", str(use_case), "--trust-status"],
             cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True,
             env=s3.environment("importer") | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"},

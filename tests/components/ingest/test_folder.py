@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from components.ingest.folder import IngestError, image_files, ingest, read_parts
-from components.object_store import S3ObjectStore
-from components.raw_images import RawImages
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.images import RawImages
 from inspection.documents import Reason
 from inspection.image import sha256_of
 

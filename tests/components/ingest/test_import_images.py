@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.image_source import FolderSource, S3Source, in_parallel
 from components.ingest.images import import_images
 from components.ingest.journal import open_journal
-from components.object_store import S3ObjectStore
-from components.raw_images import RawImages
-from components.set_aside import SetAside, write_listing
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.image_source import FolderSource, S3Source, in_parallel
+from components.stores.raw_images.images import RawImages
+from components.stores.raw_images.set_aside import SetAside, write_listing
 from inspection.image import sha256_of
 
 

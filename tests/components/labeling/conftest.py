@@ -13,7 +13,6 @@ import httpx
 import numpy as np
 import pytest
 
-from components.label_store import LabelEvent, LabelStore
 from components.labeling import labeling_job, unlabelled, verification_job
 from components.labeling.conversion import to_regions
 from components.labeling.label_studio import LabelStudioServer
@@ -22,11 +21,12 @@ from components.labeling.lease import LeaseRules, hold
 from components.labeling.project_config import APPROVE, DECISION, IMAGE, REASON, REJECT
 from components.labeling.refusals import Refusals
 from components.labeling.unlabelled import Batch
-from components.object_store import S3ObjectStore
-from components.raw_images import RawImages, capture_id_for
 from components.settings import Settings
+from components.stores.labels.store import LabelEvent, LabelStore
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.images import RawImages, capture_id_for
 from components.use_case import UseCase, parse_use_case
-from deploy.local.label_studio import ensure_people
+from demo.accounts import ensure_people
 from inspection.documents import Capture, Reason
 from inspection.geometry import Box, LabelledBox
 from inspection.image import sha256_of

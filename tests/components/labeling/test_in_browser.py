@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from deploy.local.label_studio import ensure_people
+from demo.accounts import ensure_people
 from tests.browser import needs_chromium
 
 TIMEOUT_MS = 90_000

@@ -25,7 +25,7 @@ HASTY = [LabelledBox("dent", Box(50.0, 10.0, 20.0, 20.0))]
 RULES = LeaseRules(ttl_s=3.0, patience_s=90.0, poll_s=0.1)
 # A process of its own for each run, forked from one that has loaded the modules and opened nothing.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["components.labeling.steps", "components.champion"])
+_PROCESSES.set_forkserver_preload(["components.labeling.steps", "components.stores.models.champion"])
 
 
 def run_steps(environment, use_case, batch_uri, began):

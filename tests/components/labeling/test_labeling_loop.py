@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from components.label_store import LabelStatus
 from components.labeling import steps
 from components.labeling.errors import BatchError, LabelStudioAway, LabelStudioError
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.project_config import APPROVE, REJECT
 from components.labeling.tasks import NewTask
 from components.labeling.unlabelled import load_batch, save_batch
-from deploy.local.people import Labeler, Verifier
+from components.stores.labels.store import LabelStatus
+from demo.people import Labeler, Verifier
 from inspection.geometry import Box, LabelledBox
 from inspection.image import sha256_of
 

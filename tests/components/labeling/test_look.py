@@ -12,20 +12,20 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from components.label_store import LabelEvent, LabelStatus, LabelStore
-from components.label_upkeep import compact
 from components.labeling.candidates import find_candidates, memories
 from components.labeling.known_images import images_memory, look_at_images
 from components.labeling.known_labels import labels_memory, look_at_labels
 from components.labeling.look_memory import MAX_SEGMENTS, LookDocument, LookMemory
-from components.list_page import ListPage
-from components.raw_columns import IMAGES, keys_of, parse_image_keys
-from components.raw_images import RawImages, capture_id_for
-from components.raw_listing import RawListing
+from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore
+from components.stores.labels.upkeep import compact
+from components.stores.objects.list_page import ListPage
+from components.stores.raw_images.columns import IMAGES, keys_of, parse_image_keys
+from components.stores.raw_images.images import RawImages, capture_id_for
+from components.stores.raw_images.listing import RawListing
 from inspection.documents import Capture, Reason
 from inspection.image import sha256_of
 from inspection.paths import raw_image_key
-from tests.components.test_raw_images import jpeg
+from tests.components.stores.raw_images.test_images import jpeg
 
 NOW = datetime(2026, 5, 20, 8, tzinfo=UTC)
 WEEK = timedelta(days=7)

@@ -7,8 +7,8 @@ import uuid
 import pytest
 
 from components.labeling.project_config import APPROVE
-from deploy.local.identities import load
-from deploy.local.label_studio import _sign_up
+from demo.accounts import _sign_up
+from deploy.access.identities import load
 from inspection.geometry import Box, LabelledBox
 from tests.components.labeling.conftest import person
 

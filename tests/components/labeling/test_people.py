@@ -1,6 +1,6 @@
 """The stand-in verifier's eye."""
 
-from deploy.local.people import complaint_about
+from demo.people import complaint_about
 from inspection.geometry import Box, LabelledBox
 
 A = LabelledBox("scratch", Box(10, 10, 20, 20))

@@ -10,7 +10,7 @@ from components.labeling import labeling_job
 from components.labeling.labeling_job import Waiting
 from components.labeling.prelabels import ChampionPrelabels, champion_thresholds, load_champion
 from components.labeling.project_config import SHOWN_BOXES
-from components.model_registry import CHAMPION, ModelRegistry
+from components.stores.models.registry import CHAMPION, ModelRegistry
 from inspection.geometry import Box, LabelledBox
 from tests.components.evaluation.test_evaluate import brightness_model
 from tests.components.model_runs import evaluated_run

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.labeling.priority import Candidate, in_order, shortlist
-from components.raw_images import RawImage
+from components.stores.raw_images.images import RawImage
 from components.use_case import parse_use_case
 from inspection.documents import Capture, Reason
 from inspection.geometry import Box, Detection

@@ -4,9 +4,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from components.label_store import LabelStatus, event_id
 from components.labeling.project_config import class_colour, project_spec
 from components.labeling.task_data import LabelingData, TaskDataError, VerificationData, verification_key
+from components.stores.labels.store import LabelStatus, event_id
 from components.use_case import parse_use_case
 from inspection.geometry import Box, LabelledBox
 

@@ -8,9 +8,9 @@ import pytest
 from components.evaluation.curves import draw_curves
 from components.evaluation.evaluate import draw_plots
 from components.evaluation.matching import Scored
-from components.evaluation_report import EvaluationReport
-from components.model_registry import EVALUATION_REPORT, REPORT_PAGE
 from components.registry.register import register
+from components.stores.models.evaluation_report import EvaluationReport
+from components.stores.models.registry import EVALUATION_REPORT, REPORT_PAGE
 from inspection.geometry import Box, Detection, LabelledBox
 from tests.components.model_runs import DATASET, evaluated_run, unique_use_case
 

@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
-from components.evaluation_report import (
+from components.registry.model_card import Lineage, model_card, shortened
+from components.registry.register import RegistrationError, register
+from components.stores.models.evaluation_report import (
     ChampionScores,
     ClassScores,
     Deployed,
@@ -15,10 +17,8 @@ from components.evaluation_report import (
     Scores,
     Slice,
 )
-from components.gate import judge_by
-from components.model_registry import INT8_MODEL_FILE, MAX_DESCRIPTION, MODEL_CARD
-from components.registry.model_card import Lineage, model_card, shortened
-from components.registry.register import RegistrationError, register
+from components.stores.models.gate import judge_by
+from components.stores.models.registry import INT8_MODEL_FILE, MAX_DESCRIPTION, MODEL_CARD
 from inspection.decode import Nms
 from inspection.documents import InputSpec
 from inspection.image import sha256_of

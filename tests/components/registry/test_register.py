@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from components.approval import ApprovalError, decide_approval, require_approval
-from components.champion import champion
-from components.model_registry import (
+from components.registry.register import RegistrationError, register
+from components.stores.models.approval import ApprovalError, decide_approval, require_approval
+from components.stores.models.champion import champion
+from components.stores.models.registry import (
     CANDIDATE,
     CHAMPION,
     EVALUATION_REPORT,
@@ -17,7 +18,6 @@ from components.model_registry import (
     ModelVersion,
     NoSuchModel,
 )
-from components.registry.register import RegistrationError, register
 from inspection.image import sha256_of
 from tests.components.model_runs import DATASET, evaluated_run, unique_use_case
 

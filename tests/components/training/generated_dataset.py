@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from components.line_generator import LineGenerator
-from components.manifest import Manifest, ManifestImage, SplitName, regions
+from components.generated_parts.photographs import LineGenerator
+from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions
 from inspection.geometry import LabelledBox
 from inspection.image import decode_image, sha256_of
 

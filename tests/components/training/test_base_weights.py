@@ -5,11 +5,11 @@ import uuid
 import pytest
 import torch
 
-from components.trainers.base_weights import base_weights_of, fetch_base_weights, make_from_generated_parts
-from components.trainers.checkpoints import S3Checkpoints
-from components.trainers.trainer import TrainingError
-from components.training.yolov8 import UltralyticsTrainer
+from components.training.base_weights import base_weights_of, fetch_base_weights, make_from_generated_parts
+from components.training.checkpoints import S3Checkpoints
+from components.training.trainer import TrainingError
 from components.use_case import BaseWeights, Pretraining, TrainingSettings
+from components.yolov8.trainer import UltralyticsTrainer
 from inspection.image import sha256_of
 
 NAMED = BaseWeights(uri="s3://kizu-weights/ours.pt", sha256="a" * 64)

@@ -7,13 +7,13 @@ from threading import Event, Semaphore
 import cv2
 import numpy as np
 import pytest
-from generated_dataset import Line, entry, generated_line, manifest_of
 
-from components.manifest import SplitName
-from components.trainers.dataset_folder import label_lines, write_dataset
-from components.trainers.trainer import TrainingError
+from components.stores.datasets.manifest import SplitName
+from components.training.dataset_folder import label_lines, write_dataset
+from components.training.trainer import TrainingError
 from inspection.geometry import Box, LabelledBox
 from inspection.image import decode_image
+from tests.components.training.generated_dataset import Line, entry, generated_line, manifest_of
 
 
 def test_each_split_has_its_images_and_labels(tmp_path):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from components.trainers.device import chosen_device
-from components.trainers.trainer import Checkpoint, DetectionDataset, NoCheckpoints, TrainingError
-from components.training.other_process import far_side
-from components.training.yolov8 import UltralyticsTrainer, training_arguments
+from components.training.device import chosen_device
+from components.training.trainer import Checkpoint, DetectionDataset, NoCheckpoints, TrainingError
 from components.use_case import TrainingSettings
+from components.yolov8.other_process import far_side
+from components.yolov8.trainer import UltralyticsTrainer, training_arguments
 
 DATASET = DetectionDataset(Path("/d"), Path("/d/data.yaml"), ("scratch",), {"train": 8, "val": 2}, "d" * 64)
 
@@ -77,7 +77,7 @@ class Keeper:
 _FAR = """
 import pickle, sys, time
 far = pickle.load(open(sys.argv[1], "rb"))
-from components.trainers.trainer import Checkpoint
+from components.training.trainer import Checkpoint
 for epoch in (1, 2, 3):
     far.on_epoch(epoch, {"loss": 1.0 / epoch})
     if epoch == 2:
@@ -117,7 +117,7 @@ def test_the_callbacks_of_a_training_can_cross_over(tmp_path):
     """Each GPU's process unpickles them; torch's state of a checkpoint included."""
     import cloudpickle
 
-    from components.training.epoch_watch import EpochWatch
+    from components.yolov8.epoch_watch import EpochWatch
 
     with far_side(tmp_path / "epochs", lambda *_: None, NoCheckpoints()) as far:
         watch = EpochWatch(2, far.on_epoch, far, {"torch": "1"}, None)

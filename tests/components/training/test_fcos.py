@@ -8,17 +8,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from generated_dataset import generated_line
 
-from components.trainers.base_weights import make_from_generated_parts
-from components.trainers.dataset_folder import write_dataset
-from components.trainers.detectors import trainer_of
-from components.trainers.fcos import FcosTrainer
-from components.trainers.fcos_images import Images, batch_of
-from components.trainers.fcos_network import Answered, Deployed, losses_of, network_of, places, reached
-from components.trainers.onnx_file import ExportError, write_onnx
-from components.trainers.trainer import CheckpointError, DetectionDataset, TrainingError
+from components.training.base_weights import make_from_generated_parts
+from components.training.dataset_folder import write_dataset
+from components.training.detectors import trainer_of
+from components.training.fcos import FcosTrainer
+from components.training.fcos_images import Images, batch_of
+from components.training.fcos_network import Answered, Deployed, losses_of, network_of, places, reached
+from components.training.onnx_file import ExportError, write_onnx
+from components.training.trainer import CheckpointError, DetectionDataset, TrainingError
 from components.use_case import Augmentation, Pretraining, TrainingSettings, UseCaseError, parse_use_case
+from tests.components.training.generated_dataset import generated_line
 
 SMALL = TrainingSettings(
     detector="fcos", width_multiple=0.0625, image_width=96, image_height=64, batch=4, epochs=2, seed=3
@@ -277,7 +277,7 @@ def test_a_use_case_names_its_detector():
 def test_an_image_without_a_detector_says_which_has_it(monkeypatch):
     """The image for permissive detectors has no Ultralytics."""
     real = importlib.util.find_spec
-    absent = {"components.training", "ultralytics"}
+    absent = {"components.yolov8", "ultralytics"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else real(name))
     with pytest.raises(
         TrainingError, match=r"yolov8 cannot be trained here, where components\.training, ultralytics is"

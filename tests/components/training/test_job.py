@@ -11,11 +11,9 @@ import urllib.request
 from dataclasses import dataclass, field
 
 import pytest
-from generated_dataset import generated_line
 
-from components.image_cache import ImageCache
-from components.manifest import Manifest, save_manifest
-from components.model_registry import (
+from components.stores.datasets.manifest import Manifest, save_manifest
+from components.stores.models.registry import (
     DATASET_MANIFEST,
     INT8_MODEL_FILE,
     MODEL_FILE,
@@ -24,11 +22,13 @@ from components.model_registry import (
     USE_CASE,
     ModelRegistry,
 )
-from components.trainers.checkpoints import S3Checkpoints
-from components.trainers.job import find_finished, run, train
-from components.trainers.trainer import TrainedModel, TrainingError
+from components.stores.objects.image_cache import ImageCache
+from components.training.checkpoints import S3Checkpoints
+from components.training.job import find_finished, run, train
+from components.training.trainer import TrainedModel, TrainingError
 from components.use_case import BaseWeights, parse_use_case
 from inspection.image import sha256_of
+from tests.components.training.generated_dataset import generated_line
 
 CODE = "source:1"
 
@@ -177,7 +177,8 @@ class SmallTrainer(FakeTrainer):
 
     def train(self, dataset, settings, workdir, on_epoch, **_):
         import onnx
-        from test_quantize import small_detector
+
+        from tests.components.training.test_quantize import small_detector
 
         trained = super().train(dataset, settings, workdir, on_epoch)
         onnx.save(small_detector(), str(trained.onnx_path))

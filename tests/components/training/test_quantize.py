@@ -6,7 +6,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from components.trainers.quantize import QuantizationError, box_decoding, images_to_read, quantize_int8
+from components.training.quantize import QuantizationError, box_decoding, images_to_read, quantize_int8
 from inspection.preprocess import Preprocess, letterbox
 
 PREPROCESS = Preprocess(64, 32)

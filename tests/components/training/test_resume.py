@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from generated_dataset import generated_line
 from mlflow import MlflowClient
 
-from components.model_registry import MODEL_FILE, TRAINING_RECORD
-from components.trainers.checkpoints import S3Checkpoints, next_due
-from components.trainers.job import train
-from components.trainers.trainer import Checkpoint, CheckpointError, TrainedModel
+from components.stores.models.registry import MODEL_FILE, TRAINING_RECORD
+from components.training.checkpoints import S3Checkpoints, next_due
+from components.training.job import train
+from components.training.trainer import Checkpoint, CheckpointError, TrainedModel
 from components.use_case import parse_use_case
+from tests.components.training.generated_dataset import generated_line
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -26,13 +26,13 @@ _SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
 sys.path.insert(0, "tests/components/training")
-from generated_dataset import generated_line
-from components.model_registry import ModelRegistry
-from components.object_store import S3ObjectStore
+from tests.components.training.generated_dataset import generated_line
+from components.stores.models.registry import ModelRegistry
+from components.stores.objects.s3 import S3ObjectStore
 from components.settings import settings
-from components.trainers.checkpoints import S3Checkpoints
-from components.trainers.job import train
-from components.training.yolov8 import UltralyticsTrainer, quiet_ultralytics
+from components.training.checkpoints import S3Checkpoints
+from components.training.job import train
+from components.yolov8.trainer import UltralyticsTrainer, quiet_ultralytics
 from components.use_case import parse_use_case
 
 order = json.loads(sys.argv[1])
@@ -179,7 +179,7 @@ def test_a_damaged_checkpoint_is_set_aside_with_one_line_and_the_one_before_is_t
     keeper.keep(checkpoint(1, b"one"))
     keeper.keep(checkpoint(2, b"two"))
     store.put(checkpoints._bucket, f"{checkpoints.prefix}run/epoch-00002.pt", b"tw")
-    with caplog.at_level(logging.WARNING, "components.trainers"):
+    with caplog.at_level(logging.WARNING, "components.training"):
         (found,) = checkpoints.usable()
     assert (found.run_id, found.checkpoint) == ("run", checkpoint(1, b"one"))
     (line,) = caplog.records
@@ -252,7 +252,7 @@ def test_a_checkpoint_that_the_trainer_refuses_begins_the_training_anew(registry
     assert trainer.trained == [1, 2, 3, 4, 5]
     assert "resumed_from" not in registry.run(outcome.run_id).tags
     assert registry.run(before).status == "RUNNING"
-    jobs = [record for record in caplog.records if record.name == "components.trainers.checkpoints"]
+    jobs = [record for record in caplog.records if record.name == "components.training.checkpoints"]
     assert [record.getMessage() for record in jobs if record.levelno == logging.WARNING] == [
         "the checkpoint of epoch 3 is set aside: expected torch 2, but it was written with torch 1"
     ]
@@ -280,7 +280,7 @@ def test_a_checkpoint_with_code_in_it_is_refused_unrun(tmp_path):
 
     import torch
 
-    from components.training.ultralytics_state import loaded_state
+    from components.yolov8.ultralytics_state import loaded_state
 
     class Evil:
         def __reduce__(self):

@@ -8,19 +8,19 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from generated_dataset import generated_line
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from trainer_process import SETTINGS, Step, run
 
-from components.trainers.dataset_folder import write_dataset
-from components.trainers.detectors import TRAINERS
-from components.trainers.onnx_file import PARITY_TOLERANCE
-from components.trainers.quantize import box_decoding, quantize_int8
+from components.training.dataset_folder import write_dataset
+from components.training.detectors import TRAINERS
+from components.training.onnx_file import PARITY_TOLERANCE
+from components.training.quantize import box_decoding, quantize_int8
 from inspection.decode import Nms
 from inspection.image import decode_image, sha256_of
 from inspection.inspector import Inspector
 from inspection.preprocess import Preprocess, letterbox
 from inspection.verdict import ClassThreshold
+from tests.components.training.generated_dataset import generated_line
+from tests.components.training.trainer_process import SETTINGS, Step, run
 
 WIDTH, HEIGHT, EPOCHS = SETTINGS["image_width"], SETTINGS["image_height"], SETTINGS["epochs"]
 CLASSES = ["傷", "dent"]

@@ -34,7 +34,7 @@ def watch_onnxruntime(event, args):
 sys.addaudithook(watch)
 sys.addaudithook(watch_onnxruntime)
 
-from components.trainers.trainer import Checkpoint, DetectionDataset, TrainingError
+from components.training.trainer import Checkpoint, DetectionDataset, TrainingError
 from components.use_case import TrainingSettings
 
 class Keeper:

@@ -1,0 +1,1 @@
+"""From a device or an image to labels and people, and back."""

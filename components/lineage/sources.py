@@ -1,0 +1,258 @@
+"""Where a lineage is read from, and what is said of each thing. Each source is asked once for the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Protocol, TypeVar
+
+from components.lineage.graph import Kind
+from components.lineage.published_releases import PublishedReleases, PublishedReleasesError
+from components.stores.datasets.manifest import (
+    Manifest,
+    ManifestCounts,
+    ManifestError,
+    ManifestImage,
+    find_in_manifest,
+    load_manifest,
+    manifest_digests,
+    manifest_key,
+)
+from components.stores.labels.store import LabelStore
+from components.stores.labels.versions import versions_of_datasets
+from components.stores.models.registry import ModelRegistry, ModelRegistryError, ModelVersion, NoSuchModel, RunInfo
+from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
+from components.stores.raw_images.images import RawImages
+from inspection.codec import DocumentError
+from inspection.documents import Release, Reported
+
+_log = logging.getLogger(__name__)
+_MANIFESTS_AT_ONCE: Final = 4
+
+T = TypeVar("T")
+Facts = Mapping[str, object]
+
+
+class LinkMissing(LookupError):
+    """Something is not there, or cannot be read; the message says which, as the end of a sentence."""
+
+
+class Fleet(Protocol):
+    """What devices say of themselves."""
+
+    def reports(self) -> Iterable[Reported]:
+        """The latest report of each device."""
+
+    def report(self, device: str) -> Reported | None:
+        """The latest report of one device."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldImage:
+    """An image in a dataset, and what is said of that."""
+
+    dataset: str
+    use_case: str
+    image: ManifestImage
+    facts: Facts
+
+
+class Registry:
+    """MLflow as an audit asks it: whatever is not there is a `LinkMissing`. Once it is away, it is not asked again."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
+        self._away = ""
+
+    def version(self, model: str, number: int) -> ModelVersion:
+        """One version, with its aliases."""
+        return self._ask(lambda: self._registry.version(model, number), "MLflow has no such version")
+
+    def versions_of_run(self, model: str, run_id: str) -> list[ModelVersion]:
+        """The versions that were registered from a run; none or one."""
+        found = self._ask(lambda: self._registry.versions(model), "MLflow has no such model")
+        return [self.version(known.name, known.version) for known in found if known.run_id == run_id]
+
+    def run(self, run_id: str) -> RunInfo:
+        """One training."""
+        return self._ask(lambda: self._registry.run(run_id), "MLflow has no such run")
+
+    def runs_on(self, dataset: str, use_case: str) -> list[RunInfo]:
+        """The trainings on a dataset, newest first, those that failed too."""
+        wanted = {"dataset_digest": dataset}
+        return self._ask(
+            lambda: self._registry.find_runs(use_case, wanted, finished=False), "MLflow has no such experiment"
+        )
+
+    def _ask(self, call: Callable[[], T], absent: str) -> T:
+        if self._away:
+            raise LinkMissing(self._away)
+        try:
+            return call()
+        except NoSuchModel as e:
+            raise LinkMissing(absent) from e
+        except ModelRegistryError as e:
+            self._away = f"MLflow does not say: {e}"
+            raise LinkMissing(self._away) from e
+
+
+class Sources:
+    """All of them, for one question. datasets: the bucket of the manifests in `store`."""
+
+    def __init__(
+        self,
+        store: S3ObjectStore,
+        datasets: str,
+        raw: RawImages,
+        labels: LabelStore,
+        releases: PublishedReleases,
+        registry: ModelRegistry,
+        fleet: Fleet,
+    ) -> None:
+        self._store = store
+        self._datasets = datasets
+        self._releases = releases
+        self.raw = raw
+        self.labels = labels
+        self.registry = Registry(registry)
+        self.fleet = fleet
+
+    def release(self, digest: str) -> Release:
+        """A published release."""
+        try:
+            found = self._releases.release(digest)
+        except PublishedReleasesError as e:
+            raise LinkMissing(str(e)) from e
+        if found is None:
+            raise LinkMissing("no such release is published")
+        return found
+
+    def releases_of(self, model: str, number: int) -> list[str]:
+        """The digests of the releases of a model version."""
+        try:
+            return [digest for digest, of in self._released if of == (model, number)]
+        except PublishedReleasesError as e:
+            raise LinkMissing(str(e)) from e
+
+    def manifest(self, digest: str) -> Manifest:
+        """A dataset."""
+        try:
+            return load_manifest(self._store, self._datasets, digest)
+        except ObjectNotFound as e:
+            raise LinkMissing("there is no such dataset") from e
+        except (ManifestError, DocumentError, ValueError) as e:
+            raise LinkMissing(str(e)) from e
+
+    def starting_with(self, prefix: str) -> list[tuple[Kind, str]]:
+        """Datasets and releases whose digest begins so."""
+        datasets = [(Kind.DATASET, digest) for digest in manifest_digests(self._store, self._datasets, prefix)]
+        releases = [(Kind.RELEASE, digest) for digest in self._releases.digests if digest.startswith(prefix)]
+        return [*datasets, *releases]
+
+    def datasets_with(self, sha256: str) -> Iterator[HeldImage]:
+        """Each dataset that holds an image. All manifests are fetched; those that cannot be read are said."""
+
+        def fetch(digest: str) -> tuple[str, tuple[Manifest, ManifestCounts] | None]:
+            try:
+                return digest, find_in_manifest(self._store.get(self._datasets, manifest_key(digest)), digest, sha256)
+            except ManifestError as e:
+                _log.warning("dataset %s is passed over: %s", digest, e)
+                return digest, None
+
+        with ThreadPoolExecutor(_MANIFESTS_AT_ONCE) as pool:
+            for digest, found in pool.map(fetch, list(manifest_digests(self._store, self._datasets))):
+                if found is not None:
+                    manifest, counts = found
+                    facts = dataset_facts(manifest, counts, self.label_version(digest))
+                    yield HeldImage(digest, manifest.use_case, manifest.images[0], facts)
+
+    def label_version(self, dataset: str) -> int | None:
+        """The version of the label store that a dataset was made from; None where this store does not know it."""
+        return self._made_from.get(dataset)
+
+    def devices_with(self, release: str) -> Iterator[tuple[Reported, bool]]:
+        """The devices that report a release, and whether it is the one that they run already."""
+        for report in self._reports:
+            if report.running_release == release:
+                yield report, True
+            elif report.pending_release == release:
+                yield report, False
+
+    @cached_property
+    def _released(self) -> list[tuple[str, tuple[str, int]]]:
+        found = ((digest, self._releases.release(digest)) for digest in self._releases.digests)
+        return [(digest, (release.use_case, release.version)) for digest, release in found if release]
+
+    @cached_property
+    def _made_from(self) -> dict[str, int]:
+        mark = self.labels.mark()
+        return versions_of_datasets(self._store, self._datasets, mark.table_id) if mark.table_id else {}
+
+    @cached_property
+    def _reports(self) -> list[Reported]:
+        return sorted(self.fleet.reports(), key=lambda report: report.device)
+
+
+def device_facts(report: Reported) -> Facts:
+    """What a device says of itself."""
+    return {
+        "group": report.group,
+        "state": report.state,
+        "reason": report.reason,
+        "reported": f"{report.reported_at:%Y-%m-%d %H:%M:%S} UTC",
+    }
+
+
+def release_facts(release: Release) -> Facts:
+    """What is signed."""
+    return {
+        "models": ", ".join(f"{model.precision} {model.sha256}" for model in release.models),
+        "approved by": release.approval.by,
+        "approved at": f"{release.approval.at:%Y-%m-%d %H:%M:%S} UTC",
+        "evaluation": release.evaluation_digest,
+    }
+
+
+def version_facts(version: ModelVersion) -> Facts:
+    """What the registry says; who approved is stamped by its server."""
+    tags = version.tags
+    return {
+        "approval": version.approval or "none",
+        "approved by": tags.get("approval_by"),
+        "approved at": tags.get("approval_at"),
+        "reason": tags.get("approval_reason"),
+        "registered by": tags.get("registered_by"),
+        "aliases": ", ".join(sorted(version.aliases)),
+        "model": tags.get("model_sha256"),
+        "evaluation": tags.get("evaluation_digest"),
+        "pipeline run": tags.get("pipeline_run"),
+    }
+
+
+def run_facts(run: RunInfo) -> Facts:
+    """What went into a training, and what the gate said."""
+    return {
+        "status": run.status.lower(),
+        "ended": f"{run.ended_at:%Y-%m-%d %H:%M:%S} UTC" if run.ended_at else None,
+        "gate": run.tags.get("gate", "not judged"),
+        "failed checks": run.tags.get("gate_failures"),
+        "code digest": run.tags.get("code_digest"),
+        "code revision": run.tags.get("code_revision"),
+    }
+
+
+def dataset_facts(manifest: Manifest, counts: ManifestCounts, label_version: int | None) -> Facts:
+    """Counts, and what it was made from."""
+    splits = ", ".join(f"{split} {count}" for split, count in counts.images.items())
+    return {
+        "use case": manifest.use_case,
+        "images": f"{sum(counts.images.values())} ({splits})",
+        "parts": counts.parts,
+        "boxes": counts.boxes,
+        "classes": ", ".join(manifest.classes),
+        "split seed": manifest.split_seed,
+        "label version": label_version,
+    }

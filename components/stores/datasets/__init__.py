@@ -1,0 +1,1 @@
+"""Dataset manifests: what a training run froze, named by digest."""

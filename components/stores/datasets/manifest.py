@@ -1,0 +1,163 @@
+"""The dataset manifest: what one training saw, content-addressed. Same labels, same use case: same digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from components.stores.objects.s3 import S3ObjectStore
+from inspection.codec import Document, Part, canonical_json
+from inspection.documents import LabelledRegion, check_sha256
+from inspection.geometry import LabelledBox
+
+_KEY = re.compile(r"manifests/(?P<digest>[0-9a-f]{64})\.json")
+
+
+class ManifestError(ValueError):
+    """A manifest whose bytes are not those of its digest."""
+
+
+class SplitName(StrEnum):
+    """Train learns, val chooses the threshold, test judges."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestImage(Part):
+    """One image. width, height and boxes: pixels after EXIF orientation."""
+
+    sha256: str
+    uri: str
+    width: int
+    height: int
+    group: str
+    split: SplitName
+    boxes: tuple[LabelledRegion, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_sha256(self.sha256)
+
+    @property
+    def labels(self) -> tuple[LabelledBox, ...]:
+        """The boxes as checked values."""
+        return tuple(LabelledBox(region.class_name, region.to_box()) for region in self.boxes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest(Document):
+    """Images sorted by sha256, with their split."""
+
+    use_case: str
+    classes: tuple[str, ...]
+    split_seed: int
+    images: tuple[ManifestImage, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    def of(self, split: SplitName) -> tuple[ManifestImage, ...]:
+        """The images of one split."""
+        return tuple(image for image in self.images if image.split is split)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestCounts:
+    """How much a manifest holds. images: of each split."""
+
+    images: Mapping[SplitName, int]
+    parts: int
+    boxes: int
+
+
+def count_manifest(images: Iterable[tuple[str, str, int]]) -> ManifestCounts:
+    """images: (split, group, boxes) of each."""
+    splits: Counter[str] = Counter()
+    parts: set[str] = set()
+    boxes = 0
+    for split, group, count in images:
+        splits[split] += 1
+        parts.add(group)
+        boxes += count
+    return ManifestCounts({split: splits[split] for split in SplitName}, len(parts), boxes)
+
+
+def find_in_manifest(data: bytes, digest: str, sha256: str) -> tuple[Manifest, ManifestCounts] | None:
+    """A manifest with no images but one, and the counts of the whole; None where that image is not in it.
+
+    A hundred thousand images are counted in the time that a few thousand are read in.
+
+    Raises:
+        ManifestError: the bytes are not those of the digest, or no manifest.
+    """
+    if sha256.encode() not in data:
+        return None
+    _check_bytes(data, digest)
+    try:
+        value = json.loads(data)
+        images = value["images"]
+        found = [image for image in images if image["sha256"] == sha256]
+        counts = count_manifest((image["split"], image["group"], len(image["boxes"])) for image in images)
+        return (Manifest.from_json(canonical_json({**value, "images": found})), counts) if found else None
+    except (ValueError, KeyError, TypeError, RecursionError) as e:  # a DocumentError is a ValueError
+        raise ManifestError(f"the manifest {digest} does not have the expected form: {e!r}") from e
+
+
+def regions(boxes: Iterable[LabelledBox]) -> tuple[LabelledRegion, ...]:
+    """Labelled boxes on the wire, in a fixed order."""
+    found = [
+        LabelledRegion(
+            class_name=b.class_name,
+            x=float(b.box.x),
+            y=float(b.box.y),
+            width=float(b.box.width),
+            height=float(b.box.height),
+        )  # float: the digest of 1 is not that of 1.0
+        for b in boxes
+    ]
+    return tuple(sorted(found, key=lambda r: (r.class_name, r.x, r.y, r.width, r.height)))
+
+
+def manifest_key(digest: str) -> str:
+    """Where a manifest lies in the datasets bucket."""
+    return f"manifests/{check_sha256(digest)}.json"
+
+
+def save_manifest(store: S3ObjectStore, bucket: str, manifest: Manifest) -> str:
+    """Write it once; returns its digest."""
+    digest = manifest.digest
+    store.put(bucket, manifest_key(digest), manifest.to_json(), if_absent=True, content_type="application/json")
+    return digest
+
+
+def load_manifest(store: S3ObjectStore, bucket: str, digest: str) -> Manifest:
+    """Read a manifest and check its bytes.
+
+    Raises:
+        ManifestError: they are not those of the digest.
+        ObjectNotFound: there is none.
+    """
+    data = store.get(bucket, manifest_key(digest))
+    _check_bytes(data, digest)
+    return Manifest.from_json(data)
+
+
+def manifest_digests(store: S3ObjectStore, bucket: str, prefix: str = "") -> Iterator[str]:
+    """The digests of all manifests that are there, in their order; optionally those that begin so."""
+    for info in store.list(bucket, f"manifests/{prefix}"):
+        if match := _KEY.fullmatch(info.key):
+            yield match["digest"]
+
+
+def _check_bytes(data: bytes, digest: str) -> None:
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise ManifestError(f"the manifest {digest} has other bytes than its name says; it was damaged or replaced")

@@ -1,0 +1,90 @@
+"""Compaction and vacuum of the label store. Neither changes what a view shows, now or as of a version that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from components.stores.labels.store import LabelStore, LabelStoreError
+
+# Whoever reads an old version, or writes files that are not committed yet, is done after this time.
+RETENTION: Final = timedelta(days=7)
+MIN_RETENTION: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """files_removed: small files that the version no longer has; they stay on the store until a vacuum."""
+
+    version: int
+    files_added: int
+    files_removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vacuum:
+    """files: removed, or with a dry run to be removed; kept_versions: whose files stayed for the datasets' sake."""
+
+    files: tuple[str, ...]
+    kept_versions: tuple[int, ...]
+
+
+def compact(labels: LabelStore) -> Compaction:
+    """Join small files into large ones. Running it again changes nothing; writers may append meanwhile.
+
+    Raises:
+        LabelStoreError: there is no table, or another compaction was first.
+    """
+    table = _table(labels)
+    try:
+        said = table.optimize.compact()
+    except CommitFailedError as e:
+        raise LabelStoreError(f"another compaction of the label store was first; run it again: {e}") from e
+    except (DeltaError, OSError) as e:
+        raise LabelStoreError(f"the label store cannot be compacted: {e}") from e
+    return Compaction(int(table.version()), int(said["numFilesAdded"]), int(said["numFilesRemoved"]))
+
+
+def vacuum(
+    labels: LabelStore, keep: Collection[int], *, retention: timedelta = RETENTION, dry_run: bool = False
+) -> Vacuum:
+    """Remove files that neither the table nor the versions in `keep` need, once they are out of use for `retention`.
+
+    Files that a killed writer left go too. The log stays: it says what every version was.
+
+    Raises:
+        LabelStoreError: there is no table, a version of `keep` is not there, or the store refused.
+        ValueError: a retention below an hour: files that a writer has not committed yet would go.
+    """
+    if retention < MIN_RETENTION:
+        raise ValueError(f"expected a retention of at least {MIN_RETENTION}, but got {retention}: writers at work lose")
+    return _vacuum(labels, keep, retention, dry_run)
+
+
+def _vacuum(labels: LabelStore, keep: Collection[int], retention: timedelta, dry_run: bool) -> Vacuum:
+    table = _table(labels)
+    for version in keep:
+        labels.table(version)  # says which one is missing, before anything goes
+    try:
+        files = table.vacuum(
+            retention_hours=int(retention.total_seconds() // 3600),
+            dry_run=dry_run,
+            enforce_retention_duration=False,  # ours is checked above
+            full=True,  # a checkpoint forgets files that went long ago
+            keep_versions=sorted(keep),
+        )
+    except (DeltaError, OSError) as e:
+        raise LabelStoreError(f"the label store cannot be vacuumed: {e}") from e
+    return Vacuum(tuple(files), tuple(sorted(keep)))
+
+
+def _table(labels: LabelStore) -> DeltaTable:
+    table = labels.table()
+    if table is None:
+        raise LabelStoreError("the label store has no table yet; there is nothing to keep in order")
+    return table

@@ -1,0 +1,86 @@
+"""What an approval rests on: bytes, evaluation, policy and gate of one version, compared with the tags that name them.
+
+A pure rule. MLflow's server applies it when a person approves, the signer again before it signs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from components.stores.models.evaluation_report import EvaluationReport
+from components.stores.models.gate import judge_by
+from components.use_case import UseCase, UseCaseError, parse_use_case
+from inspection.codec import DocumentError
+from inspection.image import sha256_of
+
+
+class EvidenceError(ValueError):
+    """A version whose tags and artifacts do not belong together, or that does not pass its gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The documents of a version, checked."""
+
+    report: EvaluationReport
+    use_case: UseCase
+
+
+def check_gate_tag(where: str, tags: Mapping[str, str]) -> None:
+    """Refuse a version that was not registered as passed; it needs no artifact.
+
+    Raises:
+        EvidenceError: the tag `gate` is not `passed`.
+    """
+    gate = tags.get("gate", "")
+    if gate != "passed":
+        raise EvidenceError(f"{where} cannot be approved: expected its gate tag to be 'passed', but it is {gate!r}")
+
+
+def check_model(where: str, tags: Mapping[str, str], onnx: bytes) -> str:
+    """The SHA-256 of a model's bytes, where they are those that were registered.
+
+    Raises:
+        EvidenceError: they are others.
+    """
+    expected, actual = tags.get("model_sha256", ""), sha256_of(onnx)
+    if actual != expected:
+        raise EvidenceError(
+            f"{where} cannot be approved: it was registered with model {expected or '(none)'}, "
+            f"but its bytes are now {actual}; train and register it again"
+        )
+    return actual
+
+
+def check_evidence(
+    model: str, version: int, tags: Mapping[str, str], *, onnx: bytes, report: bytes, use_case: bytes
+) -> Evidence:
+    """Tags against artifacts, and the gate judged again.
+
+    tags: those of the version. onnx, report, use_case: the artifacts `model/model.onnx`, `evaluation/report.json` and
+    `use_case.json` of its run.
+
+    Raises:
+        EvidenceError: the first thing that does not hold, in words for whoever approves.
+    """
+    where = f"{model} version {version}"
+    check_gate_tag(where, tags)
+    model_sha256 = check_model(where, tags, onnx)
+    try:
+        policy = parse_use_case(use_case.decode(errors="replace"), where=f"the use case of {where}")
+        measured = EvaluationReport.from_json(report)
+    except (UseCaseError, DocumentError) as e:
+        raise EvidenceError(str(e)) from e
+    if policy.name != model:
+        raise EvidenceError(f"{where} was trained for the use case {policy.name}")
+    if policy.digest != tags.get("use_case_digest"):
+        raise EvidenceError(f"{where}: the use case is not the one that was registered; evaluate and register it again")
+    if sha256_of(report) != tags.get("evaluation_digest"):
+        raise EvidenceError(f"{where}: the evaluation report is not the one that was registered; evaluate it again")
+    if measured.model_sha256 != model_sha256:
+        raise EvidenceError(f"{where}: {measured.model_sha256} was evaluated, but the model is {model_sha256}")
+    gate = judge_by(measured, policy)
+    if not gate.passed:
+        raise EvidenceError(f"{where} does not pass its gate: {gate.failures}")
+    return Evidence(measured, policy)

@@ -1,0 +1,279 @@
+"""Any S3 through boto3: the few calls that this product makes, with their failures named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property, partial
+from typing import Any, Final
+from xml.etree.ElementTree import ParseError
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from components.settings import Settings
+from components.stores.objects.list_page import ListPage, read_page
+from inspection.image import sha256_of
+
+_NOT_FOUND: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound", "NoSuchVersion"})
+_DENIED: Final = frozenset({"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+_EXISTS: Final = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
+
+
+class ObjectStoreError(RuntimeError):
+    """The store did not do what was asked."""
+
+
+class ObjectNotFound(ObjectStoreError):
+    """No such object or bucket."""
+
+
+class ObjectTooLarge(ObjectStoreError):
+    """More bytes than were asked for; they were not read."""
+
+
+class AccessDenied(ObjectStoreError):
+    """This identity may not do that."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """A listed object; size in bytes."""
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+def parse_uri(uri: str) -> tuple[str, str]:
+    """`s3://bucket/key` -> (bucket, key).
+
+    Raises:
+        ValueError: another form.
+    """
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket or not key:
+        raise ValueError(f"expected s3://bucket/key, but got {uri!r}")
+    return bucket, key
+
+
+class S3ObjectStore:
+    """A client with one identity. Safe to share between threads."""
+
+    def __init__(
+        self,
+        endpoint: str | None,
+        region: str,
+        access_key_id: str | None,
+        secret_access_key: str | None,
+        *,
+        addressing: str = "path",
+        ca_file: str | None = None,
+        session_token: str | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self._new_client = partial(
+            boto3.client,
+            "s3",
+            endpoint_url=endpoint,
+            region_name=region,
+            aws_access_key_id=access_key_id,
+            aws_secret_access_key=secret_access_key,
+            aws_session_token=session_token,
+            verify=ca_file,
+            config=Config(
+                s3={"addressing_style": addressing},
+                retries={"max_attempts": 5, "mode": "standard"},
+                connect_timeout=5,
+                read_timeout=60,
+                max_pool_connections=32,
+            ),
+        )
+        self._client: Any = self._new_client()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> S3ObjectStore:
+        """The identity and endpoint of this process; without keys, what boto3 finds (a role, a profile)."""
+        secret = settings.secret_access_key
+        return cls(
+            settings.s3_endpoint,
+            settings.s3_region,
+            settings.access_key_id,
+            secret.get_secret_value() if secret else None,
+            addressing=settings.s3_addressing,
+            ca_file=settings.s3_ca_file,
+        )
+
+    @classmethod
+    def source_of(cls, settings: Settings) -> S3ObjectStore:
+        """Where imports read from: a store of its own where one is set (AWS if it has no endpoint), else our own."""
+        if not settings.source_s3_endpoint and not settings.source_access_key_id:
+            return cls.from_settings(settings)
+        secret, token = settings.source_secret_access_key, settings.source_session_token
+        return cls(
+            settings.source_s3_endpoint,
+            settings.source_s3_region or settings.s3_region,
+            settings.source_access_key_id,
+            secret.get_secret_value() if secret else None,
+            addressing="path" if settings.source_s3_endpoint else "auto",
+            ca_file=settings.s3_ca_file if settings.source_s3_endpoint else None,
+            session_token=token.get_secret_value() if token else None,
+        )
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        data: bytes,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        content_type: str = "application/octet-stream",
+    ) -> bool:
+        """Write an object.
+
+        With `if_absent`, False and no change where one exists already; with `if_match`, where it is not the one with
+        this ETag.
+        """
+        condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": if_match} if if_match else {}
+        try:
+            self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type, **condition)
+        except ClientError as e:
+            if condition and _code(e) in _EXISTS:
+                return False
+            if if_match and _code(e) in _NOT_FOUND:
+                return False  # it is gone, so it is not that one
+            raise self._error(e, f"put s3://{bucket}/{key}") from e
+        except BotoCoreError as e:
+            raise self._error(e, f"put s3://{bucket}/{key}") from e
+        return True
+
+    def get(self, bucket: str, key: str, *, version_id: str | None = None, max_bytes: int | None = None) -> bytes:
+        """The whole object.
+
+        Raises:
+            ObjectNotFound, AccessDenied, ObjectStoreError
+            ObjectTooLarge: it has more than `max_bytes`.
+        """
+        return self._get(bucket, key, {"VersionId": version_id} if version_id else {}, max_bytes)[0]
+
+    def get_with_etag(self, bucket: str, key: str) -> tuple[bytes, str]:
+        """The whole object and its ETag, for a `put` with `if_match`; errors as of `get`."""
+        return self._get(bucket, key, {})
+
+    def _get(self, bucket: str, key: str, more: dict[str, str], max_bytes: int | None = None) -> tuple[bytes, str]:
+        try:
+            answer = self._client.get_object(Bucket=bucket, Key=key, **more)
+            stream = answer["Body"]
+            body: bytes = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
+        except (ClientError, BotoCoreError) as e:
+            raise self._error(e, f"get s3://{bucket}/{key}") from e
+        if max_bytes is not None and len(body) > max_bytes:
+            stream.close()
+            raise ObjectTooLarge(f"expected s3://{bucket}/{key} to have at most {max_bytes} bytes, but it has more")
+        return body, answer["ETag"]
+
+    def get_oldest_matching(self, bucket: str, key: str, sha256: str, *, max_bytes: int | None = None) -> bytes:
+        """The oldest version of an object whose bytes have this digest: nobody can replace an image by overwriting.
+
+        Raises:
+            ObjectNotFound: there is no version with these bytes.
+        """
+        try:
+            newest = self.get(bucket, key, max_bytes=max_bytes)
+        except (ObjectNotFound, ObjectTooLarge):  # never there, hidden by a delete marker, put over: the versions tell
+            newest = b""
+        if sha256_of(newest) == sha256:
+            return newest
+        for version_id in reversed(self._version_ids(bucket, key)):
+            try:
+                data = self.get(bucket, key, version_id=version_id, max_bytes=max_bytes)
+            except ObjectTooLarge:
+                continue
+            if sha256_of(data) == sha256:
+                return data
+        raise ObjectNotFound(f"s3://{bucket}/{key} has no version with sha256 {sha256}; it was overwritten or damaged")
+
+    def _version_ids(self, bucket: str, key: str) -> list[str]:
+        found: list[str] = []
+        try:
+            for page in self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
+                found += [item["VersionId"] for item in page.get("Versions", ()) if item["Key"] == key]
+        except (ClientError, BotoCoreError) as e:
+            raise self._error(e, f"list versions of s3://{bucket}/{key}") from e
+        return found
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        """An object's size and date, without its bytes.
+
+        Raises:
+            ObjectNotFound, AccessDenied, ObjectStoreError
+        """
+        try:
+            found = self._client.head_object(Bucket=bucket, Key=key)
+        except (ClientError, BotoCoreError) as e:
+            raise self._error(e, f"head s3://{bucket}/{key}") from e
+        return ObjectInfo(key, found["ContentLength"], found["ETag"], found["LastModified"])
+
+    def exists(self, bucket: str, key: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self._client.head_object(Bucket=bucket, Key=key)
+        except ClientError as e:
+            if _code(e) in _NOT_FOUND:
+                return False
+            raise self._error(e, f"head s3://{bucket}/{key}") from e
+        except BotoCoreError as e:
+            raise self._error(e, f"head s3://{bucket}/{key}") from e
+        return True
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
+        """All objects below a prefix, in the order of their keys."""
+        try:
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                for item in page.get("Contents", ()):
+                    yield ObjectInfo(item["Key"], item["Size"], item["ETag"], item["LastModified"])
+        except (ClientError, BotoCoreError) as e:
+            raise self._error(e, f"list s3://{bucket}/{prefix}") from e
+
+    def list_page(
+        self, bucket: str, *, prefix: str = "", delimiter: str = "", start_after: str = "", token: str | None = None
+    ) -> ListPage:
+        """One page of a listing, in the order of the keys; start_after: only keys that sort after it."""
+        more = {"Delimiter": delimiter, "StartAfter": start_after, "ContinuationToken": token}
+        given = {name: value for name, value in more.items() if value}
+        try:
+            page: ListPage = self._pages.list_objects_v2(Bucket=bucket, Prefix=prefix, **given)["Page"]
+        except (ClientError, BotoCoreError, ParseError) as e:
+            raise self._error(e, f"list s3://{bucket}/{prefix}") from e
+        return page
+
+    @cached_property
+    def _pages(self) -> Any:
+        """A client whose listings are read by `read_page`."""
+        client = self._new_client()
+        client.meta.events.register("before-parse.s3.ListObjectsV2", read_page)
+        return client
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove an object; no error where there is none."""
+        try:
+            self._client.delete_object(Bucket=bucket, Key=key)
+        except (ClientError, BotoCoreError) as e:
+            raise self._error(e, f"delete s3://{bucket}/{key}") from e
+
+    def _error(self, error: Exception, act: str) -> ObjectStoreError:
+        code = _code(error) if isinstance(error, ClientError) else ""
+        if code in _NOT_FOUND:
+            return ObjectNotFound(f"{act}: there is no such object")
+        if code in _DENIED:
+            return AccessDenied(f"{act}: refused for this identity ({code}); check its keys and rights")
+        return ObjectStoreError(f"{act} at {self.endpoint or 'the default endpoint'} failed: {error}")
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

@@ -1,0 +1,91 @@
+"""The raw bucket's listing, divided by prefix and read in threads.
+
+Keys are `<site>/<device>/<yyyy>/<mm>/<dd>/<sha256>.<ext>`, so that a listing is divided by device and month, and may
+begin at a date.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from typing import Final, Protocol, TypeVar
+
+from components.stores.objects.list_page import ListPage
+
+THREADS: Final = 8
+_NAME: Final = r"[a-z0-9][a-z0-9-]{0,62}"
+_LEVELS: Final = (_NAME, _NAME, "[0-9]{4}", "[0-9]{2}")  # site, device, year, month
+_DEVICE_LEVEL: Final = 2
+
+T = TypeVar("T")
+
+
+class Lister(Protocol):
+    """Where pages of keys come from; `S3ObjectStore` is one. A page has at most a thousand keys, in their order."""
+
+    def list_page(
+        self, bucket: str, *, prefix: str = "", delimiter: str = "", start_after: str = "", token: str | None = None
+    ) -> ListPage:
+        """The next page of the keys that begin with `prefix` and sort after `start_after`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of the bucket: the keys with a prefix, after a key."""
+
+    prefix: str
+    start_after: str = ""
+
+
+class RawListing:
+    """Lists one raw bucket."""
+
+    def __init__(self, lister: Lister, bucket: str, *, threads: int = THREADS) -> None:
+        self._lister = lister
+        self._bucket = bucket
+        self._threads = threads
+
+    def devices(self) -> list[str]:
+        """`<site>/<device>` of all that ever sent something."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            return [prefix.rstrip("/") for prefix in self._below(pool, [""], _LEVELS[:_DEVICE_LEVEL])]
+
+    def spans(self, devices: Iterable[str], since: date | None = None) -> list[Span]:
+        """All keys of these devices, by month; with `since` those of that day and later, by device."""
+        below = [f"{device}/" for device in devices]
+        if since is not None:
+            # With the slash: after the bare name of a folder, SeaweedFS passes over all that is in it.
+            return [Span(prefix, f"{prefix}{since:%Y/%m/%d}/") for prefix in below]
+        with ThreadPoolExecutor(self._threads) as pool:
+            return [Span(prefix) for prefix in self._below(pool, below, _LEVELS[_DEVICE_LEVEL:])]
+
+    def read(self, spans: Iterable[Span], consume: Callable[[Iterator[Sequence[str]]], T]) -> list[T]:
+        """`consume` each span's pages of keys, several spans at once; in the order of the spans."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(lambda span: consume(self._pages(span)), spans))
+
+    def _pages(self, span: Span) -> Iterator[Sequence[str]]:
+        page = self._lister.list_page(self._bucket, prefix=span.prefix, start_after=span.start_after)
+        yield page.keys
+        while page.token is not None:
+            page = self._lister.list_page(self._bucket, prefix=span.prefix, token=page.token)
+            yield page.keys
+
+    def _below(self, pool: ThreadPoolExecutor, prefixes: list[str], levels: Sequence[str]) -> list[str]:
+        for level in levels:
+            fits = re.compile(rf"(?:.*/)?{level}/")
+            found = pool.map(self._prefixes, prefixes)
+            prefixes = [prefix for under in found for prefix in under if fits.fullmatch(prefix)]
+        return prefixes
+
+    def _prefixes(self, below: str) -> list[str]:
+        page = self._lister.list_page(self._bucket, prefix=below, delimiter="/")
+        found = list(page.prefixes)
+        while page.token is not None:
+            page = self._lister.list_page(self._bucket, prefix=below, delimiter="/", token=page.token)
+            found += page.prefixes
+        return found

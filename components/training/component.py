@@ -1,0 +1,33 @@
+# mypy: disable-error-code="valid-type"
+"""The kfp side of training."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components import container_images
+
+
+@dsl.component(base_image=container_images.TRAINING, install_kfp_package=False)
+def prepare_base_weights(use_case: str) -> NamedTuple("Outputs", uri=str, sha256=str):
+    """A use case -> the weights that its trainings begin from; empty where they begin from scratch."""
+    from components.training.base_weights import run
+
+    weights = run(use_case)
+    return (weights.uri, weights.sha256) if weights is not None else ("", "")
+
+
+@dsl.component(base_image=container_images.TRAINING, install_kfp_package=False)
+def train_detector(dataset_digest: str, use_case: str, base_uri: str, base_sha256: str, force: bool) -> NamedTuple(
+    "Outputs", run_id=str, model_sha256=str, note=str
+):
+    """A dataset, by digest -> a finished MLflow run with model/model.onnx.
+
+    note: that it was trained now, or which version or failed gate an earlier run with these inputs led to.
+    """
+    from components.training.job import run
+    from components.use_case import BaseWeights
+
+    base = BaseWeights(uri=base_uri, sha256=base_sha256) if base_uri else None
+    outcome = run(dataset_digest, use_case, base, force=bool(force))
+    return (outcome.run_id, outcome.model_sha256, outcome.note)

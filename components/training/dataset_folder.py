@@ -1,0 +1,120 @@
+"""A manifest as a folder that Ultralytics can read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import cv2
+
+from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName
+from components.stores.objects.image_cache import Fetch
+from components.stores.objects.read_ahead import read_ahead
+from components.training.trainer import DetectionDataset, TrainingError
+from inspection.geometry import LabelledBox
+from inspection.image import ImageError, decode_image, sha256_of
+
+LEARNED_SPLITS: Final = (SplitName.TRAIN, SplitName.VAL)
+"""What a training reads; never test."""
+
+_PIXELS_AT_ONCE: Final = 64_000_000  # three bytes each when they are decoded, and as many as a PNG at the worst
+
+
+def write_dataset(manifest: Manifest, fetch: Fetch, folder: Path) -> DetectionDataset:
+    """Write the train and val images of a manifest below `folder` and check each one's bytes and size.
+
+    The test split stays away: training must not be able to look at it. Images are decoded as the device decodes them
+    (`inspection.decode_image`: EXIF, 16-bit, CMYK) and stored without loss, so that the network learns from what it
+    will be shown.
+
+    Images are fetched and decoded at once in threads, so many as `_PIXELS_AT_ONCE` allow; the folder is the same
+    whichever comes first, and of several errors the one of the first image in the manifest's order is raised.
+
+    Raises:
+        TrainingError: a split without an image, a training split without a box, bytes or a size that are not the
+            manifest's, or a class that the manifest does not name.
+    """
+    counts = {split.value: len(manifest.of(split)) for split in LEARNED_SPLITS}
+    for split, count in counts.items():
+        if count == 0:
+            raise TrainingError(f"the {split} split of dataset {manifest.digest} has no image; label more parts")
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True, exist_ok=True)
+    for _ in read_ahead(
+        lambda image: _write_image(image, manifest.classes, fetch, folder),
+        [image for split in LEARNED_SPLITS for image in manifest.of(split)],
+        cost=lambda image: image.width * image.height,
+        at_most=_PIXELS_AT_ONCE,
+    ):
+        pass
+    if not any(image.boxes for image in manifest.of(SplitName.TRAIN)):
+        raise TrainingError(
+            f"none of the {counts['train']} training images of dataset {manifest.digest} shows a defect; "
+            "there is nothing to learn: label defective parts first"
+        )
+    return DetectionDataset(
+        folder, _write_data_file(folder, len(manifest.classes)), manifest.classes, counts, manifest.digest
+    )
+
+
+def _write_data_file(folder: Path, classes: int) -> Path:
+    data_file = folder / "data.yaml"
+    content = {
+        "path": str(folder.resolve()),
+        "train": "images/train",
+        "val": "images/val",
+        "names": {i: f"c{i}" for i in range(classes)},
+    }
+    # JSON is YAML, and says a folder's name with a blank, a quote or kanji without surprises.
+    data_file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    return data_file
+
+
+def _write_image(entry: ManifestImage, classes: tuple[str, ...], fetch: Fetch, folder: Path) -> None:
+    data = fetch(entry.uri, entry.sha256)
+    if sha256_of(data) != entry.sha256:
+        raise TrainingError(f"{entry.uri}: expected sha256 {entry.sha256}, but the bytes have {sha256_of(data)}")
+    try:
+        image = decode_image(data)
+    except ImageError as e:
+        raise TrainingError(f"{entry.uri}: an image of the dataset cannot be read: {e}") from e
+    height, width = image.shape[:2]
+    if (width, height) != (entry.width, entry.height):
+        raise TrainingError(
+            f"{entry.uri}: expected {entry.width}x{entry.height} pixels as in the manifest, but got {width}x{height}"
+        )
+    picture = folder / "images" / entry.split / f"{entry.sha256}.png"
+    label = folder / "labels" / entry.split / f"{entry.sha256}.txt"
+    # The fastest compression: the folder lives as long as the training.
+    ok, png = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not ok:
+        raise TrainingError(f"{entry.uri}: OpenCV could not write the image as PNG")
+    picture.write_bytes(png.tobytes())
+    label.write_text(label_lines(entry.labels, classes, width, height))
+
+
+def label_lines(boxes: Iterable[LabelledBox], classes: tuple[str, ...], width: int, height: int) -> str:
+    """YOLO's label text: one line a box, `class centre_x centre_y width height`, each as a share of the image.
+
+    Boxes are clipped to the image of `width` x `height` pixels; what lies wholly outside is left out.
+
+    Raises:
+        TrainingError: a class that is not among `classes`.
+    """
+    lines = []
+    for labelled in boxes:
+        if labelled.class_name not in classes:
+            raise TrainingError(f"expected one of the classes {list(classes)}, but a box is {labelled.class_name!r}")
+        box = labelled.box.clipped(width, height)
+        if box is None:
+            continue
+        values = (
+            (box.x + box.width / 2) / width,
+            (box.y + box.height / 2) / height,
+            box.width / width,
+            box.height / height,
+        )
+        lines.append(" ".join([str(classes.index(labelled.class_name)), *(f"{value:.8f}" for value in values)]))
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,50 @@
+"""What trainers have in common that train in this process: its threads, devices and loaders, and what they refuse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from components.settings import Settings
+from components.training.device import CPU
+from components.training.trainer import Checkpoint, CheckpointError, DetectionDataset, TrainingError
+
+
+class OnThisMachine:
+    """Base of trainers.
+
+    Args:
+        threads: CPU threads; all cores where None.
+        base_weights: a file to begin from, in the trainer's own form.
+        device: see `chosen_device`.
+        workers: processes that load images, for each GPU; on a CPU there are none.
+    """
+
+    def __init__(
+        self, threads: int | None = None, base_weights: Path | None = None, *, device: str = CPU, workers: int = 0
+    ) -> None:
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._base_weights = base_weights
+        self._device, self._workers = device, workers
+
+    @classmethod
+    def from_settings(cls, config: Settings, base_weights: Path | None = None) -> Self:
+        """On the device of this process, with the threads that it may use."""
+        return cls(
+            config.training_threads, base_weights, device=config.training_device, workers=config.training_workers
+        )
+
+
+def refuse_unusable(dataset: DetectionDataset, resume_from: Checkpoint | None, versions: Mapping[str, str]) -> None:
+    """Before anything is trained.
+
+    Raises:
+        TrainingError: there is no image to learn from.
+        CheckpointError: other libraries wrote the checkpoint.
+    """
+    if not dataset.images.get("train"):
+        raise TrainingError(f"the dataset {dataset.digest} has no training image; label more parts")
+    if resume_from and dict(resume_from.versions) != versions:
+        raise CheckpointError(f"expected one of {versions}, but it was written with {dict(resume_from.versions)}")

@@ -1,0 +1,126 @@
+"""From a PyTorch network to a static, rectangular ONNX that answers as the network does."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from components.training.trainer import TrainingError
+from inspection.image import sha256_of
+
+OPSET: Final = 17
+"""Pinned: old enough for every runtime on a device in use, new enough for all that these networks need."""
+PARITY_TOLERANCE: Final = 1e-3
+"""Largest difference between PyTorch and ONNX: boxes as a share of the longer side, scores as they are."""
+STRIDES: Final = (8, 16, 32)
+"""Input pixels from one place to the next, by feature map: a place an output column."""
+
+
+class ExportError(TrainingError):
+    """The exported model is not sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written."""
+
+    sha256: str
+    opset: int
+    parity_max_difference: float
+
+
+def write_onnx(
+    deployed: Any, network: Any, width: int, height: int, classes: tuple[str, ...], path: Path, threads: int
+) -> Exported:
+    """Write `deployed` (float32, eval mode) with the static input (1, 3, height, width) to `path`.
+
+    It is compared with `network`, which may be another arrangement of the same. Both answer with (1, 4 + classes, n)
+    or with a tuple that begins with it.
+
+    The same weights give the same bytes: neither a date nor a path of this machine is left in the file. The names of
+    the classes are in its metadata under `classes`, as a JSON list.
+
+    Raises:
+        ExportError: the file is not valid ONNX, or differs from the network by more than `PARITY_TOLERANCE`.
+    """
+    import onnx
+    import torch
+
+    example = torch.zeros(1, 3, height, width)
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch speaks of the older exporter, which is what these networks are known to pass.
+        warnings.simplefilter("ignore")
+        network(example)
+        deployed(example)
+        torch.onnx.export(
+            deployed,
+            (example,),
+            str(path),
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["output0"],
+            dynamo=False,
+        )
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        node.doc_string = ""
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {"classes": json.dumps(list(classes), ensure_ascii=False)})
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    _check_form(path, width, height, len(classes))
+    difference = parity(network, path, width, height, threads)
+    if not difference <= PARITY_TOLERANCE:
+        raise ExportError(f"expected the ONNX within {PARITY_TOLERANCE} of PyTorch, but it differs by {difference:.2g}")
+    return Exported(sha256_of(path.read_bytes()), OPSET, difference)
+
+
+def _check_form(path: Path, width: int, height: int, classes: int) -> None:
+    import onnx
+
+    model = onnx.load(str(path))
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as e:
+        raise ExportError(f"the exported file is not valid ONNX: {e}") from e
+    found = {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    anchors = sum((width // stride) * (height // stride) for stride in STRIDES)
+    expected = {"images": [1, 3, height, width], "output0": [1, 4 + classes, anchors]}
+    if found != expected:
+        raise ExportError(f"expected the inputs and outputs {expected}, but the exported file has {found}")
+
+
+def parity(network: Any, path: Path, width: int, height: int, threads: int) -> float:
+    """Largest difference between `network` and the ONNX file over a few inputs: noise, grey and a soft ramp."""
+    # Read while onnxruntime is loaded: without it an id of this machine is written to a cache.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime as ort
+    import torch
+
+    ort.disable_telemetry_events()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    noise = np.random.default_rng(0).random((1, 3, height, width), np.float32)
+    ramp = np.broadcast_to(np.linspace(0, 1, width, dtype=np.float32), (1, 3, height, width))
+    worst = 0.0
+    for tensor in (noise, np.full_like(noise, 114 / 255), np.ascontiguousarray(ramp)):
+        with torch.no_grad():
+            answer = network(torch.from_numpy(tensor))
+        ours = (answer[0] if isinstance(answer, tuple | list) else answer).numpy()
+        theirs = session.run(None, {"images": tensor})[0]
+        scale = np.ones((1, ours.shape[1], 1), np.float32)
+        scale[:, :4] = 1 / max(width, height)
+        # What is no number on either side is as far away as can be.
+        difference = np.abs((ours - theirs) * scale)
+        worst = max(worst, float(np.where(np.isfinite(difference), difference, np.inf).max()))
+    return worst

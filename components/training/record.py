@@ -1,0 +1,51 @@
+"""The record of a training: what is stored beside the model, the same form whatever detector it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.training.onnx_file import Exported
+from components.training.trainer import DetectionDataset
+from components.use_case import TrainingSettings
+
+
+def training_record(
+    dataset: DetectionDataset,
+    settings: TrainingSettings,
+    exported: Exported,
+    *,
+    told: Sequence[Mapping[str, float]],
+    resumed_after: int,
+    seconds: float,
+    parameters: int,
+    transferred: int,
+    device: str,
+    threads: int,
+    versions: Mapping[str, str],
+) -> dict[str, Any]:
+    """JSON values only.
+
+    told: the numbers of each epoch; resumed_after: epochs before the checkpoint that it went on from, else 0;
+    transferred: tensors that came from base weights; versions: of the libraries that train and export.
+    """
+    return {
+        "schema_version": 1,
+        "dataset_digest": dataset.digest,
+        "classes": list(dataset.classes),
+        "images": dict(dataset.images),
+        "settings": settings.model_dump(mode="json"),
+        "epochs_run": len(told),
+        "resumed_after_epoch": resumed_after,
+        "training_seconds": round(seconds, 1),
+        "parameters": parameters,
+        "tensors_from_base_weights": transferred,
+        "last_epoch": dict(told[-1]) if told else {},
+        "device": device,
+        "threads": threads,
+        "model_sha256": exported.sha256,
+        "input": {"width": settings.image_width, "height": settings.image_height},
+        "opset": exported.opset,
+        "parity_max_difference": exported.parity_max_difference,
+        "versions": dict(versions),
+    }

@@ -1,0 +1,137 @@
+"""The use case file as a whole: what changes from one product to another. Unknown keys are refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from components.use_case.labeling import Grouping, Labeling, Split
+from components.use_case.policy import Gates, Operating, Rollout, SamplingPolicy
+from components.use_case.section import Section
+from components.use_case.training import Resources, Retraining, TrainingSettings
+from inspection.codec import canonical_json
+from inspection.paths import check_name
+
+
+class UseCaseError(ValueError):
+    """A use case file that is missing or does not have the expected form."""
+
+
+class UseCase(Section):
+    """One product to inspect.
+
+    approvers: the accounts of MLflow that may approve its models. They do not travel with a run and are in no digest:
+    who trains writes the run, and must not choose who approves it. `kizu` brings them to MLflow's server.
+    retraining: when to train says nothing of a model; it does not travel either, and a change evaluates nothing anew.
+    resources: on which node a model was trained makes no other training, and no other evaluation, of it.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    description: str = ""
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    approvers: Annotated[tuple[Annotated[str, Field(pattern=r"^[^\s:]{1,255}$")], ...], Field(exclude=True)] = ()
+    labeling: Labeling
+    grouping: Grouping = Grouping()
+    split: Split = Split()
+    training: TrainingSettings = TrainingSettings()
+    retraining: Annotated[Retraining, Field(exclude=True)] = Retraining()
+    resources: Annotated[Resources, Field(exclude=True)] = Resources()
+    gates: Gates
+    operating: Operating = Operating()
+    sampling: SamplingPolicy = SamplingPolicy()
+    rollout: Rollout = Rollout()
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_name(cls, value: str) -> str:
+        return check_name("use case", value)
+
+    @model_validator(mode="after")
+    def _asks_for_no_more_gpus_than_the_detector_takes(self) -> UseCase:
+        if self.training.detector == "fcos" and self.resources.gpus > 1:
+            raise ValueError(
+                f"expected at most one GPU with detector fcos, but got resources.gpus {self.resources.gpus}"
+            )
+        return self
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value) or not all(value):
+            raise ValueError(f"expected different, non-empty class names, but got {list(value)}")
+        return value
+
+    def to_json(self) -> str:
+        """Canonical JSON: how a use case travels as a pipeline parameter; without what stays at home (see above)."""
+        return canonical_json(self.model_dump(mode="json")).decode()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @property
+    def training_digest(self) -> str:
+        """SHA-256 of what a training depends on: a new gate or rollout policy trains nothing anew."""
+        parts = {"classes": self.classes, "training": self.training.model_dump(mode="json")}
+        return hashlib.sha256(canonical_json(parts)).hexdigest()
+
+
+def parse_use_case(text: str, *, where: str = "the use case") -> UseCase:
+    """From YAML or JSON text.
+
+    Raises:
+        UseCaseError: each wrong or unknown key by name.
+    """
+    try:
+        value = _loaded(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as e:  # ValueError: a date that does not exist
+        raise UseCaseError(f"{where}: expected YAML, but {e}") from e
+    if not isinstance(value, dict):
+        raise UseCaseError(f"{where}: expected a mapping of keys, but got {type(value).__name__}")
+    try:
+        return UseCase.model_validate(value)
+    except ValidationError as e:
+        lines = [f"  {'.'.join(str(part) for part in error['loc'])}: {_said(error)}" for error in e.errors()]
+        raise UseCaseError(f"{where} has {len(lines)} mistake(s):\n" + "\n".join(lines)) from None
+
+
+def load_use_case(path: Path) -> UseCase:
+    """Read a use case file.
+
+    Raises:
+        UseCaseError: there is no such file, or it does not have the expected form.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as e:
+        raise UseCaseError(f"cannot read the use case file {path}: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise UseCaseError(f"cannot read the use case file {path}: expected UTF-8, but {e}") from e
+    return parse_use_case(text, where=str(path))
+
+
+def write_schema(path: Path) -> None:
+    """Write the JSON Schema of the file: what an editor checks and completes with."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **UseCase.model_json_schema()}
+    path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _loaded(text: str) -> Any:
+    # YAML folds some characters that JSON keeps (U+0085, U+2028): what travels as JSON is read as JSON.
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def _said(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key; see docs/reference/use-case.schema.json"
+    return f"{error['msg']} (got {str(error.get('input'))[:60]!r})"

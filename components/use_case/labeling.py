@@ -1,0 +1,59 @@
+"""The sections on labels: what labelers see, which photographs belong together, how parts fall to the splits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.use_case.section import Score, Section, Share
+
+
+class Priority(Section):
+    """Which images people get first; see components/labeling/priority.py.
+
+    random_share: places that go to images chosen by chance, so that the labels do not only show what a model doubts.
+    max_per_group, max_per_hour: of one part, and of one hour (UTC) of capture, before all others had their turn.
+    """
+
+    random_share: Share = 0.2
+    max_per_group: Annotated[int, Field(ge=1)] = 5
+    max_per_hour: Annotated[int, Field(ge=1)] = 50
+
+
+class Labeling(Section):
+    """What labelers see. max_images_per_job: open labeling tasks at a time. language: of the sentences that Kizu adds.
+
+    overlap: how many people draw each image without each other; with 2, boxes of one class that lie on each other by
+    `agreement_iou` agree, and a third person draws where the two do not.
+    """
+
+    instructions: str
+    language: Literal["en", "ja"] = "en"
+    colours: dict[str, str] = {}  # noqa: RUF012 # pydantic copies it
+    max_images_per_job: Annotated[int, Field(ge=1, le=10_000)] = 200
+    overlap: Literal[1, 2] = 1
+    agreement_iou: Score = 0.5
+    priority: Priority = Priority()
+
+
+class Grouping(Section):
+    """Which photographs belong together: those of one physical part, or each image alone."""
+
+    rule: Literal["part", "image"] = "part"
+
+
+class Split(Section):
+    """How groups fall to the splits; train takes what test and val leave."""
+
+    seed: int = 0
+    test: Share = 0.2
+    val: Share = 0.15
+    min_images: Annotated[int, Field(ge=1)] = 10
+    min_test_parts: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> Split:
+        if self.test + self.val >= 0.9:
+            raise ValueError(f"test + val must leave at least a tenth for train, but got {self.test} + {self.val}")
+        return self

@@ -1,0 +1,153 @@
+"""The sections on training: the detector, what it begins from, when and on which node it is trained."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from components.use_case.section import Section, Share
+from inspection.codec import canonical_json
+
+Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+
+
+class Augmentation(Section):
+    """Ultralytics' names and ranges; hsv_v is how much brighter or darker."""
+
+    mosaic: Share = 1.0
+    scale: Share = 0.3
+    flip_horizontal: Share = 0.5
+    flip_vertical: Share = 0.5
+    hsv_v: Share = 0.3
+
+
+class BaseWeights(Section):
+    """Weights to begin from, pinned by digest."""
+
+    uri: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Pretraining(Section):
+    """Base weights from generated parts (`components/generated_parts`), for a product with few images and no others.
+
+    Made once for the same recipe and network, then kept and pinned by digest like any base weights.
+    scratches: what they look like; defect_rate: share of parts that carry some. image_width, image_height: of the
+    network's input while it learns from them, where they are not those of the training: smaller ones cost less.
+    """
+
+    scratches: Literal["burr", "hairline"] = "hairline"
+    parts: Annotated[int, Field(ge=20, le=100_000)] = 400
+    defect_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
+    epochs: Annotated[int, Field(ge=1, le=5000)] = 12
+    learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.002
+    seed: Annotated[int, Field(ge=0)] = 0
+    image_width: Side | None = None
+    image_height: Side | None = None
+
+
+class TrainingSettings(Section):
+    """How a detector is trained. image_width, image_height: the static input, pixels, as it will run.
+
+    detector: `yolov8` (Ultralytics, AGPL-3.0) or `fcos` (torchvision, BSD-3-Clause; `model` n or s). width_multiple
+    narrows the network, YOLOv8 below `n` (0.25) too; None takes the model's own.
+    """
+
+    detector: Literal["yolov8", "fcos"] = "yolov8"
+    model: Literal["n", "s", "m", "l", "x"] = "n"
+    width_multiple: Annotated[float, Field(gt=0.0, le=2.0)] | None = None
+    image_width: Side = 320
+    image_height: Side = 224
+    epochs: Annotated[int, Field(ge=1, le=5000)] = 36
+    batch: Annotated[int, Field(ge=1, le=1024)] = 8
+    patience: Annotated[int, Field(ge=0)] = 0
+    seed: int = 0
+    learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.002
+    augmentation: Augmentation = Augmentation()
+    base_weights: BaseWeights | None = None
+    pretraining: Pretraining | None = None
+
+    @model_validator(mode="after")
+    def _begins_from_one_thing(self) -> TrainingSettings:
+        if self.base_weights is not None and self.pretraining is not None:
+            raise ValueError("expected base_weights or pretraining, but got both; leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _is_a_size_of_the_detector(self) -> TrainingSettings:
+        if self.detector == "fcos" and self.model not in ("n", "s"):
+            raise ValueError(f"expected model n or s with detector fcos, but got {self.model!r}")
+        return self
+
+    def for_pretraining(self) -> TrainingSettings:
+        """How the network learns from generated parts, where there is a recipe."""
+        recipe = self.pretraining
+        assert recipe is not None
+        return self.model_copy(
+            update={
+                "pretraining": None,
+                "image_width": recipe.image_width or self.image_width,
+                "image_height": recipe.image_height or self.image_height,
+                "epochs": recipe.epochs,
+                "learning_rate": recipe.learning_rate,
+                "seed": recipe.seed,
+                "patience": 0,
+            }
+        )
+
+    @property
+    def pretraining_digest(self) -> str | None:
+        """SHA-256 of what the base weights from generated parts depend on; None where there are none to make."""
+        if self.pretraining is None:
+            return None
+        parts = ("detector", "model", "width_multiple", "image_width", "image_height", "batch", "augmentation")
+        network = self.for_pretraining().model_dump(mode="json", include=set(parts))
+        own = self.pretraining.model_dump(mode="json", exclude={"image_width", "image_height"})
+        recipe = {"network": network, "pretraining": own}
+        return hashlib.sha256(canonical_json(recipe)).hexdigest()
+
+
+class Retraining(Section):
+    """When a training is due, see reconciler/training_due.py. max_age_days: since the last one; null: never by age."""
+
+    min_new_labels: Annotated[int, Field(ge=1)] = 50
+    max_age_days: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+
+
+class Toleration(Section):
+    """A taint of nodes that the training's pod may stand on all the same; Kubernetes' names and meaning."""
+
+    key: str = ""
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_that_kubernetes_takes(self) -> Toleration:
+        if self.operator == "Exists" and self.value:
+            raise ValueError(f"expected no value with operator Exists, but got {self.value!r}")
+        if not self.key and self.operator != "Exists":
+            raise ValueError("expected a key, or operator Exists for all taints")
+        return self
+
+
+class Resources(Section):
+    """What the pod of a training asks a cluster for; a single machine gives what it has.
+
+    cpu, memory: in Kubernetes' notation (`4`, `500m`; `8Gi`), request and limit alike; the training has a thread for
+    each cpu. gpu_type: the name of the resource of which there are `gpus`. workers: processes that load images for each
+    GPU; they pass them through shared memory of that size. retries: how often a pod that was lost or failed is started
+    again; it goes on from the last checkpoint.
+    """
+
+    cpu: Annotated[str, Field(pattern=r"^([0-9]*[.])?[0-9]+m?$")] | None = None
+    memory: Annotated[str, Field(pattern=r"^[0-9]+(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?$")] | None = None
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    gpu_type: Annotated[str, Field(min_length=1)] = "nvidia.com/gpu"
+    node_selector: dict[str, str] = {}  # noqa: RUF012 # pydantic copies it
+    tolerations: tuple[Toleration, ...] = ()
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
+    shared_memory: Annotated[str, Field(pattern=r"^[0-9]+(Gi|Mi)$")] = "2Gi"
+    retries: Annotated[int, Field(ge=0, le=10)] = 2

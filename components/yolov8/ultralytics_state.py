@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""The state of an Ultralytics training between two epochs, as tensors and numbers.
+
+Ultralytics' own `resume` is not used. It takes the arguments, and so the paths, from the checkpoint; goes on from the
+moving average instead of the network, both in half precision; knows nothing of the random numbers; and its file is a
+pickle of modules. Here the network, its average and the optimizer are kept as they are, and each epoch begins with
+random numbers of its own, so that a training on a CPU ends with the same bytes whether it was stopped or not.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import random
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from components.training.trainer import CheckpointError
+
+_STOPPER: Final = ("best_fitness", "best_epoch", "possible_stop")
+
+
+def begin_epoch(trainer: Any) -> None:
+    """Random numbers of this epoch, whatever came before it in this process."""
+    from ultralytics.utils import RANK
+
+    loader = trainer.train_loader
+    seed = (trainer.args.seed * 100_003 + trainer.epoch) * 64 + RANK + 1  # each GPU has its own
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    if loader.num_workers == 0:
+        # A new iterator draws a number. Each epoch has one, as the first after a restart does. (Workers run ahead with
+        # images and are costly to start: with them a resumed training is a good one, not the same one.)
+        loader.generator.manual_seed(seed)
+        loader.reset()
+
+
+class BestWeights:
+    """The moving average of the epoch that validated best, where each epoch is validated."""
+
+    def __init__(self) -> None:
+        self._state: dict[str, Any] | None = None
+        self._fitness: float | None = None
+
+    def look(self, trainer: Any) -> None:
+        """After an epoch."""
+        if trainer.args.val and trainer.fitness is not None and trainer.best_fitness == trainer.fitness:
+            average = trainer.ema.ema.state_dict()
+            self._state = {name: t.detach().half().cpu() if t.is_floating_point() else t.cpu().clone()
+                           for name, t in average.items()}  # fmt: skip
+            self._fitness = float(trainer.fitness)
+
+    def saved(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"weights": self._state, "fitness": self._fitness}
+
+    def restore(self, trainer: Any, saved: dict[str, Any]) -> None:
+        """Write best.pt again, in the form in which Ultralytics looks for it at the end."""
+        self._state, self._fitness = saved["weights"], saved["fitness"]
+        if self._state is not None:
+            trainer.ema.ema.load_state_dict(self._state)
+            trainer.best_fitness = trainer.fitness = self._fitness
+            trainer.save_model()
+
+
+def saved_state(trainer: Any, best: BestWeights) -> bytes:
+    """After an epoch."""
+    stopper = {name: _plain(getattr(trainer.stopper, name)) for name in _STOPPER}
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "network": _network(trainer).state_dict(),
+            "average": trainer.ema.ema.state_dict(),
+            "average_updates": trainer.ema.updates,
+            "optimizer": trainer.optimizer.state_dict(),
+            "stopper": stopper,
+            "best": best.saved(),
+        },
+        buffer,
+    )
+    return buffer.getvalue()
+
+
+def loaded_state(data: bytes) -> dict[str, Any]:
+    """Read with torch's restricted loader: tensors and plain values, no code.
+
+    Raises:
+        CheckpointError: something else.
+    """
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as e:
+        raise CheckpointError(f"it is no state of a training: {_first_line(e)}") from e
+    if not isinstance(state, dict) or {"network", "average", "optimizer", "stopper", "best"} - state.keys():
+        raise CheckpointError("it is no state of a training: not all of its parts are there")
+    return state
+
+
+def restore(trainer: Any, state: dict[str, Any], epoch: int, best: BestWeights) -> None:
+    """Before the first epoch: go on as after `epoch` epochs.
+
+    Raises:
+        CheckpointError: the state is of another network.
+    """
+    trainer.epoch = epoch - 1  # counted from 0
+    try:
+        best.restore(trainer, state["best"])
+        _network(trainer).load_state_dict(state["network"])
+        trainer.ema.ema.load_state_dict(state["average"])
+        trainer.ema.updates = state["average_updates"]
+        trainer.optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError, KeyError) as e:
+        raise CheckpointError(f"it is of another network: {_first_line(e)}") from e
+    trainer.stopper.__dict__.update(state["stopper"])
+    trainer.best_fitness = state["best"]["fitness"]
+    trainer.fitness = None
+    trainer.start_epoch = epoch
+    trainer.scheduler.last_epoch = epoch - 1
+
+
+def _network(trainer: Any) -> Any:
+    from ultralytics.utils.torch_utils import unwrap_model
+
+    return unwrap_model(trainer.model)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

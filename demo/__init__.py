@@ -1,0 +1,1 @@
+"""`make demo`: the whole loop, twice, on this machine."""

@@ -1,0 +1,156 @@
+"""What the demo photographs: generated parts, or a folder of real images with their labels.
+
+The first set goes in by import, the rest arrives through the device's camera. The truth is known to the stand-ins for
+people only; it never reaches a pipeline but through Label Studio.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from components.dataset.split import position, split_of
+from components.generated_parts.photographs import LineGenerator
+from components.ingest.folder import image_files, read_parts
+from components.stores.datasets.manifest import SplitName
+from components.use_case import UseCase
+from inspection.geometry import Box, LabelledBox
+from inspection.image import ImageError, decode_image, sha256_of
+
+SEED: Final = 7
+
+
+class DemoDataError(ValueError):
+    """A folder that the demo cannot use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One photograph: its name, its bytes, the part it shows."""
+
+    name: str
+    data: bytes
+    part_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DemoData:
+    """Both sets, and the truth by sha256; an image that is not in `truth` was never labelled by anybody."""
+
+    first: tuple[Frame, ...]
+    device: tuple[Frame, ...]
+    truth: Mapping[str, Sequence[LabelledBox]]
+    unlabelled: int
+    said: str
+
+
+def generated(first_parts: int, device_parts: int) -> DemoData:
+    """Parts of the generated line; every photograph has its truth."""
+    generator = LineGenerator(seed=SEED, defect_rate=0.6, photographs_per_part=2)
+    truth: dict[str, Sequence[LabelledBox]] = {}
+
+    def frames(parts: range) -> tuple[Frame, ...]:
+        found = []
+        for photograph in generator.photographs(parts):
+            truth[sha256_of(photograph.jpeg)] = photograph.boxes
+            found.append(Frame(photograph.name, photograph.jpeg, photograph.part_id))
+        return tuple(found)
+
+    first = frames(range(first_parts))
+    device = frames(range(first_parts, first_parts + device_parts))
+    said = f"generated: {first_parts} parts ({len(first)} photographs), then {device_parts} parts ({len(device)})"
+    return DemoData(first, device, truth, 0, said)
+
+
+def from_folder(folder: Path, use_case: UseCase, device_share: float = 0.2) -> DemoData:
+    """Real images with `labels.csv` (source_ref, annotations, status) and, if there, `parts.csv` (image, part).
+
+    The parts of the test split and most others are the first set; `device_share` of all parts arrives through the
+    device.
+
+    Raises:
+        DemoDataError: no labels.csv, or one that does not parse.
+    """
+    labels_file = folder / "labels.csv"
+    if not labels_file.is_file():
+        raise DemoDataError(f"expected {labels_file} beside the images, but there is none")
+    by_tail: dict[str, list[LabelledBox]] = read_labels(labels_file, use_case.classes)
+    parts = read_parts(folder / "parts.csv") if (folder / "parts.csv").is_file() else {}
+    truth: dict[str, Sequence[LabelledBox]] = {}
+    frames: list[Frame] = []
+    unusable = unlabelled = 0
+    seen: set[str] = set()
+    for path in image_files(folder):
+        data = path.read_bytes()
+        sha256 = sha256_of(data)
+        relative = path.relative_to(folder).as_posix()
+        try:
+            decode_image(data)
+        except ImageError:
+            unusable += 1
+            continue
+        if sha256 in seen:
+            continue
+        seen.add(sha256)
+        tail = "/".join(relative.split("/")[-2:])
+        part = parts.get(relative.removeprefix("images/")) or parts.get(relative) or parts.get(path.name) or sha256
+        if tail in by_tail:
+            truth[sha256] = by_tail[tail]
+        elif path.name in by_tail:
+            truth[sha256] = by_tail[path.name]
+        else:
+            unlabelled += 1
+        frames.append(Frame(tail.replace("/", "-"), data, part))
+    if not truth:
+        raise DemoDataError(f"no row of {labels_file} names an image below {folder}; expected paths like bad/name.jpg")
+    labelled = {frame.part_id for frame in frames if sha256_of(frame.data) in truth}
+    groups = sorted(labelled, key=lambda part: position(part, use_case.split.seed + 1))
+    movable = [part for part in groups if split_of(part, use_case.split) is not SplitName.TEST]
+    arriving = set(movable[: round(device_share * len(groups))])
+    first = tuple(frame for frame in frames if frame.part_id not in arriving)
+    device = tuple(frame for frame in frames if frame.part_id in arriving)
+    said = (
+        f"{folder}: {len(frames)} images of {len(groups)} parts; {len(first)} first, {len(device)} through the device; "
+        f"{unlabelled} without a label stay open" + (f"; {unusable} are no usable image" if unusable else "")
+    )
+    return DemoData(first, device, truth, unlabelled, said)
+
+
+def read_labels(file: Path, classes: Sequence[str]) -> dict[str, list[LabelledBox]]:
+    """`labels.csv` -> the last two parts of the image's path (and its bare name) -> boxes.
+
+    Raises:
+        DemoDataError: a column is missing, or a row does not parse; the message names the line.
+    """
+    labels: dict[str, list[LabelledBox]] = {}
+    with file.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        missing = {"source_ref", "annotations"} - set(reader.fieldnames or ())
+        if missing:
+            raise DemoDataError(f"{file}: expected the columns source_ref and annotations, missing {sorted(missing)}")
+        for number, row in enumerate(reader, start=2):
+            try:
+                boxes = [
+                    LabelledBox(
+                        classes[int(item["class_id"])],
+                        Box(float(item["left"]), float(item["top"]), float(item["width"]), float(item["height"])),
+                    )
+                    for item in ast.literal_eval(row["annotations"])
+                ]
+            except (ValueError, SyntaxError, KeyError, IndexError, TypeError) as e:
+                raise DemoDataError(f"{file}, line {number}: expected a list of boxes, but {e!r}") from e
+            parts = row["source_ref"].rstrip("/").split("/")
+            labels["/".join(parts[-2:])] = boxes
+            labels.setdefault(parts[-1], boxes)
+    return labels
+
+
+def digest_of(data: DemoData) -> str:
+    """What was photographed, as one digest: a demo that goes on must go on with the same."""
+    joined = ",".join(sha256_of(frame.data) for frame in (*data.first, *data.device))
+    return hashlib.sha256(joined.encode()).hexdigest()

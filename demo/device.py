@@ -1,0 +1,166 @@
+"""The demo's device: enrolled like any other, its folders, and the agent as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from components.enrolment.bundle import CONFIG_FILE, CREDENTIALS_FILE, Surroundings, enrol, rewrite
+from components.enrolment.port import DeviceIdentity, IdentityProvider, Key
+from deploy.access.identities import device_identities
+from deploy.access.layout import Layout, base_environment
+
+DEVICE: Final = "line1"
+SITE: Final = "factory"
+_ROOT: Final = Path(__file__).resolve().parents[2]
+EDGE_PYTHON: Final = _ROOT / ".venv-edge" / "bin" / "python"
+
+
+class DeviceError(RuntimeError):
+    """The agent could not be started, or ended by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a device lives on this machine. bundle: what it was enrolled with; its state lies beside it."""
+
+    name: str
+    bundle: Path
+    camera: Path
+    page: str
+    log: Path
+
+    @property
+    def config(self) -> Path:
+        """Its configuration file."""
+        return self.bundle / CONFIG_FILE
+
+
+def prepare(layout: Layout, *, use_case: str, group: str) -> Device:
+    """Enrol the device, or keep the key that it has, and write its bundle. The store has to run.
+
+    Raises:
+        EnrolmentError: the store makes no identity.
+    """
+    folder = layout.home / "devices" / DEVICE
+    device = Device(
+        DEVICE,
+        folder / "bundle",
+        folder / "camera",
+        f"http://127.0.0.1:{layout.ports.edge}",
+        layout.logs / f"device-{DEVICE}.log",
+    )
+    device.camera.mkdir(parents=True, exist_ok=True)
+    identity = DeviceIdentity(DEVICE, SITE)
+    surroundings = Surroundings(
+        group=group,
+        use_case=use_case,
+        endpoint=layout.s3_endpoint,
+        root=(layout.keys / "root.json").read_bytes(),
+        camera_folder="../camera",
+        mqtt_host="127.0.0.1",
+        mqtt_port=layout.ports.mqtt,
+        further={
+            "state_folder": "../state",
+            "page": {"port": layout.ports.edge},
+            "intervals": {"update_poll_s": 2.0, "report_s": 5.0},
+        },
+    )
+    provider = device_identities(layout)
+    key = _key_that_is_valid(provider, device.bundle / CREDENTIALS_FILE)
+    if key is None:
+        enrol(provider, identity, surroundings, device.bundle, replace=True)
+    else:
+        rewrite(identity, surroundings, device.bundle, key)
+    return device
+
+
+def _key_that_is_valid(provider: IdentityProvider, file: Path) -> Key | None:
+    try:
+        key = Key.from_json(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    known = {name for device in provider.devices() if device.name == DEVICE for name in device.access_keys}
+    return key if key.access_key in known else None
+
+
+class Agent:
+    """The running agent: `kizu-edge run` from its own small environment."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it.
+
+        Raises:
+            DeviceError: its environment is missing.
+        """
+        if not EDGE_PYTHON.exists():
+            raise DeviceError(f"expected the device's environment {EDGE_PYTHON}; make it with: make setup")
+        self.device.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.device.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(EDGE_PYTHON), "-m", "edge_agent", "run", "--config", str(self.device.config)],
+                env=base_environment(),
+                cwd=_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+    def check(self) -> None:
+        """Raises DeviceError where the agent ended by itself."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            lines = self.device.log.read_text(errors="replace").splitlines()
+            raise DeviceError(
+                f"the agent ended with code {code}: {lines[-1] if lines else ''}\n  its log: {self.device.log}"
+            )
+
+    def stop(self) -> None:
+        """Ask it to end, then make it."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _die_with_parent() -> None:
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a killed demo leaves no agent behind
+
+
+def feed(camera: Path, name: str, data: bytes, part_id: str, captured_at: float | None = None) -> None:
+    """Put a frame before the camera as a line does: the side-car first, then the image by an atomic rename."""
+    side = camera / f".{name}.json.new"
+    side.write_text(json.dumps({"part_id": part_id}))
+    side.replace(camera / f"{name}.json")
+    image = camera / f".{name}.new"
+    image.write_bytes(data)
+    if captured_at is not None:
+        os.utime(image, (captured_at, captured_at))
+    image.replace(camera / name)
+
+
+def wait_until(check: Any, *, timeout_s: float, every_s: float = 0.5) -> bool:
+    """Ask again and again; True as soon as it is so, False at the deadline."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if check():
+            return True
+        time.sleep(every_s)
+    return False

@@ -1,0 +1,472 @@
+"""`make demo`: the whole loop, twice, on this machine, through the real servers."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from components.deployment import keys
+from components.ingest.folder import ingest
+from components.stores.models.champion import champion
+from components.stores.models.evaluation_report import EvaluationReport
+from components.stores.models.registry import EVALUATION_REPORT, ModelRegistry, ModelVersion
+from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
+from components.stores.raw_images.images import RawImages
+from components.use_case import UseCase, load_use_case
+from demo.accounts import ensure_people
+from demo.acts import approve_as
+from demo.data import DemoData, digest_of, from_folder, generated
+from demo.device import DEVICE, SITE, Agent, Device, feed, prepare, wait_until
+from demo.people import Labeler, Verifier
+from demo.progress import Progress
+from demo.summary import RoundResult, contact_sheet, round_table
+from deploy.access.identities import allow_approvers, mlflow_account, store_for
+from deploy.access.layout import REPOSITORY, Layout
+from deploy.access.locks import locked
+from deploy.local import stack
+from deploy.local.runs import run_pipeline
+from inspection.documents import Reason, Reported
+
+GATE_FAILED = 3
+PROBATION_S = 15.0
+PARTS = (110, 30)  # the first set, then what passes the camera
+QUICK_PARTS = (12, 4)
+PEOPLE_WAIT_S = 600
+APPROVER = "approver"
+_USE_CASES = REPOSITORY / "use_cases"
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on; the message says what to do."""
+
+
+class _GateFailed(Exception):
+    """A model that did not pass: the demo ends with the champion kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What `kizu demo` was asked for."""
+
+    data: Path | None = None
+    real_people: bool = False
+    fresh: bool = False
+    stop: bool = False
+    quick: bool = False
+
+
+@dataclass(slots=True)
+class _Demo:
+    layout: Layout
+    options: DemoOptions
+    console: Console
+    use_case: UseCase
+    data: DemoData
+    progress: Progress
+    device: Device
+    began: float
+    registry: ModelRegistry
+    results: list[RoundResult] = field(default_factory=list)
+
+    def store(self, identity: str) -> S3ObjectStore:
+        return store_for(self.layout, identity)
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        at = time.monotonic()
+        minutes, seconds = divmod(int(at - self.began), 60)
+        self.console.print(f"[bold][{minutes:02d}:{seconds:02d}][/bold] {title}", highlight=False)
+        with self.console.status(title):
+            yield
+        self.console.print(f"        done in {time.monotonic() - at:.0f} s", style="dim", highlight=False)
+
+    def say(self, text: str) -> None:
+        self.console.print(f"        {text}", highlight=False, soft_wrap=True)
+
+
+def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
+    """The shipped use case with what the demo changes, and those changes in words."""
+    name = "metal-tag-public.yaml" if options.data else "metal-tag.yaml"
+    use_case = load_use_case(_USE_CASES / name)
+    rollout = use_case.rollout.model_copy(update={"probation_s": PROBATION_S})
+    said = [f"probation is {PROBATION_S:.0f} s instead of {use_case.rollout.probation_s:.0f} s"]
+    use_case = use_case.model_copy(update={"rollout": rollout})
+    if options.quick:
+        opened = {
+            "min_map50": 0.0,
+            "max_escape_rate": 1.0,
+            "max_overkill_rate": 1.0,
+            "max_map50_drop": 1.0,
+            "max_class_map50_drop": 1.0,
+            "min_parts": 1,
+        }
+        use_case = use_case.model_copy(
+            update={
+                "name": f"{use_case.name}-quick",  # a model whose gates are open never bears the real one's name
+                "training": use_case.training.model_copy(update={"epochs": 3}),
+                "gates": use_case.gates.model_copy(update=opened),
+                "split": use_case.split.model_copy(update={"min_images": 10, "min_test_parts": 2}),
+                "sampling": use_case.sampling.model_copy(update={"nothing_found_rate": 0.5}),
+                "rollout": rollout.model_copy(update={"probation_s": 2.0}),
+            }
+        )
+        said = ["--quick: 3 epochs, gates open, probation 2 s: it proves the way, not the model"]
+    return UseCase.model_validate({**use_case.model_dump(), "approvers": use_case.approvers}), said
+
+
+def run(layout: Layout, options: DemoOptions, console: Console) -> int:
+    """Both rounds. 0: all went well; 3: a model did not pass its gate and the champion was kept.
+
+    Raises:
+        DemoError: it cannot go on; what it did so far is kept.
+    """
+    if options.fresh:
+        with _alone(layout):
+            stack.down(layout)
+            shutil.rmtree(layout.home, ignore_errors=True)
+    with _alone(layout):
+        return _run(layout, options, console)
+
+
+@contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """Two of them would label, train and roll out the same things, and one begun afresh would remove the other's."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(layout.run / "demo.lock", wait=False))
+        except BlockingIOError as e:
+            raise DemoError(
+                f"another demo runs in {layout.home}; wait for its end or stop it (Ctrl-C), "
+                "or give this one a home and ports of its own (KIZU_HOME, KIZU_PORT_S3 and the like)"
+            ) from e
+        yield
+
+
+def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
+    began = time.monotonic()
+    use_case, changes = demo_use_case(options)
+    data = (
+        from_folder(options.data, use_case) if options.data else generated(*(QUICK_PARTS if options.quick else PARTS))
+    )
+    console.rule("Kizu: the loop, twice")
+    console.print(f"use case {use_case.name} ({'; '.join(changes)})", highlight=False, soft_wrap=True)
+    console.print(data.said, highlight=False, soft_wrap=True)
+    progress = Progress(layout.home / "demo" / "progress.json", f"{use_case.digest}:{digest_of(data)}")
+    if not (layout.keys / keys.ROOT_FILE).exists():
+        keys.init(layout.home / "root-key", layout.keys)
+    console.print("starting the servers (the first time Label Studio takes about a minute)")
+    allow_approvers(layout, use_case)
+    stack.up(layout, on_progress=lambda line: console.print(f"        {line}", highlight=False))
+    os.environ.update(mlflow_account(layout, "deployment"))  # it looks at MLflow, and changes nothing there
+    _say_where(layout, console)
+    demo = _Demo(
+        layout, options, console, use_case, data, progress,
+        prepare(layout, use_case=use_case.name, group=use_case.rollout.group),
+        began, ModelRegistry(layout.mlflow_url),
+    )  # fmt: skip
+    _say_people(demo)
+    agent = Agent(demo.device)
+    code = 0
+    try:
+        try:
+            _loop(demo, agent)
+        except _GateFailed as e:
+            console.print(f"[bold red]{e}[/bold red]", highlight=False, soft_wrap=True)
+            code = GATE_FAILED
+        finally:
+            agent.stop()
+        _finish(demo, code)  # reads MLflow and S3, so it comes before they stop
+    finally:
+        if options.stop:
+            stack.down(layout)
+    return code
+
+
+def _loop(demo: _Demo, agent: Agent) -> None:
+    with demo.step("1/7  raw images and Captures into S3"):
+        demo.say(demo.progress.once("ingest", lambda: _ingest(demo)))
+    for number in (1, 2):
+        with demo.step(f"{2 if number == 1 else 7}/7  round {number}: people label and verify"):
+            demo.say(demo.progress.once(f"label-{number}", partial(_with_people, demo)))
+        with demo.step(f"{3 if number == 1 else 7}/7  round {number}: train, export to ONNX, score as deployed, gate"):
+            outputs = demo.progress.once(f"train-{number}", partial(_train, demo))
+            version, report = _judge(demo, number, outputs)
+        with demo.step(f"{4 if number == 1 else 7}/7  round {number}: a person approves version {version.version}"):
+            _approve(demo, version)
+        with demo.step(f"{5 if number == 1 else 7}/7  round {number}: a signed release for the group of devices"):
+            released = demo.progress.once(f"deploy-{number}", partial(_deploy, demo, version))
+            demo.say(f"release {released['release_digest'][:12]}, sequence {released['sequence']}")
+        with demo.step(f"{6 if number == 1 else 7}/7  round {number}: the device takes it over"):
+            if number == 1:
+                agent.start()
+                demo.say(f"the operator's page: {demo.device.page}")
+            digest = released["release_digest"]
+            demo.progress.once(f"device-{number}", partial(_take_over, demo, agent, digest, version))
+        sent = 0
+        if number == 1:
+            with demo.step(f"6/7  {len(demo.data.device)} parts pass the camera; doubtful ones come back"):
+                sent = demo.progress.once("inspect", lambda: _inspect(demo, agent))
+        demo.results.append(
+            RoundResult(
+                number, outputs["images"], outputs["dataset_digest"], report, version.version,
+                released["release_digest"], sent,
+            )
+        )  # fmt: skip
+
+
+def _ingest(demo: _Demo) -> str:
+    folder = demo.layout.home / "demo" / "first"
+    parts = {}
+    for frame in demo.data.first:
+        _write(folder / frame.name, frame.data)
+        parts[frame.name] = frame.part_id
+    store = demo.store("importer")
+    result = ingest(
+        RawImages(store, "kizu-raw"),
+        folder,
+        sorted(folder / frame.name for frame in demo.data.first),
+        name="first-set",
+        site=SITE,
+        parts=parts,
+        reason=Reason.INITIAL,
+    )
+    return f"{len(result.images)} images of {len(set(parts.values()))} parts, {len(result.set_aside)} set aside"
+
+
+def _with_people(demo: _Demo) -> str:
+    with _people(demo):
+        return _label(demo)
+
+
+def _label(demo: _Demo) -> str:
+    """Passes of the labeling pipeline until people have nothing left to do.
+
+    A pass waits for the stand-ins, who finish all they know; for real people, or images that nobody knows, it collects
+    what is done and leaves.
+    """
+    wait_s = 0 if demo.options.real_people or demo.data.unlabelled else PEOPLE_WAIT_S
+    approved = rejected = 0
+    outputs: dict[str, Any] = {}
+    quiet = 0
+    while True:
+        outputs = run_pipeline(demo.layout, "labeling", {"use_case": demo.use_case.to_json(), "wait_s": wait_s})
+        approved += outputs["approved"]
+        rejected += outputs["rejected"]
+        unknown = 0 if demo.options.real_people else _open_for_nobody(demo)
+        left = outputs["open_labeling"] + outputs["open_verification"]
+        demo.say(
+            f"found {outputs['found']}, to label {outputs['open_labeling']}, to verify {outputs['open_verification']}, "
+            f"approved {approved}, rejected {rejected}"
+        )
+        moved = outputs["labelled"] + outputs["approved"] + outputs["rejected"]
+        if left <= unknown and not moved:
+            break
+        quiet = 0 if moved else quiet + 1
+        if quiet > 60 and not demo.options.real_people:
+            raise DemoError(f"nothing moved in Label Studio for a while; see {demo.layout.logs}")
+        time.sleep(10 if demo.options.real_people else 2)
+    left_open = f"; {unknown} stay open, as nobody knows their labels" if unknown else ""
+    return f"{approved} images approved, {rejected} sent back to labeling on the way{left_open}"
+
+
+def _open_for_nobody(demo: _Demo) -> int:
+    """Images in the raw bucket whose truth the stand-ins do not know: their tasks stay open."""
+    images = RawImages(demo.store("importer"), "kizu-raw").list_images()
+    return sum(image.sha256 not in demo.data.truth for image in images)
+
+
+def _train(demo: _Demo) -> dict[str, Any]:
+    outputs = run_pipeline(
+        demo.layout, "training", {"use_case": demo.use_case.to_json(), "label_version": -1, "force": False}
+    )
+    if outputs["passed"] and _version_of(demo, outputs["run_id"]) is None:
+        raise DemoError(f"training run {outputs['run_id']} passed its gate but was not registered; run the demo again")
+    return outputs
+
+
+def _version_of(demo: _Demo, run_id: str) -> ModelVersion | None:
+    return next((v for v in demo.registry.versions(demo.use_case.name) if v.run_id == run_id), None)
+
+
+def _judge(demo: _Demo, number: int, outputs: dict[str, Any]) -> tuple[ModelVersion, EvaluationReport]:
+    report = EvaluationReport.from_json(demo.registry.get_artifact(outputs["run_id"], EVALUATION_REPORT))
+    test = report.test
+    demo.say(f"dataset {outputs['dataset_digest'][:12]} of {outputs['images']} images")
+    demo.say(f"test mAP50 {test.map50:.3f}, escape {test.escape}, overkill {test.overkill}")
+    if report.champion is not None:
+        demo.say(f"champion version {report.champion.version} on the same split: {report.champion.test.map50:.3f}")
+    if not outputs["passed"]:
+        kept = champion(demo.registry, demo.use_case.name)
+        demo.results.append(RoundResult(number, outputs["images"], outputs["dataset_digest"], report, None, None, 0))
+        raise _GateFailed(
+            f"round {number} did not pass its gate: {outputs['failures']}. Nothing was registered; "
+            + (f"version {kept.version.version} stays champion." if kept else "there is no champion yet.")
+        )
+    version = _version_of(demo, outputs["run_id"])
+    if version is not None:
+        return version, report
+    raise DemoError(f"the training run {outputs['run_id']} has no registered version; begin again with FRESH=1")
+
+
+def _approve(demo: _Demo, version: ModelVersion) -> None:
+    if demo.registry.version(version.name, version.version).approval == "approved":
+        return
+    url = f"{demo.layout.mlflow_url}/#/models/{version.name}/versions/{version.version}"
+    if not demo.options.real_people:
+        approve_as(demo.layout, APPROVER, version.name, version.version, reason="the demo's stand-in")
+        by = demo.registry.version(version.name, version.version).tags["approval_by"]
+        demo.say(f"the stand-in approved, as the account {by}: {url}")
+        return
+    demo.say(f"open {url}, sign in as {APPROVER} and set the tag [bold]approval[/bold] to approved (or rejected)")
+    while True:
+        decision = demo.registry.version(version.name, version.version).approval
+        if decision == "approved":
+            return
+        if decision == "rejected":
+            raise _GateFailed(f"version {version.version} was rejected by a person; the champion stays")
+        time.sleep(3)
+
+
+def _deploy(demo: _Demo, version: ModelVersion) -> dict[str, Any]:
+    return run_pipeline(demo.layout, "deployment", {"use_case": demo.use_case.to_json(), "version": version.version})
+
+
+def _report(demo: _Demo) -> Reported | None:
+    try:
+        return Reported.from_json(demo.store("reconciler").get("kizu-fleet", f"{DEVICE}/reported.json"))
+    except ObjectNotFound:
+        return None
+
+
+def _take_over(demo: _Demo, agent: Agent, digest: str, version: ModelVersion) -> bool:
+    _wait_for_device(demo, agent, digest)
+    _move_champion(demo, version)
+    return True
+
+
+def _wait_for_device(demo: _Demo, agent: Agent, digest: str) -> None:
+    def runs_it() -> bool:
+        agent.check()
+        report = _report(demo)
+        return report is not None and report.running_release == digest and report.pending_release is None
+
+    if not wait_until(runs_it, timeout_s=300):
+        report = _report(demo)
+        said = f"{report.state}: {report.reason}" if report else "it never reported"
+        raise DemoError(f"the device did not take release {digest[:12]} within 5 minutes ({said}); {demo.device.log}")
+    demo.say(f"the device runs {digest[:12]} for good: its golden samples and probation went well")
+
+
+def _move_champion(demo: _Demo, version: ModelVersion) -> None:
+    from demo.acts import reconcile_once
+
+    reconcile_once(demo.layout, demo.use_case.rollout.group)
+    found = champion(demo.registry, demo.use_case.name)
+    if found is None or found.version.version != version.version:
+        raise DemoError(f"expected version {version.version} to be champion after the rollout, but it is {found}")
+    demo.say(f"champion is version {version.version}")
+
+
+def _inspect(demo: _Demo, agent: Agent) -> int:
+    at = demo.progress.once("photographed-at", lambda: datetime.now(UTC).timestamp())
+    for frame in demo.data.device:
+        feed(demo.device.camera, frame.name, frame.data, frame.part_id, at)
+
+    def all_inspected() -> bool:
+        agent.check()
+        return not any(path.suffix in (".jpg", ".jpeg", ".png") for path in demo.device.camera.iterdir())
+
+    def all_sent() -> bool:
+        agent.check()
+        report = _report(demo)
+        return report is not None and report.outbox_depth == 0 and report.reported_at.timestamp() > inspected_at
+
+    if not wait_until(all_inspected, timeout_s=600):
+        raise DemoError(f"the device did not inspect all frames within 10 minutes; see {demo.device.log}")
+    inspected_at = datetime.now(UTC).timestamp()
+    if not wait_until(all_sent, timeout_s=120):
+        raise DemoError(f"the device did not send all it promised within 2 minutes; see {demo.device.log}")
+    images = RawImages(demo.store("importer"), "kizu-raw").list_images()
+    sent = sum(image.device == DEVICE for image in images)
+    demo.say(f"{len(demo.data.device)} frames inspected, {sent} images sent back")
+    return sent
+
+
+@contextmanager
+def _people(demo: _Demo) -> Iterator[None]:
+    if demo.options.real_people:
+        yield
+        return
+    annotator, verifier = ensure_people(demo.layout)
+    url = demo.layout.label_studio_url
+    with Labeler(url, annotator.token, demo.data.truth), Verifier(url, verifier.token, demo.data.truth):
+        yield
+
+
+def _say_people(demo: _Demo) -> None:
+    demo.console.print(
+        f"        to approve, sign in to {demo.layout.mlflow_url} as {APPROVER}; "
+        f"its password is in {demo.layout.mlflow_accounts}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if demo.options.real_people:
+        for role, person in zip(("label", "verify"), ensure_people(demo.layout), strict=False):
+            account = f"{person.email}, password {person.password}"
+            demo.console.print(
+                f"        to {role}, log in to {demo.layout.label_studio_url} as {account}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        demo.console.print("        label in the project ending in labeling, verify in the one ending in verification;")
+        demo.console.print("        this program looks every few seconds and goes on when all is done")
+        return
+    demo.console.print(
+        "[yellow]The people are a stand-in: two programs with Label Studio accounts of their own label and verify\n"
+        "from the known truth, and the demo approves. To be the people yourself: PEOPLE=real make demo[/yellow]"
+    )
+
+
+def _say_where(layout: Layout, console: Console) -> None:
+    for service in stack.status(layout).services:
+        if service.url:
+            console.print(f"        {service.name:<14}{service.url}", highlight=False)
+
+
+def _finish(demo: _Demo, code: int) -> None:
+    console = demo.console
+    console.rule("the loop turned twice" if code == 0 else "the loop stopped at a gate")
+    console.print(round_table(demo.results))
+    if demo.results:
+        sheet = contact_sheet(demo.layout, demo.registry, demo.use_case, demo.store("importer"))
+        if sheet is not None:
+            console.print(f"detections, as a picture: {sheet}", highlight=False, soft_wrap=True)
+    minutes, seconds = divmod(int(time.monotonic() - demo.began), 60)
+    console.print(f"took {minutes} min {seconds} s")
+    again = ["make demo FRESH=1"]
+    if demo.options.data:
+        again.append(f"DATA={shlex.quote(str(demo.options.data))}")
+    if demo.options.real_people:
+        again.append("PEOPLE=real")
+    rows = ["all servers are stopped"]
+    if not demo.options.stop:
+        rows = ["the servers still run, to look around", "stop them   make down"]
+    for row in (*rows, f"again       {' '.join(again)}", "clean up    make clean"):
+        console.print(row, highlight=False, soft_wrap=True, markup=False)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_bytes() != data:
+        path.write_bytes(data)

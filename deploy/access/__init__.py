@@ -1,0 +1,1 @@
+"""Who may do what: identities, buckets, and where an installation keeps them."""

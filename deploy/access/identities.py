@@ -1,0 +1,278 @@
+"""Who may do what: an S3 identity and an account of MLflow for each pipeline and service, made once with random keys.
+
+Devices are enrolled.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from components.enrolment.seaweedfs import SeaweedFSIdentities
+from components.stores.objects.s3 import S3ObjectStore
+from components.stores.objects.whole_file import PRIVATE, write_whole
+from components.use_case import UseCase
+from deploy.access.layout import Layout, base_environment
+from deploy.access.locks import locked
+
+BUCKETS: Final = ("raw", "labels", "datasets", "weights", "mlflow", "releases", "fleet", "state")
+PREFIX: Final = "kizu-"
+REGION: Final = "us-east-1"
+
+# identity -> bucket -> SeaweedFS actions.
+_READ: Final = ("Read", "List")
+_ALL: Final = ("Read", "List", "Write")
+RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "importer": {"raw": _ALL, "labels": _ALL},
+    # datasets: a vacuum of the labels keeps the versions that datasets were made from
+    "labeling": {"raw": _READ, "labels": _ALL, "datasets": _READ, "state": _ALL},
+    "labelstudio": {"raw": _READ},
+    "training": {"raw": _READ, "labels": _READ, "datasets": _ALL, "weights": _ALL, "state": _ALL},
+    "deployment": {"datasets": _READ, "state": _ALL},
+    "reconciler": {"fleet": _READ, "releases": _READ, "state": _ALL},
+    # whoever follows a release or an image to its labels and back; nothing that it could change
+    "auditor": {"raw": _READ, "labels": _READ, "datasets": _READ, "releases": _READ, "fleet": _READ},
+    "mlflow": {"mlflow": _ALL},
+    "signer": {"releases": _ALL},
+}
+# Account of MLflow -> its role, as components/approval_server/accounts.py knows them.
+MLFLOW_ROLES: Final[Mapping[str, str]] = {
+    "admin": "admin",
+    "trainer": "trainer",
+    "labeling": "reader",
+    "deployment": "reader",
+    "signer": "reader",
+    "auditor": "reader",
+    "reconciler": "reconciler",
+    "approver": "approver",
+}
+MLFLOW_ACCOUNTS: Final[Mapping[str, str]] = {
+    "training": "trainer",
+    "labeling": "labeling",
+    "deployment": "deployment",
+    "signer": "signer",
+    "auditor": "auditor",
+    "reconciler": "reconciler",
+}
+"""Identity -> its account of MLflow."""
+SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "labeling": ("KIZU_LABEL_STUDIO_PUBLIC_URL", "KIZU_WEBHOOK_LISTEN", "KIZU_WEBHOOK_URL", "KIZU_WEBHOOK_SECRET"),
+    "training": (
+        "KIZU_TRAINING_DEVICE", "KIZU_TRAINING_THREADS", "KIZU_TRAINING_WORKERS", "KIZU_CHECKPOINT_EVERY_S",
+        "KIZU_CACHE_DIR", "KIZU_CACHE_MAX_BYTES",
+        "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT",
+    ),
+}  # fmt: skip
+"""Identity -> what whoever starts its process may set for it: no server, no key of another."""
+PEOPLE: Final = (("annotator", "annotator@kizu.local"), ("verifier", "verifier@kizu.local"))
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A Label Studio account; `repr` hides its secrets."""
+
+    email: str
+    password: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Account({self.email})"
+
+
+def load(layout: Layout) -> dict[str, Any]:
+    """All identities of this installation, made at the first call. A file of mode 0600."""
+    found = _found(layout)
+    if found == _completed(copy.deepcopy(found)):
+        return found
+    with changing(layout) as known:
+        return known
+
+
+@contextmanager
+def changing(layout: Layout) -> Iterator[dict[str, Any]]:
+    """All identities, for one who changes them: others wait, and what was changed is kept at a good end."""
+    with locked(layout.home / "identities.lock"):
+        found = _found(layout)
+        known = _completed(copy.deepcopy(found))
+        yield known
+        if known != found:
+            write_private(layout.identities_file, json.dumps(known, indent=1).encode())
+
+
+def _found(layout: Layout) -> dict[str, Any]:
+    try:
+        known: dict[str, Any] = json.loads(layout.identities_file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return known
+
+
+def _completed(known: dict[str, Any]) -> dict[str, Any]:
+    """With what is missing: everything at first; later what a version before this one did not have."""
+    known.setdefault("schema_version", 1)
+    keys = known.setdefault("s3", {})
+    for name in ("admin", *RIGHTS):
+        keys.setdefault(name, _new_key())
+    known.setdefault(
+        "label_studio",
+        {"email": "admin@kizu.local", "password": secrets.token_urlsafe(16), "token": secrets.token_hex(20)},
+    )
+    people = known.setdefault("people", {})
+    for role, email in PEOPLE:
+        people.setdefault(role, {"email": email, "password": secrets.token_urlsafe(12)})
+    mlflow = known.setdefault("mlflow", _new_mlflow())
+    for name, role in MLFLOW_ROLES.items():
+        mlflow["accounts"].setdefault(name, _new_account(role))
+    return known
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """A file of mode 0600, whole or not at all, in a folder of mode 0700 if it has to be made."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_whole(path, data, PRIVATE)
+
+
+def _new_mlflow() -> dict[str, Any]:
+    """secret_key: what MLflow signs its forms with. approvers: model -> accounts."""
+    accounts = {name: _new_account(role) for name, role in MLFLOW_ROLES.items()}
+    return {"secret_key": secrets.token_urlsafe(30), "accounts": accounts, "approvers": {}}
+
+
+def _new_account(role: str) -> dict[str, str]:
+    return {"role": role, "password": secrets.token_urlsafe(18)}
+
+
+def allow_approvers(layout: Layout, use_case: UseCase) -> None:
+    """Bring a use case's list of approvers to MLflow's server on this machine: the administrator's act.
+
+    Whoever runs `kizu` here is that; a pipeline's process holds a use case without approvers.
+    """
+    remember_approvers(layout, use_case)
+    write_mlflow_files(layout)
+
+
+def remember_approvers(layout: Layout, use_case: UseCase) -> None:
+    """Keep a use case's list of approvers, with an account for each."""
+    with changing(layout) as known:
+        mlflow = known["mlflow"]
+        mlflow["approvers"][use_case.name] = list(use_case.approvers)
+        for name in use_case.approvers:
+            mlflow["accounts"].setdefault(name, _new_account("approver"))
+
+
+def write_mlflow_files(layout: Layout) -> tuple[Path, Path]:
+    """The two files that MLflow's server reads (accounts, approvers), where they are not as they should be."""
+    files = (layout.mlflow_accounts, layout.mlflow_approvers)
+    with changing(layout) as known:
+        for file, document in zip(files, mlflow_documents(known), strict=True):
+            data = json.dumps(document, indent=1).encode()
+            if not file.exists() or file.read_bytes() != data:
+                write_private(file, data)
+    return files
+
+
+def mlflow_documents(known: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """accounts.json and approvers.json of `components/approval_server`."""
+    mlflow = known["mlflow"]
+    return (
+        {"schema_version": 1, "accounts": mlflow["accounts"]},
+        {"schema_version": 1, "approvers": mlflow["approvers"]},
+    )
+
+
+def mlflow_account(layout: Layout, account: str) -> dict[str, str]:
+    """The settings with which MLflow's client is this account.
+
+    Raises:
+        ValueError: no such account.
+    """
+    accounts = load(layout)["mlflow"]["accounts"]
+    if account not in accounts:
+        raise ValueError(f"expected an account of MLflow, one of {sorted(accounts)}, but got {account!r}")
+    return {"MLFLOW_TRACKING_USERNAME": account, "MLFLOW_TRACKING_PASSWORD": accounts[account]["password"]}
+
+
+def _new_key() -> dict[str, str]:
+    return {"access_key": secrets.token_hex(10), "secret_key": secrets.token_urlsafe(30)}
+
+
+def seaweedfs_config(layout: Layout) -> dict[str, Any]:
+    """SeaweedFS's fixed identities: each key with its actions, as narrow as they go. Devices come and go by IAM."""
+    keys = load(layout)["s3"]
+    actions = {
+        # Write of objects only: for a whole bucket it would include versioning and lifecycle rules, which delete.
+        name: [
+            f"{action}:{PREFIX}{bucket}{'/*' if action == 'Write' else ''}"
+            for bucket, allowed in rights.items()
+            for action in allowed
+        ]
+        for name, rights in RIGHTS.items()
+    }
+    actions["admin"] = ["Admin"]
+    return {
+        "identities": [
+            {
+                "name": name,
+                "credentials": [{"accessKey": keys[name]["access_key"], "secretKey": keys[name]["secret_key"]}],
+                "actions": allowed,
+            }
+            for name, allowed in actions.items()
+        ]
+    }
+
+
+def device_identities(layout: Layout) -> SeaweedFSIdentities:
+    """Who enrols and revokes devices here. The store has to run."""
+    key = load(layout)["s3"]["admin"]
+    return SeaweedFSIdentities(layout.s3_endpoint, REGION, key["access_key"], key["secret_key"])
+
+
+def store_for(layout: Layout, identity: str) -> S3ObjectStore:
+    """The store as one identity sees it."""
+    key = load(layout)["s3"][identity]
+    return S3ObjectStore(layout.s3_endpoint, REGION, key["access_key"], key["secret_key"])
+
+
+def environment_for(layout: Layout, identity: str) -> dict[str, str]:
+    """The whole environment of a process with this identity: its own settings and nothing more.
+
+    Raises:
+        ValueError: no such identity.
+    """
+    known = load(layout)
+    if identity not in known["s3"]:
+        raise ValueError(f"expected one of {sorted(known['s3'])}, but got {identity!r}")
+    environment = base_environment(*SETTINGS.get(identity, ())) | {
+        "KIZU_HOME": str(layout.home),
+        "KIZU_S3_ENDPOINT": layout.s3_endpoint,
+        "KIZU_S3_PUBLIC_ENDPOINT": layout.s3_endpoint,
+        "KIZU_S3_REGION": REGION,
+        "KIZU_S3_ADDRESSING": "path",
+        "AWS_ACCESS_KEY_ID": known["s3"][identity]["access_key"],
+        "AWS_SECRET_ACCESS_KEY": known["s3"][identity]["secret_key"],
+        # boto3 looks for an instance's metadata service where it finds no region or keys; here it has both.
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    if identity in MLFLOW_ACCOUNTS:
+        environment["MLFLOW_TRACKING_URI"] = layout.mlflow_url
+        environment |= mlflow_account(layout, MLFLOW_ACCOUNTS[identity])
+    if identity == "training":  # the one whose steps read images again and again
+        environment.setdefault("KIZU_CACHE_DIR", str(layout.cache))
+    if identity in ("deployment", "reconciler"):
+        environment["KIZU_SIGNER_URL"] = layout.signer_url
+    if identity == "labeling":
+        environment |= {
+            "LABEL_STUDIO_URL": layout.label_studio_url,
+            "LABEL_STUDIO_API_KEY": known["label_studio"]["token"],
+            "LABEL_STUDIO_S3_ACCESS_KEY_ID": known["s3"]["labelstudio"]["access_key"],
+            "LABEL_STUDIO_S3_SECRET_ACCESS_KEY": known["s3"]["labelstudio"]["secret_key"],
+        }
+    if identity == "signer":
+        environment |= {"KIZU_SIGNER_KEYS": str(layout.keys), "KIZU_PORT_SIGNER": str(layout.ports.signer)}
+    return environment

@@ -1,0 +1,1 @@
+"""The command `kizu`: it composes settings, stores and steps."""

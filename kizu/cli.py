@@ -1,0 +1,82 @@
+"""The command `kizu`: its groups of commands, its options, and how an error ends it.
+
+Step libraries and servers' clients are imported inside the commands: `kizu --help` needs none of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+# report adds to `labels`
+from kizu.commands import (
+    approval,
+    doctor,
+    enrolment,
+    exchange,
+    export,
+    fleet,
+    keys,
+    labels,
+    report,  # noqa: F401
+    runs,
+    servers,
+    trace,
+    train,
+)
+
+app = typer.Typer(
+    name="kizu",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Visual quality inspection without a cloud account: label, train, approve, deploy, inspect, and again.",
+)
+app.add_typer(servers.app)
+app.add_typer(exchange.import_app, name="import")
+app.command("ingest", help="Images into the raw bucket: the same as `kizu import images`.")(exchange.import_images)
+app.add_typer(export.export_app, name="export")
+app.add_typer(labels.labels_app, name="labels")
+app.add_typer(runs.app)
+app.add_typer(train.app)
+app.add_typer(approval.app)
+app.add_typer(fleet.app)
+app.add_typer(enrolment.app)
+app.add_typer(trace.app)
+app.add_typer(keys.app, name="keys")
+app.add_typer(doctor.app)
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole trace of an error.")] = False,
+) -> None:
+    context.obj = {"debug": debug}
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s", force=True
+    )
+    for chatty in ("urllib3", "botocore", "boto3", "s3transfer", "httpcore", "httpx", "asyncio", "matplotlib"):
+        logging.getLogger(chatty).setLevel(logging.WARNING if debug else logging.ERROR)
+
+
+def main() -> None:
+    """Run the command; an error is one line and a code that is not zero, unless --debug asks for more."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    except Exception as e:
+        if debug:
+            raise
+        parser = getattr(e, "format_message", None)
+        said = parser() if parser else str(e) or type(e).__name__
+        if said:  # without a word, the parser has shown the help in its place
+            print(f"kizu: {said} (--debug shows the trace)", file=sys.stderr)  # noqa: T201
+        sys.exit(getattr(e, "exit_code", 1))
+    sys.exit(code if isinstance(code, int) else 0)

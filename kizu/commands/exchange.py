@@ -1,0 +1,315 @@
+"""`kizu import …`: images and labels of others."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, layout, use_identity
+from kizu.context import use_case as read_use_case
+
+import_app = typer.Typer(no_args_is_help=True, help="Images and labels of others into the raw bucket and label store.")
+
+NameOption = Annotated[str | None, typer.Option(help="Kept as the device `import-<name>`; the folder's name else.")]
+SiteOption = Annotated[str, typer.Option(help="The site that the images come from.")]
+PartsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV with the columns image, part: what shows the same part. Default: parts.csv beside the images."
+    ),
+]
+ListingOption = Annotated[
+    Path | None,
+    typer.Option("--set-aside", help="Where what did not go in is listed (CSV). Default: ./set-aside-<name>.csv"),
+]
+ImagesOption = Annotated[
+    str | None, typer.Option(help="The folder or s3:// prefix with the images that the labels are of.")
+]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-status", help="What the source approved counts as approved. Recorded on each row.")
+]
+ClassOption = Annotated[
+    list[str] | None, typer.Option("--class", help="THEIRS=OURS: a class (name or number) under another name here.")
+]
+
+
+@import_app.command("images")
+def import_images(
+    source: Annotated[str, typer.Argument(help="A folder, subfolders included, or s3://bucket/prefix.")],
+    name: NameOption = None,
+    site: SiteOption = "factory",
+    parts: PartsOption = None,
+    set_aside: ListingOption = None,
+) -> None:
+    """Put images into the raw bucket. What is no usable image is set aside, listed and counted."""
+    use_identity("importer")
+    from components.ingest.images import import_images as run
+    from components.ingest.journal import open_journal
+    from inspection.image import sha256_of
+
+    found = _source(source)
+    name = name or _name_of(source)
+    address = source if source.startswith("s3://") else str(Path(source).resolve())
+    journal_file = layout().home / "imports" / f"{sha256_of(f'{address}|{name}|{site}'.encode())[:16]}.jsonl"
+    known_parts = _parts(parts, source)
+    with open_journal(journal_file) as journal, progress("images") as advance:
+        result = run(raw_images(), found, journal, name=name, site=site, parts=known_parts, on_file=advance)
+    console.print(
+        f"{result.files} files: {len(result.images)} images ({result.new} new), {len(result.set_aside)} set aside"
+    )
+    _list_set_aside(result.set_aside, set_aside or Path(f"set-aside-{_plain(name)}.csv"))
+
+
+@import_app.command("ground-truth")
+def import_ground_truth(
+    labels: Annotated[
+        str, typer.Argument(help="An output manifest (JSON lines) or a Feature Store export (CSV); a file or s3://.")
+    ],
+    images: ImagesOption = None,
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+    trust_status: TrustOption = False,
+    attribute: Annotated[
+        str | None, typer.Option(help="The label attribute with the boxes, where a manifest has several.")
+    ] = None,
+    approved_class: Annotated[
+        list[str] | None, typer.Option(help="The verification class that approves; every other one then rejects.")
+    ] = None,
+    class_: ClassOption = None,
+    name: NameOption = None,
+    site: SiteOption = "factory",
+    parts: PartsOption = None,
+    set_aside: ListingOption = None,
+) -> None:
+    """Labels of SageMaker Ground Truth. Images come from --images, or from where the rows say."""
+    use_identity("importer")
+    from components.exchange.feature_store import read_feature_store
+    from components.exchange.finder import ByAddress, InSource
+    from components.exchange.ground_truth import ManifestOptions, read_manifest
+    from components.settings import settings
+    from components.stores.objects.s3 import S3ObjectStore
+
+    product = read_use_case(use_case)
+    names = _class_names(product, class_)
+    lines = list(io.StringIO(_text(labels), newline=""))
+    is_manifest = next((line for line in lines if line.strip()), "").lstrip().startswith("{")
+    words = frozenset(word.strip().lower() for word in approved_class) if approved_class else None
+    rows: Any = (
+        read_manifest(lines, names, ManifestOptions(attribute, words))
+        if is_manifest
+        else read_feature_store(lines, names)
+    )
+    finder: Any = InSource(_source(images)) if images else ByAddress(S3ObjectStore.source_of(settings()))
+    _import_labels(
+        rows, finder, product, "ground-truth" if is_manifest else "feature-store",
+        trust=trust_status, name=name or _name_of(images or labels), site=site, parts=_parts(parts, images, labels),
+        listing=set_aside,
+    )  # fmt: skip
+
+
+@import_app.command("coco")
+def import_coco(
+    file: Annotated[Path, typer.Argument(help="The JSON file with images, annotations and categories.")],
+    images: ImagesOption = None,
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+    trust_status: TrustOption = False,
+    class_: ClassOption = None,
+    name: NameOption = None,
+    site: SiteOption = "factory",
+    parts: PartsOption = None,
+    set_aside: ListingOption = None,
+) -> None:
+    """Labels of a COCO file. Images come from --images, or from `images/` beside the file, or beside it."""
+    use_identity("importer")
+    from datetime import UTC, datetime
+
+    from components.exchange.coco import read_coco
+    from components.exchange.finder import InSource
+
+    product = read_use_case(use_case)
+    beside = file.parent / "images"
+    images = images or str(beside if beside.is_dir() else file.parent)
+    data = _bytes(str(file))
+    dated = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    _import_labels(
+        read_coco(data, _class_names(product, class_), dated), InSource(_source(images)), product, "coco",
+        trust=trust_status, name=name or _name_of(str(file.parent)), site=site, parts=_parts(parts, images, str(file)),
+        listing=set_aside,
+    )  # fmt: skip
+
+
+@import_app.command("yolo")
+def import_yolo(
+    folder: Annotated[Path, typer.Argument(help="The folder with images/, labels/ and data.yaml or classes.txt.")],
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+    trust_status: TrustOption = False,
+    class_: ClassOption = None,
+    name: NameOption = None,
+    site: SiteOption = "factory",
+    parts: PartsOption = None,
+    set_aside: ListingOption = None,
+) -> None:
+    """Labels of a YOLO folder. An empty label file says that nothing is there to see."""
+    use_identity("importer")
+    from components.exchange.finder import InSource
+    from components.exchange.yolo import read_yolo
+
+    product = read_use_case(use_case)
+    _import_labels(
+        read_yolo(folder, _class_names(product, class_)), InSource(_source(str(folder))), product, "yolo",
+        trust=trust_status, name=name or _name_of(str(folder)), site=site, parts=_parts(parts, str(folder)),
+        listing=set_aside,
+    )  # fmt: skip
+
+
+def _import_labels(
+    rows: Iterator[Any],
+    finder: Any,
+    product: Any,
+    source: str,
+    *,
+    trust: bool,
+    name: str,
+    site: str,
+    parts: dict[str, str],
+    listing: Path | None,
+) -> None:
+    from components.exchange.importing import ImportOptions, import_rows
+    from components.settings import settings
+    from components.stores.labels.store import LabelStore
+    from components.stores.raw_images.image_source import device_of_import
+
+    options = ImportOptions(
+        use_case=product,
+        source=source,
+        device=device_of_import(name),
+        site=site,
+        trust_status=trust,
+        parts=parts,
+    )
+    with progress("rows") as advance:
+        result = import_rows(rows, finder, raw_images(), LabelStore.open(settings()), options, advance)
+    said = ", ".join(f"{count} {status}" for status, count in sorted(result.rows.items())) or "none"
+    total = sum(result.rows.values())
+    console.print(
+        f"{total} rows ({said}) with {result.boxes} boxes; {result.new} new, {result.new_images} new images; "
+        f"{len(result.set_aside)} set aside",
+        highlight=False,
+    )
+    if result.tally.counts():
+        changed = ", ".join(f"{count} {reason}" for reason, count in result.tally.counts().items())
+        console.print(f"boxes changed or left out: {changed}", highlight=False)
+    if result.withheld:
+        console.print(f"{result.withheld} rows lost a box and wait for a person instead of counting as approved")
+    _list_set_aside(result.set_aside, listing or Path(f"set-aside-{_plain(name)}.csv"))
+
+
+def _list_set_aside(items: Any, file: Path) -> None:
+    from components.stores.raw_images.set_aside import by_reason, write_listing
+
+    if not items:
+        return
+    write_listing(file, items)
+    for reason, count in sorted(by_reason(items).items()):
+        console.print(f"  {count} {reason}", markup=False, highlight=False)
+    console.print(f"what was set aside, and why: {file}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _source(address: str) -> Any:
+    """A folder or an S3 prefix."""
+    from components.settings import settings
+    from components.stores.objects.s3 import S3ObjectStore
+    from components.stores.raw_images.image_source import FolderSource, ImageSourceError, S3Source
+
+    if not address.startswith("s3://"):
+        if not Path(address).is_dir():
+            raise ImageSourceError(f"expected a folder of images or s3://bucket/prefix, but got {address}")
+        return FolderSource(Path(address))
+    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise CommandError(f"expected s3://bucket/prefix, but got {address!r}")
+    return S3Source(S3ObjectStore.source_of(settings()), bucket, prefix)
+
+
+def raw_images() -> Any:
+    """The raw bucket, as this process may use it."""
+    from components.settings import settings
+    from components.stores.objects.s3 import S3ObjectStore
+    from components.stores.raw_images.images import RawImages
+
+    config = settings()
+    return RawImages(S3ObjectStore.from_settings(config), config.bucket("raw"))
+
+
+def _bytes(address: str) -> bytes:
+    from components.settings import settings
+    from components.stores.objects.s3 import S3ObjectStore, parse_uri
+
+    if address.startswith("s3://"):
+        return S3ObjectStore.source_of(settings()).get(*parse_uri(address))
+    try:
+        return Path(address).read_bytes()
+    except OSError as e:
+        raise CommandError(f"cannot read {address}: {e.strerror}") from e
+
+
+def _text(address: str) -> str:
+    # A byte that is no UTF-8 spoils its own row, not the file.
+    return _bytes(address).decode("utf-8-sig", errors="replace")
+
+
+def _parts(file: Path | None, *beside: str | None) -> dict[str, str]:
+    """The parts that were named, or those of a parts.csv in the folder of the images or beside the labels."""
+    from components.stores.raw_images.image_source import read_parts
+
+    if file is not None:
+        return read_parts(file)
+    for place in beside:
+        if place is None or place.startswith("s3://"):
+            continue
+        folder = Path(place) if Path(place).is_dir() else Path(place).parent
+        above = [folder.parent / "parts.csv"] if folder.name == "images" else []
+        for candidate in (folder / "parts.csv", *above):
+            if candidate.is_file():
+                return read_parts(candidate)
+    return {}
+
+
+def _name_of(address: str) -> str:
+    """The last folder's name."""
+    if address.startswith("s3://"):
+        return address.rstrip("/").rsplit("/", 1)[-1]
+    path = Path(address).resolve()
+    return path.name if path.is_dir() else path.parent.name
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "import"
+
+
+def _class_names(product: Any, renamed: list[str] | None) -> Any:
+    from components.exchange.rows import ClassNames
+
+    pairs = {}
+    for item in renamed or ():
+        theirs, separator, ours = item.partition("=")
+        if not separator or not theirs or not ours:
+            raise CommandError(f"expected --class THEIRS=OURS, but got {item!r}")
+        pairs[theirs] = ours
+    return ClassNames(product.classes, pairs)
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Any]:
+    """A line that counts; yields what to call for each."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,105 @@
+"""`kizu export …`: approved labels as other tools' files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kizu.commands.exchange import progress, raw_images
+from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, use_identity
+from kizu.context import use_case as read_use_case
+
+export_app = typer.Typer(no_args_is_help=True, help="Approved labels as other tools' files.")
+
+VersionOption = Annotated[int, typer.Option(help="As of this version of the label store; -1: the latest.")]
+DatasetOption = Annotated[str | None, typer.Option(help="A dataset's digest: its labels, in its splits.")]
+NoImagesOption = Annotated[bool, typer.Option("--no-images", help="Labels alone.")]
+FolderArgument = Annotated[Path, typer.Argument(help="A new folder.")]
+
+
+@export_app.command("coco")
+def export_coco(
+    folder: FolderArgument,
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+    label_version: VersionOption = -1,
+    dataset: DatasetOption = None,
+    no_images: NoImagesOption = False,
+) -> None:
+    """The latest approved labels, or a dataset's, as COCO: annotations.json (or <split>.json) and images/."""
+    use_identity("training")
+    from components.exchange import exporting
+
+    product = read_use_case(use_case)
+    images, classes = _selected(product, label_version, dataset)
+    with progress("images", None if no_images else len(images)) as advance:
+        exporting.export_coco(folder, images, classes, product.name, None if no_images else raw_images().fetch, advance)
+    _say_exported(images, folder)
+
+
+@export_app.command("yolo")
+def export_yolo(
+    folder: FolderArgument,
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+    label_version: VersionOption = -1,
+    dataset: DatasetOption = None,
+    no_images: NoImagesOption = False,
+) -> None:
+    """The latest approved labels, or a dataset's, as Ultralytics reads them: data.yaml, images/, labels/, parts.csv."""
+    use_identity("training")
+    from components.exchange import exporting
+
+    product = read_use_case(use_case)
+    images, classes = _selected(product, label_version, dataset)
+    with progress("images", None if no_images else len(images)) as advance:
+        exporting.export_yolo(folder, images, classes, None if no_images else raw_images().fetch, advance)
+    _say_exported(images, folder)
+
+
+@export_app.command("parquet")
+def export_parquet(
+    file: Annotated[Path, typer.Argument(help="A new file.")],
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+    label_version: VersionOption = -1,
+    all_events: Annotated[bool, typer.Option("--all", help="Every event, not the latest approved ones alone.")] = False,
+) -> None:
+    """Rows of the label store as they stand there."""
+    use_identity("training")
+    from components.exchange import exporting
+    from components.settings import settings
+    from components.stores.labels.store import LabelStore
+
+    product = read_use_case(use_case)
+    store = LabelStore.open(settings())
+    version = store.version() if label_version < 0 else label_version
+    events = (
+        store.events(use_case=product.name, version=version)
+        if all_events
+        else list(store.latest_approved(product.name, version=version).values())
+    )
+    exporting.export_parquet(file, events)
+    console.print(f"{len(events)} rows in {file}", highlight=False)
+
+
+def _selected(product: Any, label_version: int, dataset: str | None) -> tuple[list[Any], Any]:
+    from components.exchange.selection import from_labels, from_manifest
+    from components.settings import settings
+    from components.stores.datasets.manifest import load_manifest
+    from components.stores.labels.store import LabelStore
+    from components.stores.objects.s3 import S3ObjectStore
+
+    config = settings()
+    if dataset is not None:
+        if label_version >= 0:
+            raise CommandError("expected --label-version or --dataset, but got both")
+        manifest = load_manifest(S3ObjectStore.from_settings(config), config.bucket("datasets"), dataset)
+        return from_manifest(manifest), manifest.classes
+    store = LabelStore.open(config)
+    version = store.version() if label_version < 0 else label_version
+    return from_labels(store.latest_approved(product.name, version=version)), product.classes
+
+
+def _say_exported(images: list[Any], folder: Path) -> None:
+    boxes = sum(len(image.boxes) for image in images)
+    console.print(f"{len(images)} images with {boxes} boxes in {folder}", highlight=False)

@@ -1,0 +1,114 @@
+"""`kizu labels …`: the label store, looked at and kept."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, use_case, use_identity
+
+labels_app = typer.Typer(no_args_is_help=True, help="The label store: what is in it, and its upkeep.")
+
+
+@labels_app.command()
+def version(
+    at: Annotated[
+        str | None, typer.Option("--at", help="A time, ISO 8601; without a zone it is UTC. Now else.")
+    ] = None,
+) -> None:
+    """The store's version, now or at a time: what `kizu train --label-version` takes. -1: before the first label."""
+    from components.stores.labels.store import LabelStore
+
+    labels = LabelStore.open(_settings())
+    console.print(labels.version() if at is None else labels.version_at(_time(at)), highlight=False)
+
+
+@labels_app.command()
+def look(
+    inspects: UseCaseOption = DEFAULT_USE_CASE,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="At everything, and not at what is new only: this repairs what a look missed."),
+    ] = False,
+) -> None:
+    """Count the images without an approved label, and remember them for the next labeling run."""
+    from components.labeling.candidates import find_candidates, memories
+    from components.stores.labels.store import LabelStore
+    from components.stores.objects.s3 import S3ObjectStore
+    from components.stores.raw_images.images import RawImages
+
+    config = _settings()
+    name = use_case(inspects).name
+    store = S3ObjectStore.from_settings(config)
+    found = find_candidates(
+        name,
+        RawImages(store, config.bucket("raw")),
+        LabelStore.open(config),
+        memories(store, config.bucket("state"), name),
+        full=full,
+    )
+    console.print(
+        f"{found.known} images; {len(found)} without an approved label for {name}, "
+        f"of which {len(found.waiting)} wait for the verifier",
+        highlight=False,
+    )
+
+
+@labels_app.command()
+def compact() -> None:
+    """Join the store's small files into large ones. Nothing that it says changes; run it now and then."""
+    from components.stores.labels.store import LabelStore
+    from components.stores.labels.upkeep import compact as compact_store
+
+    done = compact_store(LabelStore.open(_settings()))
+    console.print(
+        f"version {done.version}: {done.files_removed} files became {done.files_added}; "
+        "the old ones stay until: kizu labels vacuum",
+        highlight=False,
+    )
+
+
+@labels_app.command()
+def vacuum(
+    retention_days: Annotated[
+        float, typer.Option("--retention-days", help="Files that were in use since then stay.", min=1 / 24)
+    ] = 7.0,
+    keep: Annotated[
+        list[int] | None, typer.Option("--keep", help="A version to keep besides those of datasets. May be repeated.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+) -> None:
+    """Remove files that neither the store nor a version that a dataset was made from needs. The log stays for good."""
+    from components.stores.labels.store import LabelStore
+    from components.stores.labels.upkeep import vacuum as vacuum_store
+    from components.stores.labels.versions import label_versions
+    from components.stores.objects.s3 import S3ObjectStore
+
+    config = _settings()
+    labels = LabelStore.open(config)
+    mark = labels.mark()
+    used = label_versions(S3ObjectStore.from_settings(config), config.bucket("datasets"), mark.table_id)
+    done = vacuum_store(labels, {*used, *(keep or ())}, retention=timedelta(days=retention_days), dry_run=dry_run)
+    kept = ", ".join(str(number) for number in done.kept_versions) or "none"
+    console.print(
+        f"{len(done.files)} files {'would go' if dry_run else 'are gone'}; "
+        f"versions kept besides the present one: {kept}",
+        highlight=False,
+    )
+
+
+def _settings() -> Any:
+    use_identity("labeling")
+    from components.settings import settings
+
+    return settings()
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise CommandError(f"expected a time such as 2026-03-01T12:00:00+09:00, but got {text!r}") from e
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,46 @@
+"""`kizu labels report`: the labels of a use case on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kizu.commands.labels import labels_app
+from kizu.context import DEFAULT_USE_CASE, UseCaseOption, console, use_identity
+from kizu.context import use_case as read_use_case
+
+
+@labels_app.command()
+def report(
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The HTML page; it needs nothing else to be shown.")
+    ] = Path("label-report.html"),
+    markdown: Annotated[Path | None, typer.Option(help="A summary as Markdown besides.")] = None,
+    label_version: Annotated[int, typer.Option(help="As of this version of the label store; -1: the latest.")] = -1,
+    images: Annotated[int, typer.Option(min=0, help="Approved images that are looked at, the latest first.")] = 500,
+    suspects: Annotated[int, typer.Option(min=0, help="Suspected label errors that are shown.")] = 40,
+    captures: Annotated[int, typer.Option(min=0, help="Captures that are read to know the cameras.")] = 2000,
+) -> None:
+    """Images, boxes, people, agreement with models, suspected label errors and coverage, as a page to look at."""
+    chosen = read_use_case(use_case)
+    use_identity("labeling")
+    from components.reporting.report import ReportOptions
+    from components.reporting.write import write_report
+
+    options = ReportOptions(images=images, suspects=suspects, captures=captures)
+    with console.status("looking at the labels"):
+        made = write_report(chosen.to_json(), label_version, markdown, output, options)
+    looks = made.looks
+    console.print(
+        f"{len(made.counts.approved)} approved images, {made.counts.boxes} boxes; "
+        f"{looks.suspected} suspected label errors in the {looks.looked_at} images looked at",
+        highlight=False,
+    )
+    if looks.absent:
+        console.print(f"without a champion: {looks.absent}", highlight=False, markup=False)
+    for path in (output, markdown):
+        if path is not None:
+            console.print(str(path), highlight=False, markup=False, soft_wrap=True)

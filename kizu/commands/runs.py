@@ -1,0 +1,100 @@
+"""`kizu label`, `deploy`, `compile` and `submit`: the pipelines, on this machine or on Kubeflow Pipelines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, layout, of_this_machine
+from kizu.context import use_case as read_use_case
+
+app = typer.Typer()
+
+
+def _run(pipeline: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    run_pipeline: Callable[..., dict[str, Any]] = of_this_machine("deploy.local.runs").run_pipeline
+
+    return run_pipeline(layout(), pipeline, arguments)
+
+
+def _show(outputs: dict[str, Any]) -> None:
+    for key, value in outputs.items():
+        console.print(f"{key:>20}  {value}", highlight=False, markup=False)
+
+
+@app.command()
+def label(
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+    wait: Annotated[int, typer.Option(help="Seconds to wait for people; 0 collects what is done and leaves.")] = 0,
+) -> None:
+    """Run the labeling pipeline: tasks for people, and their approved labels into the label store."""
+    _show(_run("labeling", {"use_case": read_use_case(use_case).to_json(), "wait_s": wait}))
+
+
+@app.command()
+def deploy(
+    version: Annotated[int, typer.Argument(help="The approved version; 0: the newest approved one.")] = 0,
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+) -> None:
+    """Run the deployment pipeline: the signer publishes the release and what the group should run."""
+    _show(_run("deployment", {"use_case": read_use_case(use_case).to_json(), "version": version}))
+
+
+@app.command("compile")
+def compile_command(
+    output: Annotated[Path | None, typer.Option(help="A folder; pipelines/compiled/ without it.")] = None,
+    use_case: Annotated[
+        Path | None, typer.Option(help="Whose `resources` and detector the steps that train get.")
+    ] = None,
+) -> None:
+    """Compile the pipelines to pipelines/compiled/, or as a use case needs them to another folder."""
+    from pipelines.compile import FOLDER, compile_all
+    from pipelines.training_pod import for_use_case
+
+    if use_case is not None and output is None:
+        raise CommandError("expected --output with --use-case: pipelines/compiled/ is the same for all use cases")
+    asks = read_use_case(use_case) if use_case is not None else None
+    for path in compile_all(output or FOLDER):
+        if asks is not None:
+            path.write_text(for_use_case(path.read_text(encoding="utf-8"), asks), encoding="utf-8")
+        console.print(str(path), highlight=False)
+
+
+@app.command()
+def submit(
+    pipeline: Annotated[str, typer.Argument(help="labeling, training or deployment")],
+    endpoint: Annotated[str, typer.Option(envvar="KIZU_KFP_ENDPOINT", help="The Kubeflow Pipelines API.")],
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+    argument: Annotated[list[str] | None, typer.Option("--argument", "-a", help="NAME=VALUE, JSON or text.")] = None,
+    namespace: Annotated[str, typer.Option(help="The namespace of Kubeflow Pipelines.")] = "kubeflow",
+    registry: Annotated[str | None, typer.Option(help="Where the cluster finds the images.")] = None,
+) -> None:
+    """Upload a compiled pipeline to Kubeflow Pipelines and start it."""
+    from pipelines.compile import FOLDER, PIPELINES
+    from pipelines.submit import submit as submit_run
+
+    if pipeline not in PIPELINES:
+        raise CommandError(f"expected one of {', '.join(PIPELINES)}, but got {pipeline!r}")
+    arguments: dict[str, Any] = {"use_case": read_use_case(use_case).to_json()}
+    for item in argument or []:
+        name, separator, value = item.partition("=")
+        if not separator:
+            raise CommandError(f"expected --argument NAME=VALUE, but got {item!r}")
+        try:
+            arguments[name] = json.loads(value)
+        except ValueError:
+            arguments[name] = value
+    run_id = submit_run(
+        FOLDER / f"{pipeline}.yaml",
+        arguments,
+        endpoint=endpoint,
+        namespace=namespace,
+        experiment=read_use_case(use_case).name,
+        registry=registry,
+        use_case=read_use_case(use_case),
+    )
+    console.print(f"started run {run_id}", highlight=False)

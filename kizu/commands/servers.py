@@ -1,0 +1,112 @@
+"""`kizu up`, `down`, `status`, `logs` and `demo`: the servers of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from kizu.context import CommandError, console, of_this_machine
+from kizu.context import layout as installation
+
+app = typer.Typer()
+
+
+@app.command()
+def up(foreground: Annotated[bool, typer.Option("--foreground", help="Stay here; Ctrl-C stops all.")] = False) -> None:
+    """Start the servers on this machine: S3, MLflow, Label Studio, the signer, an MQTT broker."""
+    stack = of_this_machine("deploy.local.stack")
+
+    layout = installation()
+    _make_keys_once(layout)
+    if foreground:
+        stack.foreground(layout, on_progress=console.print)
+        return
+    with console.status("starting"):
+        stack.up(layout, on_progress=lambda line: console.print(f"  {line}", highlight=False))
+    _print_status(stack.status(layout))
+    console.print("Stop with: kizu down (or make down)")
+
+
+def _make_keys_once(layout: Any) -> None:
+    from components.deployment import keys
+
+    if not (layout.keys / keys.ROOT_FILE).exists():
+        keys.init(layout.home / "root-key", layout.keys)
+
+
+@app.command()
+def down() -> None:
+    """Stop the servers; their data stays."""
+    stack = of_this_machine("deploy.local.stack")
+
+    stack.down(installation())
+    console.print("all stopped; the data stays in", str(installation().home), highlight=False)
+
+
+@app.command()
+def status() -> None:
+    """Which servers run, and where."""
+    stack = of_this_machine("deploy.local.stack")
+
+    found = stack.status(installation())
+    _print_status(found)
+    if not found.healthy:
+        raise typer.Exit(1)
+
+
+def _print_status(found: Any) -> None:
+    table = Table(box=None)
+    for column in ("service", "state", "where", ""):
+        table.add_column(column)
+    for service in found.services:
+        table.add_row(service.name, service.state, service.url or "", service.detail or "")
+    if not found.services:
+        console.print("nothing runs; start with: kizu up")
+    else:
+        console.print(table)
+
+
+@app.command()
+def logs(
+    service: Annotated[
+        str | None, typer.Argument(help="s3, mlflow, label-studio, signer or mqtt; all by default")
+    ] = None,
+    lines: Annotated[int, typer.Option("--lines", "-n")] = 40,
+) -> None:
+    """The last lines of the servers' logs."""
+    stack = of_this_machine("deploy.local.stack")
+
+    for name, text in stack.logs(installation(), service, lines=lines):
+        console.rule(name)
+        console.print(text, markup=False, highlight=False)
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="A folder of real images with labels.csv; generated ones else.")
+    ] = None,
+    people: Annotated[
+        str, typer.Option(help="stand-in: two programs work in Label Studio; real: it waits for you.")
+    ] = "stand-in",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin again: removes the demo's state.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop all servers at the end.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A very short one, for the tests: it proves the way, not the model.")
+    ] = False,
+) -> None:
+    """The whole loop, twice, on this machine."""
+    loop = of_this_machine("demo.loop")
+
+    if people not in ("stand-in", "real"):
+        raise CommandError(f"expected --people stand-in or real, but got {people!r}")
+    raise typer.Exit(
+        loop.run(
+            installation(),
+            loop.DemoOptions(data=data, real_people=people == "real", fresh=fresh, stop=stop, quick=quick),
+            console,
+        )
+    )

@@ -1,0 +1,64 @@
+"""`kizu trace`: from a device, a release or an image to the people who drew and verified the labels, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kizu.context import CommandError, use_identity
+
+app = typer.Typer()
+
+
+@app.command()
+def trace(
+    asked: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="A device, an image (sha256 or s3://…), a release, a dataset, MODEL/VERSION, or a run of MLflow.",
+        ),
+    ],
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Each label of a dataset, and not only their counts.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Draw the graph into this file as well.")] = None,
+) -> None:
+    """Where something comes from, down to who drew and verified the labels, and where it went. Changes nothing."""
+    use_identity("auditor")
+    from components.lineage.published_releases import PublishedReleases
+    from components.lineage.question import NothingKnown
+    from components.lineage.question import trace as find
+    from components.lineage.sources import Sources
+    from components.lineage.svg import to_svg
+    from components.lineage.text import to_text
+    from components.settings import settings
+    from components.stores.fleet.reports import FleetReports
+    from components.stores.labels.store import LabelStore
+    from components.stores.models.registry import ModelRegistry
+    from components.stores.objects.s3 import S3ObjectStore
+    from components.stores.raw_images.images import RawImages
+
+    config = settings()
+    store = S3ObjectStore.from_settings(config)
+    sources = Sources(
+        store,
+        config.bucket("datasets"),
+        RawImages(store, config.bucket("raw")),
+        LabelStore.open(config),
+        PublishedReleases(store, config.bucket("releases")),
+        ModelRegistry.from_settings(config),
+        FleetReports(store, config.bucket("fleet")),
+    )
+    try:
+        lineage = find(sources, asked.strip(), list_labels=labels)
+    except NothingKnown as e:
+        raise CommandError(str(e)) from e
+    if svg is not None:
+        svg.parent.mkdir(parents=True, exist_ok=True)
+        svg.write_text(to_svg(lineage), encoding="utf-8")
+    # Not through rich, which would read more into it than is there.
+    typer.echo(lineage.to_json().decode() if as_json else to_text(lineage).rstrip("\n"))

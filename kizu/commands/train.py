@@ -1,0 +1,116 @@
+"""`kizu train`: the training pipeline on this machine, at once or where it is due."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, layout, of_this_machine
+from kizu.context import use_case as read_use_case
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+    label_version: Annotated[int, typer.Option(help="As of this version of the label store; -1: the latest.")] = -1,
+    force: Annotated[bool, typer.Option("--force", help="Train again what was trained already.")] = False,
+    if_due: Annotated[
+        bool,
+        typer.Option("--if-due", help="Only where the use case's `retraining` says so; of two at once one trains."),
+    ] = False,
+) -> None:
+    """Run the training pipeline: dataset, training, evaluation, gate, registration."""
+    from deploy.access.identities import allow_approvers
+
+    if if_due and (force or label_version >= 0):
+        raise CommandError("expected --if-due alone: it takes the latest labels, and never what was trained already")
+    policy = read_use_case(use_case)
+    allow_approvers(layout(), policy)
+    outputs = _train_if_due(policy) if if_due else _run(policy, label_version, force=force)
+    if outputs is None:
+        return
+    for key, value in outputs.items():
+        console.print(f"{key:>20}  {value}", highlight=False, markup=False)
+    if not outputs["passed"]:
+        raise CommandError(f"the model did not pass its gate and is not registered: {outputs['failures']}")
+
+
+def _run(policy: Any, label_version: int, *, force: bool = False, **more: Any) -> dict[str, Any]:
+    run_pipeline: Callable[..., dict[str, Any]] = of_this_machine("deploy.local.runs").run_pipeline
+
+    arguments = {"use_case": policy.to_json(), "label_version": label_version, "force": force}
+    return run_pipeline(layout(), "training", arguments, **more)
+
+
+def _train_if_due(policy: Any) -> dict[str, Any] | None:
+    """Outputs of the run; None where none was started, which was said."""
+    import os
+    import socket
+    import uuid
+
+    from deploy.access.identities import environment_for
+
+    # What decides is looked at where the run will be: on this machine, as the identity of the run.
+    os.environ.update(environment_for(layout(), "training"))
+    from components.settings import settings
+    from components.stores.objects.claims import Claims, Refused, RunState
+    from components.stores.objects.s3 import S3ObjectStore
+    from pipelines.run_records import RunRecords, new_run_id
+    from reconciler.training_due import judge_due, training_facts
+
+    config = settings()
+    facts = training_facts(config, policy.name)
+    verdict = judge_due(policy.retraining, facts, _now())
+    if not verdict.due:
+        _say(f"not due: {verdict.why}")
+        return None
+    store, bucket = S3ObjectStore.from_settings(config), config.bucket("state")
+    below = f"train/{policy.name}/"
+    held = Claims(store, bucket).take_only(
+        f"{below}{facts.label_version}",
+        below,
+        f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+        RunRecords(store, bucket, "training"),
+        _now(),
+    )
+    if isinstance(held, Refused):
+        _say(f"due, but not started: {held.why} ({verdict.why})")
+        return None
+    run_id = new_run_id(_now())
+    _say(f"due: {verdict.why}; run {run_id} trains label version {facts.label_version}")
+    held.renew(_now())
+    try:
+        outputs = _run(
+            policy, facts.label_version, run_id=run_id, claim=held.name, on_start=lambda: held.started(run_id, _now())
+        )
+    except (Exception, KeyboardInterrupt) as e:
+        if held.claim.run_id:
+            _end(held, RunState.FAILED, str(e).partition("\n")[0] or type(e).__name__)
+        raise
+    _end(held, RunState.SUCCEEDED, "")
+    return outputs
+
+
+def _end(held: Any, state: Any, reason: str) -> None:
+    """Without it, the run's record says the same; so it hides nothing that is worse."""
+    from components.stores.objects.claims import ClaimLost
+    from components.stores.objects.s3 import ObjectStoreError
+
+    try:
+        held.ended(state, reason, _now())
+    except (ClaimLost, ObjectStoreError) as e:
+        logging.getLogger(__name__).warning("the claim %s does not say how the run ended: %s", held.name, e)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

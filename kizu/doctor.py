@@ -1,0 +1,263 @@
+"""Checks of an installation, by one identity's settings. Each looks and changes nothing; none trusts another's word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import boto3
+import httpx
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from components.settings import Settings, SettingsError
+from inspection.paths import parse_raw_key
+
+# What the labeling identity has rights in; the other buckets are closed to it, and so to this look.
+BUCKETS: Final = ("raw", "labels", "state")
+_TIMEOUT_S: Final = 10.0
+# Nobody's origin: a store that lets it read lets every web page read what a labeler's browser may.
+_FOREIGN_ORIGIN: Final = "https://elsewhere.invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found. said: what is well, or what was expected, what came, and what to do."""
+
+    check: str
+    ok: bool
+    said: str
+
+
+class _Failed(Exception):
+    """A check that found something wrong; the message is for a person."""
+
+
+def diagnose(config: Settings, *, origin: str | None = None, timeout_s: float = _TIMEOUT_S) -> Iterator[Finding]:
+    """Every check, one after the other.
+
+    Args:
+        config: the settings of the labeling identity.
+        origin: Label Studio as a browser calls it; by default from the settings.
+        timeout_s: for each request.
+    """
+    look = _Look(config, origin, timeout_s)
+    checks: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("S3 answers this identity", look.s3),
+        *((f"bucket {config.bucket(name)}", partial(look.bucket, name)) for name in BUCKETS),
+        (f"{config.bucket('raw')} keeps versions", look.versioning),
+        ("Label Studio", look.label_studio),
+        ("a picture's signed URL opens", look.signed_url),
+        ("S3 lets Label Studio's pages show pictures (CORS)", look.cors),
+        ("S3 lets no other page read them (CORS)", look.cors_of_others),
+        ("MLflow", look.mlflow),
+        ("signer", look.signer),
+    )
+    for name, check in checks:
+        try:
+            yield Finding(name, True, check())
+        except (_Failed, SettingsError) as e:
+            yield Finding(name, False, str(e))
+        except httpx.HTTPError as e:
+            yield Finding(name, False, f"no answer ({type(e).__name__}: {e}); is it running, and is the URL right?")
+        except (ClientError, BotoCoreError) as e:
+            yield Finding(name, False, f"{e}; check KIZU_S3_ENDPOINT, the keys and the rights of this identity")
+
+
+class _Look:
+    def __init__(self, config: Settings, origin: str | None, timeout_s: float) -> None:
+        self._config = config
+        self._origin = origin
+        self._timeout_s = timeout_s
+        self._verify: Any = True
+        if config.s3_ca_file:
+            import ssl
+
+            self._verify = ssl.create_default_context(cafile=config.s3_ca_file)
+        secret = config.secret_access_key
+        self._s3 = self._client(config.s3_endpoint, config.access_key_id, secret.get_secret_value() if secret else None)
+
+    def s3(self) -> str:
+        # An unknown key and a wrong clock are refused here; what the identity may do is asked bucket by bucket.
+        try:
+            self._s3.list_objects_v2(Bucket=self._config.bucket("raw"), MaxKeys=1)
+        except ClientError as e:
+            code = _code(e)
+            if code in (
+                "InvalidAccessKeyId",
+                "SignatureDoesNotMatch",
+                "RequestTimeTooSkewed",
+                "AuthorizationHeaderMalformed",
+            ):
+                raise _Failed(
+                    f"it refuses the key ({code}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, KIZU_S3_REGION "
+                    "and this machine's clock"
+                ) from e
+        return self._config.s3_endpoint or "the default endpoint"
+
+    def bucket(self, name: str) -> str:
+        bucket = self._config.bucket(name)
+        try:
+            found = self._s3.list_objects_v2(Bucket=bucket, MaxKeys=1)
+        except ClientError as e:
+            if _code(e) == "NoSuchBucket":
+                raise _Failed("it is not there; make it with: kizu up, or python -m deploy.k8s.buckets") from e
+            if _code(e) == "AccessDenied":
+                raise _Failed("this identity may not list it, or it is not there; check its rights") from e
+            raise
+        return "readable" if found.get("KeyCount") else "readable, and empty"
+
+    def versioning(self) -> str:
+        bucket = self._config.bucket("raw")
+        try:
+            status = self._s3.get_bucket_versioning(Bucket=bucket).get("Status")
+        except ClientError as e:
+            if _code(e) != "AccessDenied":
+                raise
+            # A store may keep this from all but its admin; an object's version tells as well.
+            listed = self._s3.list_object_versions(Bucket=bucket, MaxKeys=1).get("Versions", [])
+            if not listed:
+                raise _Failed("this identity may not ask, and there is no object to tell; ingest one image") from e
+            status = "Enabled" if listed[0].get("VersionId") not in (None, "null") else "off"
+        if status != "Enabled":
+            raise _Failed(
+                f"expected versioning Enabled, but it is {status or 'off'}: an image could be lost by overwriting; "
+                "run kizu up, or python -m deploy.k8s.buckets"
+            )
+        return "enabled"
+
+    def label_studio(self) -> str:
+        url = self._config.required("label_studio_url").rstrip("/")
+        token = self._config.required("label_studio_api_key")
+        answer = httpx.get(
+            f"{url}/api/current-user/whoami",
+            headers={"Authorization": f"Token {token}"},
+            timeout=self._timeout_s,
+            follow_redirects=True,
+        )
+        if answer.status_code in (401, 403):
+            raise _Failed(f"{url} refuses the token; set LABEL_STUDIO_API_KEY to that of an account of its")
+        email = _json(answer, f"{url}/api/current-user/whoami").get("email")
+        return f"{url}, as {email}"
+
+    def signed_url(self) -> str:
+        url, stored = self._signed()
+        answer = httpx.get(url, headers={"Range": "bytes=0-0"}, timeout=self._timeout_s, verify=self._verify)
+        if answer.status_code == 403:
+            raise _Failed(
+                f"{_host(url)} refuses it; check LABEL_STUDIO_S3_ACCESS_KEY_ID, LABEL_STUDIO_S3_SECRET_ACCESS_KEY and "
+                "their right to read the bucket, and that no proxy on the way changes the host name"
+            )
+        if stored and answer.status_code in (200, 206):
+            return f"at {_host(url)}"
+        if not stored and answer.status_code == 404 and "NoSuchKey" in answer.text:
+            return f"the signature is taken at {_host(url)}; there is no picture yet"
+        raise _Failed(f"{_host(url)} answered {answer.status_code}; is KIZU_S3_PUBLIC_ENDPOINT the same store?")
+
+    def cors(self) -> str:
+        origin = self._browser_origin()
+        for allowed, answer in self._asked(origin):
+            if allowed not in (origin, "*"):
+                raise _Failed(
+                    f"expected Access-Control-Allow-Origin {origin}, but got {allowed!r} ({answer.status_code}); run "
+                    f"kizu up, or python -m deploy.k8s.buckets --allow-origin {origin}"
+                )
+        return f"for {origin}"
+
+    def cors_of_others(self) -> str:
+        for allowed, _ in self._asked(_FOREIGN_ORIGIN):
+            if allowed in (_FOREIGN_ORIGIN, "*"):
+                raise _Failed(
+                    f"a page of {_FOREIGN_ORIGIN} may read them, too; let the bucket's CORS rule name Label Studio's "
+                    "origin alone, and see that the store has no wider rule of its own"
+                )
+        return "refused"
+
+    def mlflow(self) -> str:
+        uri = self._config.required("mlflow_tracking_uri").rstrip("/")
+        answer = httpx.get(f"{uri}/health", timeout=self._timeout_s)
+        if answer.status_code != 200:
+            raise _Failed(f"{uri}/health answered {answer.status_code}; see its log. Labeling works without pre-labels")
+        from components.stores.models.registry import ModelRegistry, ModelRegistryError
+
+        try:
+            ModelRegistry(uri).versions("doctor")
+        except ModelRegistryError as e:
+            raise _Failed(f"{e}; check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD") from e
+        return uri
+
+    def signer(self) -> str:
+        uri = self._config.required("signer_url").rstrip("/")
+        answer = httpx.get(f"{uri}/healthz", timeout=self._timeout_s)
+        if answer.status_code != 200:
+            raise _Failed(f"{uri}/healthz answered {answer.status_code}: {answer.text[:100]}; see its log")
+        return uri
+
+    def _asked(self, origin: str) -> Iterator[tuple[str | None, httpx.Response]]:
+        """What the store allows a page of this origin: asked before a request, and with the request itself."""
+        url, _ = self._signed()
+        before = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+        for method, headers in (("OPTIONS", before), ("GET", {"Origin": origin, "Range": "bytes=0-0"})):
+            answer = httpx.request(method, url, headers=headers, timeout=self._timeout_s, verify=self._verify)
+            yield answer.headers.get("Access-Control-Allow-Origin"), answer
+
+    def _browser_origin(self) -> str:
+        config = self._config
+        url = self._origin or config.label_studio_public_url or config.required("label_studio_url")
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def _signed(self) -> tuple[str, bool]:
+        """A picture's URL as Label Studio signs it for a browser, and whether there is such a picture."""
+        config = self._config
+        client = self._client(
+            config.s3_public_endpoint or config.s3_endpoint,
+            config.required("label_studio_s3_access_key_id"),
+            config.required("label_studio_s3_secret_access_key"),
+        )
+        bucket = config.bucket("raw")
+        listed = self._s3.list_objects_v2(Bucket=bucket, MaxKeys=50).get("Contents", [])
+        parsed = ((item["Key"], parse_raw_key(item["Key"])) for item in listed)
+        pictures = [name for name, parts in parsed if parts is not None and parts.capture_id is None]
+        key = pictures[0] if pictures else "kizu-doctor-asks-for-what-is-not-there"
+        url = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=60)
+        return str(url), bool(pictures)
+
+    def _client(self, endpoint: str | None, key: str | None, secret: str | None) -> Any:
+        config = self._config
+        return boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=config.s3_region,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            verify=config.s3_ca_file,
+            config=Config(
+                s3={"addressing_style": config.s3_addressing},
+                signature_version="s3v4",
+                retries={"max_attempts": 1, "mode": "standard"},
+                connect_timeout=self._timeout_s,
+                read_timeout=self._timeout_s,
+            ),
+        )
+
+
+def _json(answer: httpx.Response, url: str) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if answer.status_code != 200 or not isinstance(body, dict):
+        raise _Failed(f"{url} answered {answer.status_code} and not as Label Studio does; check LABEL_STUDIO_URL")
+    return body
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc  # never the query: it carries the signature
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

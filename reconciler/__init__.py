@@ -1,0 +1,1 @@
+"""What should run, what runs, and what follows: rules over ports, and their adapters."""

@@ -1,0 +1,77 @@
+"""The dataset manifest: content-addressed, and checked when it is read."""
+
+import dataclasses
+
+import pytest
+
+from components.stores.datasets.manifest import (
+    Manifest,
+    ManifestError,
+    ManifestImage,
+    SplitName,
+    load_manifest,
+    manifest_key,
+    regions,
+    save_manifest,
+)
+from components.stores.objects.s3 import ObjectNotFound
+from inspection.geometry import Box, LabelledBox
+
+BOXES = (LabelledBox("dent", Box(5, 6, 7, 8)), LabelledBox("scratch", Box(1, 2, 3, 4)))
+
+
+def manifest(boxes=BOXES, split=SplitName.TRAIN):
+    image = ManifestImage(
+        sha256="ab" * 32, uri="s3://b/k", width=64, height=48, group="p", split=split, boxes=regions(boxes)
+    )
+    return Manifest(use_case="metal-tag", classes=("scratch", "dent"), split_seed=0, images=(image,))
+
+
+def test_the_digest_knows_no_order_of_boxes_and_every_change():
+    """Same labels, same digest; another split or a moved box, another."""
+    assert manifest().digest == manifest(BOXES[::-1]).digest
+    assert manifest().digest != manifest(BOXES[:1]).digest
+    assert manifest().digest != manifest(split=SplitName.TEST).digest
+    assert manifest().digest == Manifest.from_json(manifest().to_json()).digest
+    moved = (BOXES[0], LabelledBox("scratch", Box(1.5, 2, 3, 4)))
+    assert manifest().digest != manifest(moved).digest
+
+
+def test_a_manifest_is_read_as_it_was_saved(store, installation):
+    """And its boxes are values again."""
+    bucket = installation.bucket("datasets")
+    digest = save_manifest(store, bucket, manifest())
+    assert digest == manifest().digest
+    loaded = load_manifest(store, bucket, digest)
+    assert loaded == manifest()
+    assert loaded.images[0].labels == BOXES
+    assert loaded.of(SplitName.TRAIN) == loaded.images
+    assert loaded.of(SplitName.TEST) == ()
+
+
+def test_tampered_bytes_are_refused(store, installation):
+    """One label less than what was verified."""
+    bucket = installation.bucket("datasets")
+    digest = save_manifest(store, bucket, manifest())
+    store.put(bucket, manifest_key(digest), manifest(BOXES[:1]).to_json())
+    with pytest.raises(ManifestError, match=f"{digest} has other bytes"):
+        load_manifest(store, bucket, digest)
+
+
+def test_saving_never_replaces(store, installation):
+    """A digest is written once: what stands there is found out when it is read."""
+    bucket = installation.bucket("datasets")
+    other = dataclasses.replace(manifest(), split_seed=9)
+    store.put(bucket, manifest_key(other.digest), b"occupied")
+    assert save_manifest(store, bucket, other) == other.digest
+    with pytest.raises(ManifestError):
+        load_manifest(store, bucket, other.digest)
+
+
+def test_a_digest_that_is_none_does_not_become_a_key(store, installation):
+    """No way to another object through a parameter; an unknown digest is not found."""
+    for digest in ("../../state/claims", "", "AB" * 32):
+        with pytest.raises(ValueError, match="64 hexadecimal"):
+            load_manifest(store, installation.bucket("datasets"), digest)
+    with pytest.raises(ObjectNotFound):
+        load_manifest(store, installation.bucket("datasets"), "00" * 32)

@@ -1,0 +1,119 @@
+"""Webhooks as hints: a waiting run wakes early, and nobody else can wake it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+
+from components.labeling import labeling_job
+from components.labeling.label_studio import LabelStudioServer
+from components.labeling.labeling_job import Waiting
+from components.settings import Settings, SettingsError
+from components.webhooks.receiver import SECRET_HEADER, HintReceiver, Webhook, sleeper, webhook
+
+SECRET = "a secret of some length"
+
+
+def hooks(world):
+    project = world.project("labeling")
+    found = world.labeler.http.get("/api/webhooks/", params={"project": project}).raise_for_status().json()
+    return [hook for hook in found if hook["project"] == project]
+
+
+def server(world, hints):
+    return LabelStudioServer(
+        world.url, world.settings.required("label_studio_api_key"), world.server()._storage, hints=hints
+    )
+
+
+def test_a_finished_label_wakes_the_waiting_run(world):
+    """Long before its next look; and the webhook goes when it is configured no more."""
+    world.put_images(1)
+    world.label()
+    (task,) = world.labeling_tasks()
+    with HintReceiver("127.0.0.1:0", SECRET) as receiver:
+        hints = Webhook(f"http://127.0.0.1:{receiver.port}/", SECRET)
+        draw = threading.Timer(2.0, lambda: world.label_everything())
+        draw.start()
+        began = time.monotonic()
+        with server(world, hints) as connected:
+            result = labeling_job.label(
+                world.use_case, world.find(), connected, world.labels, world.lease,
+                Waiting(120.0, 100.0, sleep=receiver.wait),
+            )  # fmt: skip
+        took = time.monotonic() - began
+        draw.join()
+        (hook,) = hooks(world)
+        assert (hook["url"], hook["headers"]) == (hints.url, {SECRET_HEADER: SECRET})
+        assert hook["send_payload"] is False
+        # a secret that changes arrives at the one webhook that there is
+        with server(world, Webhook(hints.url, SECRET * 2)) as connected:
+            connected.ensure_project(world.use_case, "labeling")
+        assert [hook["headers"] for hook in hooks(world)] == [{SECRET_HEADER: SECRET * 2}]
+    assert result.labelled == 1
+    assert took < 60
+    world.label()
+    assert hooks(world) == []
+    assert task["id"] == world.labeling_tasks()[0]["id"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({}, b"{}", 401),
+        ({SECRET_HEADER: "another secret"}, b"{}", 401),
+        ({SECRET_HEADER: SECRET + "x"}, b"{}", 401),
+        ({SECRET_HEADER: SECRET}, b"x" * 70_000, 413),
+        ({SECRET_HEADER: SECRET}, b'{"action": "ANNOTATION_CREATED"}', 204),
+    ],
+)
+def test_only_who_knows_the_secret_wakes_it(headers, body, status):
+    """And not with any number of bytes."""
+    with HintReceiver("127.0.0.1:0", SECRET) as receiver:
+        answer = httpx.post(f"http://127.0.0.1:{receiver.port}/", content=body, headers=headers, trust_env=False)
+        assert answer.status_code == status
+        assert receiver._hinted.is_set() is (status == 204)
+
+
+def test_a_caller_that_says_nothing_holds_nobody_up():
+    """Half a request ends by itself, and another is answered meanwhile."""
+    with (
+        HintReceiver("127.0.0.1:0", SECRET) as receiver,
+        socket.create_connection(("127.0.0.1", receiver.port)) as silent,
+    ):
+        silent.sendall(b"POST / HTTP/1.1\r\n")
+        answer = httpx.post(
+            f"http://127.0.0.1:{receiver.port}/", headers={SECRET_HEADER: SECRET}, content=b"", trust_env=False
+        )
+        assert answer.status_code == 204
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8099", "192.0.2.1:8099", "8099", "127.0.0.1:http", "localhost:8099"])
+def test_it_listens_on_loopback_and_nowhere_else(listen):
+    """By address, as a name may be anybody's."""
+    with pytest.raises(SettingsError, match="KIZU_WEBHOOK_LISTEN"):
+        HintReceiver(listen, SECRET)
+
+
+def test_a_webhook_needs_its_secret():
+    """Of some length, and never shown."""
+    with pytest.raises(SettingsError, match="KIZU_WEBHOOK_SECRET"):
+        webhook(Settings(webhook_url="http://127.0.0.1:1/"))
+    with pytest.raises(SettingsError, match="at least 16"):
+        webhook(Settings(webhook_url="http://127.0.0.1:1/", webhook_secret="short"))
+    assert SECRET not in repr(webhook(Settings(webhook_url="http://127.0.0.1:1/", webhook_secret=SECRET)))
+
+
+def test_a_port_that_is_taken_leaves_a_run_that_looks_now_and_then(caplog):
+    """Two runs at once on one machine, for one."""
+    with HintReceiver("127.0.0.1:0", SECRET) as other:
+        settings = Settings(
+            webhook_url="http://127.0.0.1:1/", webhook_secret=SECRET, webhook_listen=f"127.0.0.1:{other.port}"
+        )
+        with sleeper(settings, 5.0) as sleep:
+            assert sleep is time.sleep
+    assert "no hints" in caplog.text

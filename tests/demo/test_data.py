@@ -1,0 +1,92 @@
+"""What the demo photographs: the generated line, and a folder of real images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from components.dataset.split import split_of
+from components.stores.datasets.manifest import SplitName
+from components.use_case import load_use_case
+from demo.data import DemoDataError, from_folder, generated, read_labels
+from demo.loop import DemoOptions, demo_use_case
+from deploy.access.layout import REPOSITORY
+from inspection.geometry import Box, LabelledBox
+from inspection.image import sha256_of
+
+PUBLIC = load_use_case(REPOSITORY / "use_cases" / "metal-tag-public.yaml")
+
+
+@pytest.fixture
+def public_tags() -> Path:
+    """The public metal tags."""
+    folder = os.environ.get("KIZU_PUBLIC_TAGS")
+    if not folder:
+        pytest.skip("KIZU_PUBLIC_TAGS does not name a folder with the public metal tags")
+    return Path(folder)
+
+
+def test_the_generated_line_has_a_truth_for_every_photograph():
+    data = generated(4, 2)
+    assert data.unlabelled == 0
+    assert {sha256_of(frame.data) for frame in (*data.first, *data.device)} == set(data.truth)
+    assert {f.part_id for f in data.first}.isdisjoint({f.part_id for f in data.device})
+
+
+def test_the_demo_changes_probation_and_says_so():
+    use_case, said = demo_use_case(DemoOptions())
+    assert use_case.rollout.probation_s == 15
+    assert said == ["probation is 15 s instead of 120 s"]
+    shipped = load_use_case(REPOSITORY / "use_cases" / "metal-tag.yaml")
+    assert use_case.gates == shipped.gates, "a gate is never relaxed to pass"
+
+
+def test_a_quick_demo_opens_its_gates_under_another_name():
+    use_case, said = demo_use_case(DemoOptions(quick=True))
+    assert use_case.name == "metal-tag-quick"
+    assert "gates open" in said[0]
+
+
+def test_labels_are_read_in_the_public_samples_columns(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text(
+        "source_ref,image_width,annotations\n"
+        "s3://${bucket}/images/x/bad/a.jpg,450,\"[{'class_id': 0, 'top': 2, 'left': 1, 'height': 4, 'width': 3}]\"\n"
+        "s3://${bucket}/images/x/good/b.jpg,450,[]\n"
+    )
+    labels = read_labels(file, ["scratch"])
+    assert labels["bad/a.jpg"] == [LabelledBox("scratch", Box(1, 2, 3, 4))]
+    assert labels["good/b.jpg"] == []
+
+
+@pytest.mark.parametrize("cell", ["no list", "[{'class_id': 7, 'top': 1, 'left': 1, 'height': 1, 'width': 1}]", "[1]"])
+def test_a_row_that_does_not_parse_is_named_by_its_line(tmp_path, cell):
+    file = tmp_path / "labels.csv"
+    file.write_text(f'source_ref,annotations\nx/a.jpg,[]\nx/b.jpg,"{cell}"\n')
+    with pytest.raises(DemoDataError, match="line 3"):
+        read_labels(file, ["scratch"])
+
+
+def test_a_folder_without_labels_is_refused(tmp_path):
+    with pytest.raises(DemoDataError, match=r"labels\.csv"):
+        from_folder(tmp_path, PUBLIC)
+
+
+def test_the_public_labels_are_all_read(public_tags):
+    rows = read_labels(public_tags / "labels.csv", PUBLIC.classes)
+    named = {name: boxes for name, boxes in rows.items() if "/" in name}
+    assert (len(named), sum(len(boxes) for boxes in named.values())) == (157, 358)
+
+
+def test_the_public_parts_fall_to_first_set_device_and_test_apart(public_tags):
+    data = from_folder(public_tags, PUBLIC)
+    assert len(data.truth) == 157
+    assert data.unlabelled == 14
+    labelled = [frame for frame in (*data.first, *data.device) if sha256_of(frame.data) in data.truth]
+    assert {f.part_id for f in data.first}.isdisjoint({f.part_id for f in data.device})
+    test = {f.part_id for f in labelled if split_of(f.part_id, PUBLIC.split) is SplitName.TEST}
+    assert len(test) == 4, "a fifth of the 20 parts"
+    assert len({f.part_id for f in data.device}) == 4, "a fifth of the 20 parts"
+    assert test.isdisjoint({f.part_id for f in data.device}), "what judges round one judges round two"

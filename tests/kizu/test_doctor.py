@@ -1,0 +1,120 @@
+"""`kizu doctor` against the real servers: well where all is well, and one line for each thing that is not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.access.buckets import ensure_on_this_machine
+from kizu.doctor import diagnose
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def config(stack):
+    """As labeling's process has them, and the signer's address."""
+    settings = stack.settings("labeling")
+    with stack.acting_as("labeling"):
+        yield settings.model_copy(update={"signer_url": stack.layout.signer_url})
+
+
+def failed(config, **changes):
+    """check -> what is said, of those that failed."""
+    findings = list(diagnose(config.model_copy(update=changes), timeout_s=30.0))
+    assert len(findings) == 11
+    return {finding.check: finding.said for finding in findings if not finding.ok}
+
+
+def test_a_healthy_installation_passes_every_check(config):
+    """Each has looked at a real server."""
+    assert failed(config) == {}
+
+
+def test_the_command_says_one_line_a_check(stack):
+    """And ends well only where all is well."""
+    run = [sys.executable, "-m", "kizu", "doctor"]
+    environment = stack.environment("labeling") | {"COLUMNS": "200"}
+    ports = {"KIZU_PORT_SIGNER": str(stack.layout.ports.signer)}
+    good = subprocess.run(run, cwd=REPOSITORY, env=environment | ports, capture_output=True, text=True, timeout=120)
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert [line[:6] for line in good.stdout.splitlines()] == ["ok    "] * 11
+    bad = subprocess.run(
+        run, cwd=REPOSITORY, env=environment | ports | {"LABEL_STUDIO_API_KEY": "x" * 40},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert bad.returncode == 1
+    (line,) = [line for line in bad.stdout.splitlines() if line.startswith("FAILED")]
+    assert "LABEL_STUDIO_API_KEY" in line
+    secrets = [value for name, value in environment.items() if "KEY" in name and "ID" not in name]
+    assert secrets
+    assert not any(secret in good.stdout + bad.stdout for secret in secrets)
+
+
+AWAY = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("changes", "checks", "word"),
+    [
+        ({"label_studio_api_key": "x" * 40}, ["Label Studio"], "LABEL_STUDIO_API_KEY"),
+        ({"label_studio_url": AWAY, "label_studio_public_url": "LS"}, ["Label Studio"], "is it running"),
+        ({"mlflow_tracking_uri": AWAY}, ["MLflow"], "is it running"),
+        ({"mlflow_tracking_uri": None}, ["MLflow"], "MLFLOW_TRACKING_URI"),
+        ({"signer_url": AWAY}, ["signer"], "is it running"),
+        (
+            {"label_studio_s3_secret_access_key": "wrong"},
+            ["a picture's signed URL opens"],
+            "LABEL_STUDIO_S3_SECRET_ACCESS_KEY",
+        ),
+        (
+            {"label_studio_public_url": "http://labels.example:8080"},
+            ["S3 lets Label Studio's pages show pictures (CORS)"],
+            "--allow-origin http://labels.example:8080",
+        ),
+        ({"s3_public_endpoint": AWAY}, ["a picture's signed URL opens"], "is it running"),
+    ],
+)
+def test_each_fault_is_found_and_said_with_what_to_do(config, stack, changes, checks, word):
+    """By the check that it concerns, whatever the others say."""
+    if changes.get("label_studio_public_url") == "LS":
+        changes = changes | {"label_studio_public_url": stack.layout.label_studio_url}
+    from pydantic import SecretStr
+
+    changes = {k: SecretStr(v) if k.endswith("key") and v else v for k, v in changes.items()}
+    found = failed(config, **changes)
+    assert set(checks) <= set(found)
+    assert word in found[checks[0]]
+    others = {"S3 answers this identity", "bucket kizu-raw", "bucket kizu-labels", "bucket kizu-state"}
+    assert not others & set(found)
+
+
+def test_buckets_that_are_not_there_and_a_key_that_is_not_known_are_told_apart(config):
+    """Another prefix, and another key."""
+    missing = failed(config, bucket_prefix="nowhere-")
+    assert {"bucket nowhere-raw", "bucket nowhere-labels", "bucket nowhere-state"} <= set(missing)
+    assert "S3 answers this identity" not in missing
+    unknown = failed(config, access_key_id="nobody")
+    assert "AWS_ACCESS_KEY_ID" in unknown["S3 answers this identity"]
+
+
+def test_rules_that_somebody_changed_are_found_and_the_installer_brings_them_back(config, stack):
+    """No CORS rule at all, one for every page in the world, and versioning switched off."""
+    client = stack.store("admin")._client
+    raw = config.bucket("raw")
+    ours, others = "S3 lets Label Studio's pages show pictures (CORS)", "S3 lets no other page read them (CORS)"
+    try:
+        client.delete_bucket_cors(Bucket=raw)
+        assert set(failed(config)) == {ours}
+        rule = {"AllowedOrigins": ["*"], "AllowedMethods": ["GET"], "AllowedHeaders": ["*"]}
+        client.put_bucket_cors(Bucket=raw, CORSConfiguration={"CORSRules": [rule]})
+        assert set(failed(config)) == {others}
+        ensure_on_this_machine(stack.layout)
+        client.put_bucket_versioning(Bucket=raw, VersioningConfiguration={"Status": "Suspended"})
+        assert set(failed(config)) == {f"{raw} keeps versions"}
+    finally:
+        ensure_on_this_machine(stack.layout)
+    assert failed(config) == {}

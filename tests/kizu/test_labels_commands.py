@@ -1,0 +1,63 @@
+"""`kizu labels …`, as processes against a real S3."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import pytest
+
+from components.stores.labels.store import LabelStore
+from components.stores.labels.versions import record_label_version
+from tests.components.stores.labels.test_store import event
+from tests.kizu.test_command import assert_is_an_error_in_one_line, kizu
+
+
+@pytest.fixture(scope="module")
+def settings(s3):
+    """Of the identity that labels: its rights are enough for all of this."""
+    return s3.settings("labeling")
+
+
+@pytest.fixture
+def run(s3, tmp_path):
+    return lambda *arguments: kizu("labels", *arguments, home=tmp_path / "home", **s3.environment("labeling"))
+
+
+def test_the_store_is_compacted_and_vacuumed_and_the_versions_of_datasets_are_named(run, s3, settings):
+    """The retention leaves what was in use until now."""
+    labels, use_case = LabelStore.open(settings), f"u{uuid.uuid4().hex[:8]}"
+    for number in range(3):
+        labels.append([event(use_case, str(number))])
+    mark = labels.mark()
+    record_label_version(s3.store("training"), "kizu-datasets", use_case, "ab" * 32, mark)
+    done = run("compact")
+    assert done.returncode == 0, done.stderr
+    assert "files became 1" in done.stdout
+    assert run("version").stdout.strip() == str(labels.version()) == str(mark.version + 1)
+    done = run("vacuum", "--dry-run", "--keep", "0")
+    assert done.returncode == 0, done.stderr
+    # Datasets of other tests keep other versions of the one table.
+    found = re.search(r"0 files would go; versions kept besides the present one: ([0-9, ]+)", done.stdout)
+    assert found, done.stdout
+    assert {"0", str(mark.version)} <= set(found[1].split(", "))
+    assert str(labels.version()) not in found[1].split(", ")
+    assert len(labels.events(use_case=use_case, version=mark.version)) == 3
+    assert_is_an_error_in_one_line(run("vacuum", "--keep", "4000"), "cannot open")
+
+
+def test_a_version_is_told_by_time(run, settings):
+    """A day without a zone is UTC; what is no time is said."""
+    LabelStore.open(settings).append([event(f"u{uuid.uuid4().hex[:8]}", "1")])
+    assert run("version", "--at", "2020-01-01").stdout.strip() == "-1"
+    assert run("version", "--at", "2999-01-01T00:00:00+09:00").stdout.strip() == run("version").stdout.strip()
+    assert_is_an_error_in_one_line(run("version", "--at", "yesterday"), "expected a time", "yesterday")
+
+
+def test_a_look_counts_and_remembers(run, s3):
+    """Also in full; the memory lies in the state bucket."""
+    for more in ((), ("--full",), ()):
+        done = run("look", *more)
+        assert done.returncode == 0, done.stderr
+        assert "without an approved label for metal-tag" in done.stdout
+    assert any(info.key == "looks/images/look.json" for info in s3.store("labeling").list("kizu-state", "looks/"))

@@ -1,0 +1,166 @@
+"""The reconciler's rules: what follows from what should run and what does run."""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from inspection.decode import Nms
+from inspection.documents import Approval, DesiredState, InputSpec, ModelFile, Release, Reported, Sampling, Wave
+from inspection.verdict import ClassThreshold
+from reconciler.rules import group_state, reconcile
+
+NOW = datetime(2025, 4, 1, 12, 0, tzinfo=UTC)
+OLD, NEW = "a" * 64, "b" * 64
+RELEASE = Release(
+    use_case="metal-tag", version=7, models=(ModelFile(precision="fp32", file="model.onnx", sha256=NEW, bytes=1),),
+    preprocess=InputSpec(width=64, height=64), classes=("scratch",), thresholds={"scratch": ClassThreshold(0.5, 0.25)},
+    nms=Nms(), sampling=Sampling(uncertain_low=0.1, uncertain_high=0.6), latency_budget_ms=500.0, probation_s=60.0,
+    golden=(), min_agent_version="0.1.0", dataset_digest=NEW, training_run="r", evaluation_digest=NEW,
+    approval=Approval(by="unauthenticated", at=NOW, model_sha256=NEW),
+)  # fmt: skip
+EVERYBODY = DesiredState(
+    sequence=5, use_case="metal-tag", waves=(Wave(release_digest=NEW, percent=100.0),), probation_s=60.0,
+    report_timeout_s=600.0,
+)  # fmt: skip
+
+
+def report(device, running=NEW, *, pending=None, minutes_ago=1.0, group="line", state="running"):
+    return Reported(
+        device=device, group=group, reported_at=NOW - timedelta(minutes=minutes_ago), state=state,
+        running_release=running, pending_release=pending,
+    )  # fmt: skip
+
+
+class Published:
+    """The signer's side, in memory."""
+
+    def __init__(self, desired, releases):
+        self._desired, self._releases = desired, releases
+
+    def desired(self, group):
+        return self._desired.get(group)
+
+    def release(self, digest):
+        return self._releases.get(digest)
+
+
+class Aliases:
+    """The registry's side, in memory, with every move."""
+
+    def __init__(self, version=None):
+        self.version, self.moves = version, []
+
+    def current(self, model):
+        return self.version
+
+    def move(self, model, version):
+        self.version = version
+        self.moves.append((model, version))
+
+
+class Devices:
+    """The fleet's side, in memory."""
+
+    def __init__(self, *reports):
+        self._reports = reports
+
+    def reports(self):
+        return self._reports
+
+
+def one_pass(reports, *, desired=EVERYBODY, releases=None, champions=None):
+    published = Published({"line": desired} if desired else {}, {NEW: RELEASE} if releases is None else releases)
+    champions = champions or Aliases()
+    return reconcile("line", published, Devices(*reports), champions, NOW), champions
+
+
+@pytest.mark.parametrize(
+    ("reports", "moved"),
+    [
+        ([report("d1"), report("d2")], True),
+        ([report("d1"), report("d2", OLD)], False),
+        ([report("d1"), report("d2", None)], False),
+        ([report("d1"), report("d2", OLD, pending=NEW)], False),
+        ([report("d1"), report("d2", NEW, pending=OLD)], False),
+        ([report("d1"), report("d2", OLD, minutes_ago=60)], False),
+        ([report("d1"), report("d2", OLD, group="other")], True),
+        ([], False),
+        ([report("d1", group="other")], False),
+    ],
+    ids=["all run it", "one runs the old", "one runs none", "one tries it", "one leaves it",
+         "one is offline on the old", "another group's does not count", "no device", "no device of this group"],
+)  # fmt: skip
+def test_the_champion_moves_when_the_whole_group_runs_the_release_for_good(reports, moved):
+    """And not before."""
+    state, champions = one_pass(reports)
+    assert champions.moves == ([("metal-tag", 7)] if moved else [])
+    assert state.rolled_out == (NEW if moved else None)
+
+
+def test_the_champion_moves_once():
+    """A second pass over the same facts does nothing."""
+    champions = Aliases()
+    one_pass([report("d1")], champions=champions)
+    one_pass([report("d1")], champions=champions)
+    assert champions.moves == [("metal-tag", 7)]
+
+
+def test_a_champion_that_is_right_is_left_alone_and_a_wrong_one_is_moved():
+    """Also back to an older version: a rollback is a rollout."""
+    assert one_pass([report("d1")], champions=Aliases(7))[1].moves == []
+    assert one_pass([report("d1")], champions=Aliases(9))[1].moves == [("metal-tag", 7)]
+
+
+def test_nothing_desired_is_nothing_to_do():
+    """Before the first release."""
+    state, champions = one_pass([report("d1")], desired=None)
+    assert state is None
+    assert champions.moves == []
+
+
+def test_a_release_that_is_not_published_moves_nothing():
+    """The version of an unknown release is unknown."""
+    assert one_pass([report("d1")], releases={})[1].moves == []
+
+
+@pytest.mark.parametrize(
+    ("waves", "reports", "moved"),
+    [
+        ((Wave(release_digest=NEW, devices=("d1",)),), [report("d1"), report("d2", OLD)], False),
+        (
+            (Wave(release_digest=NEW, devices=("d1",)), Wave(release_digest=OLD, percent=100.0)),
+            [report("d1"), report("d2", OLD)],
+            False,
+        ),
+        ((Wave(release_digest=NEW, devices=("d1", "d2")),), [report("d1"), report("d2")], True),
+        ((Wave(release_digest=NEW, percent=0.0),), [report("d1")], False),
+        ((), [report("d1")], False),
+    ],
+    ids=["a canary alone", "a canary before the others", "all by name", "nobody yet", "no wave"],
+)
+def test_a_release_on_some_devices_is_no_champion(waves, reports, moved):
+    """A canary that runs well is not a rollout, though every device runs what it should."""
+    _, champions = one_pass(reports, desired=dataclasses.replace(EVERYBODY, waves=waves))
+    assert bool(champions.moves) is moved
+
+
+def test_an_offline_device_is_late_and_not_failed():
+    """After the group's timeout, to the second."""
+    reports = [report("d1", minutes_ago=10), report("d2", minutes_ago=10.1)]
+    state = group_state("line", EVERYBODY, reports, NOW)
+    assert [(device.device, device.late, device.state) for device in state.devices] == [
+        ("d1", False, "running"),
+        ("d2", True, "running"),
+    ]
+
+
+def test_devices_are_shown_in_order_beside_what_they_should_run():
+    """By name, with the wave's release, whatever the order of the reports."""
+    reports = [report("d2", OLD, pending=NEW, state="probation"), report("d1")]
+    state = group_state("line", EVERYBODY, iter(reports), NOW)
+    assert (state.group, state.sequence) == ("line", 5)
+    assert [(d.device, d.wanted, d.running, d.pending, d.settled) for d in state.devices] == [
+        ("d1", NEW, NEW, None, True),
+        ("d2", NEW, OLD, NEW, False),
+    ]
