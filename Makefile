@@ -32,11 +32,12 @@ clean: ## Stop all and remove the state of this machine (.kizu); the environment
 	rm -rf "$(KIZU_HOME)"
 
 .PHONY: lint
-lint: setup ## Format, lint, types, and the walls between the rooms
+lint: setup ## Format, lint, types, the walls between the rooms, and dead links in the documents
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python -m tools.docs.links
 
 .PHONY: test
 test: setup ## Unit and integration tests against real servers, and the loop once; no Docker
@@ -75,6 +76,15 @@ images: ## Build every container image, training included; needs a Docker engine
 .PHONY: compile
 compile: setup ## Compile the pipelines to pipelines/compiled/
 	@$(KIZU) compile
+
+.PHONY: docs reference
+docs: ## Build the documentation site into docs/_build/html, offline and searchable
+	@tools/setup docs
+	.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -b html -c docs . docs/_build/html
+	@.venv-docs/bin/python tools/docs/offline.py docs/_build/html
+
+reference: setup ## Write the pages of docs/reference/ that are generated from code again
+	.venv/bin/python -m tools.docs.reference
 
 .PHONY: lock
 lock: ## Write the lock files again
