@@ -18,7 +18,7 @@ from deploy.access.layout import Layout, base_environment
 
 DEVICE: Final = "line1"
 SITE: Final = "factory"
-_ROOT: Final = Path(__file__).resolve().parents[2]
+_ROOT: Final = Path(__file__).resolve().parents[1]
 EDGE_PYTHON: Final = _ROOT / ".venv-edge" / "bin" / "python"
 
 
