@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 
 class SettingsError(RuntimeError):
@@ -16,68 +17,228 @@ def _env(name: str) -> Any:
     return AliasChoices(name)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Where the servers are and who this process is. Secrets stay inside `SecretStr` until they are used."""
 
-    model_config = SettingsConfigDict(case_sensitive=True, extra="ignore", populate_by_name=True, frozen=True)
+    model_config = ConfigDict(extra="ignore", populate_by_name=True, frozen=True)
 
-    s3_endpoint: str | None = Field(default=None, validation_alias=_env("KIZU_S3_ENDPOINT"))
-    s3_public_endpoint: str | None = Field(default=None, validation_alias=_env("KIZU_S3_PUBLIC_ENDPOINT"))
-    s3_region: str = Field(default="us-east-1", validation_alias=_env("KIZU_S3_REGION"))
+    s3_endpoint: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_S3_ENDPOINT"),
+        description="The S3 store: `http(s)://host:port`. Without it, AWS.",
+    )
+    s3_public_endpoint: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_S3_PUBLIC_ENDPOINT"),
+        description="The same store as a browser or a device reaches it, where that is another address.",
+    )
+    s3_region: str = Field(
+        default="us-east-1",
+        validation_alias=_env("KIZU_S3_REGION"),
+        description="The region of the store; part of each signature.",
+    )
     s3_addressing: Literal["path", "virtual", "auto"] = Field(
-        default="path", validation_alias=_env("KIZU_S3_ADDRESSING")
+        default="path",
+        validation_alias=_env("KIZU_S3_ADDRESSING"),
+        description="Where the bucket stands in an address: in the path, or in the host name.",
     )
-    s3_ca_file: str | None = Field(default=None, validation_alias=_env("KIZU_S3_CA_FILE"))
-    access_key_id: str | None = Field(default=None, validation_alias=_env("AWS_ACCESS_KEY_ID"))
-    secret_access_key: SecretStr | None = Field(default=None, validation_alias=_env("AWS_SECRET_ACCESS_KEY"))
-    # Another store, which `kizu import` reads from; without an endpoint it is AWS.
-    source_s3_endpoint: str | None = Field(default=None, validation_alias=_env("KIZU_SOURCE_S3_ENDPOINT"))
-    source_s3_region: str | None = Field(default=None, validation_alias=_env("KIZU_SOURCE_S3_REGION"))
-    source_access_key_id: str | None = Field(default=None, validation_alias=_env("KIZU_SOURCE_ACCESS_KEY_ID"))
+    s3_ca_file: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_S3_CA_FILE"),
+        description="PEM file with the authority of the store's certificate, where it is your own.",
+    )
+    access_key_id: str | None = Field(
+        default=None,
+        validation_alias=_env("AWS_ACCESS_KEY_ID"),
+        description="The S3 identity of this process.",
+    )
+    secret_access_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("AWS_SECRET_ACCESS_KEY"),
+        description="The secret of `AWS_ACCESS_KEY_ID`.",
+    )
+    source_s3_endpoint: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SOURCE_S3_ENDPOINT"),
+        description="Another store for `kizu import` to read. Without it: AWS if a source key is set, else the same store.",
+    )
+    source_s3_region: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SOURCE_S3_REGION"),
+        description="The region of that store.",
+    )
+    source_access_key_id: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SOURCE_ACCESS_KEY_ID"),
+        description="The key that `kizu import` reads that store with.",
+    )
     source_secret_access_key: SecretStr | None = Field(
-        default=None, validation_alias=_env("KIZU_SOURCE_SECRET_ACCESS_KEY")
+        default=None,
+        validation_alias=_env("KIZU_SOURCE_SECRET_ACCESS_KEY"),
+        description="The secret of `KIZU_SOURCE_ACCESS_KEY_ID`.",
     )
-    source_session_token: SecretStr | None = Field(default=None, validation_alias=_env("KIZU_SOURCE_SESSION_TOKEN"))
-    # The key of a device that is being enrolled, where somebody else made it.
-    device_access_key_id: str | None = Field(default=None, validation_alias=_env("KIZU_DEVICE_ACCESS_KEY_ID"))
+    source_session_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SOURCE_SESSION_TOKEN"),
+        description="The session token of that key, where the key is temporary.",
+    )
+    device_access_key_id: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_DEVICE_ACCESS_KEY_ID"),
+        description="The key of a device that is being enrolled, where somebody else made it.",
+    )
     device_secret_access_key: SecretStr | None = Field(
-        default=None, validation_alias=_env("KIZU_DEVICE_SECRET_ACCESS_KEY")
+        default=None,
+        validation_alias=_env("KIZU_DEVICE_SECRET_ACCESS_KEY"),
+        description="The secret of `KIZU_DEVICE_ACCESS_KEY_ID`.",
     )
-    bucket_prefix: str = Field(default="kizu-", validation_alias=_env("KIZU_BUCKET_PREFIX"))
-    mlflow_tracking_uri: str | None = Field(default=None, validation_alias=_env("MLFLOW_TRACKING_URI"))
-    # Files of the administrator of MLflow's server: its accounts, and who may approve which model.
-    mlflow_accounts: str | None = Field(default=None, validation_alias=_env("KIZU_MLFLOW_ACCOUNTS"))
-    mlflow_approvers: str | None = Field(default=None, validation_alias=_env("KIZU_MLFLOW_APPROVERS"))
-    label_studio_url: str | None = Field(default=None, validation_alias=_env("LABEL_STUDIO_URL"))
-    label_studio_api_key: SecretStr | None = Field(default=None, validation_alias=_env("LABEL_STUDIO_API_KEY"))
+    bucket_prefix: str = Field(
+        default="kizu-",
+        validation_alias=_env("KIZU_BUCKET_PREFIX"),
+        description="Bucket names begin with it: `kizu-raw`, `kizu-labels` and so on.",
+    )
+    mlflow_tracking_uri: str | None = Field(
+        default=None,
+        validation_alias=_env("MLFLOW_TRACKING_URI"),
+        description="MLflow's server.",
+    )
+    mlflow_tracking_username: str | None = Field(
+        default=None,
+        validation_alias=_env("MLFLOW_TRACKING_USERNAME"),
+        description="The account of MLflow that this process acts as.",
+    )
+    mlflow_tracking_password: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("MLFLOW_TRACKING_PASSWORD"),
+        description="The password of that account.",
+    )
+    mlflow_accounts: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_MLFLOW_ACCOUNTS"),
+        description="For MLflow's server: the administrator's file with its accounts.",
+    )
+    mlflow_approvers: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_MLFLOW_APPROVERS"),
+        description="For MLflow's server: the administrator's file that says who may approve which model.",
+    )
+    label_studio_url: str | None = Field(
+        default=None,
+        validation_alias=_env("LABEL_STUDIO_URL"),
+        description="Label Studio, as this process calls it.",
+    )
+    label_studio_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("LABEL_STUDIO_API_KEY"),
+        description="The token of the Label Studio account that makes projects and tasks.",
+    )
     label_studio_s3_access_key_id: str | None = Field(
-        default=None, validation_alias=_env("LABEL_STUDIO_S3_ACCESS_KEY_ID")
+        default=None,
+        validation_alias=_env("LABEL_STUDIO_S3_ACCESS_KEY_ID"),
+        description="The S3 identity with which Label Studio signs the URLs of images; it can only read them.",
     )
     label_studio_s3_secret_access_key: SecretStr | None = Field(
-        default=None, validation_alias=_env("LABEL_STUDIO_S3_SECRET_ACCESS_KEY")
+        default=None,
+        validation_alias=_env("LABEL_STUDIO_S3_SECRET_ACCESS_KEY"),
+        description="The secret of `LABEL_STUDIO_S3_ACCESS_KEY_ID`.",
     )
-    # Label Studio as a browser calls it, where that is another name than the server's own.
-    label_studio_public_url: str | None = Field(default=None, validation_alias=_env("KIZU_LABEL_STUDIO_PUBLIC_URL"))
-    # Hints that wake a waiting run: where this process listens (loopback), what Label Studio calls, and their secret.
-    webhook_listen: str | None = Field(default=None, validation_alias=_env("KIZU_WEBHOOK_LISTEN"))
-    webhook_url: str | None = Field(default=None, validation_alias=_env("KIZU_WEBHOOK_URL"))
-    webhook_secret: SecretStr | None = Field(default=None, validation_alias=_env("KIZU_WEBHOOK_SECRET"))
-    signer_url: str | None = Field(default=None, validation_alias=_env("KIZU_SIGNER_URL"))
-    signer_keys: str | None = Field(default=None, validation_alias=_env("KIZU_SIGNER_KEYS"))
-    signer_host: str = Field(default="127.0.0.1", validation_alias=_env("KIZU_SIGNER_HOST"))
-    signer_port: int = Field(default=8085, validation_alias=_env("KIZU_PORT_SIGNER"))
-    # Set by the runner on one machine, for the steps that it starts: the id of the run's record in the state bucket.
-    local_run: str | None = Field(default=None, validation_alias=_env("KIZU_LOCAL_RUN"))
-    # Where images of datasets are kept on this machine, for all steps that run on it; none is kept where it is not set.
-    cache_dir: str | None = Field(default=None, validation_alias=_env("KIZU_CACHE_DIR"))
-    cache_max_bytes: int = Field(default=20_000_000_000, ge=0, validation_alias=_env("KIZU_CACHE_MAX_BYTES"))
-    training_image_digest: str | None = Field(default=None, validation_alias=_env("KIZU_TRAINING_IMAGE_DIGEST"))
-    # On what a training runs: cpu, auto (a GPU where there is one), or GPUs by number (0 or 0,1); threads and loaders.
-    training_device: str = Field(default="auto", validation_alias=_env("KIZU_TRAINING_DEVICE"))
-    training_threads: int | None = Field(default=None, ge=1, validation_alias=_env("KIZU_TRAINING_THREADS"))
-    training_workers: int = Field(default=0, ge=0, validation_alias=_env("KIZU_TRAINING_WORKERS"))
-    # Seconds between two checkpoints of a training at the least; large or slow ones are kept less often.
-    checkpoint_every_s: float = Field(default=60.0, ge=0.0, validation_alias=_env("KIZU_CHECKPOINT_EVERY_S"))
+    label_studio_public_url: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_LABEL_STUDIO_PUBLIC_URL"),
+        description="Label Studio as a browser calls it, where that is another name. `kizu doctor` checks it.",
+    )
+    webhook_listen: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_WEBHOOK_LISTEN"),
+        description="Where a waiting labeling run listens for Label Studio's webhooks, on loopback: `127.0.0.1:8099`.",
+    )
+    webhook_url: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_WEBHOOK_URL"),
+        description="What Label Studio calls to reach that address.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_WEBHOOK_SECRET"),
+        description="The secret that a webhook has to carry: at least 16 characters.",
+    )
+    signer_url: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SIGNER_URL"),
+        description="The signer, as the `deployment` pipeline and the reconciler call it.",
+    )
+    signer_keys: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SIGNER_KEYS"),
+        description="For the signer: the folder with its three keys and `root.json`.",
+    )
+    signer_host: str = Field(
+        default="127.0.0.1",
+        validation_alias=_env("KIZU_SIGNER_HOST"),
+        description="For the signer: the address that it listens on.",
+    )
+    signer_port: int = Field(
+        default=8085,
+        validation_alias=_env("KIZU_PORT_SIGNER"),
+        description="For the signer: the port that it listens on.",
+    )
+    local_run: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_LOCAL_RUN"),
+        description="The id of the run's record in the state bucket. The runner on one machine sets it for its steps.",
+    )
+    cache_dir: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_CACHE_DIR"),
+        description="The folder where all steps on this machine keep images of datasets. Without it, none is kept.",
+    )
+    cache_max_bytes: int = Field(
+        default=20_000_000_000,
+        ge=0,
+        validation_alias=_env("KIZU_CACHE_MAX_BYTES"),
+        description="How many bytes that folder may hold.",
+    )
+    training_image_digest: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_TRAINING_IMAGE_DIGEST"),
+        description="The digest of the training image. It becomes the code digest of a model trained in that image.",
+    )
+    training_device: str = Field(
+        default="auto",
+        validation_alias=_env("KIZU_TRAINING_DEVICE"),
+        description="What a training runs on: `cpu`, `auto` (a GPU if there is one), or GPUs by number (`0`; `0,1`).",
+    )
+    training_threads: int | None = Field(
+        default=None,
+        ge=1,
+        validation_alias=_env("KIZU_TRAINING_THREADS"),
+        description="Threads of a training on processors. Without it, one for each processor that the process may use.",
+    )
+    training_workers: int = Field(
+        default=0,
+        ge=0,
+        validation_alias=_env("KIZU_TRAINING_WORKERS"),
+        description="Processes that load images, for each GPU. On processors none is used.",
+    )
+    checkpoint_every_s: float = Field(
+        default=60.0,
+        ge=0.0,
+        validation_alias=_env("KIZU_CHECKPOINT_EVERY_S"),
+        description="The least number of seconds between two checkpoints. Large or slow ones are kept less often.",
+    )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """The settings in a mapping of environment variables. The process's own environment is not read.
+
+        Raises:
+            SettingsError: a value has the wrong form.
+        """
+        try:
+            return cls.model_validate(dict(environment), by_alias=True, by_name=False)
+        except ValidationError as e:
+            lines = "; ".join(f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in e.errors())
+            raise SettingsError(f"the environment has a setting of the wrong form: {lines}") from None
 
     def bucket(self, name: str) -> str:
         """The bucket of a role: `raw`, `labels`, `datasets`, `weights`, `mlflow`, `releases`, `fleet`, `state`."""
@@ -103,8 +264,4 @@ def settings() -> Settings:
     Raises:
         SettingsError: a value has the wrong form.
     """
-    try:
-        return Settings()
-    except ValidationError as e:
-        lines = "; ".join(f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in e.errors())
-        raise SettingsError(f"the environment has a setting of the wrong form: {lines}") from None
+    return Settings.from_environment(os.environ)
