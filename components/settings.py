@@ -60,7 +60,7 @@ class Settings(BaseModel):
     source_s3_endpoint: str | None = Field(
         default=None,
         validation_alias=_env("KIZU_SOURCE_S3_ENDPOINT"),
-        description="Another store for `kizu import` to read. Without it: AWS if a source key is set, else the same store.",
+        description="Another store for `kizu import` to read. Without it: AWS if a source key is set, else your own.",
     )
     source_s3_region: str | None = Field(
         default=None,
