@@ -140,7 +140,7 @@ def test_settings_that_suppress_all_or_nothing_are_refused(arguments):
 @pytest.mark.parametrize("agnostic", [False, True])
 def test_random_outputs_give_what_ultralytics_gives(seed, agnostic):
     """Boxes within 0.01 px, same classes, same scores, same order."""
-    reference = pytest.importorskip("reference_ultralytics")
+    reference = pytest.importorskip("tests.inspection.reference_ultralytics")
     rng = np.random.default_rng(seed)
     rows = np.concatenate(
         [rng.uniform(20, 200, (300, 2)), rng.uniform(5, 60, (300, 2)), rng.uniform(0, 1, (300, 2))], axis=1

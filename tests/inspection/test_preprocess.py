@@ -126,7 +126,7 @@ def test_there_and_back_again_is_exact(height, width, size, corners):
 @pytest.mark.parametrize("target", [(224, 320), (640, 640), (192, 256)])
 def test_pixels_and_boxes_are_those_of_ultralytics(size, target):
     """The input is the same to the byte; boxes lead back to within 0.01 px. target: (height, width)."""
-    reference = pytest.importorskip("reference_ultralytics")
+    reference = pytest.importorskip("tests.inspection.reference_ultralytics")
     image = image_of(*size)
     tensor, geometry = letterbox(image, Preprocess(target[1], target[0]))
     theirs = reference.LetterBox(new_shape=target, auto=False)(image=image)
