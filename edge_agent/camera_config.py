@@ -23,6 +23,7 @@ class Section(BaseModel):
 
 class _Camera(Section):
     name: Name = "camera"
+    """The camera's name, its own on this device."""
     mode: Literal["every", "latest"] = "every"
     """`every`: no frame is skipped, the camera waits. `latest`: stale frames are dropped and counted."""
 
@@ -31,11 +32,15 @@ class FolderCamera(_Camera):
     """A folder that something else writes pictures into."""
 
     source: Literal["folder"] = "folder"
+    """The kind of camera."""
     path: Path
+    """The folder."""
     poll_interval_s: Seconds = 0.2
+    """Seconds between two looks into the folder."""
     settle_s: float = Field(default=5.0, ge=0)
     """A file that cannot be read is set aside only when it has not changed for this long."""
     processed: Literal["move", "delete"] = "move"
+    """What becomes of an inspected file: it moves to `<state_folder>/done`, or is deleted."""
     processed_keep: int = Field(default=500, ge=0)
     """How many processed files are kept in `<state_folder>/done`."""
 
@@ -49,16 +54,22 @@ class _Grabbed(_Camera):
     encoding: Literal["jpeg", "png"] = "jpeg"
     """How a frame is kept and sent; what is inspected is what is kept."""
     jpeg_quality: int = Field(default=95, ge=50, le=100)
+    """Of an encoded frame."""
 
 
 class OpenCvCamera(_Grabbed):
     """USB, RTSP or a file through OpenCV. `device`: a number, a path such as /dev/video0, or a URL."""
 
     source: Literal["opencv"]
+    """The kind of camera."""
     device: int | str
+    """A number, a path such as `/dev/video0`, or a URL."""
     width: int | None = Field(default=None, gt=0)
+    """Pixels; the camera's own where it is not given."""
     height: int | None = Field(default=None, gt=0)
+    """Pixels; the camera's own where it is not given."""
     frames_per_s: float | None = Field(default=None, gt=0)
+    """Asked of the camera; its own where it is not given."""
     timeout_s: Seconds = 10.0
     """A network camera that is silent for so long is taken for gone."""
 
@@ -67,6 +78,7 @@ class GenICamCamera(_Grabbed):
     """A GenICam camera through `harvesters` (the extra `edge-genicam`)."""
 
     source: Literal["genicam"]
+    """The kind of camera."""
     producer: Path
     """The vendor's GenTL producer, a `.cti` file."""
     serial_number: str | None = None
@@ -74,16 +86,19 @@ class GenICamCamera(_Grabbed):
     features: Mapping[str, bool | int | float | str] = {}
     """GenICam features that are set at each opening, such as `ExposureTime: 5000`."""
     timeout_s: Seconds = 10.0
+    """A camera that is silent for so long is taken for gone."""
 
 
 class HttpCamera(_Camera):
     """`POST /inspect` on the page's port, for a PLC or MES that holds the image."""
 
     source: Literal["http"]
+    """The kind of camera."""
     mode: Literal["every"] = "every"
     queue: int = Field(default=8, ge=1, le=1000)
     """How many images may wait for their turn; one more is answered 429."""
     max_bytes: int = Field(default=20_000_000, gt=0, le=256_000_000)
+    """Larger images are answered 413."""
     timeout_s: Seconds = 30.0
     """How long a request waits for its verdict."""
 

@@ -27,16 +27,22 @@ class S3(Section):
     """The object store as this device reaches it."""
 
     endpoint: str
+    """`http(s)://host:port`, as this device reaches the store."""
     region: str = "us-east-1"
+    """The region of the store."""
     addressing: Literal["path", "virtual"] = "path"
+    """Where the bucket stands in an address: in the path, or in the host name."""
     ca_file: Path | None = None
+    """PEM, where the store's certificate is from your own authority."""
     credentials_file: Path
+    """This device's key: JSON, mode 0600."""
 
 
 class Buckets(Section):
     """Names of the buckets: `<prefix>raw` and so on."""
 
     prefix: str = "kizu-"
+    """Bucket names begin with it."""
 
     @property
     def raw(self) -> str:
@@ -58,9 +64,11 @@ class Tls(Section):
     """Encryption to the broker. Without `ca_file` the authorities that come with the agent are trusted."""
 
     ca_file: Path | None = None
+    """PEM with the authority of the broker's certificate."""
     certificate_file: Path | None = None
     """This device's own certificate (PEM), where the broker asks for one, with `key_file`, of mode 0600."""
     key_file: Path | None = None
+    """The key of that certificate."""
 
     @model_validator(mode="after")
     def _check_pair(self) -> Tls:
@@ -73,21 +81,32 @@ class Mqtt(Section):
     """The broker that carries results to the line. Topics: `<topic_prefix>/<site>/<device>/{results,status}`."""
 
     host: str
+    """The broker's name or address."""
     port: int = Field(default=1883, ge=1, le=65535)
+    """Its port."""
     protocol: Annotated[Literal["3.1.1", "5"], BeforeValidator(str)] = "3.1.1"
+    """The version of MQTT."""
     topic_prefix: Topic = "kizu"
+    """All topics begin with it."""
     username: str | None = None
+    """The account at the broker."""
     password: SecretStr | None = None
+    """Its password. A file that holds one needs mode 0600."""
     tls: Tls | None = None
+    """Encryption to the broker."""
     keepalive_s: int = Field(default=30, ge=5)
+    """Seconds after which the broker takes a silent device for gone, one and a half times."""
 
 
 class Page(Section):
     """The operator's page. Names by which browsers call this device stand in `allowed_hosts`; addresses need not."""
 
     host: str = "127.0.0.1"
+    """The address that the page listens on."""
     port: int = Field(default=8090, ge=1, le=65535)
+    """Its port."""
     allowed_hosts: tuple[str, ...] = ()
+    """Names by which browsers may call this device."""
     language: Literal["auto", "en", "ja"] = "auto"
     """`auto`: what the browser asks for."""
     token_file: Path | None = None
@@ -104,7 +123,9 @@ class Inference(Section):
 
     threads: int = Field(default=2, ge=1, le=256)
     precision: str = "fp32"
+    """Which model of the release runs: `fp32` or `int8`."""
     backend: Literal["onnxruntime", "openvino"] = "onnxruntime"
+    """The inference runtime."""
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
 
 
@@ -112,27 +133,37 @@ class OutboxLimits(Section):
     """What may wait on the device; beyond it the least important and oldest is dropped and counted."""
 
     max_bytes: int = Field(default=2_000_000_000, gt=0)
+    """Bytes that may wait."""
     max_age_days: float = Field(default=30.0, gt=0)
     """In days that the agent ran: a device that lay in a drawer, or whose clock jumped, drops nothing for it."""
     min_free_bytes: int = Field(default=500_000_000, ge=0)
+    """Bytes of the disk that stay free."""
 
 
 class SamplingLimits(Section):
     """What this device may send at most. The release's own policy holds where it is narrower: here is only less."""
 
     max_per_minute: int | None = Field(default=None, ge=0)
+    """At most so many frames are sent a minute."""
     max_per_hour: int | None = Field(default=None, ge=0)
+    """At most so many frames are sent an hour."""
     max_per_day: int | None = Field(default=None, ge=0)
+    """At most so many frames are sent a day."""
     nothing_found_rate: float | None = Field(default=None, ge=0, le=1)
+    """At most this share of the frames without a detection."""
     control_rate: float | None = Field(default=None, ge=0, le=1)
+    """At most this share of all frames."""
     disagreement_rate: float | None = Field(default=None, ge=0, le=1)
+    """At most this share of frames is judged by the release before, too."""
 
 
 class Intervals(Section):
     """How often the device looks and tells, in seconds."""
 
     update_poll_s: Seconds = 30.0
+    """Between two looks for a new release."""
     report_s: Seconds = 60.0
+    """Between two reports to the fleet."""
     heartbeat_timeout_s: Seconds = 30.0
     """An inspection loop silent for longer is unhealthy."""
 
@@ -141,20 +172,35 @@ class Config(Section):
     """All of it."""
 
     device: Name
+    """This device's name, its own among all sites."""
     group: Name
+    """The group that it is rolled out with."""
     site: Name
+    """Where it stands; its images go below this name."""
     use_case: Name
+    """What it inspects."""
     state_folder: Path = Path("state")
+    """Where it keeps releases, outbox and state."""
     root_metadata: Path = Path("root.json")
+    """The root of trust of releases, pinned at enrolment."""
     cameras: Cameras
+    """Where frames come from."""
     s3: S3
+    """The object store."""
     buckets: Buckets = Buckets()
+    """Names of the buckets."""
     mqtt: Mqtt | None = None
+    """The line's broker."""
     page: Page = Page()
+    """The operator's page."""
     inference: Inference = Inference()
+    """How the model runs."""
     sampling: SamplingLimits = SamplingLimits()
+    """Less than the release asks for."""
     outbox: OutboxLimits = OutboxLimits()
+    """What may wait on the device."""
     intervals: Intervals = Intervals()
+    """How often the device looks and tells."""
 
     @property
     def token_file(self) -> Path:

@@ -44,17 +44,29 @@ class Capture(Document):
     """One reason for which one image was sent; immutable. Times are UTC."""
 
     capture_id: str
+    """Names this reason; a frame that is sent twice has the same one."""
     sha256: str
+    """The image."""
     device: str
+    """Who sent it."""
     camera: str
+    """Which camera of the device."""
     captured_at: datetime
+    """When it was taken."""
     reason: Reason
+    """Why it was sent."""
     sent_at: datetime | None = None
+    """When it left the device."""
     part_id: str | None = None
+    """The part that it shows."""
     original_name: str | None = None
+    """The file's name at the camera."""
     release_digest: str | None = None
+    """The release that judged it."""
     detections: tuple[Detection, ...] = ()
+    """What that release found."""
     verdict: Verdict | None = None
+    """What that release decided."""
 
     def __post_init__(self) -> None:
         check_sha256(self.sha256)
@@ -66,9 +78,13 @@ class ModelFile(Part):
     """One model of a release; `file` is a plain name inside the release."""
 
     precision: str
+    """`fp32` or `int8`."""
     file: str
+    """Its name inside the release."""
     sha256: str
+    """Its digest."""
     bytes: int
+    """Its size."""
 
     def __post_init__(self) -> None:
         check_file(self.file)
@@ -80,7 +96,9 @@ class Tolerance(Part):
     """How far a golden sample's answer may lie from the expected one: score 0..1, sides in pixels."""
 
     score: float = 0.05
+    """Of a detection's score."""
     box_px: float = 3.0
+    """Of each side of a box, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +106,13 @@ class GoldenSample(Part):
     """An image and the detections that a healthy runtime must reproduce, from the lowest `uncertain` threshold on."""
 
     file: str
+    """The image's name inside the release."""
     sha256: str
+    """Its digest."""
     expected: tuple[Detection, ...]
+    """The detections."""
     tolerance: Tolerance = Tolerance()
+    """How far they may be off."""
 
     def __post_init__(self) -> None:
         check_file(self.file)
@@ -102,14 +124,21 @@ class Sampling(Part):
     """Which frames a device sends back. Rates are shares of frames, 0..1; scores 0..1."""
 
     uncertain_low: float
+    """Lowest score of a doubtful detection."""
     uncertain_high: float
+    """Highest score of a doubtful detection."""
     nothing_found_rate: float = 0.0
+    """Share of the frames without a detection that are sent."""
     control_rate: float = 0.0
+    """Share of all frames that are sent."""
     disagreement_rate: float = 0.0
     """Share of frames that the release before judges too; where the two verdicts differ the frame is sent."""
     max_per_minute: int = 60
+    """Frames a minute at most."""
     max_per_hour: int = 1000
+    """Frames an hour at most."""
     max_per_day: int = 10_000
+    """Frames a day at most."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.uncertain_low <= self.uncertain_high <= 1.0:
@@ -130,8 +159,11 @@ class Approval(Part):
     """Who let this model go to the line."""
 
     by: str
+    """The account of MLflow."""
     at: datetime
+    """When."""
     model_sha256: str
+    """The digest of the model that was approved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +171,15 @@ class InputSpec(Part):
     """The static input of the models; see `Preprocess`."""
 
     width: int
+    """Pixels."""
     height: int
+    """Pixels."""
     pad_value: int = 114
+    """The grey that fills the rest, 0 to 255."""
     interpolation: str = "linear"
+    """How the image is resized."""
     colour_order: str = "rgb"
+    """The order of the channels."""
 
     def __post_init__(self) -> None:
         self.to_preprocess()
@@ -159,21 +196,37 @@ class Release(Document):
     """`release.json`: all that a device needs to inspect, and where it comes from."""
 
     use_case: str
+    """The product."""
     version: int
+    """The model's version in MLflow."""
     models: tuple[ModelFile, ...]
+    """The same network in one or several precisions."""
     preprocess: InputSpec
+    """The models' input."""
     classes: tuple[str, ...]
+    """In the models' order."""
     thresholds: Mapping[str, ClassThreshold]
+    """For each class."""
     nms: Nms
+    """How overlapping boxes are joined."""
     sampling: Sampling
+    """Which frames a device sends back."""
     latency_budget_ms: float
+    """The longest time for one frame."""
     probation_s: float
+    """How long it must run well before it is kept."""
     golden: tuple[GoldenSample, ...]
+    """What a healthy runtime must reproduce."""
     min_agent_version: str
+    """Older agents do not take it."""
     dataset_digest: str
+    """What the model was trained on."""
     training_run: str
+    """The run in MLflow."""
     evaluation_digest: str
+    """The evaluation report."""
     approval: Approval
+    """Who approved it."""
 
     def __post_init__(self) -> None:
         check_name("use case", self.use_case)
@@ -194,8 +247,11 @@ class Wave(Part):
     """Some devices of a group, by name or by share (0..100), and the release they should run."""
 
     release_digest: str
+    """The release."""
     devices: tuple[str, ...] | None = None
+    """By name."""
     percent: float | None = None
+    """Or by share."""
 
     def __post_init__(self) -> None:
         check_sha256(self.release_digest)
@@ -217,10 +273,15 @@ class DesiredState(Document):
     """`desired/<group>.json`: what a group of devices should run. A higher sequence replaces a lower one."""
 
     sequence: int
+    """Counts up with each change."""
     use_case: str
+    """The product."""
     waves: tuple[Wave, ...]
+    """The first that includes a device holds."""
     probation_s: float
+    """How long a new release must run well."""
     report_timeout_s: float = 3600.0
+    """A device that is silent for longer is late."""
 
     def release_for(self, device: str) -> str | None:
         """The release of the first wave that includes the device; None where none does."""
@@ -235,17 +296,29 @@ class Reported(Document):
     """`kizu-fleet/<device>/reported.json`: what a device runs, and why not something else."""
 
     device: str
+    """Who reports."""
     group: str
+    """Its group."""
     reported_at: datetime
+    """When."""
     state: str
+    """What it is doing."""
     running_release: str | None = None
+    """What it runs."""
     pending_release: str | None = None
+    """What it is about to run."""
     reason: str = ""
+    """Why it does not run what it should."""
     sequence_seen: int = 0
+    """The newest desired state that it saw."""
     uptime_s: float = 0.0
+    """Seconds since the agent's start."""
     outbox_depth: int = 0
+    """What waits to be sent."""
     outbox_dropped: int = 0
+    """What was dropped for want of room."""
     versions: Mapping[str, str] | None = None
+    """Of its software."""
 
 
 def check_file(name: str) -> str:
@@ -260,11 +333,17 @@ class LabelledImage(Part):
     """An image with what people verified on it. width, height: pixels after EXIF orientation."""
 
     sha256: str
+    """The image."""
     uri: str
+    """Where it lies."""
     width: int
+    """Pixels."""
     height: int
+    """Pixels."""
     boxes: tuple[LabelledRegion, ...] = ()
+    """What is there."""
     group: str = ""
+    """Its part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,10 +351,15 @@ class LabelledRegion(Part):
     """One labelled box on the wire: class name, then pixels of the image."""
 
     class_name: str
+    """What it is."""
     x: float
+    """Left side."""
     y: float
+    """Upper side."""
     width: float
+    """Of the box."""
     height: float
+    """Of the box."""
 
     def __post_init__(self) -> None:
         self.to_box()

@@ -32,20 +32,32 @@ class UseCase(Section):
     """
 
     schema_version: Literal[1] = 1
+    """The version of this form."""
     name: str
+    """The product's name: also the model's name in MLflow and part of the Label Studio projects' titles."""
     description: str = ""
+    """One sentence for people."""
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    """What labelers mark and the model finds. Their order is the model's."""
     approvers: Annotated[tuple[Annotated[str, Field(pattern=r"^[^\s:]{1,255}$")], ...], Field(exclude=True)] = ()
     labeling: Labeling
+    """What labelers see."""
     grouping: Grouping = Grouping()
+    """Which photographs belong together."""
     split: Split = Split()
+    """How parts fall to test, validation and training."""
     training: TrainingSettings = TrainingSettings()
+    """How a detector is trained."""
     retraining: Annotated[Retraining, Field(exclude=True)] = Retraining()
     resources: Annotated[Resources, Field(exclude=True)] = Resources()
     gates: Gates
+    """What a model must reach before a person is asked."""
     operating: Operating = Operating()
+    """How the threshold is chosen."""
     sampling: SamplingPolicy = SamplingPolicy()
+    """Which frames a device sends back."""
     rollout: Rollout = Rollout()
+    """How a release reaches its devices."""
 
     @field_validator("name")
     @classmethod

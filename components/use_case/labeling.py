@@ -29,28 +29,38 @@ class Labeling(Section):
     """
 
     instructions: str
+    """The text that Label Studio shows to labelers."""
     language: Literal["en", "ja"] = "en"
     colours: dict[str, str] = {}  # noqa: RUF012 # pydantic copies it
+    """A colour for each class, as `#rrggbb`."""
     max_images_per_job: Annotated[int, Field(ge=1, le=10_000)] = 200
     overlap: Literal[1, 2] = 1
     agreement_iou: Score = 0.5
+    """The least overlap (IoU) at which two people's boxes agree."""
     priority: Priority = Priority()
+    """Which images come first."""
 
 
 class Grouping(Section):
     """Which photographs belong together: those of one physical part, or each image alone."""
 
     rule: Literal["part", "image"] = "part"
+    """`part`: photographs of one part stay in one split. `image`: each image alone."""
 
 
 class Split(Section):
     """How groups fall to the splits; train takes what test and val leave."""
 
     seed: int = 0
+    """Chooses, with a part's name, the split that the part falls to. A new seed is a new split."""
     test: Share = 0.2
+    """Share of the parts for the test split."""
     val: Share = 0.15
+    """Share of the parts for the validation split."""
     min_images: Annotated[int, Field(ge=1)] = 10
+    """Fewer approved images than this are refused."""
     min_test_parts: Annotated[int, Field(ge=1)] = 2
+    """Fewer parts than this in the test split are refused."""
 
     @model_validator(mode="after")
     def _leaves_training(self) -> Split:

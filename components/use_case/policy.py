@@ -21,12 +21,18 @@ class Gates(Section):
     """
 
     min_map50: Share
+    """Least mean average precision at IoU 0.5."""
     max_escape_rate: Share
+    """Largest share of defective parts that the model may judge good."""
     max_overkill_rate: Share
+    """Largest share of good parts that the model may judge defective."""
     min_parts: Annotated[int, Field(ge=1)] = 5
+    """Parts that a rate needs to be measurable."""
     allow_not_measurable: tuple[Rate, ...] = ()
+    """Rates that may be not measurable."""
     max_map50_drop: Share = 0.02
     max_class_map50_drop: Share = 0.05
+    """How far one class may lie below the champion."""
 
 
 class Operating(Section):
@@ -37,9 +43,12 @@ class Operating(Section):
     """
 
     max_escape_rate: Share = 0.05
+    """The escape rate that the threshold keeps on the validation split."""
     default_score: Score = 0.35
     min_score: Score = 0.15
+    """The lowest threshold that is tried."""
     max_score: Score = 0.7
+    """The highest threshold that is tried."""
     uncertain_ratio: Annotated[float, Field(ge=0.01, le=1.0)] = 0.5
 
     @model_validator(mode="after")
@@ -53,14 +62,21 @@ class SamplingPolicy(Section):
     """Which frames a device sends back; travels in the release."""
 
     uncertain_low: Share = 0.1
+    """Lowest score of a doubtful detection; its frame is sent."""
     uncertain_high: Share = 0.6
+    """Highest score of a doubtful detection."""
     nothing_found_rate: Share = 0.05
+    """Share of the frames without a detection that are sent."""
     control_rate: Share = 0.02
+    """Share of all frames that are sent, whatever was found."""
     disagreement_rate: Share = 0.0
     """Share of frames that the release before judges too; where the two verdicts differ the frame is sent."""
     max_per_minute: Annotated[int, Field(ge=0)] = 60
+    """At most so many frames are sent a minute."""
     max_per_hour: Annotated[int, Field(ge=0)] = 1000
+    """At most so many frames are sent an hour."""
     max_per_day: Annotated[int, Field(ge=0)] = 10_000
+    """At most so many frames are sent a day."""
 
     @model_validator(mode="after")
     def _the_band_of_doubt_has_an_extent(self) -> SamplingPolicy:
@@ -76,11 +92,17 @@ class Rollout(Section):
     """How a release reaches a group of devices. Times in seconds, latency in milliseconds a frame."""
 
     group: str = "line"
+    """The group of devices that gets the releases."""
     canary: tuple[str, ...] = ()
+    """Devices that get a release first, by name."""
     waves: Annotated[tuple[Annotated[float, Field(gt=0.0, le=100.0)], ...], Field(min_length=1)] = (100.0,)
+    """Shares of the group in per cent, one after the other."""
     probation_s: Annotated[float, Field(ge=0.0)] = 120.0
+    """How long a new release must run well on a device before the device keeps it."""
     report_timeout_s: Annotated[float, Field(gt=0.0)] = 3600.0
+    """A device that has not reported for this long counts as late."""
     latency_budget_ms: Annotated[float, Field(gt=0.0)] = 500.0
+    """The longest time that one frame may take."""
 
     @field_validator("group")
     @classmethod

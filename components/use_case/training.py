@@ -17,17 +17,24 @@ class Augmentation(Section):
     """Ultralytics' names and ranges; hsv_v is how much brighter or darker."""
 
     mosaic: Share = 1.0
+    """Chance that a training image is joined from four."""
     scale: Share = 0.3
+    """How much larger or smaller an image may become, as a share."""
     flip_horizontal: Share = 0.5
+    """Chance of a mirrored image, left to right."""
     flip_vertical: Share = 0.5
+    """Chance of a mirrored image, top to bottom."""
     hsv_v: Share = 0.3
+    """How much brighter or darker, as a share."""
 
 
 class BaseWeights(Section):
     """Weights to begin from, pinned by digest."""
 
     uri: str
+    """`s3://kizu-weights/…`"""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """The digest of the file."""
 
 
 class Pretraining(Section):
@@ -40,10 +47,14 @@ class Pretraining(Section):
 
     scratches: Literal["burr", "hairline"] = "hairline"
     parts: Annotated[int, Field(ge=20, le=100_000)] = 400
+    """How many parts are drawn."""
     defect_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
     epochs: Annotated[int, Field(ge=1, le=5000)] = 12
+    """Passes over them."""
     learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.002
+    """The learning rate on them."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of the drawing and of the training."""
     image_width: Side | None = None
     image_height: Side | None = None
 
@@ -57,17 +68,26 @@ class TrainingSettings(Section):
 
     detector: Literal["yolov8", "fcos"] = "yolov8"
     model: Literal["n", "s", "m", "l", "x"] = "n"
+    """The size of the network."""
     width_multiple: Annotated[float, Field(gt=0.0, le=2.0)] | None = None
     image_width: Side = 320
     image_height: Side = 224
     epochs: Annotated[int, Field(ge=1, le=5000)] = 36
+    """Passes over the training split."""
     batch: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Images a step, on all GPUs together."""
     patience: Annotated[int, Field(ge=0)] = 0
+    """End after so many epochs without progress on the validation split; 0: never."""
     seed: int = 0
+    """Of all random numbers of the training."""
     learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.002
+    """The first learning rate."""
     augmentation: Augmentation = Augmentation()
+    """How training images are varied."""
     base_weights: BaseWeights | None = None
+    """Weights to begin from."""
     pretraining: Pretraining | None = None
+    """Weights to begin from, made from generated parts."""
 
     @model_validator(mode="after")
     def _begins_from_one_thing(self) -> TrainingSettings:
@@ -113,16 +133,22 @@ class Retraining(Section):
     """When a training is due, see reconciler/training_due.py. max_age_days: since the last one; null: never by age."""
 
     min_new_labels: Annotated[int, Field(ge=1)] = 50
+    """Approved labels since the last training that make a new one due."""
     max_age_days: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+    """A training is due when the last one is older and there is a new label; null: never by age."""
 
 
 class Toleration(Section):
     """A taint of nodes that the training's pod may stand on all the same; Kubernetes' names and meaning."""
 
     key: str = ""
+    """The taint's key."""
     operator: Literal["Equal", "Exists"] = "Equal"
+    """`Exists` takes any value."""
     value: str = ""
+    """The taint's value."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """The taint's effect; any where it is not given."""
 
     @model_validator(mode="after")
     def _is_one_that_kubernetes_takes(self) -> Toleration:
@@ -145,9 +171,13 @@ class Resources(Section):
     cpu: Annotated[str, Field(pattern=r"^([0-9]*[.])?[0-9]+m?$")] | None = None
     memory: Annotated[str, Field(pattern=r"^[0-9]+(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?$")] | None = None
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    """GPUs of the pod."""
     gpu_type: Annotated[str, Field(min_length=1)] = "nvidia.com/gpu"
     node_selector: dict[str, str] = {}  # noqa: RUF012 # pydantic copies it
+    """Labels of the nodes that the pod may run on."""
     tolerations: tuple[Toleration, ...] = ()
+    """Taints that the pod tolerates."""
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     shared_memory: Annotated[str, Field(pattern=r"^[0-9]+(Gi|Mi)$")] = "2Gi"
+    """Size of `/dev/shm` where there are workers."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
