@@ -1,0 +1,50 @@
+"""The worked example of the quality engineer's guide agrees with what the product computes."""
+
+from __future__ import annotations
+
+from components.evaluation.bootstrap import paired_difference
+from components.evaluation.metrics import score
+from components.stores.models.evaluation_report import Rate
+from inspection.verdict import decide
+from tools.guides.worked_example import CLASSES, PAGE, THRESHOLDS, champion, page_with_card, example_parts
+
+PAGE_TEXT = PAGE.read_text(encoding="utf-8")
+ROWS = [line.split("|")[1:-1] for line in PAGE_TEXT.splitlines() if line.startswith(("| D", "| G"))]
+
+
+def test_the_numbers_worked_out_by_hand_are_those_of_the_product():
+    """Escape, overkill, precision, recall, mAP50 and the difference from the champion, as the page has them."""
+    parts = example_parts()
+    scores = score(parts, CLASSES, THRESHOLDS)
+    assert (scores.escape, scores.overkill) == (Rate(count=2, n=6), Rate(count=1, n=4))
+    assert (scores.precision, round(scores.recall, 3)) == (0.6, round(3 / 7, 3))
+    assert abs(scores.map50 - (43 + 15 * 4 / 6 + 14 / 2) / 101) < 1e-9
+    for said in (str(scores.escape), str(paired_difference(parts, champion(), CLASSES))):
+        assert f"`{said}`" in PAGE_TEXT
+
+
+def test_the_table_of_parts_shows_the_scores_and_verdicts_of_the_example():
+    """Each row has the boxes, the highest score and the verdict that `decide` gives."""
+    shown = [(row[1].strip(), row[2].strip(), row[4].strip()) for row in ROWS if len(row) == 5]
+    computed = [
+        (
+            str(len(image.labels)),
+            f"{image.detections[0].score:.2f}" if image.detections else "none",
+            str(decide(image.detections, THRESHOLDS)),
+        )
+        for image in example_parts()
+    ]
+    assert shown == computed
+
+
+def test_the_table_of_no_escapes_gives_the_upper_end_of_the_interval():
+    """0 of n parts: the numbers of the page, and that 73 parts are the first to show less than 5 %."""
+    for parts, shown in ((5, "0.43"), (10, "0.28"), (20, "0.16"), (30, "0.11"), (100, "0.037"), (300, "0.013")):
+        assert f"{Rate(count=0, n=parts).interval[1]:.{len(shown) - 2}f}" == shown
+        assert shown in PAGE_TEXT
+    assert Rate(count=0, n=73).interval[1] < 0.05 < Rate(count=0, n=72).interval[1]
+
+
+def test_the_model_card_of_the_page_is_what_the_product_writes():
+    """`python -m tools.guides.worked_example` writes it again after a change of the card."""
+    assert page_with_card(PAGE_TEXT) == PAGE_TEXT

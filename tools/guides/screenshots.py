@@ -1,0 +1,137 @@
+"""`python -m tools.guides.screenshots labeling | operator`: the real pages in Debian's Chromium, for `docs/guides/`.
+
+`labeling` needs the servers of this machine (`kizu up`), adds a few generated parts and two projects per language,
+and works there as the two stand-in people: use a home of its own (`KIZU_HOME`), and remove it afterwards. `operator`
+needs a device whose page is at the address that follows; it only looks.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from components.generated_parts.photographs import LineGenerator
+from demo.accounts import ensure_people
+from demo.people import Labeler
+from deploy.access.identities import Account
+from deploy.access.layout import REPOSITORY, Layout
+from inspection.image import sha256_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+IMAGES: Final = REPOSITORY / "docs" / "guides" / "images"
+_TIMEOUT_MS: Final = 90_000
+_PARTS: Final = (5, 23, 4)
+_LINE: Final = LineGenerator(seed=11, photographs_per_part=1, width=900, height=600)
+_JAPANESE: Final = """\
+  language: ja
+  instructions: >-
+    キズごとに、キズがちょうど収まる枠を1つ付けてください。薄い汚れ、ほこり、光の反射、ヘアライン(表面の筋目)はキズではありません。
+    キズのない画像は、枠を付けずに送信してください。
+"""
+
+
+def labeling(layout: Layout) -> None:
+    """A labeling and a verification page in each language."""
+    photographs = list(_LINE.photographs(_PARTS))
+    with tempfile.TemporaryDirectory() as folder:
+        for photograph in photographs:
+            (Path(folder) / photograph.name).write_bytes(photograph.jpeg)
+        _kizu("import", "images", folder)
+        labeler, verifier = ensure_people(layout)
+        truth = {sha256_of(photograph.jpeg): photograph.boxes for photograph in photographs}
+        with _chromium() as browser:
+            for language in ("en", "ja"):
+                use_case = _use_case(language, Path(folder))
+                _kizu("label", "-u", str(use_case))
+                page = _signed_in(browser, layout.label_studio_url, labeler)
+                _open(page, layout, f"{use_case.stem}: labeling")
+                page.screenshot(path=IMAGES / f"labeling-{language}.png")
+                Labeler(layout.label_studio_url, labeler.token, truth, forgets=0, use_case=use_case.stem).work_once()
+                _kizu("label", "-u", str(use_case))
+                page = _signed_in(browser, layout.label_studio_url, verifier)
+                _open(page, layout, f"{use_case.stem}: verification")
+                page.get_by_text("差し戻し" if language == "ja" else "Reject").first.click()
+                page.wait_for_timeout(1500)
+                page.screenshot(path=IMAGES / f"verifying-{language}.png")
+
+
+def operator(address: str) -> None:
+    """The device's page in each language. Nobody signs in."""
+    with _chromium() as browser:
+        for language, locale in (("en", "en-GB"), ("ja", "ja-JP")):
+            page = browser.new_page(locale=locale, viewport={"width": 1000, "height": 620})
+            page.goto(address)
+            page.wait_for_load_state("networkidle")
+            page.screenshot(path=IMAGES / f"operator-{language}.png")
+
+
+def _use_case(language: str, folder: Path) -> Path:
+    """The shipped use case, or the same for a team that reads Japanese."""
+    shipped = REPOSITORY / "use_cases" / "metal-tag.yaml"
+    if language == "en":
+        return shipped
+    text = shipped.read_text(encoding="utf-8").replace("name: metal-tag\n", "name: metal-tag-ja\n")
+    before, after = text.index("  instructions:"), text.index("  colours:")
+    path = folder / "metal-tag-ja.yaml"
+    path.write_text(text[:before] + _JAPANESE + text[after:], encoding="utf-8")
+    return path
+
+
+def _kizu(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "kizu", *arguments], check=True)
+
+
+@contextmanager
+def _chromium() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+def _signed_in(browser: Browser, url: str, account: Account) -> Page:
+    page = browser.new_context(viewport={"width": 1180, "height": 760}).new_page()
+    page.set_default_timeout(_TIMEOUT_MS)
+    page.goto(f"{url}/user/login/")
+    page.locator("input[name=email]").fill(account.email)
+    page.locator("input[name=password]").fill(account.password)
+    page.locator("button[type=submit]").click()
+    page.wait_for_url(lambda now: "/user/login" not in now)
+    return page
+
+
+def _open(page: Page, layout: Layout, title: str) -> None:
+    """The first task of a project, as *Label All Tasks* shows it, once the browser has its picture."""
+    found: dict[str, Any] = page.request.get(f"{layout.label_studio_url}/api/projects/?page_size=100").json()
+    (project,) = [item["id"] for item in found["results"] if item["title"] == title]
+    page.goto(f"{layout.label_studio_url}/projects/{project}/data?labeling=1")
+    page.locator("img[alt='image'], img[alt='LS']").first.wait_for(state="attached")
+    page.wait_for_timeout(4000)
+
+
+def main(arguments: list[str]) -> int:
+    """Make the pictures of one kind."""
+    if arguments == ["labeling"]:
+        labeling(Layout.from_environment())
+    elif len(arguments) == 2 and arguments[0] == "operator":
+        operator(arguments[1])
+    else:
+        sys.stderr.write(f"{__doc__}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
