@@ -6,7 +6,7 @@ from components.evaluation.bootstrap import paired_difference
 from components.evaluation.metrics import score
 from components.stores.models.evaluation_report import Rate
 from inspection.verdict import decide
-from tools.guides.worked_example import CLASSES, PAGE, THRESHOLDS, champion, page_with_card, example_parts
+from tools.guides.worked_example import CLASSES, PAGE, THRESHOLDS, champion, example_parts, page_with_card
 
 PAGE_TEXT = PAGE.read_text(encoding="utf-8")
 ROWS = [line.split("|")[1:-1] for line in PAGE_TEXT.splitlines() if line.startswith(("| D", "| G"))]

@@ -14,6 +14,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from components.generated_parts.photographs import LineGenerator
@@ -74,7 +75,7 @@ def _draw(panel: Panel) -> Picture:
     return np.asarray(image, np.uint8)
 
 
-def _mark(image: NDArray[np.uint8], good: bool, colour: tuple[int, int, int]) -> None:
+def _mark(image: MatLike, good: bool, colour: tuple[int, int, int]) -> None:
     """A white tick or cross on a disc in the upper left corner."""
     cv2.circle(image, (27, 27), 20, colour, -1, cv2.LINE_AA)
     strokes = (((18, 28), (25, 35)), ((25, 35), (37, 19))) if good else (((19, 19), (35, 35)), ((35, 19), (19, 35)))
