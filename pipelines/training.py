@@ -50,9 +50,7 @@ def training(use_case: str, label_version: int = -1, force: bool = False) -> Tra
         "training",
     )
     gate = settled(
-        apply_gate(
-            run_id=trained.outputs["run_id"], use_case=use_case, report_digest=evaluated.outputs["report_digest"]
-        ),
+        apply_gate(run_id=trained.outputs["run_id"], report_digest=evaluated.outputs["report_digest"]),
         "training",
     )
     # A step of its own with one output: kfp's local runner takes a condition on any other output as false.

@@ -12,8 +12,13 @@ from components import container_images
 def freeze_dataset(use_case: str, label_version: int) -> NamedTuple(
     "Outputs", dataset_digest=str, label_version=int, images=int
 ):
-    """Approved labels -> a dataset manifest, by digest."""
-    from components.dataset.freeze import freeze
+    """Freeze approved labels into a dataset manifest.
 
-    frozen = freeze(use_case, int(label_version))
+    label_version: of the label store; -1 takes the latest labels.
+    """
+    from components.dataset.freeze import freeze
+    from components.settings import settings
+    from components.use_case import parse_use_case
+
+    frozen = freeze(settings(), parse_use_case(use_case), int(label_version))
     return (frozen.digest, frozen.label_version, frozen.images)

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from components.dataset.duplicates import linked_groups
 from components.dataset.group_merge import merge_groups
 from components.dataset.split import split_of
-from components.settings import settings
+from components.settings import Settings
 from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
 from components.stores.labels.store import LabelEvent, LabelStore
 from components.stores.labels.versions import record_label_version
 from components.stores.objects.image_cache import cached
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.images import RawImages
-from components.use_case import UseCase, parse_use_case
+from components.use_case import UseCase
 
 _log = logging.getLogger(__name__)
 
@@ -121,10 +121,15 @@ def _refuse_what_cannot_teach(manifest: Manifest, use_case: UseCase) -> None:
         )
 
 
-def freeze(use_case_json: str, label_version: int = -1) -> Frozen:
-    """Freeze the latest approved labels, or those as of a label-store version, and save the manifest."""
-    use_case = parse_use_case(use_case_json)
-    config = settings()
+def freeze(config: Settings, use_case: UseCase, label_version: int = -1) -> Frozen:
+    """Freeze approved labels and save the manifest in the datasets bucket.
+
+    label_version: the version of the label store to read; -1 reads the latest.
+
+    Raises:
+        DatasetError: the labels do not make a dataset; see `build_manifest`.
+        ObjectStoreError: the store did not answer.
+    """
     labels = LabelStore.open(config)
     mark = labels.mark(None if label_version < 0 else label_version)
     version = mark.version

@@ -18,18 +18,25 @@ def evaluate_model(
     confusion: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
 ) -> NamedTuple("Outputs", map50=float, report_digest=str, failures=str):
-    """Score the ONNX as it will run, the champion beside it; failures: what the gate has against it, in words."""
+    """Score a run's ONNX as it will run, with the champion beside it, and judge the gate.
+
+    failures: the checks of the gate that do not hold, in words.
+    """
     from components.evaluation.evaluate import run
     from components.evaluation.kfp_artifacts import write
+    from components.settings import settings
+    from components.use_case import parse_use_case
 
-    result = run(run_id, dataset_digest, use_case)
-    write(run_id, metrics, parts_roc, confusion, report)
-    return (result.map50, result.report_digest, result.failures)
+    done = run(settings(), run_id, dataset_digest, parse_use_case(use_case))
+    write(done, metrics, parts_roc, confusion, report)
+    return (done.report.test.map50, done.report_digest, done.gate.failures)
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
-def apply_gate(run_id: str, use_case: str, report_digest: str) -> bool:
-    """Whether the report passes the use case's gate. Its one output is what `dsl.If` can read everywhere."""
+def apply_gate(run_id: str, report_digest: str) -> bool:
+    """Whether the evaluated run passes its gate: one output, which `dsl.If` can read everywhere."""
     from components.evaluation.evaluate import passes_gate
+    from components.settings import settings
+    from components.stores.models.registry import ModelRegistry
 
-    return passes_gate(run_id, use_case, report_digest)
+    return passes_gate(ModelRegistry.from_settings(settings()), run_id, report_digest)

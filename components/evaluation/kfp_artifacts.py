@@ -1,6 +1,7 @@
 """What Kubeflow Pipelines' page shows of an evaluation: metrics, the ROC over parts, the confusion of boxes, the page.
 
-The artifacts are kfp's (`dsl.Metrics`, `dsl.ClassificationMetrics`, `dsl.HTML`); here they are only spoken to.
+The artifacts are objects of kfp's (`dsl.Metrics`, `dsl.ClassificationMetrics`, `dsl.HTML`). This module calls their
+methods and does not import kfp.
 """
 
 from __future__ import annotations
@@ -8,32 +9,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.evaluation.curves import Curves
-from components.evaluation.evaluate import numbers
-from components.settings import settings
-from components.stores.models.evaluation_report import EvaluationReport
-from components.stores.models.registry import CURVES, EVALUATION_REPORT, REPORT_PAGE, ModelRegistry
+from components.evaluation.evaluate import Evaluated, numbers
 
 
-def write(run_id: str, metrics: Any, roc: Any, confusion: Any, page: Any) -> None:
-    """Fill the artifacts from what is stored with the run.
+def write(done: Evaluated, metrics: Any, roc: Any, confusion: Any, page: Any) -> None:
+    """Fill the artifacts with an evaluation.
 
-    The curve is left out where good or defective parts are missing; all but the metrics where an evaluation of before
-    there were any is shown again.
+    The ROC is left out where good or defective parts are missing. An evaluation without stored curves or page gets its
+    metrics and a page that says so.
     """
-    registry = ModelRegistry.from_settings(settings())
-    report = EvaluationReport.from_json(registry.get_artifact(run_id, EVALUATION_REPORT))
-    for name, value in numbers(report).items():
+    for name, value in numbers(done.report).items():
         metrics.log_metric(name, round(float(value), 5))
-    html = b"<p>This evaluation was made before there was a page of it.</p>"
-    if registry.has_artifact(run_id, REPORT_PAGE):
-        html = registry.get_artifact(run_id, REPORT_PAGE)
     file = Path(page.path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(html)
-    if not registry.has_artifact(run_id, CURVES):
+    file.write_bytes(done.page or b"<p>This evaluation was made by an earlier version, which wrote no page.</p>")
+    if done.curves is None:
         return
-    curves = Curves.from_json(registry.get_artifact(run_id, CURVES))
-    if curves.roc[0]:
-        roc.log_roc_curve(*curves.roc)
-    confusion.log_confusion_matrix(list(curves.categories), [list(row) for row in curves.confusion])
+    if done.curves.roc[0]:
+        roc.log_roc_curve(*done.curves.roc)
+    confusion.log_confusion_matrix(list(done.curves.categories), [list(row) for row in done.curves.confusion])

@@ -50,7 +50,7 @@ class Timed:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class InspectionSettings:
     """What a model is run with, as in its release."""
 
     classes: tuple[str, ...]
@@ -58,11 +58,11 @@ class Settings:
     nms: Nms
 
 
-Measure = Callable[[Mapping[str, bytes], Sequence[bytes], Settings], Mapping[str, Timed]]
+Measure = Callable[[Mapping[str, bytes], Sequence[bytes], InspectionSettings], Mapping[str, Timed]]
 """(name -> ONNX, image files, settings) -> name -> what was timed."""
 
 
-def measure(models: Mapping[str, bytes], images: Sequence[bytes], settings: Settings) -> dict[str, Timed]:
+def measure(models: Mapping[str, bytes], images: Sequence[bytes], settings: InspectionSettings) -> dict[str, Timed]:
     """Time each model on the images, in turn.
 
     Raises:
@@ -83,7 +83,7 @@ def measure(models: Mapping[str, bytes], images: Sequence[bytes], settings: Sett
         return _rounds(processes, len(images))
 
 
-def _order(folder: Path, index: int, onnx: bytes, settings: Settings) -> Path:
+def _order(folder: Path, index: int, onnx: bytes, settings: InspectionSettings) -> Path:
     (folder / f"{index}.onnx").write_bytes(onnx)
     file = folder / f"{index}.json"
     order = {

@@ -14,7 +14,7 @@ from components.stores.models.gate import GateReport
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ExampleImage:
     """An example to show: a JPEG and what is to be seen on it. The name begins with its kind."""
 
     name: str
@@ -34,7 +34,7 @@ def render(
     report: EvaluationReport,
     gate: GateReport,
     plots: Mapping[str, str],
-    pictures: Sequence[Picture],
+    examples: Sequence[ExampleImage],
     *,
     use_case: str,
     run_id: str,
@@ -47,7 +47,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    groups = [(title, [p for p in pictures if p.name.startswith(f"{kind}-")]) for kind, title in _KINDS]
+    groups = [(title, [p for p in examples if p.name.startswith(f"{kind}-")]) for kind, title in _KINDS]
     return environment.get_template("report.html").render(
         report=report,
         test=report.test,

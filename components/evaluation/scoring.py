@@ -15,7 +15,7 @@ from components.evaluation.golden import Answers
 from components.evaluation.golden import choose as choose_golden
 from components.evaluation.int8 import Compared
 from components.evaluation.int8 import decide as decide_int8
-from components.evaluation.latency import Measure, Settings, Timed, measure
+from components.evaluation.latency import InspectionSettings, Measure, Timed, measure
 from components.evaluation.matching import Scored
 from components.evaluation.metrics import score
 from components.evaluation.pictures import Pictures
@@ -35,7 +35,7 @@ _FP32, _INT8, _CHAMPION = "fp32", "int8", "champion"
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ModelUnderTest:
     """What a training left: the model, and its int8 variant or why there is none."""
 
     onnx: bytes
@@ -55,7 +55,7 @@ class Evaluation:
 
 
 def evaluate(
-    candidate: Candidate,
+    trained: ModelUnderTest,
     manifest: Manifest,
     use_case: UseCase,
     fetch: Fetch,
@@ -70,9 +70,9 @@ def evaluate(
         cameras: sha256 of an image -> its camera, see `detect_all`.
     """
     classes, nms = use_case.classes, Nms()
-    detectors = {_FP32: load(candidate.onnx, classes, nms)}
-    if candidate.int8 is not None:
-        detectors[_INT8] = load(candidate.int8, classes, nms)
+    detectors = {_FP32: load(trained.onnx, classes, nms)}
+    if trained.int8 is not None:
+        detectors[_INT8] = load(trained.int8, classes, nms)
     validation = detect_all(detectors, manifest.of(SplitName.VAL), fetch, cameras or {})
     if champion is not None and champion.report.classes != classes:
         _log.warning("the champion knows %s, not %s: not compared", champion.report.classes, classes)
@@ -82,8 +82,8 @@ def evaluate(
     test = detect_all({**detectors, **beside}, entries, fetch, cameras or {})
     thresholds, source = choose_threshold(validation[_FP32], classes, use_case.operating)
     pictures = Pictures(entries, fetch)
-    models = {_FP32: candidate.onnx} | ({_INT8: candidate.int8} if candidate.int8 is not None else {})
-    timed = measure(models, pictures.some(16), Settings(classes, thresholds, nms))
+    models = {_FP32: trained.onnx} | ({_INT8: trained.int8} if trained.int8 is not None else {})
+    timed = measure(models, pictures.some(16), InspectionSettings(classes, thresholds, nms))
     scores = {
         name: (score(validation[name], classes, thresholds), score(test[name], classes, thresholds))
         for name in detectors
@@ -94,7 +94,7 @@ def evaluate(
     )
     samples = tuple(answers.sample(index) for index in chosen)
     report = EvaluationReport(
-        model_sha256=sha256_of(candidate.onnx),
+        model_sha256=sha256_of(trained.onnx),
         dataset_digest=manifest.digest,
         use_case_digest=use_case.digest,
         classes=classes,
@@ -107,7 +107,7 @@ def evaluate(
         champion=_champion_scores(champion, test, classes) if champion is not None else None,
         latency_ms_p50=timed[_FP32].deployed.latency_ms_p50,
         deployed=timed[_FP32].deployed,
-        int8=_int8(candidate, scores, timed, use_case, [said for i in chosen if (said := answers.differs(i))]),
+        int8=_int8(trained, scores, timed, use_case, [said for i in chosen if (said := answers.differs(i))]),
     )
     return Evaluation(
         report,
@@ -135,16 +135,16 @@ def _champion_scores(
 
 
 def _int8(
-    candidate: Candidate,
+    trained: ModelUnderTest,
     scores: Mapping[str, tuple[Scores, Scores]],
     timed: Mapping[str, Timed],
     use_case: UseCase,
     differences: Sequence[str],
 ) -> Int8Variant:
-    if candidate.int8 is None:
-        return Int8Variant(kept=False, reason=candidate.int8_reason)
+    if trained.int8 is None:
+        return Int8Variant(kept=False, reason=trained.int8_reason)
     variant, full = (Compared(*scores[name], timed[name]) for name in (_INT8, _FP32))
-    found = decide_int8(candidate.int8, variant, full, use_case.gates, differences)
+    found = decide_int8(trained.int8, variant, full, use_case.gates, differences)
     _log.info("int8 is %s: %s", "kept" if found.kept else "not kept", found.reason)
     return found
 

@@ -13,7 +13,19 @@ def register_model(run_id: str, use_case: str, label_version: int, pipeline_run:
     "Outputs", model=str, version=int
 ):
     """Register a model that passed its gate, for a person to approve."""
-    from components.registry.register import run
+    from components.registry.register import register
+    from components.settings import settings
+    from components.stores.models.registry import ModelRegistry
+    from components.use_case import parse_use_case
 
-    version = run(run_id, use_case, int(label_version), pipeline_run)
+    config = settings()
+    version = register(
+        ModelRegistry.from_settings(config),
+        run_id,
+        parse_use_case(use_case),
+        int(label_version),
+        # On one machine kfp invents an id; the settings have the id of this run's record in the state bucket.
+        pipeline_run=config.local_run or pipeline_run,
+        datasets=config.bucket("datasets"),
+    )
     return (version.name, version.version)

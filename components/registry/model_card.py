@@ -16,7 +16,7 @@ _LEFT_OUT = f"*More stands in the run's artifact `{MODEL_CARD}`.*"
 
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
+class ModelOrigin:
     """Where a model comes from. What nobody told is ''; base_weights_sha256: `none` where training began from scratch.
 
     pages: whether plots were stored.
@@ -33,16 +33,16 @@ class Lineage:
     pages: bool = False
 
 
-def model_card(report: EvaluationReport, gate: GateReport, use_case: UseCase, lineage: Lineage) -> str:
+def model_card(report: EvaluationReport, gate: GateReport, use_case: UseCase, origin: ModelOrigin) -> str:
     """The whole card; see `shortened` for what fits into MLflow's column."""
-    return "\n\n".join(_blocks(report, gate, use_case, lineage))
+    return "\n\n".join(_blocks(report, gate, use_case, origin))
 
 
 def shortened(
-    report: EvaluationReport, gate: GateReport, use_case: UseCase, lineage: Lineage, *, most: int = MAX_DESCRIPTION
+    report: EvaluationReport, gate: GateReport, use_case: UseCase, origin: ModelOrigin, *, most: int = MAX_DESCRIPTION
 ) -> str:
     """The card in at most `most` characters: whole blocks in their order, the gate first, and where the rest is."""
-    blocks = _blocks(report, gate, use_case, lineage)
+    blocks = _blocks(report, gate, use_case, origin)
     if len("\n\n".join(blocks)) <= most:
         return "\n\n".join(blocks)
     room, kept = most - len(_LEFT_OUT) - 2, list[str]()
@@ -54,7 +54,7 @@ def shortened(
     return "\n\n".join([*kept, _LEFT_OUT])
 
 
-def _blocks(report: EvaluationReport, gate: GateReport, use_case: UseCase, lineage: Lineage) -> list[str]:
+def _blocks(report: EvaluationReport, gate: GateReport, use_case: UseCase, origin: ModelOrigin) -> list[str]:
     """In the order of their weight to whoever approves."""
     test = report.test
     blocks = [
@@ -66,14 +66,14 @@ def _blocks(report: EvaluationReport, gate: GateReport, use_case: UseCase, linea
     ]
     if report.champion is not None:
         blocks.append(_champion(test, report.champion))
-    blocks.append(_lineage(report, use_case, lineage))
+    blocks.append(_lineage(report, use_case, origin))
     blocks.append(
         f"**Operating threshold** {', '.join(f'{_plain(k)} {v.fail:.2f}' for k, v in report.thresholds.items())} "
         f"({report.threshold_source})"
     )
     blocks += _behaviour(report)
-    if lineage.pages:
-        blocks.append(_pictures(lineage.run_id))
+    if origin.pages:
+        blocks.append(_pictures(origin.run_id))
     if test.by_class:
         blocks.append(_slices("class", test.by_class))
     if test.by_size:
@@ -118,21 +118,21 @@ def _behaviour(report: EvaluationReport) -> list[str]:
     return found
 
 
-def _lineage(report: EvaluationReport, use_case: UseCase, lineage: Lineage) -> str:
+def _lineage(report: EvaluationReport, use_case: UseCase, origin: ModelOrigin) -> str:
     rows = [
         ("Detector", f"{use_case.training.detector} {use_case.training.model}"),
         ("Dataset", f"`{report.dataset_digest}`"),
-        ("Manifest", f"`{lineage.manifest_uri}`" if lineage.manifest_uri else ""),
-        ("Label-store version", str(lineage.label_version)),
+        ("Manifest", f"`{origin.manifest_uri}`" if origin.manifest_uri else ""),
+        ("Label-store version", str(origin.label_version)),
         ("Split seed", str(use_case.split.seed)),
         ("Model", f"`{report.model_sha256}`"),
         ("int8 model", f"`{report.int8_sha256}`" if report.int8_sha256 else ""),
-        ("Base weights", f"`{lineage.base_weights_sha256}`" if lineage.base_weights_sha256 else ""),
-        ("Code", f"`{lineage.code_digest}`"),
-        ("Code revision", f"`{lineage.code_revision}`" if lineage.code_revision else ""),
-        ("Training run", f"`{lineage.run_id}`"),
-        ("Pipeline run", f"`{lineage.pipeline_run}`" if lineage.pipeline_run else ""),
-        ("Packages", ", ".join(f"{name} {version}" for name, version in sorted((lineage.packages or {}).items()))),
+        ("Base weights", f"`{origin.base_weights_sha256}`" if origin.base_weights_sha256 else ""),
+        ("Code", f"`{origin.code_digest}`"),
+        ("Code revision", f"`{origin.code_revision}`" if origin.code_revision else ""),
+        ("Training run", f"`{origin.run_id}`"),
+        ("Pipeline run", f"`{origin.pipeline_run}`" if origin.pipeline_run else ""),
+        ("Packages", ", ".join(f"{name} {version}" for name, version in sorted((origin.packages or {}).items()))),
     ]
     return _table(("Lineage", ""), [row for row in rows if row[1]])
 

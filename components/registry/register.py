@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 
-from components.registry.model_card import Lineage, model_card, shortened
-from components.settings import settings
+from components.registry.model_card import ModelOrigin, model_card, shortened
 from components.stores.datasets.manifest import manifest_key
 from components.stores.models.evaluation_report import EvaluationReport
-from components.stores.models.gate import judge_by
+from components.stores.models.gate import GateReport
 from components.stores.models.registry import (
     CANDIDATE,
     EVALUATION_REPORT,
+    GATE_REPORT,
     INT8_MODEL_FILE,
     INT8_TAG,
     MODEL_CARD,
@@ -23,7 +23,7 @@ from components.stores.models.registry import (
     ModelVersion,
     NoSuchModel,
 )
-from components.use_case import UseCase, parse_use_case
+from components.use_case import UseCase
 from inspection.image import sha256_of
 
 _log = logging.getLogger(__name__)
@@ -31,21 +31,6 @@ _log = logging.getLogger(__name__)
 
 class RegistrationError(ValueError):
     """A run that may not be registered."""
-
-
-def run(run_id: str, use_case_json: str, label_version: int, pipeline_run: str = "") -> ModelVersion:
-    """Register once; running it again returns the same version. pipeline_run: the id that kfp gives."""
-    use_case = parse_use_case(use_case_json)
-    config = settings()
-    return register(
-        ModelRegistry.from_settings(config),
-        run_id,
-        use_case,
-        label_version,
-        # On one machine kfp makes up an id that leads nowhere; our own names a record in the state bucket.
-        pipeline_run=config.local_run or pipeline_run,
-        datasets=config.bucket("datasets"),
-    )
 
 
 def register(
@@ -69,7 +54,12 @@ def register(
     """
     evaluated = registry.get_artifact(run_id, EVALUATION_REPORT)
     report = EvaluationReport.from_json(evaluated)
-    gate = judge_by(report, use_case)
+    gate = GateReport.from_json(registry.get_artifact(run_id, GATE_REPORT))
+    if gate.model_sha256 != report.model_sha256:
+        raise RegistrationError(
+            f"run {run_id}: {report.model_sha256} was evaluated, but the gate judged {gate.model_sha256}; "
+            "evaluate it again"
+        )
     if not gate.passed:
         raise RegistrationError(f"run {run_id} did not pass its gate and is not registered: {gate.failures}")
     model_sha256 = _checked(registry, run_id, MODEL_FILE, report.model_sha256)
@@ -89,7 +79,7 @@ def register(
     told = {name: run_tags.get(name, "") for name in ("code_revision", "base_weights_sha256")}
     told["pipeline_run"] = pipeline_run
     tags |= {key: value for key, value in told.items() if value}
-    lineage = Lineage(
+    origin = ModelOrigin(
         run_id=run_id,
         label_version=label_version,
         code_digest=tags["code_digest"],
@@ -98,10 +88,10 @@ def register(
         pages=registry.has_artifact(run_id, REPORT_PAGE),
         **told,
     )
-    description = shortened(report, gate, use_case, lineage)
+    description = shortened(report, gate, use_case, origin)
     known = next((v for v in registry.versions(use_case.name) if v.run_id == run_id), None)
     if known is None or _evaluated_anew(known, tags):
-        registry.put_artifact(run_id, MODEL_CARD, model_card(report, gate, use_case, lineage).encode())
+        registry.put_artifact(run_id, MODEL_CARD, model_card(report, gate, use_case, origin).encode())
     version = registry.create_version(use_case.name, run_id, tags, description)
     if _evaluated_anew(version, tags):
         # The run was evaluated again under another policy: what a person approved was the earlier report.

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from components.generated_parts.photographs import CLASS_NAME, LineGenerator
-from components.settings import settings
+from components.settings import Settings
 from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions
 from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore, parse_uri
-from components.training.checkpoints import Found, S3Checkpoints, go_on
+from components.training.checkpoints import S3Checkpoints, StoredCheckpoint, go_on
 from components.training.code_digest import code_digest
 from components.training.dataset_folder import write_dataset
 from components.training.detectors import trainer_of
 from components.training.trainer import NoCheckpoints, TrainedModel, Trainer, TrainingError
-from components.use_case import BaseWeights, TrainingSettings, parse_use_case
+from components.use_case import BaseWeights, TrainingSettings
 from inspection.codec import Document, DocumentError, canonical_json
 from inspection.image import decode_image, sha256_of
 
@@ -44,14 +44,14 @@ Make = Callable[[TrainingSettings, Path], tuple[Path, Mapping[str, object]]]
 """`make(settings, workdir)`: a checkpoint from generated parts, and the record of its training."""
 
 
-def run(use_case_json: str) -> BaseWeights | None:
-    """The base weights of a use case, made where they must be; None: it trains from scratch.
+def prepare(config: Settings, wanted: TrainingSettings) -> BaseWeights | None:
+    """Return the base weights of a use case's training, and make them first where its recipe asks for it.
+
+    None: the training begins from scratch.
 
     Raises:
-        TrainingError: generated parts could not be learned from.
+        TrainingError: the generated parts could not be learned from.
     """
-    config = settings()
-    wanted = parse_use_case(use_case_json).training
     store, bucket = S3ObjectStore.from_settings(config), config.bucket("weights")
     if wanted.pretraining_digest is None:
         return wanted.base_weights
@@ -170,7 +170,7 @@ def make_from_generated_parts(
     network = trainer or trainer_of(wanted)
     keeper = checkpoints.keeper(uuid.uuid4().hex) if checkpoints else NoCheckpoints()
 
-    def train_from(found: Found | None) -> TrainedModel:
+    def train_from(found: StoredCheckpoint | None) -> TrainedModel:
         if found:
             _log.info("goes on after epoch %d of another run of this step", found.checkpoint.epoch)
         checkpoint = found.checkpoint if found else None

@@ -32,7 +32,7 @@ class CheckpointRefused(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredCheckpoint:
     """A checkpoint of the run `run_id`; key: of its head."""
 
     key: str
@@ -65,7 +65,7 @@ class S3Checkpoints:
         self.prefix = f"checkpoints/{hashlib.sha256(canonical_json(self._inputs)).hexdigest()}/"
         self.every_s, self.now_s = every_s, clock
 
-    def usable(self) -> Iterator[Found]:
+    def usable(self) -> Iterator[StoredCheckpoint]:
         """The newest first, each read when it is asked for; what cannot be used is named in the log and passed over."""
         try:
             heads = [info for info in self._store.list(self._bucket, self.prefix) if info.key.endswith(".json")]
@@ -116,7 +116,7 @@ class S3Checkpoints:
         self._store.put(self._bucket, f"{stem}.json", json.dumps(head).encode(), content_type="application/json")
         return f"{stem}.pt", f"{stem}.json"
 
-    def _read(self, key: str) -> Found:
+    def _read(self, key: str) -> StoredCheckpoint:
         head = _parsed(self._store.get(self._bucket, key))
         if head["inputs"] != self._inputs:
             raise CheckpointRefused(f"expected one of the inputs {self._inputs}, but it is of {head['inputs']}")
@@ -127,10 +127,10 @@ class S3Checkpoints:
             told = tuple({name: float(value) for name, value in numbers.items()} for numbers in head["told"])
         except (AttributeError, TypeError, ValueError) as e:
             raise CheckpointRefused(f"expected numbers of each epoch, but {e}") from e
-        return Found(key, head["run_id"], Checkpoint(head["epoch"], told, state, head["versions"]))
+        return StoredCheckpoint(key, head["run_id"], Checkpoint(head["epoch"], told, state, head["versions"]))
 
 
-def go_on(checkpoints: S3Checkpoints, train_from: Callable[[Found | None], TrainedModel]) -> TrainedModel:
+def go_on(checkpoints: S3Checkpoints, train_from: Callable[[StoredCheckpoint | None], TrainedModel]) -> TrainedModel:
     """Train from the newest checkpoint that is sound, else (None) from the beginning."""
     for found in checkpoints.usable():
         try:

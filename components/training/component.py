@@ -11,9 +11,11 @@ from components import container_images
 @dsl.component(base_image=container_images.TRAINING, install_kfp_package=False)
 def prepare_base_weights(use_case: str) -> NamedTuple("Outputs", uri=str, sha256=str):
     """A use case -> the weights that its trainings begin from; empty where they begin from scratch."""
-    from components.training.base_weights import run
+    from components.settings import settings
+    from components.training.base_weights import prepare
+    from components.use_case import parse_use_case
 
-    weights = run(use_case)
+    weights = prepare(settings(), parse_use_case(use_case).training)
     return (weights.uri, weights.sha256) if weights is not None else ("", "")
 
 
@@ -25,9 +27,10 @@ def train_detector(dataset_digest: str, use_case: str, base_uri: str, base_sha25
 
     note: that it was trained now, or which version or failed gate an earlier run with these inputs led to.
     """
+    from components.settings import settings
     from components.training.job import run
-    from components.use_case import BaseWeights
+    from components.use_case import BaseWeights, parse_use_case
 
     base = BaseWeights(uri=base_uri, sha256=base_sha256) if base_uri else None
-    outcome = run(dataset_digest, use_case, base, force=bool(force))
+    outcome = run(settings(), parse_use_case(use_case), dataset_digest, base, force=bool(force))
     return (outcome.run_id, outcome.model_sha256, outcome.note)

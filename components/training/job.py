@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.settings import settings
+from components.settings import Settings
 from components.stores.datasets.manifest import Manifest, load_manifest
 from components.stores.models.registry import (
     DATASET_MANIFEST,
@@ -28,13 +28,13 @@ from components.stores.objects.image_cache import Fetch, cached
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.images import RawImages
 from components.training.base_weights import fetch_base_weights
-from components.training.checkpoints import Found, S3Checkpoints, go_on
+from components.training.checkpoints import S3Checkpoints, StoredCheckpoint, go_on
 from components.training.code_digest import code_digest, code_revision, packages
 from components.training.dataset_folder import LEARNED_SPLITS, write_dataset
 from components.training.detectors import trainer_of
 from components.training.quantize import Variant, make_variant
 from components.training.trainer import TrainedModel, Trainer, TrainingError
-from components.use_case import BaseWeights, UseCase, parse_use_case
+from components.use_case import BaseWeights, UseCase
 from inspection.image import sha256_of
 from inspection.preprocess import Preprocess
 
@@ -55,15 +55,15 @@ class TrainingOutcome:
 
 
 def run(
-    dataset_digest: str, use_case_json: str, base: BaseWeights | None = None, *, force: bool = False
+    config: Settings, use_case: UseCase, dataset_digest: str, base: BaseWeights | None = None, *, force: bool = False
 ) -> TrainingOutcome:
-    """Train a dataset, or find the run that did. base: see `base_weights`. `force` trains again.
+    """Train on a dataset, or return the finished run that had the same inputs.
+
+    base: the weights to begin from, see `base_weights`. force: train even where such a run is finished.
 
     Raises:
         TrainingError: the dataset cannot be learned from, or the export is not sound; the run is marked failed.
     """
-    use_case = parse_use_case(use_case_json)
-    config = settings()
     registry = ModelRegistry.from_settings(config)
     code = code_digest(use_case.training.detector, config.training_image_digest)
     if not force and (found := find_finished(registry, use_case, dataset_digest, code, base)) is not None:
@@ -129,7 +129,7 @@ def train(
 
         keeper = checkpoints.keeper(run_id)
 
-        def train_from(found: Found | None) -> TrainedModel:
+        def train_from(found: StoredCheckpoint | None) -> TrainedModel:
             def told(epoch: int, numbers: Mapping[str, float]) -> None:
                 if found and epoch == 1:  # the trainer took the checkpoint, and tells again what came before it
                     _note_resumed(registry, run_id, found)
@@ -156,7 +156,7 @@ def train(
     return TrainingOutcome(run_id, model_sha256, reused=False, note=f"run {run_id} was trained now")
 
 
-def _note_resumed(registry: ModelRegistry, run_id: str, found: Found) -> None:
+def _note_resumed(registry: ModelRegistry, run_id: str, found: StoredCheckpoint) -> None:
     """In the new run and in the one that was stopped, which ends with it."""
     _log.info("goes on after epoch %d of run %s (%s)", found.checkpoint.epoch, found.run_id, found.key)
     try:

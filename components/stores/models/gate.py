@@ -10,7 +10,7 @@ from inspection.codec import Document, Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check(Part):
+class GateCheck(Part):
     """One check in words: what was measured, the bound, whether it holds."""
 
     name: str
@@ -24,7 +24,7 @@ class GateReport(Document):
     """All checks; the gate passes where each one does."""
 
     model_sha256: str
-    checks: tuple[Check, ...]
+    checks: tuple[GateCheck, ...]
 
     @property
     def passed(self) -> bool:
@@ -43,7 +43,7 @@ def judge(report: EvaluationReport, gates: Gates, *, latency_budget_ms: float | 
     latency_budget_ms: milliseconds a frame, against the 95th percentile; not asked of a report that measured none.
     """
     checks = [
-        Check(
+        GateCheck(
             name="test mAP50",
             value=f"{report.test.map50:.3f}",
             bound=f">= {gates.min_map50:.3f}",
@@ -55,7 +55,7 @@ def judge(report: EvaluationReport, gates: Gates, *, latency_budget_ms: float | 
     if latency_budget_ms is not None and report.deployed is not None:
         p95 = report.deployed.latency_ms_p95
         checks.append(
-            Check(
+            GateCheck(
                 name="latency p95",
                 value=f"{p95:.1f} ms",
                 bound=f"<= {latency_budget_ms:.1f} ms",
@@ -72,10 +72,10 @@ def judge_by(report: EvaluationReport, use_case: UseCase) -> GateReport:
     return judge(report, use_case.gates, latency_budget_ms=use_case.rollout.latency_budget_ms)
 
 
-def _against_champion(report: EvaluationReport, champion: ChampionScores, gates: Gates) -> list[Check]:
+def _against_champion(report: EvaluationReport, champion: ChampionScores, gates: Gates) -> list[GateCheck]:
     bound = champion.test.map50 - gates.max_map50_drop
     checks = [
-        Check(
+        GateCheck(
             name=f"test mAP50 against champion version {champion.version}",
             value=f"{report.test.map50:.3f}",
             bound=f">= {bound:.3f} (champion {champion.test.map50:.3f})",
@@ -90,7 +90,7 @@ def _against_champion(report: EvaluationReport, champion: ChampionScores, gates:
         if not measurable:
             asked += f" on at least {gates.min_parts} parts" + (", or not measurable" if allowed else "")
         checks.append(
-            Check(
+            GateCheck(
                 name="champion_interval",
                 value=str(difference) if measurable else f"not measurable (n={difference.parts})",
                 bound=asked,
@@ -101,7 +101,7 @@ def _against_champion(report: EvaluationReport, champion: ChampionScores, gates:
         if name in champion.test.map50_by_class:
             bound = champion.test.map50_by_class[name] - gates.max_class_map50_drop
             checks.append(
-                Check(
+                GateCheck(
                     name=f"class {name} against champion", value=f"{value:.3f}", bound=f">= {bound:.3f}",
                     passed=value >= bound,
                 )
@@ -109,14 +109,14 @@ def _against_champion(report: EvaluationReport, champion: ChampionScores, gates:
     return checks
 
 
-def _rate_check(name: str, rate: Rate, bound: float, gates: Gates) -> Check:
+def _rate_check(name: str, rate: Rate, bound: float, gates: Gates) -> GateCheck:
     if rate.n < gates.min_parts:
         allowed = name in gates.allow_not_measurable
-        return Check(
+        return GateCheck(
             name=name,
             value=f"not measurable (n={rate.n})",
             bound=f"<= {bound:.3f} on at least {gates.min_parts} parts" + (", or not measurable" if allowed else ""),
             passed=allowed,
         )
     assert rate.value is not None
-    return Check(name=name, value=str(rate), bound=f"<= {bound:.3f}", passed=rate.value <= bound)
+    return GateCheck(name=name, value=str(rate), bound=f"<= {bound:.3f}", passed=rate.value <= bound)

@@ -1,8 +1,6 @@
 """From approved labels to a manifest: which split, and what is refused."""
 
 import dataclasses
-import hashlib
-from datetime import UTC, datetime
 
 import cv2
 import pytest
@@ -14,33 +12,14 @@ from components.dataset.freeze import DatasetError, build_manifest, freeze
 from components.dataset.split import position, split_of
 from components.generated_parts.photographs import LineGenerator
 from components.stores.datasets.manifest import SplitName, load_manifest
-from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore
+from components.stores.labels.store import LabelStore
 from components.stores.objects.image_cache import ImageCache
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.images import RawImages
 from components.use_case import Split, parse_use_case
 from inspection.geometry import Box, LabelledBox
 from inspection.image import decode_image, sha256_of
-
-USE_CASE = parse_use_case(
-    """{"name": "tag", "classes": ["scratch"], "labeling": {"instructions": ""},
-    "gates": {"min_map50": 0, "max_escape_rate": 1, "max_overkill_rate": 1},
-    "split": {"test": 0.3, "val": 0.2, "min_images": 10, "min_test_parts": 2}}"""
-)
-SCRATCH = (LabelledBox("scratch", Box(1, 2, 3, 4)),)
-
-
-def event(number, *, group=None, boxes=SCRATCH, use_case="tag"):
-    sha256 = hashlib.sha256(str(number).encode()).hexdigest()
-    return LabelEvent(
-        event_id=f"e{number}", use_case=use_case, image_uri=f"s3://kizu-raw/{number}.jpg", sha256=sha256, width=64,
-        height=48, boxes=boxes, status=LabelStatus.APPROVED, at=datetime(2025, 4, 1, tzinfo=UTC),
-        group=group or f"part{number}", source="test",
-    )  # fmt: skip
-
-
-def labels(count=40, **more):
-    return {e.sha256: e for e in (event(number, **more) for number in range(count))}
+from tests.components.dataset.approved_labels import USE_CASE, event, labels
 
 
 def test_a_place_is_the_first_bytes_of_a_known_digest():
@@ -158,28 +137,21 @@ def test_a_box_of_an_unknown_class_is_refused_with_its_image():
         build_manifest(found, USE_CASE)
 
 
-def test_a_dataset_is_frozen_as_of_a_version_of_the_labels(installation, monkeypatch):
-    """The step as it runs: labels in S3, a manifest in S3; later labels change nothing in an earlier version."""
-    for name, value in {
-        "KIZU_S3_ENDPOINT": installation.s3_endpoint,
-        "AWS_ACCESS_KEY_ID": installation.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": installation.secret_access_key.get_secret_value(),
-        "KIZU_BUCKET_PREFIX": installation.bucket_prefix,
-    }.items():
-        monkeypatch.setenv(name, value)
+def test_a_dataset_is_frozen_as_of_a_version_of_the_labels(installation):
+    """Labels and manifest are in S3. Labels that come later change nothing in an earlier version."""
     store = LabelStore.open(installation)
     version = store.append([event(number) for number in range(40)])
-    first = freeze(USE_CASE.to_json())
+    first = freeze(installation, USE_CASE)
     assert (first.label_version, first.images) == (version, 40)
     store.append([event(number) for number in range(40, 45)])
-    assert freeze(USE_CASE.to_json()).images == 45
-    assert freeze(USE_CASE.to_json(), version) == first
+    assert freeze(installation, USE_CASE).images == 45
+    assert freeze(installation, USE_CASE, version) == first
     saved = load_manifest(S3ObjectStore.from_settings(installation), installation.bucket("datasets"), first.digest)
     assert len(saved.images) == 40
 
 
-def test_the_step_leaves_its_images_in_the_cache_of_the_machine(store, installation, tmp_path, monkeypatch):
-    """For the training, which comes next."""
+def test_the_step_leaves_its_images_in_the_cache_of_the_machine(store, installation, tmp_path):
+    """The training, which comes next, reads them there."""
     case = parse_use_case(USE_CASE.to_json().replace('"tag"', '"cached"'))
     events = {e.sha256: e for e in (event(number, use_case="cached") for number in range(100, 140))}
     data = LineGenerator(seed=4).part(1)[0].jpeg
@@ -188,15 +160,7 @@ def test_the_step_leaves_its_images_in_the_cache_of_the_machine(store, installat
     some = next(iter(events.values()))
     labels = [dataclasses.replace(some, sha256=sha256_of(data), image_uri=uri), *list(events.values())[1:]]
     LabelStore.open(installation).append(labels)
-    for name, value in {
-        "KIZU_S3_ENDPOINT": installation.s3_endpoint,
-        "AWS_ACCESS_KEY_ID": installation.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": installation.secret_access_key.get_secret_value(),
-        "KIZU_BUCKET_PREFIX": installation.bucket_prefix,
-        "KIZU_CACHE_DIR": str(tmp_path),
-    }.items():
-        monkeypatch.setenv(name, value)
-    assert freeze(case.to_json()).images == 40
+    assert freeze(installation.model_copy(update={"cache_dir": str(tmp_path)}), case).images == 40
     assert ImageCache(tmp_path / "images", 10**9).read(sha256_of(data)) == data
 
 

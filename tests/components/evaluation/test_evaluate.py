@@ -1,21 +1,17 @@
 """Evaluation from a tiny ONNX to a report, a gate and golden samples, on real servers."""
 
-import io
+import dataclasses
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 from kfp import local
-from onnx import TensorProto, helper
-from PIL import Image
 
 from components.evaluation.component import evaluate_model
 from components.evaluation.evaluate import EvaluationError, evaluate, passes_gate, run
 from components.evaluation.latency import Timed
-from components.evaluation.scoring import Candidate
+from components.evaluation.scoring import ModelUnderTest
 from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
 from components.stores.models.evaluation_report import Deployed, EvaluationReport, GoldenSet
 from components.stores.models.gate import GateReport, judge_by
@@ -32,46 +28,12 @@ from components.stores.models.registry import (
 from components.stores.objects.image_cache import ImageCache
 from components.stores.raw_images.images import RawImages
 from inspection.documents import Capture, Reason
-from inspection.geometry import Box, LabelledBox
+from inspection.geometry import LabelledBox
 from inspection.image import decode_image, sha256_of
 from inspection.inspector import Inspector
 from inspection.paths import raw_image_key
+from tests.components.evaluation.brightness_detector import MARK, brightness_model, png
 from tests.components.model_runs import unique_use_case
-
-MARK = Box(16, 16, 16, 16)
-
-
-def brightness_model(*, scale=1.0, side=64, rows=5) -> bytes:
-    """A detector that always sees one box, (16, 16) to (32, 32), and scores it by the mean brightness there."""
-    where = np.zeros((1, 3, side, side), np.float32)
-    where[:, :, 16:32, 16:32] = scale / (3 * 16 * 16)
-    box = np.array([[[24], [24], [16], [16]]], np.float32)
-    nodes = [
-        helper.make_node("Mul", ["images", "where"], ["weighted"]),
-        helper.make_node("ReduceSum", ["weighted", "axes"], ["score"], keepdims=0),
-        helper.make_node("Reshape", ["score", "shape"], ["row"]),
-        helper.make_node("Concat", ["box", *["row"] * (rows - 4)], ["output0"], axis=1),
-    ]
-    constants = {
-        "where": where, "axes": np.array([0, 1, 2, 3], np.int64), "shape": np.array([1, 1, 1], np.int64), "box": box,
-    }  # fmt: skip
-    graph = helper.make_graph(
-        nodes, "tiny",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, side, side])],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, rows, 1])],
-        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
-
-
-def png(brightness, seed):
-    """Black with a square of this brightness where the model looks, and a pixel that makes the bytes its own."""
-    pixels = np.zeros((64, 64, 3), np.uint8)
-    pixels[16:32, 16:32] = brightness
-    pixels[0, 0] = seed
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
 
 
 class Pictures:
@@ -124,7 +86,7 @@ def test_a_model_is_scored_as_it_will_run(use_case):
     """Every defect is found, no good part is accused, at a threshold between dim and bright."""
     found = pictures()
     model = brightness_model()
-    done = evaluate(Candidate(model), found.manifest(use_case), use_case, found.fetch)
+    done = evaluate(ModelUnderTest(model), found.manifest(use_case), use_case, found.fetch)
     report, golden, files = done.report, done.golden, done.golden_files
     assert report.test.map50 == pytest.approx(1.0)
     assert (report.test.images, report.test.parts, report.test.boxes) == (8, 8, 4)
@@ -141,7 +103,7 @@ def test_a_model_is_scored_as_it_will_run(use_case):
 def test_golden_samples_are_what_the_runtime_answers(use_case):
     """Running them again through the deployed path gives the expected detections."""
     found = pictures()
-    done = evaluate(Candidate(brightness_model()), found.manifest(use_case), use_case, found.fetch)
+    done = evaluate(ModelUnderTest(brightness_model()), found.manifest(use_case), use_case, found.fetch)
     report, golden, files = done.report, done.golden, done.golden_files
     infer, spec = open_session(brightness_model(), 1, threads=1)
     inspector = Inspector(infer, spec.to_preprocess(), ("scratch",), report.thresholds, report.nms)
@@ -155,8 +117,8 @@ def test_golden_samples_are_what_the_runtime_answers(use_case):
 def test_the_threshold_never_sees_the_test_split(use_case):
     """Bright good parts in test alone: the threshold stays, and the overkill rate tells."""
     usual, hard = pictures(), pictures(test_good=(200, 220, 240, 250))
-    first = evaluate(Candidate(brightness_model()), usual.manifest(use_case), use_case, usual.fetch).report
-    second = evaluate(Candidate(brightness_model()), hard.manifest(use_case), use_case, hard.fetch).report
+    first = evaluate(ModelUnderTest(brightness_model()), usual.manifest(use_case), use_case, usual.fetch).report
+    second = evaluate(ModelUnderTest(brightness_model()), hard.manifest(use_case), use_case, hard.fetch).report
     assert second.thresholds == first.thresholds
     assert (second.test.overkill.count, second.test.overkill.n) == (4, 4)
 
@@ -176,16 +138,14 @@ def test_what_is_no_detector_of_these_classes_is_refused(model, said):
 
 
 @pytest.fixture
-def step(registry, store, installation, mlflow_uri, monkeypatch):
-    """A training run with its dataset in S3, and the environment of the step."""
-    for name, value in {
-        "KIZU_S3_ENDPOINT": installation.s3_endpoint,
-        "AWS_ACCESS_KEY_ID": installation.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": installation.secret_access_key.get_secret_value(),
-        "KIZU_BUCKET_PREFIX": installation.bucket_prefix,
-        "MLFLOW_TRACKING_URI": mlflow_uri,
-    }.items():
-        monkeypatch.setenv(name, value)
+def config(installation, mlflow_uri):
+    """Settings of an evaluation: the installation's S3 and the MLflow server."""
+    return installation.model_copy(update={"mlflow_tracking_uri": mlflow_uri})
+
+
+@pytest.fixture
+def trained(registry, store, installation):
+    """A function that stores a training run with this model and its dataset, and returns run id and dataset digest."""
 
     def prepare(use_case, model, found, *, uploaded=False):
         bucket = installation.bucket("raw")
@@ -202,11 +162,12 @@ def step(registry, store, installation, mlflow_uri, monkeypatch):
     return prepare
 
 
-def test_the_step_stores_report_gate_and_golden_samples_with_the_run(registry, use_case, step):
+def test_the_step_stores_report_gate_and_golden_samples_with_the_run(registry, use_case, trained, config):
     """And answers with their digest; run again, it changes nothing."""
-    run_id, digest = step(use_case, brightness_model(), pictures())
-    done = run(run_id, digest, use_case.to_json())
-    assert (done.passed, done.failures, done.map50) == (True, "", pytest.approx(1.0))
+    run_id, digest = trained(use_case, brightness_model(), pictures())
+    done = run(config, run_id, digest, use_case)
+    assert (done.gate.passed, done.gate.failures) == (True, "")
+    assert done.report.test.map50 == pytest.approx(1.0)
     report = EvaluationReport.from_json(registry.get_artifact(run_id, EVALUATION_REPORT))
     assert (sha256_of(report.to_json()), report.dataset_digest) == (done.report_digest, digest)
     assert GateReport.from_json(registry.get_artifact(run_id, GATE_REPORT)).passed
@@ -214,56 +175,65 @@ def test_the_step_stores_report_gate_and_golden_samples_with_the_run(registry, u
         assert sha256_of(registry.get_artifact(run_id, f"golden/{sample.file}")) == sample.sha256
     assert registry.get_artifact(run_id, USE_CASE).decode() == use_case.to_json()
     assert registry.run(run_id).tags["gate"] == "passed"
-    assert passes_gate(run_id, use_case.to_json(), done.report_digest) is True
-    assert run(run_id, digest, use_case.to_json()) == done
+    assert passes_gate(registry, run_id, done.report_digest) is True
+    assert run(config, run_id, digest, use_case) == done
 
 
-def test_another_policy_is_evaluated_anew(registry, use_case, step):
+def test_another_policy_is_evaluated_anew(registry, use_case, trained, config):
     """The same run under a gate that it does not pass: the tag says why."""
-    run_id, digest = step(use_case, brightness_model(scale=0.1), pictures())
+    run_id, digest = trained(use_case, brightness_model(scale=0.1), pictures())
     strict = use_case.model_copy(update={"gates": use_case.gates.model_copy(update={"max_escape_rate": 0.0})})
-    done = run(run_id, digest, strict.to_json())
-    assert not done.passed
-    assert "escape_rate is 1.000" in done.failures
+    done = run(config, run_id, digest, strict)
+    assert not done.gate.passed
+    assert "escape_rate is 1.000" in done.gate.failures
     assert registry.run(run_id).tags["gate"] == "failed"
-    assert registry.run(run_id).tags["gate_failures"] == done.failures
-    assert passes_gate(run_id, strict.to_json(), done.report_digest) is False
-    assert run(run_id, digest, use_case.to_json()).report_digest != done.report_digest
+    assert registry.run(run_id).tags["gate_failures"] == done.gate.failures
+    assert passes_gate(registry, run_id, done.report_digest) is False
+    assert run(config, run_id, digest, use_case).report_digest != done.report_digest
 
 
-def test_another_model_than_was_trained_is_not_scored(registry, use_case, step):
+def test_another_model_than_was_trained_is_not_scored(registry, use_case, trained, config):
     """Its bytes are not those of the tag; nothing is stored."""
-    run_id, digest = step(use_case, brightness_model(), pictures())
+    run_id, digest = trained(use_case, brightness_model(), pictures())
     registry.put_artifact(run_id, MODEL_FILE, brightness_model(scale=0.5))
     with pytest.raises(EvaluationError, match="was tagged with model"):
-        run(run_id, digest, use_case.to_json())
+        run(config, run_id, digest, use_case)
     assert not registry.has_artifact(run_id, EVALUATION_REPORT)
 
 
-def test_a_report_that_was_replaced_does_not_pass_the_gate(registry, use_case, step):
+def test_a_report_that_was_replaced_does_not_pass_the_gate(registry, use_case, trained, config):
     """The gate asks for the report that the evaluation answered with."""
-    run_id, digest = step(use_case, brightness_model(), pictures())
-    run(run_id, digest, use_case.to_json())
+    run_id, digest = trained(use_case, brightness_model(), pictures())
+    run(config, run_id, digest, use_case)
     with pytest.raises(EvaluationError):
-        passes_gate(run_id, use_case.to_json(), "00" * 32)
+        passes_gate(registry, run_id, "00" * 32)
 
 
-def test_the_champion_is_scored_beside_the_candidate_on_the_same_split(registry, mlflow, use_case, step):
+def test_a_gate_document_of_another_model_passes_nothing(registry, use_case, trained, config):
+    """The stored gate document must have judged the model of the stored report."""
+    run_id, digest = trained(use_case, brightness_model(), pictures())
+    done = run(config, run_id, digest, use_case)
+    registry.put_artifact(run_id, GATE_REPORT, dataclasses.replace(done.gate, model_sha256="ab" * 32).to_json())
+    with pytest.raises(EvaluationError, match=r"expected evaluation/gate\.json to judge model"):
+        passes_gate(registry, run_id, done.report_digest)
+
+
+def test_the_champion_is_scored_beside_the_candidate_on_the_same_split(registry, mlflow, use_case, trained, config):
     """With its own thresholds; a candidate that is worse fails for it."""
     from components.registry.register import register
     from components.stores.models.registry import CHAMPION
 
-    run_id, digest = step(use_case, brightness_model(), pictures())
-    run(run_id, digest, use_case.to_json())
+    run_id, digest = trained(use_case, brightness_model(), pictures())
+    run(config, run_id, digest, use_case)
     version = register(registry, run_id, use_case, 1)
     with mlflow.acting_as("reconciler"):
         registry.set_alias(version, CHAMPION)
-    worse_id, digest = step(use_case, brightness_model(scale=-1.0), pictures())
-    done = run(worse_id, digest, use_case.to_json())
+    worse_id, digest = trained(use_case, brightness_model(scale=-1.0), pictures())
+    done = run(config, worse_id, digest, use_case)
     report = EvaluationReport.from_json(registry.get_artifact(worse_id, EVALUATION_REPORT))
     assert (report.champion.version, report.champion.test.map50) == (1, pytest.approx(1.0))
     assert report.test.map50 == 0.0
-    assert "against champion version 1" in done.failures
+    assert "against champion version 1" in done.gate.failures
 
 
 def instantly(**p50):
@@ -295,8 +265,8 @@ def test_the_int8_variant_is_scored_as_deployed_and_kept_only_where_it_is_as_goo
     """A little lower is kept; slower, other answers, or nothing found: left out with the reason."""
     found = pictures()
     report = evaluate(
-        Candidate(brightness_model(), brightness_model(scale=scale)), found.manifest(use_case), use_case, found.fetch,
-        measure=instantly(fp32=10.0, int8=int8_ms),
+        ModelUnderTest(brightness_model(), brightness_model(scale=scale)), found.manifest(use_case), use_case,
+        found.fetch, measure=instantly(fp32=10.0, int8=int8_ms),
     ).report  # fmt: skip
     assert (report.int8.kept, bool(report.int8_sha256)) == (kept, kept)
     assert said in report.int8.reason
@@ -308,7 +278,7 @@ def test_a_training_without_a_variant_is_said(use_case):
     """With the training's reason."""
     found = pictures()
     report = evaluate(
-        Candidate(brightness_model(), None, "none was made: no Reshape"), found.manifest(use_case), use_case,
+        ModelUnderTest(brightness_model(), None, "none was made: no Reshape"), found.manifest(use_case), use_case,
         found.fetch, measure=instantly(fp32=10.0),
     ).report  # fmt: skip
     assert (report.int8.kept, report.int8.reason, report.int8_sha256) == (False, "none was made: no Reshape", "")
@@ -318,12 +288,13 @@ def test_a_model_that_is_too_slow_fails_its_gate(use_case):
     """The budget is the rollout's, against the 95th percentile."""
     found = pictures()
     report = evaluate(
-        Candidate(brightness_model()), found.manifest(use_case), use_case, found.fetch, measure=instantly(fp32=501.0)
-    ).report
+        ModelUnderTest(brightness_model()), found.manifest(use_case), use_case, found.fetch,
+        measure=instantly(fp32=501.0),
+    ).report  # fmt: skip
     assert judge_by(report, use_case).failures == "latency p95 is 501.0 ms, expected <= 500.0 ms"
 
 
-def test_rates_are_by_camera_as_the_captures_say(registry, store, installation, use_case, step):
+def test_rates_are_by_camera_as_the_captures_say(registry, store, installation, use_case, trained, config):
     """Two cameras of one device; where no Capture lies beside an image, its device stands for the camera."""
     found = pictures()
     raw = RawImages(store, installation.bucket("raw"))
@@ -341,8 +312,8 @@ def test_rates_are_by_camera_as_the_captures_say(registry, store, installation, 
             store.put(installation.bucket("raw"), key, data)
             uri = f"s3://{installation.bucket('raw')}/{key}"
         object.__setattr__(image, "uri", uri)
-    run_id, digest = step(use_case, brightness_model(), found, uploaded=True)
-    run(run_id, digest, use_case.to_json())
+    run_id, digest = trained(use_case, brightness_model(), found, uploaded=True)
+    run(config, run_id, digest, use_case)
     by_camera = EvaluationReport.from_json(registry.get_artifact(run_id, EVALUATION_REPORT)).test.by_camera
     where = f"plant/{use_case.name}"
     assert set(by_camera) == {f"{where} top", f"{where} side", where}
@@ -351,9 +322,17 @@ def test_rates_are_by_camera_as_the_captures_say(registry, store, installation, 
 
 # kfp sees an image of ours and warns that this process is not it.
 @pytest.mark.filterwarnings("ignore:You may be attemping:RuntimeWarning")
-def test_the_step_leaves_what_kubeflow_shows(registry, use_case, step, tmp_path):
-    """As a kfp component: metrics, the ROC over parts, confusion, and the page, which is MLflow's artifact too."""
-    run_id, digest = step(use_case, brightness_model(), pictures())
+def test_the_step_leaves_what_kubeflow_shows(registry, use_case, trained, config, tmp_path, monkeypatch):
+    """The kfp component writes metrics, the ROC over parts, the confusion, and the page that MLflow has too."""
+    for name, value in {
+        "KIZU_S3_ENDPOINT": config.s3_endpoint,
+        "AWS_ACCESS_KEY_ID": config.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": config.secret_access_key.get_secret_value(),
+        "KIZU_BUCKET_PREFIX": config.bucket_prefix,
+        "MLFLOW_TRACKING_URI": config.mlflow_tracking_uri,
+    }.items():
+        monkeypatch.setenv(name, value)
+    run_id, digest = trained(use_case, brightness_model(), pictures())
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path), raise_on_error=True)
     task = evaluate_model(run_id=run_id, dataset_digest=digest, use_case=use_case.to_json())
     assert task.outputs["map50"] == pytest.approx(1.0)
@@ -373,10 +352,10 @@ def test_the_step_leaves_what_kubeflow_shows(registry, use_case, step, tmp_path)
     assert registry.has_artifact(run_id, "evaluation/examples/best-1.jpg")
 
 
-def test_a_report_of_before_is_read_and_keeps_its_digest(registry, use_case, step):
+def test_a_report_of_before_is_read_and_keeps_its_digest(registry, use_case, trained, config):
     """Without slices, latency aside or int8, as earlier programs wrote it: a version may rest on its very bytes."""
-    run_id, digest = step(use_case, brightness_model(), pictures())
-    run(run_id, digest, use_case.to_json())
+    run_id, digest = trained(use_case, brightness_model(), pictures())
+    run(config, run_id, digest, use_case)
     value = json.loads(registry.get_artifact(run_id, EVALUATION_REPORT))
     for key in ("deployed", "int8"):
         del value[key]
@@ -385,27 +364,27 @@ def test_a_report_of_before_is_read_and_keeps_its_digest(registry, use_case, ste
             del value[split][key]
     old = json.dumps({**value, "from_elsewhere": 1}, sort_keys=True).encode()
     registry.put_artifact(run_id, EVALUATION_REPORT, old)
-    again = run(run_id, digest, use_case.to_json())
+    again = run(config, run_id, digest, use_case)
     assert again.report_digest == sha256_of(old)
     assert registry.get_artifact(run_id, EVALUATION_REPORT) == old
-    assert passes_gate(run_id, use_case.to_json(), again.report_digest) is True
+    assert passes_gate(registry, run_id, again.report_digest) is True
 
 
-def test_an_int8_model_other_than_the_one_that_was_made_is_not_scored(registry, use_case, step):
+def test_an_int8_model_other_than_the_one_that_was_made_is_not_scored(registry, use_case, trained, config):
     """Its bytes are not those of the tag."""
-    run_id, digest = step(use_case, brightness_model(), pictures())
+    run_id, digest = trained(use_case, brightness_model(), pictures())
     registry.set_run_tag(run_id, "model_int8_sha256", "ab" * 32)
     registry.put_artifact(run_id, INT8_MODEL_FILE, brightness_model(scale=0.9))
     with pytest.raises(EvaluationError, match=r"the bytes of model/model\.int8\.onnx are"):
-        run(run_id, digest, use_case.to_json())
+        run(config, run_id, digest, use_case)
 
 
-def test_the_step_reads_its_images_from_the_cache_of_the_machine(use_case, step, tmp_path, monkeypatch):
-    """None of them is in S3."""
+def test_the_step_reads_its_images_from_the_cache_of_the_machine(use_case, trained, config, tmp_path):
+    """The step succeeds although none of the images is in S3."""
     found = pictures()
-    run_id, digest = step(use_case, brightness_model(), found, uploaded=True)
+    run_id, digest = trained(use_case, brightness_model(), found, uploaded=True)
     cache = ImageCache(tmp_path / "images", 10**9, leave_free_bytes=0)
     for image in found.images:
         cache.write(image.sha256, found.data[image.uri])
-    monkeypatch.setenv("KIZU_CACHE_DIR", str(tmp_path))
-    assert run(run_id, digest, use_case.to_json()).map50 == pytest.approx(1.0)
+    config = config.model_copy(update={"cache_dir": str(tmp_path)})
+    assert run(config, run_id, digest, use_case).report.test.map50 == pytest.approx(1.0)

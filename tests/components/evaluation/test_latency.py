@@ -4,12 +4,12 @@ import os
 
 import pytest
 
-from components.evaluation.latency import LatencyError, Settings, measure
+from components.evaluation.latency import InspectionSettings, LatencyError, measure
 from inspection.decode import Nms
 from inspection.verdict import ClassThreshold
-from tests.components.evaluation.test_evaluate import brightness_model, png
+from tests.components.evaluation.brightness_detector import brightness_model, png
 
-SETTINGS = Settings(("scratch",), {"scratch": ClassThreshold(0.5, 0.25)}, Nms())
+SETTINGS = InspectionSettings(("scratch",), {"scratch": ClassThreshold(0.5, 0.25)}, Nms())
 
 
 def test_two_models_are_timed_in_the_same_rounds_with_the_memory_of_each():

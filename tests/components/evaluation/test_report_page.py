@@ -11,7 +11,7 @@ from components.evaluation.evaluate import draw_plots
 from components.evaluation.examples import draw
 from components.evaluation.matching import Scored
 from components.evaluation.metrics import score
-from components.evaluation.report_page import Picture, render
+from components.evaluation.report_page import ExampleImage, render
 from components.stores.models.evaluation_report import (
     ChampionScores,
     Deployed,
@@ -57,7 +57,7 @@ def report():
 
 def page(report):
     curves = draw_curves(IMAGES, CLASSES, THRESHOLDS)
-    picture = Picture(
+    picture = ExampleImage(
         "miss-1.jpg", f"part p2 {EVIL}", draw(np.full((200, 300, 3), 90, np.uint8), IMAGES[1], THRESHOLDS)
     )
     gate = judge(report, Gates(min_map50=0.99, max_escape_rate=1, max_overkill_rate=1, min_parts=1))

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from components.registry.model_card import Lineage, model_card, shortened
+from components.registry.model_card import ModelOrigin, model_card, shortened
 from components.registry.register import RegistrationError, register
 from components.stores.models.evaluation_report import (
     ChampionScores,
@@ -32,7 +32,7 @@ SCORES = Scores(
     map50_by_class={"scratch": 0.8},
     by_class={"scratch": ClassScores(recall=RATE, escape=RATE, overkill=RATE, precision=RATE, map50=0.8)},
 )  # fmt: skip
-LINEAGE = Lineage(
+ORIGIN = ModelOrigin(
     run_id="r" * 32, label_version=7, code_digest="source:c0de", code_revision="d" * 40, pipeline_run="kfp-1",
     manifest_uri="s3://kizu-datasets/manifests/x.json", packages={"torch": "2.14.1"}, pages=True,
     base_weights_sha256="ba5e" * 16,
@@ -55,7 +55,7 @@ def card_of(write=model_card, use_case=None, **changes):
             **changes,
         }
     )  # fmt: skip
-    return write(report, judge_by(report, use_case), use_case, LINEAGE)
+    return write(report, judge_by(report, use_case), use_case, ORIGIN)
 
 
 def test_the_card_says_what_it_is_where_it_comes_from_and_how_it_will_behave():

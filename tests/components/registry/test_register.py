@@ -1,6 +1,6 @@
 """Registration and approval on a real MLflow server."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -8,10 +8,12 @@ import pytest
 from components.registry.register import RegistrationError, register
 from components.stores.models.approval import ApprovalError, decide_approval, require_approval
 from components.stores.models.champion import champion
+from components.stores.models.gate import GateReport
 from components.stores.models.registry import (
     CANDIDATE,
     CHAMPION,
     EVALUATION_REPORT,
+    GATE_REPORT,
     MODEL_FILE,
     ModelRegistry,
     ModelRegistryError,
@@ -100,6 +102,16 @@ def test_bytes_that_were_not_evaluated_are_not_registered(registry, use_case):
     run_id = evaluated_run(registry, use_case)
     registry.put_artifact(run_id, MODEL_FILE, b"replaced")
     with pytest.raises(RegistrationError, match="was evaluated, but the model is"):
+        register(registry, run_id, use_case, 7)
+    assert registry.versions(use_case.name) == []
+
+
+def test_a_gate_that_judged_another_model_registers_nothing(registry, use_case):
+    """The run's gate document must have judged the model of the run's evaluation report."""
+    run_id = evaluated_run(registry, use_case)
+    gate = GateReport.from_json(registry.get_artifact(run_id, GATE_REPORT))
+    registry.put_artifact(run_id, GATE_REPORT, replace(gate, model_sha256="ab" * 32).to_json())
+    with pytest.raises(RegistrationError, match="was evaluated, but the gate judged ab"):
         register(registry, run_id, use_case, 7)
     assert registry.versions(use_case.name) == []
 

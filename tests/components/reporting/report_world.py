@@ -17,7 +17,7 @@ from components.use_case import UseCase
 from inspection.documents import Capture, Reason
 from inspection.geometry import Box, LabelledBox
 from inspection.image import sha256_of
-from tests.components.evaluation.test_evaluate import MARK, brightness_model
+from tests.components.evaluation.brightness_detector import MARK, brightness_model
 from tests.components.guarded_mlflow import GuardedMlflow
 from tests.components.model_runs import evaluated_run, unique_use_case
 

@@ -14,7 +14,7 @@ from components.reporting.report import ReportOptions, build_report
 from components.reporting.suspects import Doubt
 from components.stores.labels.store import LabelStore
 from inspection.image import decode_image
-from tests.components.evaluation.test_evaluate import MARK
+from tests.components.evaluation.brightness_detector import MARK
 from tests.components.reporting.report_world import HOSTILE, ReportWorld, picture
 
 CHROMIUM = shutil.which("chromium")

@@ -29,6 +29,7 @@ from components.training.trainer import TrainedModel, TrainingError
 from components.use_case import BaseWeights, parse_use_case
 from inspection.image import sha256_of
 from tests.components.training.generated_dataset import generated_line
+from tests.components.training.small_detector import small_detector
 
 CODE = "source:1"
 
@@ -178,8 +179,6 @@ class SmallTrainer(FakeTrainer):
     def train(self, dataset, settings, workdir, on_epoch, **_):
         import onnx
 
-        from tests.components.training.test_quantize import small_detector
-
         trained = super().train(dataset, settings, workdir, on_epoch)
         onnx.save(small_detector(), str(trained.onnx_path))
         return trained
@@ -234,21 +233,15 @@ def test_the_same_inputs_again_name_the_version_or_the_failed_gate(registry, tmp
     assert outcome.run_id in note()
 
 
-def test_the_step_reads_its_images_from_the_cache_of_the_machine(store, installation, tmp_path, monkeypatch):
-    """None of them is in S3: the step gets as far as to see that there is nothing to learn."""
+def test_the_step_reads_its_images_from_the_cache_of_the_machine(store, installation, tmp_path):
+    """None of the images is in S3. The step reads them and finds that no training image shows a defect."""
     line = generated_line(train=3, val=2, test=0, defect_rate=0.0)
     digest = save_manifest(store, installation.bucket("datasets"), line.manifest)
     cache = ImageCache(tmp_path / "images", 10**9, leave_free_bytes=0)
     for sha256, data in line.images.items():
         cache.write(sha256, data)
-    for name, value in {
-        "KIZU_S3_ENDPOINT": installation.s3_endpoint,
-        "AWS_ACCESS_KEY_ID": installation.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": installation.secret_access_key.get_secret_value(),
-        "KIZU_BUCKET_PREFIX": installation.bucket_prefix,
-        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",  # it is not asked before there is something to record
-        "KIZU_CACHE_DIR": str(tmp_path),
-    }.items():
-        monkeypatch.setenv(name, value)
+    # Nothing listens on port 9: MLflow is not asked before there is something to record.
+    nowhere = {"mlflow_tracking_uri": "http://127.0.0.1:9", "cache_dir": str(tmp_path)}
+    config = installation.model_copy(update=nowhere)
     with pytest.raises(TrainingError, match="none of the 3 training images"):
-        run(digest, use_case().to_json(), force=True)
+        run(config, use_case(), digest, force=True)

@@ -185,21 +185,14 @@ def test_a_vacuum_refuses_what_would_harm(labels):
         vacuum(labels, [99])
 
 
-def test_a_dataset_names_the_version_that_it_was_made_from(store, installation, monkeypatch):
+def test_a_dataset_names_the_version_that_it_was_made_from(store, installation):
     """Written once, beside the manifest; versions of another table are not among them."""
-    from tests.components.dataset.test_freeze import USE_CASE
-    from tests.components.dataset.test_freeze import event as labelled
+    from tests.components.dataset.approved_labels import USE_CASE
+    from tests.components.dataset.approved_labels import event as labelled
 
-    for name, value in {
-        "KIZU_S3_ENDPOINT": installation.s3_endpoint,
-        "AWS_ACCESS_KEY_ID": installation.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": installation.secret_access_key.get_secret_value(),
-        "KIZU_BUCKET_PREFIX": installation.bucket_prefix,
-    }.items():
-        monkeypatch.setenv(name, value)
     labels, bucket = LabelStore.open(installation), installation.bucket("datasets")
     labels.append([labelled(number) for number in range(40)])
-    frozen = freeze(USE_CASE.to_json())
+    frozen = freeze(installation, USE_CASE)
     mark = labels.mark()
     assert frozen.label_version in label_versions(store, bucket, mark.table_id)
     record_label_version(store, bucket, "u", frozen.digest, Mark("another", 3))
