@@ -27,6 +27,8 @@ html_theme = "furo"
 html_title = "Kizu"
 html_show_sphinx = False
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["print.css"]
 # The pages are read in a closed network: code is coloured here, and there is no link back to a host.
 pygments_style = "friendly"
 pygments_dark_style = "monokai"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import cv2
@@ -19,8 +18,7 @@ from numpy.typing import NDArray
 
 from components.generated_parts.photographs import LineGenerator
 from inspection.geometry import Box
-
-IMAGES: Final = Path(__file__).resolve().parents[2] / "docs" / "guides" / "images"
+from tools.guides.browser import IMAGES
 
 Picture = NDArray[np.uint8]
 

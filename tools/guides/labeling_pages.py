@@ -1,18 +1,14 @@
-"""`python -m tools.guides.screenshots labeling | operator`: the real pages in Debian's Chromium, for `docs/guides/`.
+"""`python -m tools.guides.labeling_pages`: Label Studio's pages in a browser, for the labeler's guide.
 
-`labeling` needs the servers of this machine (`kizu up`), adds a few generated parts and two projects per language,
-and works there as the two stand-in people: use a home of its own (`KIZU_HOME`), and remove it afterwards. `operator`
-needs a device whose page is at the address that follows; it only looks.
+The servers of this machine have to run (`kizu up`). It adds a few generated parts to them, makes two projects per
+language, and works there as the two stand-in people: use a home of its own (`KIZU_HOME`), and remove it afterwards.
 """
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,11 +18,11 @@ from demo.people import Labeler
 from deploy.access.identities import Account
 from deploy.access.layout import REPOSITORY, Layout
 from inspection.image import sha256_of
+from tools.guides.browser import IMAGES, chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-IMAGES: Final = REPOSITORY / "docs" / "guides" / "images"
 _TIMEOUT_MS: Final = 90_000
 _PARTS: Final = (5, 23, 4)
 _LINE: Final = LineGenerator(seed=11, photographs_per_part=1, width=900, height=600)
@@ -38,7 +34,7 @@ _JAPANESE: Final = """\
 """
 
 
-def labeling(layout: Layout) -> None:
+def take_pictures(layout: Layout) -> None:
     """A labeling and a verification page in each language."""
     photographs = list(_LINE.photographs(_PARTS))
     with tempfile.TemporaryDirectory() as folder:
@@ -47,30 +43,20 @@ def labeling(layout: Layout) -> None:
         _kizu("import", "images", folder)
         labeler, verifier = ensure_people(layout)
         truth = {sha256_of(photograph.jpeg): photograph.boxes for photograph in photographs}
-        with _chromium() as browser:
+        with chromium() as browser:
             for language in ("en", "ja"):
                 use_case = _use_case(language, Path(folder))
                 _kizu("label", "-u", str(use_case))
                 page = _signed_in(browser, layout.label_studio_url, labeler)
                 _open(page, layout, f"{use_case.stem}: labeling")
-                page.screenshot(path=IMAGES / f"labeling-{language}.png")
+                page.screenshot(path=IMAGES / f"labeling-{language}.jpg", quality=85)
                 Labeler(layout.label_studio_url, labeler.token, truth, forgets=0, use_case=use_case.stem).work_once()
                 _kizu("label", "-u", str(use_case))
                 page = _signed_in(browser, layout.label_studio_url, verifier)
                 _open(page, layout, f"{use_case.stem}: verification")
                 page.get_by_text("差し戻し" if language == "ja" else "Reject").first.click()
                 page.wait_for_timeout(1500)
-                page.screenshot(path=IMAGES / f"verifying-{language}.png")
-
-
-def operator(address: str) -> None:
-    """The device's page in each language. Nobody signs in."""
-    with _chromium() as browser:
-        for language, locale in (("en", "en-GB"), ("ja", "ja-JP")):
-            page = browser.new_page(locale=locale, viewport={"width": 1000, "height": 620})
-            page.goto(address)
-            page.wait_for_load_state("networkidle")
-            page.screenshot(path=IMAGES / f"operator-{language}.png")
+                page.screenshot(path=IMAGES / f"verifying-{language}.jpg", quality=85)
 
 
 def _use_case(language: str, folder: Path) -> Path:
@@ -87,18 +73,6 @@ def _use_case(language: str, folder: Path) -> Path:
 
 def _kizu(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "kizu", *arguments], check=True)
-
-
-@contextmanager
-def _chromium() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
 
 
 def _signed_in(browser: Browser, url: str, account: Account) -> Page:
@@ -121,17 +95,6 @@ def _open(page: Page, layout: Layout, title: str) -> None:
     page.wait_for_timeout(4000)
 
 
-def main(arguments: list[str]) -> int:
-    """Make the pictures of one kind."""
-    if arguments == ["labeling"]:
-        labeling(Layout.from_environment())
-    elif len(arguments) == 2 and arguments[0] == "operator":
-        operator(arguments[1])
-    else:
-        sys.stderr.write(f"{__doc__}\n")
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    take_pictures(Layout.from_environment())
+    sys.exit(0)
