@@ -15,6 +15,7 @@ import typer
 from edge_agent import __version__, by_operator
 from edge_agent.config import load_config, load_credentials
 from edge_agent.errors import EdgeError
+from edge_agent.ota.operator_command import Command
 
 app = typer.Typer(
     help="The edge agent of Kizu: inspects frames on this device, online or not.",
@@ -65,10 +66,10 @@ def selftest(config: ConfigFile = Path("config.yaml")) -> None:
     from edge_agent.selftest import selftest as checks
 
     failed = 0
-    for check in checks(load_config(config)):
-        word = {True: "ok", False: "FAILED", None: "-"}[check.ok]
-        failed += check.ok is False
-        typer.echo(f"{word:8}{check.name}: {check.message}")
+    for result in checks(load_config(config)):
+        word = {True: "ok", False: "FAILED", None: "-"}[result.ok]
+        failed += result.ok is False
+        typer.echo(f"{word:8}{result.name}: {result.message}")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -84,7 +85,7 @@ def check(config: ConfigFile = Path("config.yaml")) -> None:
 @app.command()
 def rollback(config: ConfigFile = Path("config.yaml")) -> None:
     """Run the release before this one, at once. The present one is not taken again under the same order."""
-    typer.echo(by_operator.tell(load_config(config), "rollback"))
+    typer.echo(by_operator.give(load_config(config), Command("rollback")))
 
 
 @app.command()
@@ -95,13 +96,13 @@ def pin(
     config: ConfigFile = Path("config.yaml"),
 ) -> None:
     """Stay with a release that is on this device, whatever is published."""
-    typer.echo(by_operator.tell(load_config(config), "pin", digest))
+    typer.echo(by_operator.give(load_config(config), Command("pin", digest)))
 
 
 @app.command()
 def unpin(config: ConfigFile = Path("config.yaml")) -> None:
     """Take new releases again."""
-    typer.echo(by_operator.tell(load_config(config), "unpin"))
+    typer.echo(by_operator.give(load_config(config), Command("unpin")))
 
 
 @app.command()

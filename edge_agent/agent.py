@@ -19,10 +19,10 @@ from edge_agent.health import Health
 from edge_agent.inference import LoadedRelease
 from edge_agent.ota.active import Active
 from edge_agent.outbox import ImageToSend, Outbox
+from edge_agent.recent_frames import RecentFrames
 from edge_agent.result import Result
 from edge_agent.sampling import Limits, Quota, reason_to_send, share, tightened
 from edge_agent.sources.port import Frame, FrameSource
-from edge_agent.web.recent import RecentFrames
 from inspection import (
     Capture,
     ImageError,

@@ -1,4 +1,4 @@
-"""Puts an agent together from its configuration and runs it: the composition root of this room."""
+"""Makes the parts of an agent from its configuration, connects them, and runs them: the composition root."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from contextlib import suppress
 
 from edge_agent.agent import InspectionLoop
 from edge_agent.config import Config
-from edge_agent.disk import Disk, RealDisk
-from edge_agent.errors import EdgeError, UpdateError
-from edge_agent.fleet_report import Reporter
+from edge_agent.disk import RealDisk
+from edge_agent.errors import EdgeError
+from edge_agent.fleet_report import FleetReporter
 from edge_agent.folder_lock import FolderLock
 from edge_agent.health import Health
 from edge_agent.inference import RuntimeChoice
 from edge_agent.memory import keep_heap_flat
-from edge_agent.object_store import ObjectStore, S3ObjectStore
+from edge_agent.object_store import S3ObjectStore
 from edge_agent.objections import Objections
 from edge_agent.ota.activation import Phase
 from edge_agent.ota.active import Active, Identity
 from edge_agent.ota.driver import Updates
-from edge_agent.ota.repository import ReleaseRepository
-from edge_agent.ota.store import METADATA_FOLDER, ReleaseStore
+from edge_agent.ota.release_client import ReleaseClient
+from edge_agent.ota.store import ReleaseStore
 from edge_agent.outbox import Outbox
+from edge_agent.recent_frames import RecentFrames
 from edge_agent.result_publisher import ResultPublisher
 from edge_agent.sources.make import check_cameras, make_source, trigger_queues
 from edge_agent.sources.port import FrameSource
@@ -32,7 +33,6 @@ from edge_agent.status import Gauges
 from edge_agent.uploader import Uploader
 from edge_agent.web.access import Access, load_or_make_token
 from edge_agent.web.metrics import Metrics
-from edge_agent.web.recent import RecentFrames
 from edge_agent.web.server import PageServer, Site, http_source, make_app
 
 _log = logging.getLogger(__name__)
@@ -40,35 +40,15 @@ _log = logging.getLogger(__name__)
 _LEAVE_S = 5.0
 
 
-def runtime_choice(config: Config) -> RuntimeChoice:
-    """How models run on this device."""
-    given = config.inference
-    return RuntimeChoice(given.threads, given.precision, given.providers, given.backend)
-
-
-def open_repository(config: Config, store: ObjectStore, disk: Disk | None = None) -> ReleaseRepository:
-    """One look at the releases.
-
-    Raises:
-        UpdateError: the pinned root is missing or unusable.
-    """
-    try:
-        root = config.root_metadata.read_bytes()
-    except OSError as e:
-        message = f"cannot read the pinned root metadata {config.root_metadata}: {e.strerror}; enrol the device again"
-        raise UpdateError("no-root", message, transient=True) from e
-    return ReleaseRepository(
-        store, config.buckets.releases, root, config.state_folder / METADATA_FOLDER,
-        disk=disk, min_free_bytes=config.outbox.min_free_bytes,
-    )  # fmt: skip
-
-
 def run_agent(config: Config, stop: threading.Event) -> int:
-    """Inspect until `stop` is set; 0 when it ended in order, 1 when a part of it died.
+    """Inspect until `stop` is set.
+
+    Returns:
+        The exit code: 0 where the agent ended in order, 1 where one of its threads died.
 
     Raises:
-        ConfigError: the camera's folder or the page's port cannot be used.
-        StateError: the state folder is taken or damaged.
+        ConfigError: a camera's folder or the page's port cannot be used.
+        StateError: another agent holds the state folder, or the folder is damaged.
     """
     keep_heap_flat()
     lock = FolderLock(config.state_folder)
@@ -87,26 +67,28 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
     outbox = Outbox(config.state_folder / "outbox", config.outbox, disk=disk)
     health, active, recent = Health(), Active(), RecentFrames()
     uploader = Uploader(outbox, store, config.buckets.raw)
-    results = None
+    publisher = None
     if config.mqtt is not None:
-        told = {topic: queue.put for topic, queue in triggers.items()}
-        results = ResultPublisher(outbox, config.mqtt, config.site, config.device, triggers=told)
+        on_message = {topic: queue.put for topic, queue in triggers.items()}
+        publisher = ResultPublisher(outbox, config.mqtt, config.site, config.device, triggers=on_message)
     listeners: list[Callable[[], None]] = []
     updates = Updates(
         Identity(config.device, config.group, config.use_case),
         ReleaseStore(config.state_folder, disk=disk),
-        lambda: open_repository(config, store, disk),
-        runtime_choice(config),
+        lambda: ReleaseClient.from_config(config, store, disk),
+        RuntimeChoice.from_config(config.inference),
         health,
         active=active,
         heartbeat_timeout_s=config.intervals.heartbeat_timeout_s,
-        changed=lambda: _tell(listeners),
+        changed=lambda: _call_all(listeners),
     )
-    gauges = Gauges(config, active, updates, outbox, health, uploader, results, started)
-    reporter = Reporter(store, config.buckets.fleet, config.device, gauges.reported, config.intervals.report_s)
-    listeners.append(reporter.changed)
-    if results is not None:
-        listeners.append(_announcer(results, active))
+    gauges = Gauges(config, active, updates, outbox, health, uploader, publisher, started)
+    fleet_reporter = FleetReporter(
+        store, config.buckets.fleet, config.device, gauges.reported, config.intervals.report_s
+    )
+    listeners.append(fleet_reporter.changed)
+    if publisher is not None:
+        listeners.append(_announcer(publisher, active))
     metrics = Metrics(gauges)
     wake = threading.Event()
     sources: list[FrameSource] = []
@@ -126,18 +108,18 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
         outbox.close()
         raise
     loop = InspectionLoop(
-        sources, active, outbox, health, recent, site=config.site, device=config.device, publish=results is not None,
+        sources, active, outbox, health, recent, site=config.site, device=config.device, publish=publisher is not None,
         wake=wake, limits=config.sampling, measure=metrics.observe,
         on_probation=lambda: updates.state.phase is Phase.PROBATION,
     )  # fmt: skip
     tasks: dict[str, Callable[[threading.Event], None]] = {
         "page": page.run,
         "uploader": uploader.run,
-        "reporter": reporter.run,
+        "fleet-reporter": fleet_reporter.run,
         "updates": lambda event: updates.run(event, config.intervals.update_poll_s),
     }
-    if results is not None:
-        tasks["results"] = results.run
+    if publisher is not None:
+        tasks["result-publisher"] = publisher.run
     died: list[str] = []
     threads = [_start(name, task, stop, died) for name, task in tasks.items()]
     _log.info(
@@ -151,7 +133,7 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
         for source in sources:
             source.close()
     if not died:
-        # Before the wait: a download in hand must not turn an orderly stop into what looks like a crash.
+        # Before the wait for the threads: a download that is still running must not make this stop look like a crash.
         updates.stop()
     deadline = time.monotonic() + _LEAVE_S
     for thread in threads:
@@ -168,7 +150,7 @@ def _start(
         try:
             task(stop)
         except Exception:
-            # A part that dies in silence is worse than a restart: the whole agent ends, and its supervisor starts it.
+            # The whole agent ends, and its supervisor starts it again: that is better than an agent without one thread.
             _log.exception("%s died; the agent ends", name)
             died.append(name)
             stop.set()
@@ -178,20 +160,21 @@ def _start(
     return thread
 
 
-def _tell(listeners: list[Callable[[], None]]) -> None:
+def _call_all(listeners: list[Callable[[], None]]) -> None:
     for listener in listeners:
         listener()
 
 
-def _announcer(results: ResultPublisher, active: Active) -> Callable[[], None]:
-    told: list[str | None] = [None]
+def _announcer(publisher: ResultPublisher, active: Active) -> Callable[[], None]:
+    """A listener that has the publisher announce the running release whenever it is another one."""
+    announced: list[str | None] = [None]
 
     def announce() -> None:
         running = active.get()
         digest = running.digest if running else None
-        if digest != told[0]:
-            told[0] = digest
-            with suppress(ValueError):  # the client's queue is full; the next connection says it again
-                results.announce(digest)
+        if digest != announced[0]:
+            announced[0] = digest
+            with suppress(ValueError):  # the client's queue is full; the next connection announces it
+                publisher.announce(digest)
 
     return announce

@@ -1,4 +1,4 @@
-"""Tells the fleet what runs here: `<device>/reported.json`, at each change and every so often."""
+"""Reports to the fleet what runs here: `<device>/reported.json`, at each change and at a fixed interval."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from inspection import Reported
 
 _log = logging.getLogger(__name__)
 
-_LOOK_S: Final = 0.5
+_WAIT_S: Final = 0.5
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Reporter:
-    """Puts the report. A report that cannot be put is made anew later; an old one is worth nothing."""
+class FleetReporter:
+    """Puts the device report into the fleet bucket. A report that could not be put is replaced by a new one later.
+
+    Args:
+        describe: makes the report of this moment.
+        every_s: seconds after which the report is put again though nothing has changed.
+    """
 
     def __init__(
         self, store: ObjectStore, bucket: str, device: str, describe: Callable[[], Reported], every_s: float
@@ -34,41 +39,46 @@ class Reporter:
         self._every_s = every_s
         self._backoff = Backoff(limit_s=60.0)
         self._changed = threading.Event()
-        self._told: Reported | None = None
+        self._last: Reported | None = None
         self._due = 0.0
 
     def changed(self) -> None:
-        """Something may be worth telling now."""
+        """Have `run` compare the report with the last one now. Any thread may call this."""
         self._changed.set()
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set."""
+        """Report until `stop` is set."""
         while not stop.is_set():
-            self._changed.wait(_LOOK_S)
+            self._changed.wait(_WAIT_S)
             self._changed.clear()
             try:
                 self.report_if_due()
                 self._backoff.succeeded()
             except EdgeError as e:
                 if self._backoff.failures == 0:
-                    _log.warning("cannot report: %s", e)
+                    _log.warning("cannot report to the fleet: %s", e)
                 stop.wait(self._backoff.failed())
 
     def report_if_due(self) -> bool:
-        """Put the report where it differs from the last one in more than its gauges, or that one is old.
+        """Put the report where the last one is old, or differs in more than numbers that always move.
+
+        Returns:
+            Whether it was put.
 
         Raises:
-            StoreError: it was not put.
+            StoreError: it could not be put.
         """
         report = self._describe()
-        if time.monotonic() < self._due and self._told is not None and _lasting(report) == _lasting(self._told):
+        if time.monotonic() < self._due and self._last is not None and _lasting(report) == _lasting(self._last):
             return False
         self._store.put(self._bucket, self._key, report.to_json(), content_type="application/json")
-        self._told = report
+        self._last = report
         self._due = time.monotonic() + self._every_s
         return True
 
 
 def _lasting(report: Reported) -> Reported:
-    """A report without the numbers that always move."""
-    return replace(report, reported_at=_LONG_AGO, uptime_s=0.0, outbox_depth=0, unknown={})
+    """A report without what moves with every frame."""
+    return replace(
+        report, reported_at=_LONG_AGO, uptime_s=0.0, outbox_depth=0, frames=None, rejected=None, problem=None
+    )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ import onnxruntime
 from edge_agent.errors import BackendUnavailable, InferenceError
 from edge_agent.openvino_backend import load_openvino_model
 from inspection import Infer, Inspection, Inspector, ModelFile, Release
+
+if TYPE_CHECKING:  # the trial's process needs no configuration
+    from edge_agent.config import Inference
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +39,11 @@ class RuntimeChoice:
     precision: str = "fp32"
     providers: Sequence[str] = ("CPUExecutionProvider",)
     backend: str = "onnxruntime"
+
+    @classmethod
+    def from_config(cls, inference: Inference) -> Self:
+        """What the device's configuration chooses."""
+        return cls(inference.threads, inference.precision, inference.providers, inference.backend)
 
 
 @dataclass(frozen=True, slots=True)

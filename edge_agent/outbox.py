@@ -69,7 +69,7 @@ class Outbox:
         connect: Callable[[Path], sqlite3.Connection] = connect,
     ) -> None:
         self._disk = disk or RealDisk()
-        self._images = folder / "images"
+        self.image_folder: Final = folder / "images"
         self._limits = limits
         self._clock = clock
         self._monotonic = monotonic
@@ -81,8 +81,8 @@ class Outbox:
         """Set when something new waits; whoever sends clears it."""
         try:
             self._disk.make_folder(folder)
-            self._disk.make_folder(self._images)
-            self._index = Index(connect(folder / "outbox.sqlite"), self._images)
+            self._disk.make_folder(self.image_folder)
+            self._index = Index(connect(folder / "outbox.sqlite"), self.image_folder)
             try:
                 self._age_before = self._stored_age() - self._monotonic()
                 self._remove_rubbish()
@@ -255,13 +255,13 @@ class Outbox:
                 _log.warning("dropped %s: less than %d bytes would stay free", image.key, self._limits.min_free_bytes)
                 return None
         name = image.key.rsplit("/", 1)[-1]
-        path = self._images / name
+        path = self.image_folder / name
         if not path.exists():
             self._disk.write(path, image.data)
         return name
 
     def _fits(self, image: ImageToSend) -> bool:
-        return self._disk.free_bytes(self._images) - len(image.data) >= self._limits.min_free_bytes
+        return self._disk.free_bytes(self.image_folder) - len(image.data) >= self._limits.min_free_bytes
 
     def _insert_image(self, image: ImageToSend, name: str | None) -> None:
         if name is None:
@@ -282,9 +282,9 @@ class Outbox:
             if image is None:
                 return
             try:
-                self._disk.remove(self._images / image)
+                self._disk.remove(self.image_folder / image)
             except OSError as e:
-                _log.error("cannot remove %s, the next start will: %s", self._images / image, e)
+                _log.error("cannot remove %s, the next start will: %s", self.image_folder / image, e)
 
     def _enforce_limits(self) -> None:
         oldest = self._age_now() - self._limits.max_age_days * 86400
@@ -316,7 +316,7 @@ class Outbox:
     def _remove_rubbish(self) -> None:
         with self._index.reading() as db:
             named = {row[0] for row in db.execute("SELECT DISTINCT image_name FROM item WHERE image_name IS NOT NULL")}
-        for path in self._images.iterdir():
+        for path in self.image_folder.iterdir():
             if path.name not in named:
                 self._disk.remove(path)
         days = sorted({name.split(".")[1] for name in self.counters() if name.startswith("day.")})

@@ -32,7 +32,10 @@ class ResultPublisher:
     after a reconnect.
 
     Args:
-        triggers: by topic, what is told of each message there. Retained messages are old news and trigger nothing.
+        triggers: by topic, what is called with the payload of each message. A retained message is old and triggers
+            nothing.
+        connect: makes the MQTT client from the configuration and a client id.
+        reconnect_limit_s: the longest wait between two attempts to reach the broker.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class ResultPublisher:
         device: str,
         *,
         triggers: Mapping[str, Callable[[bytes], None]] | None = None,
+        connect: Callable[[Mqtt, str], Client] = make_client,
+        reconnect_limit_s: int = 60,
     ) -> None:
         self._outbox = outbox
         self._mqtt = mqtt
@@ -60,7 +65,7 @@ class ResultPublisher:
         self._last_id = 0
         self.connected = False
         self.problem = f"not connected yet to {mqtt.host}:{mqtt.port}"
-        self._client = self._make_client(f"kizu-{site}-{device}")
+        self._client = self._configured(connect(mqtt, f"kizu-{site}-{device}"), reconnect_limit_s)
 
     def announce(self, release_digest: str | None) -> None:
         """Say on the status topic which release runs."""
@@ -92,10 +97,9 @@ class ResultPublisher:
             self._client.disconnect()
             self._client.loop_stop()
 
-    def _make_client(self, client_id: str) -> Client:
-        client = make_client(self._mqtt, client_id)
+    def _configured(self, client: Client, reconnect_limit_s: int) -> Client:
         client.max_inflight_messages_set(_IN_FLIGHT)
-        client.reconnect_delay_set(min_delay=1, max_delay=60)
+        client.reconnect_delay_set(min_delay=1, max_delay=reconnect_limit_s)
         client.will_set(self.status_topic, self._presence("offline"), qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail

@@ -1,4 +1,4 @@
-"""Checks what an agent needs, one line each, without starting it."""
+"""Checks everything that an agent needs, without starting one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Final
 
 from paho.mqtt.client import Client
 
-from edge_agent.assembly import open_repository, runtime_choice
 from edge_agent.broker import make_client
 from edge_agent.camera_config import FolderCamera
 from edge_agent.config import Config
 from edge_agent.errors import EdgeError, ObjectNotFound, StateError
+from edge_agent.inference import RuntimeChoice
 from edge_agent.object_store import S3ObjectStore
+from edge_agent.ota.release_client import ReleaseClient
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.trial import try_release_aside
 from edge_agent.sources.make import check_cameras, make_grabber
@@ -25,16 +26,16 @@ _MQTT_WAIT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at. `ok` None: there was nothing to look at."""
+class SelfTestResult:
+    """The outcome of one check. ok: None where there is nothing to check, such as a broker that is not configured."""
 
     name: str
     ok: bool | None
     message: str
 
 
-def selftest(config: Config) -> Iterator[Check]:
-    """All checks, each as it ends; none raises."""
+def selftest(config: Config) -> Iterator[SelfTestResult]:
+    """Run all checks; yields the result of each as soon as it is known. A check that fails raises nothing."""
     checks: tuple[tuple[str, Callable[[Config], str | None]], ...] = (
         ("state folder", _state_folder),
         ("disk space", _disk_space),
@@ -49,9 +50,9 @@ def selftest(config: Config) -> Iterator[Check]:
         try:
             message = check(config)
         except (EdgeError, OSError) as e:
-            yield Check(name, False, str(e))
+            yield SelfTestResult(name, False, str(e))
             continue
-        yield Check(name, None if message is None else True, message or "nothing to check")
+        yield SelfTestResult(name, None if message is None else True, message or "nothing to check")
 
 
 def _state_folder(config: Config) -> str:
@@ -84,7 +85,7 @@ def _cameras(config: Config) -> str:
 
 
 def _root(config: Config) -> str:
-    open_repository(config, S3ObjectStore.from_config(config.s3))
+    ReleaseClient.from_config(config, S3ObjectStore.from_config(config.s3))
     return str(config.root_metadata)
 
 
@@ -98,9 +99,9 @@ def _s3(config: Config) -> str:
 
 
 def _releases(config: Config) -> str:
-    repository = open_repository(config, S3ObjectStore.from_config(config.s3))
-    repository.refresh()
-    desired = repository.desired_state(config.group)
+    client = ReleaseClient.from_config(config, S3ObjectStore.from_config(config.s3))
+    client.refresh()
+    desired = client.desired_state(config.group)
     if desired is None:
         return f"signed and fresh; nothing is desired for group {config.group} yet"
     digest = desired.release_for(config.device)
@@ -138,7 +139,8 @@ def _golden(config: Config) -> str | None:
     digest = store.load_state().running
     if digest is None:
         return None
-    result = try_release_aside(store.folder(digest), digest, runtime_choice(config), threading.Event())
+    choice = RuntimeChoice.from_config(config.inference)
+    result = try_release_aside(store.folder(digest), digest, choice, threading.Event())
     if not result.ok:
         raise StateError(f"release {digest[:12]}: {result.reason}: {result.message}")
     samples = len(store.read(digest).golden)

@@ -1,4 +1,4 @@
-"""All that can be asked about a running agent, gathered in one place for the page, the command and the report."""
+"""Everything that can be asked about a running agent, for the operator's page, the command and the device report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ from inspection import Reported
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Where to read what an agent is doing. `results` is None where no broker is configured."""
+    """The parts of a running agent that its state is read from.
+
+    result_publisher: None where no broker is configured. started: `time.monotonic()` at the start.
+    """
 
     config: Config
     active: Active
@@ -35,24 +38,23 @@ class Gauges:
     outbox: Outbox
     health: Health
     uploader: Uploader
-    results: ResultPublisher | None
+    result_publisher: ResultPublisher | None
     started: float
-    """time.monotonic() of the start."""
 
     def free_bytes(self) -> int:
-        """Free bytes where the state lies."""
+        """Free bytes on the file system of the state folder."""
         return shutil.disk_usage(self.config.state_folder).free
 
     def alive(self) -> bool:
-        """The inspection loop beats."""
+        """Whether the inspection loop has shown a sign of life within the configured time."""
         return self.health.silent_s() <= self.config.intervals.heartbeat_timeout_s
 
     def ready(self) -> bool:
-        """Frames that come now are inspected."""
+        """Whether a frame that comes now is inspected."""
         return self.alive() and self.active.get() is not None and not self.health.problem
 
     def reported(self) -> Reported:
-        """The report to the fleet."""
+        """The device report of this moment."""
         state = self.updates.state
         running = self.active.get()
         counters = self.outbox.counters()
@@ -69,15 +71,13 @@ class Gauges:
             outbox_depth=sum(self.outbox.depth().values()),
             outbox_dropped=self.outbox.dropped(),
             versions=versions(),
-            unknown={
-                "frames": counters.get("frames", 0),
-                "rejected": sum(value for name, value in counters.items() if name.startswith("rejected.")),
-                "problem": self.health.problem,
-            },
+            frames=counters.get("frames", 0),
+            rejected=sum(value for name, value in counters.items() if name.startswith("rejected.")),
+            problem=self.health.problem,
         )
 
     def as_json(self) -> dict[str, Any]:
-        """For `/status.json`: everything an operator may ask, nothing secret."""
+        """The answer of `/status.json`: everything an operator may ask, and no secret."""
         state = self.updates.state
         running = self.active.get()
         counters = self.outbox.counters()
@@ -122,7 +122,7 @@ class Gauges:
             },
             "connections": {
                 "s3": self.uploader.problem or "ok",
-                "mqtt": "not configured" if self.results is None else self.results.problem or "ok",
+                "mqtt": "not configured" if self.result_publisher is None else self.result_publisher.problem or "ok",
             },
             "free_bytes": self.free_bytes(),
             "uptime_s": round(time.monotonic() - self.started, 1),
@@ -137,7 +137,7 @@ class Gauges:
 
 
 def versions() -> dict[str, str]:
-    """Of the agent and what its answers depend on."""
+    """Versions of the agent and of the packages that its answers depend on, by name."""
     return {
         "agent": __version__,
         "python": platform.python_version(),

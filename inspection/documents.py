@@ -318,7 +318,13 @@ class Reported(Document):
     outbox_dropped: int = 0
     """What was dropped for want of room."""
     versions: Mapping[str, str] | None = None
-    """Of its software."""
+    """Versions of the agent and of the packages that its answers depend on, by name."""
+    frames: int | None = None
+    """Frames inspected since the device was set up; null in a report that does not say it."""
+    rejected: int | None = None
+    """Frames set aside because they could not be inspected; null in a report that does not say it."""
+    problem: str | None = None
+    """Why no frame is inspected at present; empty when all is well, null in a report that does not say it."""
 
 
 def check_file(name: str) -> str:

@@ -25,8 +25,8 @@ from edge_agent.ota.active import Active, Identity
 from edge_agent.ota.driver import Updates
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.outbox import Outbox
+from edge_agent.recent_frames import RecentFrames
 from edge_agent.sources.folder import FolderSource
-from edge_agent.web.recent import RecentFrames
 from inspection import DesiredState, Release, Wave
 
 FRAME_INTERVAL_S: Final = 0.1
@@ -47,7 +47,7 @@ class SwapOutcome:
 
 
 class _Shelf:
-    """`Repository` over releases in memory: the benchmark is about the swap, not about signatures."""
+    """`ReleaseSource` over releases in memory: the benchmark is about the swap, not about signatures."""
 
     def __init__(self, releases: Sequence[BuiltRelease]) -> None:
         self._releases = {built.digest: built for built in releases}

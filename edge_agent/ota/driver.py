@@ -1,4 +1,6 @@
-"""Drives the activation: looks at the repository, acts, and writes each state down before it acts on it."""
+"""Carries out the activation that `activation.decide` decides on: polls the repository, writes each state to disk
+before it acts on it, loads releases and watches their probation.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,16 @@ from edge_agent.ota.activation import (
     Loaded,
     Offered,
     Phase,
-    Pinned,
-    RolledBack,
     Seen,
     State,
     Stopping,
     TrialPassed,
     Unhealthy,
-    Unpinned,
     decide,
 )
 from edge_agent.ota.active import Active, Identity
 from edge_agent.ota.offer import Keep, choose
+from edge_agent.ota.operator_command import REASON, Command, describe, obey
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.trial import TrialResult, try_release_aside
 from inspection import DesiredState, Release
@@ -44,27 +44,35 @@ _log = logging.getLogger(__name__)
 _TICK_S: Final = 0.25
 
 
-class Repository(Protocol):
-    """One look at the signed repository; see `ota.repository.ReleaseRepository`."""
+class ReleaseSource(Protocol):
+    """Where releases come from. One object serves one poll; `ota.release_client.ReleaseClient` is the real one."""
 
     def refresh(self) -> None:
         """Fetch and verify the metadata."""
 
     def desired_state(self, group: str) -> DesiredState | None:
-        """What the group should run."""
+        """What the group should run; None where nothing was published for it."""
 
     def fetch_release(self, digest: str, folder: Path) -> Release:
-        """Bring the files of a release, verified."""
+        """Bring the files of a release into `folder`, verified."""
 
 
 class Updates:
-    """The activation of one device. `boot` first, then `poll` and `tick` from one thread, `stop` from any."""
+    """The activation of one device. Call `boot` first, then `run` in one thread; `obey` and `stop` from any thread.
+
+    Args:
+        open_source: makes a `ReleaseSource` for one poll.
+        trial: tries a release before it is loaded here: folder, digest, runtime choice, and an event that ends it.
+        changed: called after each change of the state or of the reason.
+        monotonic: seconds, by a clock that never jumps; measures probations and the time between polls.
+        utc_now: the time of day, for `State.since`, which people read.
+    """
 
     def __init__(
         self,
         identity: Identity,
         store: ReleaseStore,
-        open_repository: Callable[[], Repository],
+        open_source: Callable[[], ReleaseSource],
         choice: RuntimeChoice,
         health: Health,
         *,
@@ -72,16 +80,20 @@ class Updates:
         heartbeat_timeout_s: float = 30.0,
         trial: Callable[[Path, str, RuntimeChoice, threading.Event], TrialResult] = try_release_aside,
         changed: Callable[[], None] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
+        utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._identity = identity
         self._store = store
-        self._open_repository = open_repository
+        self._open_source = open_source
         self._choice = choice
         self._health = health
         self._active = active
         self._heartbeat_timeout_s = heartbeat_timeout_s
         self._trial = trial
         self._changed = changed
+        self._monotonic = monotonic
+        self._utc_now = utc_now
         self._lock = threading.Lock()
         self._closed = False
         self._state = State()
@@ -89,15 +101,15 @@ class Updates:
         self._warm: LoadedRelease | None = None
         self._stop_event = threading.Event()
         self.reason = "starting"
-        """Why nothing new is taken: a fixed word, with a colon and a message where there is more to say."""
+        """Why no new release is taken: a fixed word, followed by a colon and a message where there is more to say."""
 
     @property
     def state(self) -> State:
-        """The activation's state as it is on disk."""
+        """The state of the activation, as it is on disk."""
         return self._state
 
     def boot(self) -> None:
-        """Read the state and load the release to run, or the one before it where that one is damaged.
+        """Read the state and load the release to run, or an earlier one where that release is damaged.
 
         Raises:
             StateError: the state file is damaged or the disk full.
@@ -107,14 +119,14 @@ class Updates:
         self._act(self._apply(Booted()))
 
     def run(self, stop: threading.Event, poll_s: float) -> None:
-        """Look every `poll_s`, watch a probation in between, until `stop`."""
+        """Poll every `poll_s` and watch a probation in between, until `stop` is set."""
         next_poll = 0.0
         while not stop.is_set() and not self._closed:
             try:
                 self.tick()
-                if time.monotonic() >= next_poll:
+                if self._monotonic() >= next_poll:
                     self.poll()
-                    next_poll = time.monotonic() + poll_s
+                    next_poll = self._monotonic() + poll_s
             except StateError as e:
                 self._say(f"state-folder: {e}")
                 _log.exception("updates wait")
@@ -122,22 +134,22 @@ class Updates:
         self.stop()
 
     def poll(self) -> None:
-        """One look at the repository, and all that follows from it up to a probation."""
+        """Read the repository once, and take the release that it asks for, up to the start of its probation."""
         if self._state.phase in (Phase.FETCHING, Phase.TRYING, Phase.PENDING):
-            # The state after a step could not be written, so the step was not acted on: begin again.
+            # The state after a step could not be written, so that step had no effect: begin again.
             self._apply(Failed("the state could not be written", transient=True))
         if self._state.phase is not Phase.IDLE:
             return
         try:
-            repository = self._open_repository()
-            repository.refresh()
-            desired = repository.desired_state(self._identity.group)
+            source = self._open_source()
+            source.refresh()
+            desired = source.desired_state(self._identity.group)
         except UpdateError as e:
             self._say(f"{e.reason}: {e}")
             return
         except Exception as e:
-            # The line never stops for an update server, whatever it says.
-            _log.exception("a look at the releases failed")
+            # Whatever the update server answers, inspection goes on.
+            _log.exception("polling for releases failed")
             self._say(f"internal: {type(e).__name__}: {e}")
             return
         running = self._active.get()
@@ -154,19 +166,19 @@ class Updates:
             if answer.sequence is not None and answer.sequence > self._state.sequence:
                 self._apply(Seen(answer.sequence))
             self._say(f"{answer.reason}: {answer.message}" if answer.message else answer.reason)
-            # Not sooner: a download that was cut off goes on from what is here, if it is still wanted.
+            # Only now: while a release may still be wanted, an interrupted download goes on from what is here.
             self._store.clean(self._state.kept)
             return
         self._say(f"taking: {answer.digest}")
         act = self._apply(Offered(answer.digest, answer.sequence, answer.probation_s))
-        self._act(act, repository)
+        self._act(act, source)
 
     def tick(self) -> None:
-        """Watch the probation, if there is one."""
+        """Check the release that is on probation, if there is one: keep it, or go back."""
         if self._state.phase is not Phase.PROBATION:
             self._health.take_fault()
             return
-        elapsed = time.monotonic() - self._probation_began
+        elapsed = self._monotonic() - self._probation_began
         fault = self._health.take_fault()
         silent = self._health.silent_s()
         event: Event = Healthy(elapsed)
@@ -180,79 +192,58 @@ class Updates:
             act = self._apply(event)
         except StateError:
             if fault:
-                self._health.fault(fault)  # a full disk must not turn a bad release into a good one
+                self._health.fault(
+                    fault
+                )  # judged again at the next tick: a full disk must not make a bad release a good one
             raise
         self._act(act)
 
     def stop(self) -> None:
-        """Write down that the end is in order, so that the next start does not take it for a crash."""
+        """Record that the agent ends in order, so that the next start does not take it for a crash."""
         self._stop_event.set()
         try:
             self._apply(Stopping())
         except StateError as e:
-            _log.error("this stop will look like a crash to the next start: %s", e)
+            _log.error("the next start will take this stop for a crash: %s", e)
         self._closed = True
 
-    def roll_back(self) -> str:
-        """Run the release before this one, at once; the digest of what runs then.
+    def obey(self, command: Command) -> str:
+        """Carry out an operator's command at once; which release runs then, as one line.
 
         Raises:
-            StateError: there is nothing to go back to, or the disk is full.
+            StateError: the command cannot be carried out, or the disk is full; the message says why.
         """
-        return self._by_operator(RolledBack(), "there is no earlier release on this device to go back to")
-
-    def pin(self, digest: str | None = None) -> str:
-        """Stay with a release that is here, the running one where none is named, whatever is published; its digest.
-
-        Raises:
-            StateError: it is not here, or another one is just being taken.
-        """
-        wanted = digest or self._state.running
-        if wanted is None:
-            raise StateError("no release runs here that could be pinned")
-        kept = ", ".join(sorted(item[:12] for item in self._state.kept))
-        return self._by_operator(
-            Pinned(wanted), f"expected one of the releases kept here ({kept}) while no other is taken"
-        )
-
-    def unpin(self) -> None:
-        """Take new releases again.
-
-        Raises:
-            StateError: the disk is full.
-        """
-        self._apply(Unpinned())
-        self._say("unpinned")
-
-    def _by_operator(self, event: RolledBack | Pinned, refusal: str) -> str:
-        before = self._state
-        act = self._apply(event)
-        if (
-            act is Act.NOTHING
-            and self._state == before
-            and not (isinstance(event, Pinned) and before.pinned == event.digest)
-        ):
-            raise StateError(refusal)
-        self._say(f"{'rolled back' if isinstance(event, RolledBack) else 'pinned'} by the operator")
+        with self._lock:
+            if self._closed:
+                raise StateError("the agent is stopping; give the command again when it has started")
+            state, act = obey(self._state, command, self._utc_now())
+            self._keep(state)
+        self._changed()
+        self._say(REASON[command.action])
         self._act(act)
         running = self._active.get()
-        return running.digest if running else ""
+        return describe(running.digest if running else None, self._state.pinned)
 
     def _apply(self, event: Event) -> Act:
         with self._lock:
             if self._closed:
                 return Act.NOTHING
-            state, act = decide(self._state, event, datetime.now(UTC))
-            if state != self._state:
-                self._store.save_state(state)
-                if (state.phase, state.pending) != (self._state.phase, self._state.pending):
-                    _log.info("release %s: %s -> %s", (state.pending or state.current or "none")[:12],
-                              self._state.phase, state.phase)  # fmt: skip
-                self._state = state
+            state, act = decide(self._state, event, self._utc_now())
+            self._keep(state)
         self._changed()
         return act
 
-    def _act(self, act: Act, repository: Repository | None = None) -> None:
+    def _keep(self, state: State) -> None:
+        """Write a state to disk and take it over. The caller holds the lock."""
+        if state == self._state:
+            return
+        self._store.save_state(state)
+        if (state.phase, state.pending) != (self._state.phase, self._state.pending):
+            digest = (state.pending or state.current or "none")[:12]
+            _log.info("release %s: %s -> %s", digest, self._state.phase, state.phase)
+        self._state = state
+
+    def _act(self, act: Act, source: ReleaseSource | None = None) -> None:
         while act is not Act.NOTHING:
             match act:
                 case Act.RUN_CURRENT:
@@ -264,26 +255,26 @@ class Updates:
                     self._store.clean(self._state.kept)
                     return
                 case Act.FETCH | Act.TRY | Act.LOAD | Act.RUN_PENDING:
-                    event = self._step(act, repository)
+                    event = self._step(act, source)
                     if event is None:
                         return
                     act = self._apply(event)
 
-    def _step(self, act: Act, repository: Repository | None) -> Event | None:
+    def _step(self, act: Act, source: ReleaseSource | None) -> Event | None:
         digest = self._state.pending
         assert digest is not None
         folder = self._store.folder(digest)
         try:
             if act is Act.FETCH:
-                assert repository is not None
+                assert source is not None
                 self._store.clean(self._state.kept)
-                repository.fetch_release(digest, folder)
+                source.fetch_release(digest, folder)
                 return Fetched()
             if act is Act.TRY:
                 result = self._trial(folder, digest, self._choice, self._stop_event)
                 if not result.ok:
                     raise UpdateError(result.reason, result.message)
-                _log.info("release %s answers its golden samples, %.1f ms a frame", digest[:12], result.latency_ms)
+                _log.info("release %s reproduces its golden samples, %.1f ms a frame", digest[:12], result.latency_ms)
                 return TrialPassed()
             if act is Act.LOAD:
                 self._warm = self._load(digest)
@@ -309,10 +300,10 @@ class Updates:
     def _begin_probation(self, loaded: LoadedRelease) -> None:
         self._health.take_fault()
         self._health.beat()
-        self._probation_began = time.monotonic()
+        self._probation_began = self._monotonic()
         with self._lock:
             if self._state.pending != loaded.digest or self._state.phase is not Phase.PROBATION:
-                return  # the operator went back meanwhile
+                return  # the operator has rolled back in the meantime
             self._active.set(loaded)
         self._say(f"probation: {self._state.probation_s:g} s")
 
@@ -337,7 +328,7 @@ class Updates:
         self._changed()
 
     def _keep_previous_at_hand(self) -> None:
-        """Load the release before, where policy wants the two compared; it takes memory, so only then."""
+        """Load the previous release where the sampling policy compares the two; only then, since it takes memory."""
         running, previous = self._active.get(), self._state.previous
         wanted = running is not None and previous is not None and running.release.sampling.disagreement_rate > 0
         known = self._active.previous
@@ -348,7 +339,7 @@ class Updates:
             try:
                 self._active.previous = self._load(previous)
             except (UpdateError, InferenceError) as e:
-                _log.warning("release %s cannot be compared with: %s", previous[:12], e)
+                _log.warning("release %s cannot be loaded for comparison: %s", previous[:12], e)
                 self._active.previous = None
 
     def _load(self, digest: str) -> LoadedRelease:

@@ -15,7 +15,7 @@ from edge_agent.errors import StateError, UpdateError
 from edge_agent.inference import RELEASE_FILE
 from edge_agent.ota.activation import Phase, State
 from edge_agent.ota.offer import FailedRelease
-from edge_agent.ota.repository import read_release, sha256_of_file
+from edge_agent.ota.release_client import METADATA_FOLDER, read_release, sha256_of_file
 from inspection import Release
 from inspection.codec import canonical_json
 from inspection.documents import check_sha256
@@ -23,7 +23,6 @@ from inspection.documents import check_sha256
 _log = logging.getLogger(__name__)
 
 STATE_FILE: Final = "activation.json"
-METADATA_FOLDER: Final = "tuf"
 _SCHEMA_VERSION: Final = 1
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from edge_agent import __version__
 from edge_agent.errors import EdgeError, InferenceError, UpdateError
 from edge_agent.inference import RELEASE_FILE, LoadedRelease, RuntimeChoice, load_release
-from edge_agent.ota.repository import read_release
+from edge_agent.ota.release_client import read_release
 from inspection import Release, decode_image
 from inspection.golden import difference
 

@@ -66,8 +66,8 @@ class _Gathered(Collector):
         yield GaugeMetricFamily("kizu_uptime_seconds", "Since the agent started.", time.monotonic() - gauges.started)
         connected = GaugeMetricFamily("kizu_connected", "1: the last try went well.", labels=["to"])
         connected.add_metric(["s3"], float(not gauges.uploader.problem))
-        if gauges.results is not None:
-            connected.add_metric(["mqtt"], float(gauges.results.connected))
+        if gauges.result_publisher is not None:
+            connected.add_metric(["mqtt"], float(gauges.result_publisher.connected))
         yield connected
         running = gauges.active.get()
         release = GaugeMetricFamily("kizu_release_info", "The release that inspects.", labels=["digest", "version"])

@@ -24,13 +24,15 @@ from edge_agent.config import Page
 from edge_agent.errors import ConfigError, EdgeError
 from edge_agent.objections import Objections
 from edge_agent.ota.driver import Updates
+from edge_agent.ota.operator_command import Command
+from edge_agent.recent_frames import RecentFrame, RecentFrames
 from edge_agent.sources.http import HttpSource
 from edge_agent.status import Gauges
 from edge_agent.web.access import COOKIE, SESSION_S, Access
 from edge_agent.web.guard import Guard
 from edge_agent.web.inspect import InspectEndpoint, TooLarge, read_body
 from edge_agent.web.metrics import Metrics
-from edge_agent.web.recent import RecentFrames, draw
+from edge_agent.web.picture import draw
 from edge_agent.web.texts import TEXTS, choose_language
 from inspection import ImageError
 
@@ -149,27 +151,33 @@ class _Pages:
         frame = self._site.recent.find(request.path_params["capture_id"])
         if frame is None:
             return PlainTextResponse("this frame is not kept any more\n", status_code=404)
-        return await _done("objection", lambda: self._site.objections.object_to(frame.result, frame.data))
+        return await _done("objection", lambda: self._object_to(frame))
 
     async def roll_back(self, request: Request) -> Response:
         if request.method == "GET":
             return self._render("rollback.html", request, status=self._site.gauges.as_json())
         if not await self._allowed(request):
             return self._refused(request)
-        return await _done("rolled_back", self._site.updates.roll_back)
+        return await self._obey(Command("rollback"), "rolled_back")
 
     async def pin(self, request: Request) -> Response:
         if not await self._allowed(request):
             return self._refused(request)
-        digest = request.query_params.get("digest")
-        return await _done("pinned", lambda: self._site.updates.pin(digest))
+        return await self._obey(Command("pin", request.query_params.get("digest")), "pinned")
 
     async def unpin(self, request: Request) -> Response:
         if not await self._allowed(request):
             return self._refused(request)
-        return await _done("unpinned", self._site.updates.unpin)
+        return await self._obey(Command("unpin"), "unpinned")
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _object_to(self, frame: RecentFrame) -> str:
+        self._site.objections.object_to(frame.result, frame.data)
+        return "the frame goes back as an objection"
+
+    async def _obey(self, command: Command, said: str) -> Response:
+        return await _done(said, lambda: self._site.updates.obey(command))
 
     async def _allowed(self, request: Request) -> bool:
         form = {} if "authorization" in request.headers else await _form(request)
@@ -202,12 +210,13 @@ async def _form(request: Request) -> dict[str, str]:
         return {}
 
 
-async def _done(said: str, act: Callable[[], object]) -> Response:
+async def _done(said: str, act: Callable[[], str]) -> Response:
+    """Act, then lead a browser back to the page. The body is what `act` answers, for a program such as `kizu-edge`."""
     try:
-        await run_in_threadpool(act)
+        answer = await run_in_threadpool(act)
     except EdgeError as e:
         return PlainTextResponse(f"{e}\n", status_code=409)
-    return RedirectResponse(f"/?said={said}", 303)
+    return PlainTextResponse(f"{answer}\n", 303, {"Location": f"/?said={said}"})
 
 
 class PageServer:

@@ -19,9 +19,9 @@ from edge_agent.health import Health
 from edge_agent.inference import load_release
 from edge_agent.ota.active import Active
 from edge_agent.outbox import Outbox
+from edge_agent.recent_frames import RecentFrames
 from edge_agent.sources.folder import FolderSource
 from edge_agent.uploader import Uploader
-from edge_agent.web.recent import RecentFrames
 from inspection import Reason, parse_raw_key
 from tests.edge_agent.crash_updates import ONE_THREAD, Scenario, rubbish
 from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, build_release, picture

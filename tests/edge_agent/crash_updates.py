@@ -11,7 +11,7 @@ from edge_agent.inference import RuntimeChoice
 from edge_agent.ota.activation import Phase
 from edge_agent.ota.active import Active, Identity
 from edge_agent.ota.driver import Updates
-from edge_agent.ota.repository import ReleaseRepository
+from edge_agent.ota.release_client import ReleaseClient
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.trial import try_release
 from inspection import decode_image
@@ -53,7 +53,7 @@ class Update(Scenario):
     def run(self, folder: Path, ports, said) -> None:
         self._publish_all()
         updates = self._updates(folder, ports)
-        said(f"running {self._running(updates)}")
+        said(f"running {self._running()}")
         assert self._take(updates, self.new)
         updates.stop()
 
@@ -63,11 +63,11 @@ class Update(Scenario):
         to_probation = state.phase is Phase.PAUSED or (state.phase is Phase.PROBATION and state.current is None)
         updates = self._updates(folder, ports)
         # Not only some whole release: the very one that the state names, or one was committed that is not there.
-        if self._running(updates) != (state.pending if to_probation else state.current):
-            yield f"expected the release of {state} to run, but got {self._running(updates)}"
-        if self.before and self._running(updates) not in [built.digest for built in self.releases[-2:]]:
-            yield f"expected the release before or the new one to run, but got {self._running(updates)}"
-        yield from self._answers(updates)
+        if self._running() != (state.pending if to_probation else state.current):
+            yield f"expected the release of {state} to run, but got {self._running()}"
+        if self.before and self._running() not in [built.digest for built in self.releases[-2:]]:
+            yield f"expected the release before or the new one to run, but got {self._running()}"
+        yield from self._answers()
         if not self._take(updates, self.new):
             failed = updates.state.failed.get(self.new.digest)
             if failed is None or "during probation" not in failed.reason:
@@ -76,7 +76,7 @@ class Update(Scenario):
             self.publisher.desire(self.new.digest, probation_s=0.001)
             if not self._take(updates, self.new):
                 yield f"expected the update to complete when asked for again, but: {updates.reason}"
-        yield from self._answers(updates)
+        yield from self._answers()
         digests = [built.digest for built in self.releases]
         kept = {digests[0], *digests[-2:]}
         there = {path.name for path in (folder / "state" / "releases").iterdir()}
@@ -95,14 +95,15 @@ class Update(Scenario):
 
     def _updates(self, folder: Path, ports) -> Updates:
         state = folder / "state"
+        self.active = Active()
         updates = Updates(
             Identity("dev1", "line1", "tags"),
             ReleaseStore(state, disk=ports.disk),
-            lambda: ReleaseRepository(
+            lambda: ReleaseClient(
                 ports.store(self.store), BUCKET, self.publisher.root_bytes, state / "tuf",
                 disk=ports.disk, piece_bytes=300,
             ),
-            ONE_THREAD, Health(), active=Active(),
+            ONE_THREAD, Health(), active=self.active,
             trial=lambda folder, digest, choice, stop: try_release(folder, digest, choice),
         )  # fmt: skip
         updates.boot()
@@ -115,13 +116,13 @@ class Update(Scenario):
             updates.poll()
         return updates.state.current == built.digest
 
-    def _running(self, updates: Updates) -> str | None:
-        release = updates._active.get()
+    def _running(self) -> str | None:
+        release = self.active.get()
         return release.digest if release else None
 
-    def _answers(self, updates: Updates) -> Iterator[str]:
+    def _answers(self) -> Iterator[str]:
         """What runs answers as its release does: it is whole, and the one that its digest says."""
-        release = updates._active.get()
+        release = self.active.get()
         if release is None:
             return
         number = [built.digest for built in self.releases].index(release.digest) + 1

@@ -19,7 +19,7 @@ from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, build_release, picture
 from tests.edge_agent.publisher import Publisher
 from tests.edge_agent.servers import SITE, free_ports, wait_for
 from tests.edge_agent.test_environments import FORBIDDEN, ROOT, edge_python
-from tests.edge_agent.test_results_over_mqtt import Listener
+from tests.edge_agent.test_result_publisher import Listener
 
 # Runs the command as the entry point does, and tells at the end what it has loaded.
 _WRAPPER = """

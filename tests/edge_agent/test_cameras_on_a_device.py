@@ -11,7 +11,7 @@ from tests.edge_agent.models import BAD, build_release, picture
 from tests.edge_agent.servers import wait_for
 from tests.edge_agent.test_agent_process import Device, publisher, take  # noqa: F401
 from tests.edge_agent.test_grabbed_source import Stream
-from tests.edge_agent.test_results_over_mqtt import Listener
+from tests.edge_agent.test_result_publisher import Listener
 
 TOPIC = "plc/line1/part-in-place"
 

@@ -7,6 +7,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -23,13 +25,13 @@ from edge_agent.inference import RuntimeChoice
 from edge_agent.ota.activation import Phase
 from edge_agent.ota.active import Active, Identity
 from edge_agent.ota.driver import Updates
-from edge_agent.ota.repository import ReleaseRepository
+from edge_agent.ota.release_client import ReleaseClient
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.trial import try_release
 from edge_agent.outbox import Outbox
 from edge_agent.outbox_schema import connect
+from edge_agent.recent_frames import RecentFrames
 from edge_agent.sources.folder import FolderSource
-from edge_agent.web.recent import RecentFrames
 from tests.edge_agent.models import DOUBTFUL, build_release, picture
 from tests.edge_agent.publisher import Publisher
 from tests.edge_agent.servers import wait_for
@@ -115,13 +117,16 @@ def test_a_disk_that_fills_up_at_any_write_costs_no_frame(tmp_path, capsys):
         print(f"\ninspection: {plenty.asked} writes, each of them on a full disk", end=" ")
 
 
-def updates_on(steps: Steps, folder: Path, store: MemoryStore, publisher: Publisher) -> Updates:
+def updates_on(
+    steps: Steps, folder: Path, store: MemoryStore, publisher: Publisher, *, active: Active | None = None,
+    health: Health | None = None, monotonic: Callable[[], float] = time.monotonic,
+) -> Updates:  # fmt: skip
     disk = RealDisk(steps)
     return Updates(
         Identity("dev1", "line1", "tags"),
         ReleaseStore(folder, disk=disk),
-        lambda: ReleaseRepository(store, BUCKET, publisher.root_bytes, folder / "tuf", disk=disk, piece_bytes=300),
-        RuntimeChoice(threads=1), Health(), active=Active(),
+        lambda: ReleaseClient(store, BUCKET, publisher.root_bytes, folder / "tuf", disk=disk, piece_bytes=300),
+        RuntimeChoice(threads=1), health or Health(), active=active or Active(), monotonic=monotonic,
         trial=lambda folder, digest, choice, stop: try_release(folder, digest, choice),
     )  # fmt: skip
 
@@ -154,18 +159,19 @@ def test_a_disk_that_fills_up_at_any_write_of_an_update_delays_it(tmp_path, caps
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(tmp_path / "template", folder, symlinks=True)
         steps = FillingUp(room)
-        updates = updates_on(steps, folder, store, publisher)
+        active = Active()
+        updates = updates_on(steps, folder, store, publisher, active=active)
         updates.boot()
         for _ in range(5):
             advance(updates)
-            assert updates._active.get() is not None
+            assert active.get() is not None
         if room < 10**9:
             assert updates.state.current == first.digest
             steps.room = 10**9
         for _ in range(5):
             advance(updates)
         assert (updates.state.current, updates.state.phase) == (second.digest, Phase.IDLE), updates.reason
-        assert updates._active.get().digest == second.digest
+        assert active.get().digest == second.digest
         assert updates.state.failed == {}
         updates.stop()
         return steps
@@ -183,7 +189,11 @@ def test_a_bad_release_on_probation_is_not_kept_because_the_disk_is_full(tmp_pat
     publisher = Publisher(lambda key, data: store.objects.__setitem__((BUCKET, key), data))
     first, second = build_release(1), build_release(2, gain=0.9)
     steps = FillingUp(10**9)
-    updates = updates_on(steps, tmp_path, store, publisher)
+    active, health, waited_s = Active(), Health(), [0.0]
+    updates = updates_on(
+        steps, tmp_path, store, publisher, active=active, health=health,
+        monotonic=lambda: time.monotonic() + waited_s[0],
+    )  # fmt: skip
     updates.boot()
     for built, probation_s in ((first, 0.001), (second, 0.2)):
         publisher.add_release(built)
@@ -193,13 +203,13 @@ def test_a_bad_release_on_probation_is_not_kept_because_the_disk_is_full(tmp_pat
             while updates.state.phase is Phase.PROBATION:
                 updates.tick()
     steps.room = 0
-    updates._health.fault("the output has another shape")
+    health.fault("the output has another shape")
     with pytest.raises(StateError, match="No space left"):
         updates.tick()
-    updates._probation_began -= 3600
+    waited_s[0] = 3600
     steps.room = 10**9
     updates.tick()
-    assert updates._active.get().digest == first.digest
+    assert active.get().digest == first.digest
     assert "another shape" in updates.state.failed[second.digest].reason
 
 

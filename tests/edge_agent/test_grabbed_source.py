@@ -27,13 +27,14 @@ def grey(value: int) -> np.ndarray:
 
 
 class Driver:
-    """A camera that shows what the test puts into it; an exception is a failure."""
+    """A camera that shows what the test puts into it. An exception is a failure; after `end` each read fails."""
 
     def __init__(self) -> None:
         self.shown: deque = deque()
         self.more = threading.Condition()
         self.opened = 0
         self.reads = 0
+        self.ended = False
 
     def show(self, *pictures) -> None:
         with self.more:
@@ -45,7 +46,7 @@ class Driver:
 
     def read(self) -> np.ndarray:
         with self.more:
-            if not self.more.wait_for(lambda: bool(self.shown), 10):
+            if not self.more.wait_for(lambda: self.ended or bool(self.shown), 10) or self.ended:
                 raise SourceError("nothing was shown")
             self.reads += 1
             item = self.shown.popleft()
@@ -55,6 +56,11 @@ class Driver:
 
     def close(self) -> None:
         pass
+
+    def end(self) -> None:
+        with self.more:
+            self.ended = True
+            self.more.notify_all()
 
 
 @pytest.fixture
@@ -71,8 +77,7 @@ def make():
 
     yield build
     for source, driver in made:
-        source._closed.set()
-        driver.show(grey(0), grey(0))
+        driver.end()
         source.close()
 
 

@@ -16,8 +16,9 @@ from edge_agent.health import Health
 from edge_agent.inference import LoadedRelease, RuntimeChoice, load_release
 from edge_agent.ota.active import Active
 from edge_agent.outbox import Outbox
+from edge_agent.recent_frames import RecentFrames
 from edge_agent.sources.folder import FolderSource
-from edge_agent.web.recent import RecentFrames, draw
+from edge_agent.web.picture import draw
 from inspection import Capture, Sampling, Verdict
 from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, build_release, picture
 from tests.edge_agent.servers import wait_for

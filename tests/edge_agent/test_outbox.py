@@ -78,18 +78,18 @@ def test_results_leave_in_order_and_images_by_importance(outbox):
         order.append((item.priority.name, item.capture_id[-1]))
         outbox.delivered(item)
     assert order == [("OBJECTION", "3"), ("DEFECT", "2"), ("UNCERTAIN", "1"), ("UNCERTAIN", "4"), ("CONTROL", "0")]
-    assert list((outbox._images).iterdir()) == []
+    assert list(outbox.image_folder.iterdir()) == []
 
 
 def test_the_same_picture_twice_is_one_file_and_two_captures(outbox):
     """The file stays until both are delivered."""
     for number in (1, 2):
         outbox.record(f"f{number}", result(number), image(number, seed=7), publish=False)
-    assert len(list(outbox._images.iterdir())) == 1
+    assert len(list(outbox.image_folder.iterdir())) == 1
     outbox.delivered(outbox.next_image())
     assert outbox.next_image().image_file.exists()
     outbox.delivered(outbox.next_image())
-    assert list(outbox._images.iterdir()) == []
+    assert list(outbox.image_folder.iterdir()) == []
 
 
 def test_over_the_cap_the_least_important_and_oldest_goes_and_is_counted(tmp_path):
@@ -104,7 +104,7 @@ def test_over_the_cap_the_least_important_and_oldest_goes_and_is_counted(tmp_pat
     assert counters["dropped.control"] == 20
     assert counters["dropped.uncertain"] == 20 - depth["uncertain"]
     assert outbox.dropped() == 40 - depth["uncertain"] + (40 - depth["result"])
-    assert len(list(outbox._images.iterdir())) == depth["uncertain"]
+    assert len(list(outbox.image_folder.iterdir())) == depth["uncertain"]
     used = outbox.bytes_used()
     outbox.close()
     again = Outbox(tmp_path, OutboxLimits(min_free_bytes=0))
@@ -165,7 +165,7 @@ def test_a_file_without_a_row_is_removed_at_the_start(tmp_path):
     (tmp_path / "images" / "orphan.png").write_bytes(b"x")
     (tmp_path / "images" / ".half.tmp").write_bytes(b"x")
     outbox = Outbox(tmp_path, LIMITS)
-    assert list(outbox._images.iterdir()) == []
+    assert list(outbox.image_folder.iterdir()) == []
     outbox.close()
 
 

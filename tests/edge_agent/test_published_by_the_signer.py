@@ -12,7 +12,7 @@ from components.stores.releases.repository import ReleaseRepository as Publisher
 from edge_agent.config import Credentials
 from edge_agent.errors import UpdateError
 from edge_agent.object_store import S3ObjectStore
-from edge_agent.ota.repository import ReleaseRepository
+from edge_agent.ota.release_client import ReleaseClient
 from inspection import DesiredState, Wave
 from tests.edge_agent.models import build_release
 
@@ -38,12 +38,12 @@ def publish(tmp_path, root, seaweed):
     return publisher
 
 
-def look(seaweed, root, tmp_path) -> ReleaseRepository:
+def look(seaweed, root, tmp_path) -> ReleaseClient:
     known = seaweed.keys("dev1")
     store = S3ObjectStore(
         seaweed.endpoint, "us-east-1", Credentials(known["access_key"], SecretStr(known["secret_key"]))
     )
-    return ReleaseRepository(store, BUCKET, root, tmp_path / "tuf")
+    return ReleaseClient(store, BUCKET, root, tmp_path / "tuf")
 
 
 def test_a_device_reads_what_the_signer_published(publish, seaweed, root, tmp_path):

@@ -16,7 +16,7 @@ from edge_agent.inference import RuntimeChoice
 from edge_agent.ota.activation import Phase
 from edge_agent.ota.active import Active, Identity
 from edge_agent.ota.driver import Updates
-from edge_agent.ota.repository import ReleaseRepository
+from edge_agent.ota.release_client import ReleaseClient
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.trial import try_release
 from tests.edge_agent.models import build_release, quadrant_model
@@ -28,39 +28,45 @@ BUCKET = "kizu-releases"
 
 @dataclass
 class Device:
-    """A device with its state folder, and the publisher it trusts."""
+    """A device with its state folder, the publisher it trusts, and a clock that the test moves."""
 
     store: MemoryStore
     publisher: Publisher
     folder: Path
+    now_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.health = Health()
+        self.health = Health(self.clock)
         self.start()
+
+    def clock(self) -> float:
+        return self.now_s
 
     def start(self) -> None:
         self.active = Active()
         self.updates = Updates(
             Identity("dev1", "line1", "tags"),
             ReleaseStore(self.folder),
-            self.repository,
+            self.client,
             RuntimeChoice(threads=1),
             self.health,
             active=self.active,
             trial=lambda folder, digest, choice, stop: try_release(folder, digest, choice),
+            monotonic=self.clock,
         )
         self.updates.boot()
 
-    def repository(self) -> ReleaseRepository:
-        return ReleaseRepository(self.store, BUCKET, self.publisher.root_bytes, self.folder / "tuf")
+    def client(self) -> ReleaseClient:
+        return ReleaseClient(self.store, BUCKET, self.publisher.root_bytes, self.folder / "tuf")
 
     def running(self) -> str | None:
         active = self.active.get()
         return active.digest if active else None
 
     def commit(self) -> None:
-        """Let the probation pass."""
-        self.updates._probation_began -= 3600
+        """Let the probation pass, with an inspection loop that works."""
+        self.now_s += 3600
+        self.health.beat()
         self.updates.tick()
 
     def take(self, built, **desire) -> None:
@@ -339,7 +345,7 @@ def test_a_silent_loop_during_probation_brings_the_previous_release_back(device)
     device.take(first)
     device.commit()
     device.take(second, probation_s=600.0)
-    device.health._last_beat -= 31
+    device.now_s += 31
     device.updates.tick()
     assert device.running() == first.digest
 
@@ -396,7 +402,7 @@ def test_only_current_previous_and_factory_releases_stay_on_the_disk(device):
 def test_a_root_that_is_none_is_refused_with_a_reason(tmp_path):
     """A wrong file in the bundle is named, not a traceback."""
     with pytest.raises(UpdateError, match="pinned root") as caught:
-        ReleaseRepository(MemoryStore(), BUCKET, b"{}", tmp_path / "tuf")
+        ReleaseClient(MemoryStore(), BUCKET, b"{}", tmp_path / "tuf")
     assert caught.value.reason in ("invalid-metadata", "wrong-signature")
 
 

@@ -22,7 +22,7 @@ from tests.edge_agent.models import build_release
 from tests.edge_agent.servers import wait_for
 from tests.edge_agent.test_agent_process import Device, publisher, take  # noqa: F401
 from tests.edge_agent.test_operator import Browser, request, token_of
-from tests.edge_agent.test_results_over_mqtt import Listener
+from tests.edge_agent.test_result_publisher import Listener
 
 pytestmark = pytest.mark.soak
 

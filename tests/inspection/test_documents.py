@@ -75,6 +75,35 @@ def test_keys_of_a_newer_program_are_kept(document):
     assert json.loads(again.to_json()) == json.loads(data)
 
 
+AS_AGENTS_WROTE_IT = (
+    b'{"device":"line-1","frames":7,"group":"line","outbox_depth":0,"outbox_dropped":0,"pending_release":null,'
+    b'"problem":"top: the cable is out","reason":"up-to-date","rejected":2,'
+    b'"reported_at":"2025-04-01T12:00:00.000000+00:00","running_release":null,"schema_version":1,"sequence_seen":0,'
+    b'"state":"running","uptime_s":0.0,"versions":{"agent":"0.1.0"}}'
+)
+"""A report by an agent that still kept `frames`, `rejected` and `problem` among the unknown keys."""
+
+
+def test_a_device_report_has_the_bytes_that_earlier_agents_wrote():
+    """The numbers of frames and the problem are fields now, under the same keys and in the same form."""
+    report = Reported(
+        device="line-1", group="line", reported_at=NOON, state="running", reason="up-to-date",
+        versions={"agent": "0.1.0"}, frames=7, rejected=2, problem="top: the cable is out",
+    )  # fmt: skip
+    assert report.to_json() == AS_AGENTS_WROTE_IT
+    assert Reported.from_json(AS_AGENTS_WROTE_IT) == report
+
+
+def test_a_device_report_without_the_numbers_of_frames_is_still_read():
+    """A report that does not say them has None in their place."""
+    value = json.loads(AS_AGENTS_WROTE_IT)
+    for key in ("frames", "rejected", "problem"):
+        del value[key]
+    report = Reported.from_json(json.dumps(value).encode())
+    assert (report.frames, report.rejected, report.problem) == (None, None, None)
+    assert report.unknown == {}
+
+
 def test_unknown_keys_are_kept_in_the_parts_of_a_document_too():
     """In a model, in a wave."""
     data = json.loads(RELEASE.to_json())

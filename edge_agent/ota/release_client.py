@@ -1,4 +1,4 @@
-"""The TUF repository in S3, read with the device's own identity. Nothing that leaves this module is unverified."""
+"""Reads the signed TUF repository in S3, with the device's own identity. All that this module returns is verified."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 from tuf.api import exceptions as tuf_errors
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
+from edge_agent.config import Config
 from edge_agent.disk import Disk, RealDisk
 from edge_agent.errors import AccessDenied, EdgeError, ObjectNotFound, UpdateError
 from edge_agent.inference import RELEASE_FILE
@@ -21,11 +22,13 @@ from inspection import DesiredState, DocumentError, Release
 
 _log = logging.getLogger(__name__)
 
+METADATA_FOLDER: Final = "tuf"
+"""The folder of TUF's metadata inside the state folder."""
 MAX_TARGETS_METADATA_BYTES: Final = 5_000_000
 
 
 class S3Fetcher(FetcherInterface):
-    """TUF's transport over an object store: `s3://bucket/key`."""
+    """The transport of python-tuf over an object store; its addresses are `s3://<bucket>/<key>`."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -40,13 +43,13 @@ class S3Fetcher(FetcherInterface):
             raise tuf_errors.DownloadHTTPError(str(e), 403) from e
 
 
-class ReleaseRepository:
-    """One look at the repository. Make a new one for each: TUF reads the clock and the metadata once.
+class ReleaseClient:
+    """Reads the repository for one poll. Make a new client for each: python-tuf reads clock and metadata once.
 
     Args:
-        root: bytes of the root metadata pinned at enrolment; newer roots are followed only when it signed them.
-        metadata_folder: kept between looks, so that older metadata is recognised as such. TUF's library writes it by
-            itself, by rename and without fsync: what a power cut damages there does not verify and is fetched again.
+        root: bytes of the root metadata pinned at enrolment; a newer root is followed only where this one signed it.
+        metadata_folder: kept between polls, so that older metadata is recognised as old. python-tuf writes it itself,
+            by rename and without fsync: what a power cut damages there does not verify and is fetched again.
         min_free_bytes: what a download leaves free on the disk.
     """
 
@@ -74,20 +77,41 @@ class ReleaseRepository:
                 bootstrap=root,
             )
 
+    @classmethod
+    def from_config(cls, config: Config, store: ObjectStore, disk: Disk | None = None) -> Self:
+        """A client for the repository that the device's configuration names.
+
+        Raises:
+            UpdateError: the pinned root metadata is missing or unusable.
+        """
+        try:
+            root = config.root_metadata.read_bytes()
+        except OSError as e:
+            message = f"cannot read the pinned root metadata {config.root_metadata}: {e.strerror}"
+            raise UpdateError("no-root", f"{message}; enrol the device again", transient=True) from e
+        return cls(
+            store,
+            config.buckets.releases,
+            root,
+            config.state_folder / METADATA_FOLDER,
+            disk=disk,
+            min_free_bytes=config.outbox.min_free_bytes,
+        )
+
     def refresh(self) -> None:
         """Fetch and verify root, timestamp, snapshot and targets.
 
         Raises:
-            UpdateError: refused or not reachable; what was trusted before stays trusted.
+            UpdateError: the metadata is refused or cannot be reached; what was trusted before stays trusted.
         """
         with _Named("the repository's metadata"):
             self._updater.refresh()
 
     def desired_state(self, group: str) -> DesiredState | None:
-        """What the group should run; None where nothing was ever said.
+        """What the group should run; None where nothing was ever published for it.
 
         Raises:
-            UpdateError
+            UpdateError: the document cannot be fetched, or this agent does not understand it.
         """
         path = f"desired/{group}.json"
         with _Named(path):
@@ -103,10 +127,11 @@ class ReleaseRepository:
             raise UpdateError("unreadable-desired-state", f"{path} is signed but not understood: {e}") from e
 
     def fetch_release(self, digest: str, folder: Path) -> Release:
-        """Bring all files of a release into `folder`, verified and durable; what is there already is kept.
+        """Bring all files of a release into `folder`, verified and durable; files that are there already are kept.
 
         Raises:
-            UpdateError: wrong bytes, an unknown file, or not reachable; `folder` may hold a part, each file whole.
+            UpdateError: wrong bytes, an unknown file, or not reachable. `folder` may then hold some of the files, each
+                of them complete.
         """
         with _Named(str(folder)):
             self._disk.make_folder(folder)
@@ -137,16 +162,16 @@ class ReleaseRepository:
 
 
 def sha256_of_file(path: Path) -> str:
-    """Hexadecimal; the file is never in memory whole."""
+    """The SHA-256 of a file, in hexadecimal. Reads the file in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_release(data: bytes) -> Release:
-    """`release.json` as a value.
+    """Parse the bytes of `release.json`.
 
     Raises:
-        UpdateError: not understood by this agent.
+        UpdateError: this agent does not understand it.
     """
     try:
         return Release.from_json(data)
@@ -155,7 +180,7 @@ def read_release(data: bytes) -> Release:
 
 
 class _Named:
-    """Turns TUF's errors into this room's, with a fixed word each."""
+    """A context that turns errors of python-tuf, the store and the disk into `UpdateError`, each with a fixed word."""
 
     def __init__(self, what: str) -> None:
         self._what = what

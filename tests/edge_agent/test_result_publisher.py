@@ -9,6 +9,7 @@ import pytest
 from paho.mqtt.client import Client, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge_agent.broker import make_client
 from edge_agent.config import Mqtt
 from edge_agent.outbox import Outbox
 from edge_agent.result_publisher import ResultPublisher
@@ -47,10 +48,8 @@ class Listener:
 def line(tmp_path, any_broker):
     """A publisher running against the broker, and what it needs."""
     outbox = Outbox(tmp_path / "outbox", LIMITS)
-    publisher = ResultPublisher(
-        outbox, Mqtt(host="127.0.0.1", port=any_broker.port, protocol=any_broker.protocol), "plant1", "dev1"
-    )
-    publisher._client.reconnect_delay_set(1, 1)
+    mqtt = Mqtt(host="127.0.0.1", port=any_broker.port, protocol=any_broker.protocol)
+    publisher = ResultPublisher(outbox, mqtt, "plant1", "dev1", reconnect_limit_s=1)
     stop = threading.Event()
     thread = threading.Thread(target=publisher.run, args=(stop,))
     thread.start()
@@ -131,17 +130,23 @@ def test_the_status_is_retained_and_says_offline_after_an_orderly_stop(line, any
 def test_the_broker_says_offline_for_a_device_that_vanished(tmp_path, any_broker):
     """The last will."""
     outbox = Outbox(tmp_path / "outbox", LIMITS)
-    publisher = ResultPublisher(
-        outbox, Mqtt(host="127.0.0.1", port=any_broker.port, protocol=any_broker.protocol), "plant1", "dev1"
-    )
-    publisher._client.connect("127.0.0.1", any_broker.port)
-    publisher._client.loop_start()
+    mqtt = Mqtt(host="127.0.0.1", port=any_broker.port, protocol=any_broker.protocol)
+    clients: list[Client] = []
+
+    def connect(mqtt: Mqtt, client_id: str) -> Client:
+        clients.append(make_client(mqtt, client_id))
+        return clients[-1]
+
+    publisher = ResultPublisher(outbox, mqtt, "plant1", "dev1", connect=connect)
+    (client,) = clients
+    client.connect("127.0.0.1", any_broker.port)
+    client.loop_start()
     wait_for(lambda: publisher.connected)
     listener = Listener(any_broker.port)
-    publisher._client.socket().close()  # no DISCONNECT, as when the power goes
+    client.socket().close()  # no DISCONNECT, as when the power goes
     wait_for(lambda: any(state["state"] == "offline" for state in listener.states))
-    publisher._client.disconnect()
-    publisher._client.loop_stop()
+    client.disconnect()
+    client.loop_stop()
     listener.close()
     outbox.close()
 

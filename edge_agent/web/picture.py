@@ -1,0 +1,36 @@
+"""A recent frame as the operator's page shows it: scaled down, with its detections drawn in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from edge_agent.recent_frames import RecentFrame
+from inspection import decode_image
+
+_COLOUR_BGR: Final = (40, 40, 230)
+_MAX_SIDE: Final = 960
+
+
+def draw(frame: RecentFrame) -> bytes:
+    """The frame as a JPEG of at most 960 pixels a side, with its detections.
+
+    Raises:
+        ImageError: the bytes are no image any more.
+    """
+    image = decode_image(frame.data)
+    height, width = image.shape[:2]
+    scale = min(1.0, _MAX_SIDE / max(height, width))
+    if scale < 1.0:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    for found in frame.result.detections:
+        x1, y1, x2, y2 = (round(side * scale) for side in found.box.xyxy)
+        cv2.rectangle(image, (x1, y1), (x2, y2), _COLOUR_BGR, 2)
+        # OpenCV's fonts know ASCII only; a class name in Japanese is in the table beside the picture.
+        label = f"{found.class_name.encode('ascii', 'replace').decode()} {found.score:.2f}"
+        cv2.putText(image, label, (x1, max(12, y1 - 4)), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _COLOUR_BGR, 1, cv2.LINE_AA)
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return encoded.tobytes()
