@@ -12,8 +12,9 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,17 @@ from components.stores.objects.claims import RunState
 from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
 from inspection.codec import canonical_json
 from pipelines.compile import PIPELINES
-from pipelines.run_records import RunRecord, RunRecords, alive, new_run_id
+from pipelines.run_records import RunRecord, RunRecords, alive, new_run_id, utc_now
 
 _log = logging.getLogger(__name__)
 
 
 class PipelineFailed(RuntimeError):
-    """A step failed; its own message stands in the log above."""
+    """A step failed. The step's own message is in the log, above this one."""
 
 
 def run_pipeline(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Run to the end and return the pipeline's outputs.
+    """Run a pipeline with kfp's local runner and return the pipeline's outputs.
 
     Raises:
         PipelineFailed: a step failed.
@@ -51,46 +52,64 @@ def run_pipeline(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return dict(task.outputs)
 
 
-def _keep(records: RunRecords, record: RunRecord) -> None:
-    """A record that cannot be kept ends no run."""
+def run_with_record(
+    records: RunRecords,
+    pipeline: str,
+    arguments: dict[str, Any],
+    *,
+    run_id: str,
+    claim: str = "",
+    clock: Callable[[], datetime] = utc_now,
+) -> dict[str, Any]:
+    """Run a pipeline, keep its record up to date, and return the pipeline's outputs.
+
+    A record that cannot be written is logged and does not stop the run.
+
+    Raises:
+        PipelineFailed: a step failed.
+    """
+    began = clock()
+    record = RunRecord(
+        pipeline=pipeline, run_id=run_id, began_at=began, state=RunState.RUNNING, seen_at=began, claim=claim
+    )
+    _write(records, record)
+    try:
+        with alive(records, record, clock=clock):
+            outputs = run_pipeline(pipeline, arguments)
+    except PipelineFailed as e:
+        _write(records, replace(record, state=RunState.FAILED, ended_at=clock(), error=str(e)))
+        raise
+    _write(records, replace(record, state=RunState.SUCCEEDED, ended_at=clock(), outputs=outputs))
+    return outputs
+
+
+def _write(records: RunRecords, record: RunRecord) -> None:
     try:
         records.write(record)
     except ObjectStoreError as e:
-        _log.warning("the run record could not be kept: %s", e)
+        _log.warning("the run record could not be written: %s", e)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, run, write outputs, exit."""
+    """Run a pipeline as the arguments say; returns the exit code: 0, or 1 where a step failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pipeline", choices=PIPELINES)
     parser.add_argument("--arguments", required=True, type=json.loads, help="JSON object")
     parser.add_argument("--outputs", type=Path, help="where to write the outputs as JSON")
-    parser.add_argument("--run-id", help="as chosen by whoever starts it")
+    parser.add_argument("--run-id", help="the id of the run's record; a new one by default")
     parser.add_argument("--claim", default="", help="the claim that it runs under: its label")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    began = datetime.now(UTC)
-    run_id = options.run_id or new_run_id(began)
-    os.environ["KIZU_LOCAL_RUN"] = run_id  # the steps are processes below this one
+    run_id = options.run_id or new_run_id(utc_now())
+    # kfp starts each step as a process of its own and passes this process's environment on, and nothing else.
+    os.environ["KIZU_LOCAL_RUN"] = run_id
     config = settings()
     records = RunRecords(S3ObjectStore.from_settings(config), config.bucket("state"), options.pipeline)
-    record = RunRecord(
-        pipeline=options.pipeline,
-        run_id=run_id,
-        began_at=began,
-        state=RunState.RUNNING,
-        seen_at=began,
-        claim=options.claim,
-    )
-    _keep(records, record)
     try:
-        with alive(records, record):
-            outputs = run_pipeline(options.pipeline, options.arguments)
+        outputs = run_with_record(records, options.pipeline, options.arguments, run_id=run_id, claim=options.claim)
     except PipelineFailed as e:
         _log.error("%s", e)
-        _keep(records, replace(record, state=RunState.FAILED, ended_at=datetime.now(UTC), error=str(e)))
         return 1
-    _keep(records, replace(record, state=RunState.SUCCEEDED, ended_at=datetime.now(UTC), outputs=outputs))
     if options.outputs:
         options.outputs.write_bytes(canonical_json(outputs))
     return 0

@@ -1,7 +1,7 @@
-"""Records of the runs on one machine, an object each in the state bucket: `runs/<pipeline>/<run id>.json`.
+"""Records of the runs on one machine, one object each in the state bucket: `runs/<pipeline>/<run id>.json`.
 
-kfp keeps no history there. A record is written when the run begins, again each minute, and when it ends; a run that was
-not heard of for ten minutes is lost. `claim` is the run's label: by it a run is found whose start nobody answered for.
+kfp keeps no history on one machine. A run writes its record when it begins, again each minute, and when it ends. A run
+that has not reported for ten minutes is lost. `claim` is a label: it finds a run whose start nobody confirmed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,14 +24,19 @@ _log = logging.getLogger(__name__)
 BEAT_EVERY_S: Final = 60.0
 
 
+def utc_now() -> datetime:
+    """The time now, with its zone."""
+    return datetime.now(UTC)
+
+
 def new_run_id(now: datetime) -> str:
-    """An id that no other run has; ids are in the order of their times."""
+    """A new, unique run id. Ids sort by the time they were made."""
     return f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord(Document):
-    """One run. state: as of `RunState`; seen_at: when the run last said that it is alive."""
+    """One run. state: as the run last wrote it; seen_at: when the run last reported that it is alive."""
 
     pipeline: str
     run_id: str
@@ -44,37 +49,39 @@ class RunRecord(Document):
     claim: str = ""
 
     def state_at(self, now: datetime) -> RunState:
-        """`state`, but LOST where it runs no more and could not say so."""
+        """`state`; LOST where the record says RUNNING and the run has not reported for ten minutes."""
         if self.state is RunState.RUNNING and now - (self.seen_at or self.began_at) >= TAKE_OVER_AFTER:
             return RunState.LOST
         return self.state
 
 
 class RunRecords:
-    """The records of one pipeline; the port `components.stores.objects.claims.Runs`. now: what ages are measured by."""
+    """The records of one pipeline. Implements the port `components.stores.objects.claims.Runs`."""
 
-    def __init__(self, store: S3ObjectStore, bucket: str, pipeline: str, now: datetime | None = None) -> None:
+    def __init__(
+        self, store: S3ObjectStore, bucket: str, pipeline: str, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self._store = store
         self._bucket = bucket
         self._prefix = f"runs/{pipeline}/"
-        self._now = now
+        self._clock = clock
 
     def write(self, record: RunRecord) -> None:
-        """Put it in the place of the earlier one."""
+        """Store the record; it replaces an earlier one of the same run."""
         key = f"{self._prefix}{record.run_id}.json"
         self._store.put(self._bucket, key, record.to_json(), content_type="application/json")
 
     def read(self, run_id: str) -> RunRecord | None:
-        """None where there is none, or none that can be read."""
+        """The record of a run; None where there is none, or it cannot be read."""
         return self._read(f"{self._prefix}{run_id}.json")
 
     def state(self, run_id: str) -> RunState:
-        """How it stands with a run; LOST where there is no record of it."""
+        """The state of a run; LOST where there is no record of it."""
         record = self.read(run_id)
-        return record.state_at(self._now or datetime.now(UTC)) if record else RunState.LOST
+        return record.state_at(self._clock()) if record else RunState.LOST
 
     def find(self, claim: str) -> str | None:
-        """The newest run under a claim. Run ids begin with their time, so that their order is that of the keys."""
+        """The id of the newest run under a claim. Run ids begin with their time, so their keys sort by time."""
         keys = [info.key for info in self._store.list(self._bucket, self._prefix)]
         for key in sorted(keys, reverse=True):
             record = self._read(key)
@@ -88,21 +95,27 @@ class RunRecords:
         except ObjectNotFound:
             return None
         except DocumentError as e:
-            _log.warning("the run record %s is passed over: %s", key, e)
+            _log.warning("the run record %s is ignored: %s", key, e)
             return None
 
 
 @contextmanager
-def alive(records: RunRecords, record: RunRecord, *, every_s: float = BEAT_EVERY_S) -> Iterator[None]:
-    """Say each minute that the run is alive, for the time of the block."""
+def alive(
+    records: RunRecords,
+    record: RunRecord,
+    *,
+    every_s: float = BEAT_EVERY_S,
+    clock: Callable[[], datetime] = utc_now,
+) -> Iterator[None]:
+    """Report every `every_s` seconds that the run is alive, while the block runs."""
     stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(every_s):
             try:
-                records.write(replace(record, seen_at=datetime.now(UTC)))
+                records.write(replace(record, seen_at=clock()))
             except ObjectStoreError as e:  # the next minute tries again
-                _log.warning("the run could not say that it is alive: %s", e)
+                _log.warning("the run could not report that it is alive: %s", e)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

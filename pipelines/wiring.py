@@ -1,4 +1,4 @@
-"""What every task of a pipeline gets: its settings from the Secret of its pipeline, and no kfp cache."""
+"""What every task of a pipeline gets: its settings from the Secret of the pipeline, and no kfp cache."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ OPTIONAL_KEYS: Final = (
     "KIZU_CACHE_MAX_BYTES",
     "KIZU_CHECKPOINT_EVERY_S",
 )
-"""Keys that the Secret may have besides."""
+"""Keys that the Secret may have as well."""
 
 
 def settled(task: Any, pipeline: str) -> Any:
-    """The task with its settings from `kizu-<pipeline>`.
+    """The task with its settings from the Secret `kizu-<pipeline>`, the pod label of the pipeline, and kfp's cache off.
 
-    kfp's cache is off: each step either looks at mutable state, or finds its own earlier work by digests that know
-    more than kfp does (the code's digest among them).
+    kfp's cache is off because its key does not contain the code digest. A step either reads state that changes, or
+    finds its own earlier work by digests, the code digest among them.
     """
     secret = f"kizu-{pipeline}"
     kubernetes.use_secret_as_env(task, secret, {key: key for key in SECRET_KEYS[pipeline]})
     kubernetes.use_secret_as_env(task, secret, {key: key for key in OPTIONAL_KEYS}, optional=True)
-    # Network policies of the signer and of Label Studio know a pipeline's pods by this label.
+    # The network policies of the signer and of Label Studio select a pipeline's pods by this label.
     kubernetes.add_pod_label(task, "kizu-pipeline", pipeline)
     return task.set_caching_options(False)

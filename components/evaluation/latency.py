@@ -111,19 +111,19 @@ def _rounds(processes: Mapping[str, _Process], images: int) -> dict[str, Timed]:
             ms = processes[name].judge(number % images)
             if number >= _WARM_UP:
                 found[name].append(ms)
-    return {
-        name: Timed(
-            Deployed(
-                threads=THREADS,
-                frames=len(values),
-                latency_ms_p50=round(statistics.median(values), 3),
-                latency_ms_p95=round(statistics.quantiles(values, n=20)[-1], 3),
-                peak_memory_bytes=processes[name].peak_memory_bytes(),
-            ),
-            tuple(values),
-        )
-        for name, values in found.items()
-    }
+    return {name: summarise(values, processes[name].peak_memory_bytes()) for name, values in found.items()}
+
+
+def summarise(frames_ms: Sequence[float], peak_memory_bytes: int) -> Timed:
+    """Median and 95th percentile of the frames of one model. frames_ms: milliseconds, at least two."""
+    deployed = Deployed(
+        threads=THREADS,
+        frames=len(frames_ms),
+        latency_ms_p50=round(statistics.median(frames_ms), 3),
+        latency_ms_p95=round(statistics.quantiles(frames_ms, n=20)[-1], 3),
+        peak_memory_bytes=peak_memory_bytes,
+    )
+    return Timed(deployed, tuple(frames_ms))
 
 
 class _Process:

@@ -31,14 +31,14 @@ def tasks(specification):
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_the_committed_file_is_what_the_code_compiles_to(fresh, name):
-    """`kizu compile` makes it anew."""
+    """The committed YAML files equal a fresh compilation; `kizu compile` writes them."""
     committed = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     assert committed == fresh[name][0].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_task_gets_its_settings_from_its_pipelines_secret_alone(fresh, name):
-    """Each executor, the very keys of the design, and from no other Secret."""
+    """Each step has exactly the keys of its pipeline's Secret, needed and optional, and of no other Secret."""
     specification, platform = fresh[name][1]
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert set(executors) == set(specification["deploymentSpec"]["executors"]) == set(tasks(specification))
@@ -53,7 +53,7 @@ def test_every_task_gets_its_settings_from_its_pipelines_secret_alone(fresh, nam
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_no_parameter_carries_a_secret_or_an_address(fresh, name):
-    """Parameters are shown in Kubeflow's page to everybody who may look."""
+    """No parameter is named like a secret or an address: Kubeflow's page shows parameters to all its users."""
     specification, _ = fresh[name][1]
     parameters = set(specification["root"]["inputDefinitions"]["parameters"])
     for component in specification["components"].values():
@@ -66,23 +66,25 @@ def test_no_parameter_carries_a_secret_or_an_address(fresh, name):
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_nothing_is_installed_when_a_step_starts(fresh, name):
-    """An air-gapped cluster has nowhere to install from: each step runs an image of ours and calls no pip."""
+    """Each step runs an image of ours and calls no pip: an air-gapped cluster has nowhere to install from."""
     specification, _ = fresh[name][1]
     ours = {container_images.LABELING, container_images.DATA, container_images.TRAINING, container_images.CONTROL}
     for executor in specification["deploymentSpec"]["executors"].values():
         assert executor["container"]["image"] in ours
-        assert "pip" not in " ".join(executor["container"]["command"][:3])
+        command = executor["container"]["command"]
+        assert "pip" not in " ".join(command[:3])
+        assert "pip install" not in " ".join(command)
 
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_kubeflows_cache_is_off_for_every_task(fresh, name):
-    """Steps look at mutable state, or find their own earlier work."""
+    """No task has caching on: steps read state that changes, or find their own earlier work by digests."""
     specification, _ = fresh[name][1]
     assert {label for label, task in tasks(specification).items() if task["cachingOptions"].get("enableCache")} == set()
 
 
 def test_a_model_is_registered_only_behind_the_gate(fresh):
-    """The register step stands in the condition's branch, not beside it."""
+    """The step that registers is in the branch of the gate's condition, not beside it."""
     specification, _ = fresh["training"][1]
     at_the_top = {task["componentRef"]["name"] for task in specification["root"]["dag"]["tasks"].values()}
     assert "comp-register-model" not in at_the_top
@@ -92,7 +94,7 @@ def test_a_model_is_registered_only_behind_the_gate(fresh):
 
 
 def test_the_three_pipelines_hold_the_secrets_of_what_they_do():
-    """Only labeling reaches Label Studio, only deployment the signer, and nobody the signer's keys."""
+    """Only labeling has the key of Label Studio, only deployment the signer's address, and none the signer's keys."""
     assert [name for name in PIPELINES if "LABEL_STUDIO_API_KEY" in SECRET_KEYS[name]] == ["labeling"]
     assert [name for name in PIPELINES if "KIZU_SIGNER_URL" in SECRET_KEYS[name]] == ["deployment"]
     assert [name for name in PIPELINES if "KIZU_SIGNER_KEYS" in SECRET_KEYS[name]] == []

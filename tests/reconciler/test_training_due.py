@@ -158,7 +158,7 @@ def test_a_run_that_says_no_more_that_it_is_alive_is_lost(s3):
     seen = records.read("r1").seen_at
     assert seen > began
     assert records.state("r1") is RunState.RUNNING
-    later = RunRecords(store, "kizu-state", f"test-{began.timestamp():.0f}", now=seen + timedelta(minutes=10))
+    later = RunRecords(store, "kizu-state", f"test-{began.timestamp():.0f}", clock=lambda: seen + timedelta(minutes=10))
     assert later.state("r1") is RunState.LOST
     store.put("kizu-state", f"runs/test-{began.timestamp():.0f}/r2.json", b"{")
     assert records.state("r2") is RunState.LOST
