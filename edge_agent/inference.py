@@ -1,4 +1,4 @@
-"""The model on this machine behind `inspection.Infer`: onnxruntime, or another runtime that the configuration names."""
+"""Loads the model of a release behind `inspection.Infer`, on onnxruntime or another runtime that is configured."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-# Read while onnxruntime is loaded: without it, an id of this device is written to a cache, to be reported with events.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
-import onnxruntime
-
 from edge_agent.errors import BackendUnavailable, InferenceError
 from edge_agent.openvino_backend import load_openvino_model
 from inspection import Infer, Inspection, Inspector, ModelFile, Release
+from inspection.model_rules import (
+    INTER_OP_THREADS,
+    LOG_SEVERITY,
+    SESSION_ENTRIES,
+    TELEMETRY_SWITCH,
+    ModelFormError,
+    check_input,
+    check_output,
+)
+
+os.environ.update([TELEMETRY_SWITCH])  # before the import, which reads it
+
+import onnxruntime
 
 if TYPE_CHECKING:  # the trial's process needs no configuration
     from edge_agent.config import Inference
@@ -56,13 +64,16 @@ class LoadedRelease:
     inspector: Inspector
 
     def inspect(self, image: NDArray[np.uint8]) -> tuple[Inspection, float]:
-        """Detections from the sampling floor on and the verdict; and the milliseconds from image to verdict.
+        """Inspect one image.
 
         Args:
             image: (h, w, 3) uint8, BGR.
 
+        Returns:
+            Detections from the sampling policy's lowest score on with the verdict, and the milliseconds that it took.
+
         Raises:
-            InferenceError
+            InferenceError: the model or the code behind it failed on this image.
         """
         start = time.perf_counter()
         try:
@@ -70,7 +81,7 @@ class LoadedRelease:
         except InferenceError:
             raise
         except Exception as e:
-            # Whatever a model's answer does to the code behind it, the loop must see one kind of error.
+            # A model's answer may break the code behind it in any way; the loop handles one kind of error.
             raise InferenceError(f"release {self.digest[:12]}: {type(e).__name__}: {e}") from e
         return inspection, (time.perf_counter() - start) * 1000
 
@@ -79,12 +90,12 @@ def load_release(folder: Path, digest: str, release: Release, choice: RuntimeCho
     """Load the model of a release that lies in `folder`, and warm it up.
 
     Raises:
-        InferenceError: it cannot be loaded, or does not take the input that the release describes.
+        InferenceError: it cannot be loaded, or has another input or output than the release describes.
     """
     model = choose_model(release, choice.precision)
     preprocess = release.preprocess.to_preprocess()
     shape = (1, 3, preprocess.height, preprocess.width)
-    infer = load_model(folder / model.file, shape, choice)
+    infer = load_model(folder / model.file, shape, choice, classes=len(release.classes))
     for _ in range(_WARM_UP_RUNS):
         infer(np.zeros(shape, dtype=np.float32))
     return LoadedRelease(
@@ -101,50 +112,58 @@ def choose_model(release: Release, precision: str) -> ModelFile:
     return release.models[0]
 
 
-def load_model(path: Path, shape: tuple[int, int, int, int], choice: RuntimeChoice) -> Infer:
+def load_model(
+    path: Path, shape: tuple[int, int, int, int], choice: RuntimeChoice, *, classes: int | None = None
+) -> Infer:
     """Open an ONNX file as a function (1, 3, h, w) float32 -> (1, 4 + classes, n) float32.
 
-    A chosen runtime that cannot be had is no reason to stop the line: onnxruntime takes its place, and the log says so.
+    Where the chosen runtime is not available, onnxruntime takes its place and the log says so: the line goes on.
+
+    Args:
+        shape: the input that the model must have, (1, 3, height, width).
+        classes: how many classes the model must answer for; None checks no output.
 
     Raises:
-        InferenceError: not loadable, or its input is not of this fixed shape.
+        InferenceError: the file cannot be loaded, or its input or output is another one.
     """
     if choice.backend == "openvino":
         try:
-            return load_openvino_model(path, shape, choice.threads)
+            return load_openvino_model(path, shape, choice.threads, classes=classes)
         except BackendUnavailable as e:
             _log.warning("%s; falling back to onnxruntime", e)
-    return _load_onnxruntime_model(path, shape, choice)
+    return _load_onnxruntime_model(path, shape, choice, classes)
 
 
-def _load_onnxruntime_model(path: Path, shape: tuple[int, int, int, int], choice: RuntimeChoice) -> Infer:
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = choice.threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Idle threads would go on spinning after each frame: twice the processor time for the same latency.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+def _load_onnxruntime_model(
+    path: Path, shape: tuple[int, int, int, int], choice: RuntimeChoice, classes: int | None
+) -> Infer:
     available = onnxruntime.get_available_providers()
     providers = [name for name in choice.providers if name in available]
     if len(providers) < len(choice.providers):
         missing = sorted(set(choice.providers) - set(available))
         _log.warning("execution providers not available here: %s; falling back to the CPU", ", ".join(missing))
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = choice.threads
+    options.inter_op_num_threads = INTER_OP_THREADS
+    options.log_severity_level = LOG_SEVERITY
+    for name, value in SESSION_ENTRIES.items():
+        options.add_session_config_entry(name, value)
     try:
-        session: Any = onnxruntime.InferenceSession(
-            str(path), sess_options=options, providers=providers or ["CPUExecutionProvider"]
-        )
-        inputs = session.get_inputs()
+        session: Any = onnxruntime.InferenceSession(str(path), options, providers=providers or ["CPUExecutionProvider"])
     except Exception as e:  # onnxruntime raises classes of its own for each cause, without a common base
         raise InferenceError(f"cannot load {path.name}: {str(e).splitlines()[0][:300]}") from e
-    if len(inputs) != 1 or list(inputs[0].shape) != list(shape) or inputs[0].type != "tensor(float)":
-        got = [(item.name, item.shape, item.type) for item in inputs]
-        raise InferenceError(f"{path.name}: expected one static float input of shape {shape}, but got {got}")
-    name = inputs[0].name
+    try:
+        check_input(session.get_inputs(), shape[2:])
+        if classes is not None:
+            check_output(session.get_outputs(), classes)
+    except ModelFormError as e:
+        raise InferenceError(f"{path.name}: {e}") from e
+    input_name = session.get_inputs()[0].name
 
     def infer(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            output: NDArray[np.float32] = session.run(None, {name: tensor})[0]
+            output: NDArray[np.float32] = session.run(None, {input_name: tensor})[0]
         except Exception as e:
             raise InferenceError(f"{path.name} failed while running: {str(e).splitlines()[0][:300]}") from e
         return output

@@ -1,0 +1,75 @@
+"""The rules by which evaluation and the device open a model, so that what is measured is what runs.
+
+No runtime is imported here: each side opens a session of its own with these values, and shows what the runtime says of
+the model to these checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+TELEMETRY_SWITCH: Final = ("ORT_DISABLE_TELEMETRY", "1")
+"""Name and value of an environment variable. onnxruntime reads it while it is imported; without it, onnxruntime writes
+an id of this machine to a cache, to report it with its events."""
+
+INTER_OP_THREADS: Final = 1
+"""The operators of a detector run one after another."""
+
+LOG_SEVERITY: Final = 3
+"""Errors only; onnxruntime counts 0 (verbose) to 4 (fatal)."""
+
+SESSION_ENTRIES: Final[Mapping[str, str]] = {"session.force_spinning_stop": "1"}
+"""Without this, idle threads go on spinning after each frame: twice the processor time for the same latency."""
+
+_ELEMENT: Final = "tensor(float)"
+
+
+class ModelFormError(ValueError):
+    """A model that is no detector with one static input of the expected size and one output for the classes."""
+
+
+class TensorInfo(Protocol):
+    """An input or output of a model as onnxruntime describes it; a side that is not fixed is a text or None."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def shape(self) -> Sequence[int | str | None]: ...  # noqa: D102
+    @property
+    def type(self) -> str: ...  # noqa: D102
+
+
+def check_input(inputs: Sequence[TensorInfo], size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Check that a model takes one image of a fixed size: float32 of shape (1, 3, height, width).
+
+    Args:
+        size: height and width in pixels that it must have; None for any.
+
+    Returns:
+        Height and width in pixels.
+
+    Raises:
+        ModelFormError: another number of inputs, another shape, or another type.
+    """
+    if len(inputs) == 1 and inputs[0].type == _ELEMENT:
+        shape = list(inputs[0].shape)
+        height, width = shape[2:] if len(shape) == 4 and shape[:2] == [1, 3] else (None, None)
+        if isinstance(height, int) and isinstance(width, int) and size in (None, (height, width)):
+            return height, width
+    wanted = "(1, 3, height, width)" if size is None else str((1, 3, *size))
+    got = [(item.name, list(item.shape), item.type) for item in inputs]
+    raise ModelFormError(f"expected one static float input of shape {wanted}, but got {got}")
+
+
+def check_output(outputs: Sequence[TensorInfo], classes: int) -> None:
+    """Check that a model answers (1, 4 + classes, n): box and one score for each class, for each of n places.
+
+    Raises:
+        ModelFormError: the first output has another shape.
+    """
+    shape = list(outputs[0].shape) if outputs else None
+    if shape is None or len(shape) != 3 or shape[1] != 4 + classes:
+        raise ModelFormError(
+            f"expected an output of shape (1, {4 + classes}, n) for {classes} classes, but got {shape}"
+        )
