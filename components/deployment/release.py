@@ -18,7 +18,7 @@ from components.stores.models.registry import (
     ModelVersion,
 )
 from components.use_case import UseCase
-from inspection.documents import ModelFile, Release, Sampling
+from inspection.documents import ModelFile, Release
 from inspection.image import sha256_of
 
 MIN_AGENT_VERSION = "0.1.0"
@@ -81,7 +81,6 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
             raise ReleaseError(f"{where}: the golden sample {sample.file} has other bytes than were evaluated")
     models, model_files = _models(registry, found, report, onnx)
     files |= model_files
-    policy = use_case.sampling
     release = Release(
         use_case=use_case.name,
         version=version,
@@ -90,16 +89,7 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
         classes=report.classes,
         thresholds=report.thresholds,
         nms=report.nms,
-        sampling=Sampling(
-            uncertain_low=policy.uncertain_low,
-            uncertain_high=policy.uncertain_high,
-            nothing_found_rate=policy.nothing_found_rate,
-            control_rate=policy.control_rate,
-            disagreement_rate=policy.disagreement_rate,
-            max_per_minute=policy.max_per_minute,
-            max_per_hour=policy.max_per_hour,
-            max_per_day=policy.max_per_day,
-        ),
+        sampling=use_case.sampling.to_sampling(),
         latency_budget_ms=use_case.rollout.latency_budget_ms,
         probation_s=use_case.rollout.probation_s,
         golden=golden,

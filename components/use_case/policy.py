@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from components.use_case.section import Score, Section, Share
+from inspection.documents import Sampling
 from inspection.paths import check_name
 
 Rate = Literal["escape_rate", "overkill_rate", "champion_interval"]
@@ -79,13 +80,17 @@ class SamplingPolicy(Section):
     """At most so many frames are sent a day."""
 
     @model_validator(mode="after")
-    def _the_band_of_doubt_has_an_extent(self) -> SamplingPolicy:
-        # A release refuses the same, but that is after a training and an approval.
-        if self.uncertain_low > self.uncertain_high:
-            raise ValueError(
-                f"expected uncertain_low <= uncertain_high, but got {self.uncertain_low}, {self.uncertain_high}"
-            )
+    def _is_what_a_release_takes(self) -> SamplingPolicy:
+        self.to_sampling()  # a release would refuse it too, but only after a training and an approval
         return self
+
+    def to_sampling(self) -> Sampling:
+        """The same values as the part of a release that a device reads.
+
+        Raises:
+            ValueError: uncertain_low is above uncertain_high.
+        """
+        return Sampling(**self.model_dump())
 
 
 class Rollout(Section):

@@ -1,5 +1,6 @@
 """The use case file: one product's policy, refused by name where it is wrong."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -145,6 +146,15 @@ def test_what_is_wrong_is_refused_by_name(sections, said):
     """Each mistake with the path of its key."""
     with pytest.raises(UseCaseError, match=said):
         parse_use_case(changed(**sections))
+
+
+def test_the_sampling_of_a_release_has_the_very_values_of_the_use_case():
+    """Every key of the section `sampling` is a field of the release's `Sampling`, and there is no other field."""
+    policy = parse_use_case(changed(sampling={"uncertain_low": 0.2, "control_rate": 0.5, "max_per_day": 7})).sampling
+    sampling = policy.to_sampling()
+    fields = {field.name: getattr(sampling, field.name) for field in dataclasses.fields(sampling)}
+    assert fields.pop("unknown") == {}
+    assert fields == policy.model_dump()
 
 
 def test_all_mistakes_are_said_at_once():
