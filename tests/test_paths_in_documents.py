@@ -45,3 +45,15 @@ def test_each_path_that_a_document_names_exists(document):
         if not path.startswith(_NOT_IN_THE_REPOSITORY) and not any(REPOSITORY.glob(path.rstrip("/")))
     )
     assert not missing, f"{document} names {', '.join(missing)}, but there is no such file or folder"
+
+
+def test_each_decision_record_is_in_the_index_under_its_number_and_title():
+    """The records are numbered from 1 without a gap, and the index in their folder lists each with its title."""
+    folder = REPOSITORY / "docs" / "adr"
+    records = sorted(folder.glob("[0-9]*.md"))
+    titles = [record.read_text(encoding="utf-8").partition("\n")[0] for record in records]
+    assert [record.name[:4] for record in records] == [f"{number:04d}" for number in range(1, len(records) + 1)]
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    for number, (record, title) in enumerate(zip(records, titles, strict=True), start=1):
+        assert title.startswith(f"# {number}. "), record.name
+        assert f"| {number} | [{title.partition('. ')[2]}]({record.name}) |" in index
