@@ -1,4 +1,4 @@
-"""The use case file as a whole: what changes from one product to another. Unknown keys are refused by name."""
+"""The use case file as a whole: what differs from one product to another. Unknown keys are refused by name."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from inspection.paths import check_name
 
 
 class UseCaseError(ValueError):
-    """A use case file that is missing or does not have the expected form."""
+    """The use case file is missing or does not have the expected form."""
 
 
 class UseCase(Section):
     """One product to inspect.
 
-    approvers: the accounts of MLflow that may approve its models. They do not travel with a run and are in no digest:
-    who trains writes the run, and must not choose who approves it. `kizu` brings them to MLflow's server.
-    retraining: when to train says nothing of a model; it does not travel either, and a change evaluates nothing anew.
-    resources: on which node a model was trained makes no other training, and no other evaluation, of it.
+    approvers: the MLflow accounts that may approve its models. They are not stored with runs and are part of no digest:
+    the account that trains writes the run and must not choose who approves it. `kizu` brings them to MLflow's server.
+    retraining: when a training is due. It is not stored with runs and is part of no digest: a change of it causes no
+    new evaluation.
+    resources: what a training's pod asks for. `resources` is part of no digest: the node does not change the result.
     """
 
     schema_version: Literal[1] = 1
@@ -80,7 +81,7 @@ class UseCase(Section):
         return value
 
     def to_json(self) -> str:
-        """Canonical JSON: how a use case travels as a pipeline parameter; without what stays at home (see above)."""
+        """Canonical JSON, as passed to pipelines and stored with runs: without approvers, retraining and resources."""
         return canonical_json(self.model_dump(mode="json")).decode()
 
     @property
@@ -90,16 +91,16 @@ class UseCase(Section):
 
     @property
     def training_digest(self) -> str:
-        """SHA-256 of what a training depends on: a new gate or rollout policy trains nothing anew."""
+        """SHA-256 of what a training depends on. A new gate or rollout policy leaves it as it is."""
         parts = {"classes": self.classes, "training": self.training.model_dump(mode="json")}
         return hashlib.sha256(canonical_json(parts)).hexdigest()
 
 
 def parse_use_case(text: str, *, where: str = "the use case") -> UseCase:
-    """From YAML or JSON text.
+    """Read a use case from YAML or JSON text. where: what error messages call the text.
 
     Raises:
-        UseCaseError: each wrong or unknown key by name.
+        UseCaseError: the text has mistakes; the message names each wrong or unknown key.
     """
     try:
         value = _loaded(text)
@@ -118,7 +119,7 @@ def load_use_case(path: Path) -> UseCase:
     """Read a use case file.
 
     Raises:
-        UseCaseError: there is no such file, or it does not have the expected form.
+        UseCaseError: there is no such file, it is not UTF-8, or it does not have the expected form.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -130,13 +131,13 @@ def load_use_case(path: Path) -> UseCase:
 
 
 def write_schema(path: Path) -> None:
-    """Write the JSON Schema of the file: what an editor checks and completes with."""
+    """Write the JSON Schema of the use case file, by which an editor checks and completes it."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **UseCase.model_json_schema()}
     path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _loaded(text: str) -> Any:
-    # YAML folds some characters that JSON keeps (U+0085, U+2028): what travels as JSON is read as JSON.
+    # YAML changes some characters that JSON keeps (U+0085, U+2028), so JSON is tried first.
     try:
         return json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The sections on labels: what labelers see, which photographs belong together, how parts fall to the splits."""
+"""The sections on labels: what labelers see, which photographs belong together, how parts are split."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from components.use_case.section import Score, Section, Share
 
 
 class Priority(Section):
-    """Which images people get first; see components/labeling/priority.py.
+    """Which images labelers get first; see components/labeling/priority.py.
 
-    random_share: places that go to images chosen by chance, so that the labels do not only show what a model doubts.
-    max_per_group, max_per_hour: of one part, and of one hour (UTC) of capture, before all others had their turn.
+    random_share: share of the places that go to images chosen at random, so that the labels do not only show what a
+    model doubts. max_per_group, max_per_hour: how many images of one part, and of one hour (UTC) of capture, come
+    before the images of all others.
     """
 
     random_share: Share = 0.2
@@ -24,8 +25,8 @@ class Priority(Section):
 class Labeling(Section):
     """What labelers see. max_images_per_job: open labeling tasks at a time. language: of the sentences that Kizu adds.
 
-    overlap: how many people draw each image without each other; with 2, boxes of one class that lie on each other by
-    `agreement_iou` agree, and a third person draws where the two do not.
+    overlap: how many people draw each image independently. With 2, two boxes of the same class agree if their IoU is
+    at least `agreement_iou`; a third person draws the image where the two people disagree.
     """
 
     instructions: str
@@ -49,7 +50,7 @@ class Grouping(Section):
 
 
 class Split(Section):
-    """How groups fall to the splits; train takes what test and val leave."""
+    """How groups are divided into test, val and train: test and val are shares, train is the rest."""
 
     seed: int = 0
     """Chooses, with a part's name, the split that the part falls to. A new seed is a new split."""

@@ -16,9 +16,10 @@ Rate = Literal["escape_rate", "overkill_rate", "champion_interval"]
 class Gates(Section):
     """What a model must reach on the test split before a person is asked.
 
-    A rate that fewer than `min_parts` parts support is not measurable; that passes only where the rate is listed in
-    `allow_not_measurable`. max_map50_drop: how far below the champion, scored on the same split, it may lie; nor
-    may the whole 95 % interval of the difference (`champion_interval`) lie below 0. A drop of 1 compares neither.
+    A rate measured on fewer than `min_parts` parts is not measurable; it passes only if it is listed in
+    `allow_not_measurable`. max_map50_drop: how far the model's mAP50 may lie below that of the champion, scored on the
+    same split. The 95 % interval of the difference (`champion_interval`) must not lie wholly below 0. With a
+    max_map50_drop of 1, neither is compared.
     """
 
     min_map50: Share
@@ -37,10 +38,11 @@ class Gates(Section):
 
 
 class Operating(Section):
-    """The score from which a part is defective: chosen on the validation split, lowest overkill with escape <= bound.
+    """How the operating threshold, the score from which a part is defective, is chosen on the validation split.
 
-    uncertain_ratio: the score from which a frame is uncertain, as a share of that threshold. default_score is taken
-    where the validation split cannot tell (no defective or no good part in it).
+    The rule takes the lowest overkill whose escape rate is at most `max_escape_rate`. uncertain_ratio: the score from
+    which a frame is uncertain, as a share of the threshold. default_score: the threshold where the validation split has
+    no defective or no good part.
     """
 
     max_escape_rate: Share = 0.05
@@ -60,7 +62,7 @@ class Operating(Section):
 
 
 class SamplingPolicy(Section):
-    """Which frames a device sends back; travels in the release."""
+    """Which frames a device sends back. The release carries it to the devices."""
 
     uncertain_low: Share = 0.1
     """Lowest score of a doubtful detection; its frame is sent."""
@@ -71,7 +73,7 @@ class SamplingPolicy(Section):
     control_rate: Share = 0.02
     """Share of all frames that are sent, whatever was found."""
     disagreement_rate: Share = 0.0
-    """Share of frames that the release before judges too; where the two verdicts differ the frame is sent."""
+    """Share of frames that the previous release judges too; a frame is sent where the two verdicts differ."""
     max_per_minute: Annotated[int, Field(ge=0)] = 60
     """At most so many frames are sent a minute."""
     max_per_hour: Annotated[int, Field(ge=0)] = 1000

@@ -1,4 +1,4 @@
-"""What all sections of the use case file share: unknown keys are refused, values are frozen; and their types."""
+"""What all sections of the use case file share: their base class, which refuses unknown keys, and their types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sections on training: the detector, what it begins from, when and on which node it is trained."""
+"""The sections on training: the detector, its base weights, when a training is due, and what its pod asks for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
 
 
 class Augmentation(Section):
-    """Ultralytics' names and ranges; hsv_v is how much brighter or darker."""
+    """Augmentation of training images, with Ultralytics' names and ranges. hsv_v: how much brighter or darker."""
 
     mosaic: Share = 1.0
     """Chance that a training image is joined from four."""
@@ -29,7 +29,7 @@ class Augmentation(Section):
 
 
 class BaseWeights(Section):
-    """Weights to begin from, pinned by digest."""
+    """Weights that a training begins from, pinned by digest."""
 
     uri: str
     """`s3://kizu-weights/…`"""
@@ -38,11 +38,12 @@ class BaseWeights(Section):
 
 
 class Pretraining(Section):
-    """Base weights from generated parts (`components/generated_parts`), for a product with few images and no others.
+    """Base weights made from generated parts (`components/generated_parts`), for a product with few images of its own.
 
-    Made once for the same recipe and network, then kept and pinned by digest like any base weights.
-    scratches: what they look like; defect_rate: share of parts that carry some. image_width, image_height: of the
-    network's input while it learns from them, where they are not those of the training: smaller ones cost less.
+    They are made once for the same recipe and network, then kept and pinned by digest like any base weights.
+    scratches: what the scratches look like. defect_rate: share of parts that carry scratches. image_width,
+    image_height: the network's input while it learns from generated parts, in pixels; null takes the training's own.
+    A smaller input costs less time.
     """
 
     scratches: Literal["burr", "hairline"] = "hairline"
@@ -60,10 +61,10 @@ class Pretraining(Section):
 
 
 class TrainingSettings(Section):
-    """How a detector is trained. image_width, image_height: the static input, pixels, as it will run.
+    """How a detector is trained. image_width, image_height: the static input of the network in pixels, as it will run.
 
     detector: `yolov8` (Ultralytics, AGPL-3.0) or `fcos` (torchvision, BSD-3-Clause; `model` n or s). width_multiple
-    narrows the network, YOLOv8 below `n` (0.25) too; None takes the model's own.
+    narrows the network, also below the 0.25 of YOLOv8 n; null takes the model's own width.
     """
 
     detector: Literal["yolov8", "fcos"] = "yolov8"
@@ -102,7 +103,7 @@ class TrainingSettings(Section):
         return self
 
     def for_pretraining(self) -> TrainingSettings:
-        """How the network learns from generated parts, where there is a recipe."""
+        """The settings for learning from generated parts; there must be a recipe (`pretraining`)."""
         recipe = self.pretraining
         assert recipe is not None
         return self.model_copy(
@@ -119,7 +120,7 @@ class TrainingSettings(Section):
 
     @property
     def pretraining_digest(self) -> str | None:
-        """SHA-256 of what the base weights from generated parts depend on; None where there are none to make."""
+        """SHA-256 of what the base weights from generated parts depend on; None where there is no recipe."""
         if self.pretraining is None:
             return None
         parts = ("detector", "model", "width_multiple", "image_width", "image_height", "batch", "augmentation")
@@ -130,7 +131,7 @@ class TrainingSettings(Section):
 
 
 class Retraining(Section):
-    """When a training is due, see reconciler/training_due.py. max_age_days: since the last one; null: never by age."""
+    """When a training is due; see reconciler/training_due.py. max_age_days: since the last one; null: no limit."""
 
     min_new_labels: Annotated[int, Field(ge=1)] = 50
     """Approved labels since the last training that make a new one due."""
@@ -139,7 +140,7 @@ class Retraining(Section):
 
 
 class Toleration(Section):
-    """A taint of nodes that the training's pod may stand on all the same; Kubernetes' names and meaning."""
+    """A taint that the training's pod tolerates, with Kubernetes' names and meaning."""
 
     key: str = ""
     """The taint's key."""
@@ -160,12 +161,12 @@ class Toleration(Section):
 
 
 class Resources(Section):
-    """What the pod of a training asks a cluster for; a single machine gives what it has.
+    """What the pod of a training asks a cluster for. On a single machine it has no effect.
 
-    cpu, memory: in Kubernetes' notation (`4`, `500m`; `8Gi`), request and limit alike; the training has a thread for
-    each cpu. gpu_type: the name of the resource of which there are `gpus`. workers: processes that load images for each
-    GPU; they pass them through shared memory of that size. retries: how often a pod that was lost or failed is started
-    again; it goes on from the last checkpoint.
+    cpu, memory: in Kubernetes' notation (`4`, `500m`; `8Gi`), as request and as limit; the training uses one thread for
+    each cpu. gpu_type: the name of the resource of which `gpus` are asked for. workers: processes that load images for
+    each GPU; they pass images through shared memory of the size `shared_memory`. retries: how often a pod that was lost
+    or failed is started again; the training goes on from its last checkpoint.
     """
 
     cpu: Annotated[str, Field(pattern=r"^([0-9]*[.])?[0-9]+m?$")] | None = None
