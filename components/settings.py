@@ -1,4 +1,4 @@
-"""The only place of this room that reads the environment."""
+"""The settings of a process. This module alone reads the environment in `components`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, Vali
 
 
 class SettingsError(RuntimeError):
-    """A setting that is missing or wrong; the message names it."""
+    """A setting is missing or has the wrong form; the message names it."""
 
 
 def _env(name: str) -> Any:
@@ -18,7 +18,7 @@ def _env(name: str) -> Any:
 
 
 class Settings(BaseModel):
-    """Where the servers are and who this process is. Secrets stay inside `SecretStr` until they are used."""
+    """Where the servers are, and which identity and accounts this process has. Secrets are `SecretStr` until used."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True, frozen=True)
 
@@ -245,10 +245,10 @@ class Settings(BaseModel):
         return f"{self.bucket_prefix}{name}"
 
     def required(self, field: str) -> str:
-        """The text of a setting that this step cannot work without.
+        """The value, as text, of a setting that the caller needs.
 
         Raises:
-            SettingsError: it is not set; the message names the environment variable.
+            SettingsError: the setting is empty; the message names the environment variable.
         """
         value = getattr(self, field)
         if not value:
@@ -259,7 +259,7 @@ class Settings(BaseModel):
 
 
 def settings() -> Settings:
-    """Read the environment now.
+    """Read the settings from the environment, as it is now.
 
     Raises:
         SettingsError: a value has the wrong form.

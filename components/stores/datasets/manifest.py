@@ -1,4 +1,7 @@
-"""The dataset manifest: what one training saw, content-addressed. Same labels, same use case: same digest."""
+"""The dataset manifest: what one training learns from and is judged on, named by its digest.
+
+The same labels and the same use case give the same digest.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ _KEY = re.compile(r"manifests/(?P<digest>[0-9a-f]{64})\.json")
 
 
 class ManifestError(ValueError):
-    """A manifest whose bytes are not those of its digest."""
+    """The bytes of a manifest do not have its digest, or are no manifest."""
 
 
 class SplitName(StrEnum):
-    """Train learns, val chooses the threshold, test judges."""
+    """Train is learned from, val chooses the operating threshold, test judges the model."""
 
     TRAIN = "train"
     VAL = "val"
@@ -47,13 +50,13 @@ class ManifestImage(Part):
 
     @property
     def labels(self) -> tuple[LabelledBox, ...]:
-        """The boxes as checked values."""
+        """The boxes as checked values of `inspection`."""
         return tuple(LabelledBox(region.class_name, region.to_box()) for region in self.boxes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest(Document):
-    """Images sorted by sha256, with their split."""
+    """The images of a dataset, sorted by sha256, with their labels and splits."""
 
     use_case: str
     classes: tuple[str, ...]
@@ -62,7 +65,7 @@ class Manifest(Document):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical bytes."""
+        """SHA-256 of the canonical bytes; the name of the dataset."""
         return hashlib.sha256(self.to_json()).hexdigest()
 
     def of(self, split: SplitName) -> tuple[ManifestImage, ...]:
@@ -72,7 +75,7 @@ class Manifest(Document):
 
 @dataclass(frozen=True, slots=True)
 class ManifestCounts:
-    """How much a manifest holds. images: of each split."""
+    """How many images (by split), parts and boxes a manifest holds."""
 
     images: Mapping[SplitName, int]
     parts: int
@@ -80,7 +83,7 @@ class ManifestCounts:
 
 
 def count_manifest(images: Iterable[tuple[str, str, int]]) -> ManifestCounts:
-    """images: (split, group, boxes) of each."""
+    """Count a manifest. images: (split, group, number of boxes) of each image."""
     splits: Counter[str] = Counter()
     parts: set[str] = set()
     boxes = 0
@@ -92,12 +95,13 @@ def count_manifest(images: Iterable[tuple[str, str, int]]) -> ManifestCounts:
 
 
 def find_in_manifest(data: bytes, digest: str, sha256: str) -> tuple[Manifest, ManifestCounts] | None:
-    """A manifest with no images but one, and the counts of the whole; None where that image is not in it.
+    """The manifest with one image alone, and the counts of the whole; None where that image is not in it.
 
-    A hundred thousand images are counted in the time that a few thousand are read in.
+    Only the one image is decoded as a document: counting a hundred thousand images takes as long as decoding a few
+    thousand.
 
     Raises:
-        ManifestError: the bytes are not those of the digest, or no manifest.
+        ManifestError: the bytes do not have the digest, or are no manifest.
     """
     if sha256.encode() not in data:
         return None
@@ -113,7 +117,7 @@ def find_in_manifest(data: bytes, digest: str, sha256: str) -> tuple[Manifest, M
 
 
 def regions(boxes: Iterable[LabelledBox]) -> tuple[LabelledRegion, ...]:
-    """Labelled boxes on the wire, in a fixed order."""
+    """Labelled boxes as they are stored, sorted by class and place."""
     found = [
         LabelledRegion(
             class_name=b.class_name,
@@ -128,23 +132,23 @@ def regions(boxes: Iterable[LabelledBox]) -> tuple[LabelledRegion, ...]:
 
 
 def manifest_key(digest: str) -> str:
-    """Where a manifest lies in the datasets bucket."""
+    """The key of a manifest in the datasets bucket."""
     return f"manifests/{check_sha256(digest)}.json"
 
 
 def save_manifest(store: S3ObjectStore, bucket: str, manifest: Manifest) -> str:
-    """Write it once; returns its digest."""
+    """Store a manifest, unless it is there, and return its digest."""
     digest = manifest.digest
     store.put(bucket, manifest_key(digest), manifest.to_json(), if_absent=True, content_type="application/json")
     return digest
 
 
 def load_manifest(store: S3ObjectStore, bucket: str, digest: str) -> Manifest:
-    """Read a manifest and check its bytes.
+    """Read a manifest and check its bytes against the digest.
 
     Raises:
-        ManifestError: they are not those of the digest.
-        ObjectNotFound: there is none.
+        ManifestError: the bytes do not have the digest.
+        ObjectNotFound: there is no such manifest.
     """
     data = store.get(bucket, manifest_key(digest))
     _check_bytes(data, digest)
@@ -152,7 +156,7 @@ def load_manifest(store: S3ObjectStore, bucket: str, digest: str) -> Manifest:
 
 
 def manifest_digests(store: S3ObjectStore, bucket: str, prefix: str = "") -> Iterator[str]:
-    """The digests of all manifests that are there, in their order; optionally those that begin so."""
+    """The digests of all stored manifests that begin with `prefix`, sorted."""
     for info in store.list(bucket, f"manifests/{prefix}"):
         if match := _KEY.fullmatch(info.key):
             yield match["digest"]

@@ -1,7 +1,7 @@
-"""Approval: a person's act, which MLflow's server stamps with account, time and bytes.
+"""Approval: how a person sets it, and how programs read it.
 
-`components/approval_server` is the only writer of the stamps `approval_by`, `approval_at` and `approval_model_sha256`,
-and checks before it writes. Here is the other side: how a person asks for it, and how others read it.
+Only MLflow's server (`components/approval_server`) writes the stamps `approval_by`, `approval_at` and
+`approval_model_sha256`, after its checks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from inspection.documents import Approval
 
 
 class ApprovalError(ValueError):
-    """A version that is not approved, or not for these bytes."""
+    """A version is not approved, or is approved for other bytes."""
 
 
 def decide_approval(
@@ -26,10 +26,10 @@ def decide_approval(
     *,
     reason: str = "",
 ) -> ModelVersion:
-    """Set `approval` as the account of this process, the same as in MLflow's page; the server checks and stamps.
+    """Set the tag `approval` with the account of this process, as MLflow's page does; the server checks and stamps.
 
     Raises:
-        ModelRegistryError: the server refused; its words are the message.
+        ModelRegistryError: the server refused; the message is the server's.
         NoSuchModel: no such version.
     """
     found = registry.version(model, version)
@@ -40,10 +40,10 @@ def decide_approval(
 
 
 def require_approval(registry: ModelRegistry, model: str, version: int) -> tuple[ModelVersion, Approval]:
-    """The approval of a version: what the server stamped, for the bytes that are there now.
+    """A version and its approval, as the server stamped it, after a check of the bytes that are stored now.
 
     Raises:
-        ApprovalError: not approved, not stamped, or approved for other bytes.
+        ApprovalError: the version is not approved, not stamped, or approved for other bytes.
     """
     found = registry.version(model, version)
     where = f"{model} version {version}"

@@ -1,6 +1,6 @@
-"""What an approval rests on: bytes, evaluation, policy and gate of one version, compared with the tags that name them.
+"""The evidence for an approval: bytes, report, use case and gate of one version, checked against the version's tags.
 
-A pure rule. MLflow's server applies it when a person approves, the signer again before it signs.
+A pure rule. MLflow's server applies it when a person approves; the signer applies it again before it signs.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from inspection.image import sha256_of
 
 
 class EvidenceError(ValueError):
-    """A version whose tags and artifacts do not belong together, or that does not pass its gate."""
+    """The tags and artifacts of a version do not belong together, or the version does not pass its gate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The documents of a version, checked."""
+    """The checked documents of a version."""
 
     report: EvaluationReport
     use_case: UseCase
 
 
 def check_gate_tag(where: str, tags: Mapping[str, str]) -> None:
-    """Refuse a version that was not registered as passed; it needs no artifact.
+    """Refuse a version that was not registered as passed. Reads tags only, no artifact.
 
     Raises:
         EvidenceError: the tag `gate` is not `passed`.
@@ -39,10 +39,10 @@ def check_gate_tag(where: str, tags: Mapping[str, str]) -> None:
 
 
 def check_model(where: str, tags: Mapping[str, str], onnx: bytes) -> str:
-    """The SHA-256 of a model's bytes, where they are those that were registered.
+    """Check a model's bytes against the tag `model_sha256` and return their SHA-256.
 
     Raises:
-        EvidenceError: they are others.
+        EvidenceError: the bytes have another SHA-256.
     """
     expected, actual = tags.get("model_sha256", ""), sha256_of(onnx)
     if actual != expected:
@@ -56,13 +56,13 @@ def check_model(where: str, tags: Mapping[str, str], onnx: bytes) -> str:
 def check_evidence(
     model: str, version: int, tags: Mapping[str, str], *, onnx: bytes, report: bytes, use_case: bytes
 ) -> Evidence:
-    """Tags against artifacts, and the gate judged again.
+    """Check the tags of a version against its artifacts, and judge the gate again.
 
-    tags: those of the version. onnx, report, use_case: the artifacts `model/model.onnx`, `evaluation/report.json` and
+    tags: of the version. onnx, report, use_case: the artifacts `model/model.onnx`, `evaluation/report.json` and
     `use_case.json` of its run.
 
     Raises:
-        EvidenceError: the first thing that does not hold, in words for whoever approves.
+        EvidenceError: the first check that fails, in words for the approver.
     """
     where = f"{model} version {version}"
     check_gate_tag(where, tags)

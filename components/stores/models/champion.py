@@ -1,4 +1,4 @@
-"""The champion: the version last fully rolled out, with what is needed to run it again."""
+"""The champion: the version that was fully rolled out last, with what is needed to run it again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def champion(registry: ModelRegistry, model: str) -> Champion | None:
 
 
 def champion_report(registry: ModelRegistry, model: str) -> EvaluationReport | None:
-    """The report alone, without the bytes of the model; None before the first rollout."""
+    """The champion's report, without the bytes of the model; None before the first rollout."""
     version = registry.by_alias(model, CHAMPION)
     if version is None:
         return None

@@ -1,4 +1,4 @@
-"""The evaluation report: how a model will behave on the line, as measured through the deployed path."""
+"""The evaluation report: how a model will behave on the line, measured with the code that the device runs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from inspection.verdict import ClassThreshold
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate(Part):
-    """`count` of `n` parts (or of labels, where it is a recall), with a 95 % Wilson score interval (JASA 22, 1927)."""
+    """`count` of `n` parts (of labels, for a recall), with a 95 % Wilson score interval (JASA 22, 1927)."""
 
     count: int
     n: int
 
     @property
     def value(self) -> float | None:
-        """0..1; None where nothing supports it."""
+        """`count / n`, 0..1; None where n is 0."""
         return self.count / self.n if self.n else None
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Low and high bound, 0..1; (0, 1) where nothing was seen."""
+        """Low and high bound of the interval, 0..1; (0, 1) where n is 0."""
         if not self.n:
             return 0.0, 1.0
         z = 1.959963984540054
@@ -45,9 +45,10 @@ class Rate(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice(Part):
-    """A piece of a split: one class, one camera, one size of defect; what each rate counts there: `breakdown`.
+    """The rates of a part of a split: of one class, one camera, or one size of defect.
 
-    recall: labels found, of labels, at the operating threshold and IoU 0.5. escape, overkill: over parts.
+    recall: labels found, of all labels, at the operating threshold and IoU 0.5. escape, overkill: over parts.
+    `components/evaluation/breakdown.py` says what each rate counts.
     """
 
     recall: Rate
@@ -57,7 +58,7 @@ class Slice(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassScores(Slice):
-    """One class. precision: detections that meet a label, of detections. mAP is None where it has no label."""
+    """The scores of one class. precision: detections that match a label, of all. mAP is None where no label has it."""
 
     precision: Rate
     map50: float | None = None
@@ -66,10 +67,10 @@ class ClassScores(Slice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores(Part):
-    """On one split. mAP by the COCO rules; precision and recall at the operating threshold, IoU 0.5.
+    """The scores on one split. mAP by the COCO rules; precision and recall at the operating threshold, IoU 0.5.
 
     escape: defective parts judged good. overkill: good parts judged defective. map50_by_class: class -> 0..1.
-    by_class, by_camera, by_size: empty in reports of before there were any.
+    by_class, by_camera, by_size: empty in reports of earlier versions, which did not measure them.
     """
 
     images: int
@@ -89,7 +90,7 @@ class Scores(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference(Part):
-    """This model's test mAP50 less the champion's, with the 95 % interval of a paired bootstrap over the parts."""
+    """This model's test mAP50 minus the champion's, with the 95 % interval of a paired bootstrap over the parts."""
 
     value: float
     low: float
@@ -104,7 +105,7 @@ class Difference(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChampionScores(Part):
-    """The champion, scored again on the same split with its own thresholds."""
+    """The champion's scores on the same split, with the champion's own thresholds."""
 
     version: int
     model_sha256: str
@@ -114,10 +115,10 @@ class ChampionScores(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployed(Part):
-    """The deployed path in a process of its own on the machine of the evaluation: milliseconds from image to verdict.
+    """Latency and memory of the deployed path, in a process of its own on the machine that evaluated.
 
-    peak_memory_bytes: the most that the process ever had in memory (runtime, model, one frame at a time); 0 where the
-    system does not tell.
+    latency_ms: milliseconds from image to verdict. peak_memory_bytes: the peak resident memory of the process (runtime,
+    model, one image at a time); 0 where the system does not report it.
     """
 
     threads: int
@@ -129,9 +130,9 @@ class Deployed(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Int8Variant(Part):
-    """The int8 variant beside the fp32 model: whether it is kept for the release, and why. Not kept: no device runs it.
+    """The int8 variant of the model: whether the release keeps it, and why. No device runs a variant that is not kept.
 
-    Scored with the thresholds of the fp32 model, as a device that runs it has them.
+    It is scored with the thresholds of the fp32 model, because a device that runs it uses those.
     """
 
     kept: bool
@@ -145,9 +146,10 @@ class Int8Variant(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport(Document):
-    """Everything that the gate, the approver and the release read. latency_ms_p50: image to verdict, this machine.
+    """Everything that the gate, the approver and the release read.
 
-    deployed, int8: None in reports of before they were measured; `int8` also where the training made no variant.
+    latency_ms_p50: milliseconds from image to verdict on the machine that evaluated. deployed, int8: None in reports of
+    earlier versions, which did not measure them.
     """
 
     model_sha256: str
@@ -167,12 +169,12 @@ class EvaluationReport(Document):
 
     @property
     def int8_sha256(self) -> str:
-        """The digest of the int8 model that belongs to this version; '' where none does."""
+        """The SHA-256 of the int8 model that is kept for the release; '' where none is."""
         return self.int8.model_sha256 if self.int8 is not None and self.int8.kept else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenSet(Document):
-    """The golden samples of a run; their images lie beside it in the run's `golden` folder."""
+    """The golden samples of a run. Their images are in the same folder, `golden`, of the run's artifacts."""
 
     samples: tuple[GoldenSample, ...]

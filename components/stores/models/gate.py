@@ -1,4 +1,8 @@
-"""The gate: a pure rule over an evaluation report. Evaluation applies it, the signer applies it again."""
+"""The gate: a pure rule over an evaluation report.
+
+Evaluation judges and stores the result as `evaluation/gate.json`; registration, model card and report page show that
+document. MLflow's server, before an approval, and the signer, before a signature, judge the report again.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from inspection.codec import Document, Part
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateCheck(Part):
-    """One check in words: what was measured, the bound, whether it holds."""
+    """One check in words: what was measured, the bound, and whether the check holds."""
 
     name: str
     value: str
@@ -21,26 +25,27 @@ class GateCheck(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateReport(Document):
-    """All checks; the gate passes where each one does."""
+    """All checks of one model. The gate passes if every check holds."""
 
     model_sha256: str
     checks: tuple[GateCheck, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every check holds; a gate without checks never passes."""
+        """Whether there is a check and every check holds."""
         return bool(self.checks) and all(check.passed for check in self.checks)
 
     @property
     def failures(self) -> str:
-        """The checks that do not hold, in one line."""
+        """The checks that do not hold, in one line; '' where all hold."""
         return "; ".join(f"{c.name} is {c.value}, expected {c.bound}" for c in self.checks if not c.passed)
 
 
 def judge(report: EvaluationReport, gates: Gates, *, latency_budget_ms: float | None = None) -> GateReport:
-    """Absolute bounds, the latency budget, then not worse than the champion on the same split.
+    """Judge a report: absolute bounds, the latency budget, then the comparison with the champion on the same split.
 
-    latency_budget_ms: milliseconds a frame, against the 95th percentile; not asked of a report that measured none.
+    latency_budget_ms: milliseconds a frame, compared with the 95th percentile; not checked where it is None or the
+    report has no latency.
     """
     checks = [
         GateCheck(
@@ -68,7 +73,7 @@ def judge(report: EvaluationReport, gates: Gates, *, latency_budget_ms: float | 
 
 
 def judge_by(report: EvaluationReport, use_case: UseCase) -> GateReport:
-    """`judge` by all that a use case asks: what evaluation, registration and the signer apply."""
+    """Judge a report by the gates and the latency budget of a use case."""
     return judge(report, use_case.gates, latency_budget_ms=use_case.rollout.latency_budget_ms)
 
 

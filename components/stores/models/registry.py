@@ -1,4 +1,4 @@
-"""MLflow's tracking and registry, the few calls that this product makes. JSON and ONNX only: no pickle is ever read."""
+"""MLflow's tracking and registry: the calls that Kizu makes. It reads JSON and ONNX, never a pickle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from components.settings import Settings
 
-# Set before the import: each mlflow call would otherwise retry for minutes against a server that is away.
+# mlflow reads these at import. Without them each call retries for minutes where the server does not answer.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -39,21 +39,21 @@ USE_CASE: Final = "use_case.json"
 CHAMPION: Final = "champion"
 CANDIDATE: Final = "candidate"
 INT8_TAG: Final = "model_int8_sha256"
-"""The digest of a version's int8 model, beside `model_sha256`; '' or absent where none belongs to it."""
+"""The tag with the digest of a version's int8 model, beside `model_sha256`; '' or absent where there is none."""
 DATASET_MANIFEST: Final = "dataset/manifest.json"
 PACKAGES: Final = "model/packages.txt"
 MAX_DESCRIPTION: Final = 5000
-"""Characters of a version's description: the width of MLflow's column, which PostgreSQL holds it to."""
+"""The most characters of a version's description: the width of MLflow's column, which PostgreSQL enforces."""
 APPROVAL_SERVER: Final = "/kizu-approval"
-"""Where a server that keeps the rules of an approval says so."""
+"""The path at which a server that enforces the rules of an approval says so."""
 
 
 class ModelRegistryError(RuntimeError):
-    """MLflow did not do what was asked."""
+    """MLflow did not do what it was asked to, or did not answer."""
 
 
 class NoSuchModel(ModelRegistryError):
-    """No such model, version, run or artifact."""
+    """There is no such model, version, run or artifact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A tracking run; status is MLflow's: RUNNING, FINISHED, FAILED or KILLED. ended_at: None while it runs."""
+    """A tracking run. status: MLflow's RUNNING, FINISHED, FAILED or KILLED. ended_at: None while the run goes on."""
 
     run_id: str
     status: str
@@ -91,21 +91,29 @@ class ModelRegistry:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ModelRegistry:
-        """The server of this process."""
+        """A client of the server that the settings name.
+
+        Raises:
+            SettingsError: they name none.
+        """
         return cls(settings.required("mlflow_tracking_uri"))
 
     def stamps_approvals(self) -> bool:
-        """Whether the server keeps the rules of an approval, so that its stamps are its own."""
+        """Whether the server enforces the rules of an approval, so that nobody else can write its stamps.
+
+        Raises:
+            ModelRegistryError: the server does not answer.
+        """
         try:
             answer = requests.get(self._uri.rstrip("/") + APPROVAL_SERVER, timeout=60, allow_redirects=False)
             return answer.status_code == 200 and answer.json() == {"approval_server": 1}
         except requests.JSONDecodeError:
             return False
         except requests.RequestException as e:
-            raise ModelRegistryError(f"cannot look at {self._uri}: {e}") from e
+            raise ModelRegistryError(f"cannot reach {self._uri}: {e}") from e
 
     def experiment(self, name: str) -> str:
-        """The id of an experiment, made where there is none."""
+        """The id of an experiment; makes the experiment if there is none."""
         found = self._call("find the experiment", lambda: self._client.get_experiment_by_name(name))
         if found is not None:
             return str(found.experiment_id)
@@ -118,17 +126,17 @@ class ModelRegistry:
             return str(again.experiment_id)
 
     def start_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
-        """A new RUNNING run; returns its id."""
+        """Start a run, with status RUNNING, and return its id."""
         experiment_id = self.experiment(experiment)
         run = self._call("start a run", lambda: self._client.create_run(experiment_id, run_name=name, tags=dict(tags)))
         return str(run.info.run_id)
 
     def end_run(self, run_id: str, *, failed: bool = False) -> None:
-        """FINISHED or FAILED."""
+        """End a run with the status FINISHED, or FAILED where `failed`."""
         self._call("end the run", lambda: self._client.set_terminated(run_id, "FAILED" if failed else "FINISHED"))
 
     def find_runs(self, experiment: str, tags: Mapping[str, str], *, finished: bool = True) -> list[RunInfo]:
-        """Runs with all of these tags, newest first, at most a thousand; finished: only those that are."""
+        """The runs with all of these tags, newest first, at most a thousand. finished: only runs that are FINISHED."""
         found = self._call("find the experiment", lambda: self._client.get_experiment_by_name(experiment))
         if found is None:
             return []
@@ -141,21 +149,21 @@ class ModelRegistry:
         return [_run(run) for run in runs]
 
     def run(self, run_id: str) -> RunInfo:
-        """One run."""
+        """A run by its id."""
         return _run(self._call(f"read run {run_id}", lambda: self._client.get_run(run_id)))
 
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        """Parameters of a run; the same value may be logged again."""
+        """Log parameters of a run. The same value may be logged again."""
         for key, value in params.items():
             self._call("log a parameter", partial(self._client.log_param, run_id, key, value))
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Numbers of a run."""
+        """Log metrics of a run. step: the epoch, where there is one."""
         for key, value in metrics.items():
             self._call("log a metric", partial(self._client.log_metric, run_id, key, float(value), step=step))
 
     def set_run_tag(self, run_id: str, key: str, value: str) -> None:
-        """A tag of a run."""
+        """Set a tag of a run."""
         self._call("tag the run", lambda: self._client.set_tag(run_id, key, value))
 
     def put_artifact(self, run_id: str, path: str, data: bytes) -> None:
@@ -169,7 +177,7 @@ class ModelRegistry:
             )
 
     def get_artifact(self, run_id: str, path: str) -> bytes:
-        """Bytes of an artifact.
+        """The bytes of an artifact.
 
         Raises:
             NoSuchModel: the run has no such artifact.
@@ -183,35 +191,35 @@ class ModelRegistry:
             return Path(local).read_bytes()
 
     def has_artifact(self, run_id: str, path: str) -> bool:
-        """Whether the run has it."""
+        """Whether the run has the artifact."""
         folder, _, _ = path.rpartition("/")
         listed = self._call("list artifacts", lambda: self._client.list_artifacts(run_id, folder or None))
         return any(item.path == path for item in listed)
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, newest first; none where it is unknown."""
+        """All versions of a model, newest first; empty where the model is unknown."""
         found = self._call("list versions", lambda: self._client.search_model_versions(f"name = '{name}'"))
         return sorted((_version(item) for item in found), key=lambda v: -v.version)
 
     def version(self, name: str, version: int) -> ModelVersion:
-        """One version, with aliases.
+        """A version, with its aliases.
 
         Raises:
-            NoSuchModel: there is none.
+            NoSuchModel: there is no such version.
         """
         return _version(
             self._call(f"read {name} version {version}", lambda: self._client.get_model_version(name, str(version)))
         )
 
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
-        """The version behind an alias; None where nothing has it."""
+        """The version that has an alias; None where no version has it."""
         try:
             return _version(self._call("read an alias", lambda: self._client.get_model_version_by_alias(name, alias)))
         except NoSuchModel:
             return None
 
     def create_version(self, name: str, run_id: str, tags: Mapping[str, str], description: str) -> ModelVersion:
-        """Register the model of a run, once: a version that the run already has is returned as it is."""
+        """Register the model of a run. A run that has a version keeps it: that version is returned as it is."""
         for known in self.versions(name):
             if known.run_id == run_id:
                 return known
@@ -229,14 +237,14 @@ class ModelRegistry:
         return _version(created)
 
     def set_tag(self, version: ModelVersion, key: str, value: str) -> None:
-        """A tag of a version."""
+        """Set a tag of a version."""
         self._call(
             "tag the version",
             lambda: self._client.set_model_version_tag(version.name, str(version.version), key, value),
         )
 
     def set_description(self, version: ModelVersion, text: str) -> None:
-        """What MLflow's page shows of a version, as Markdown."""
+        """Set the description, Markdown, that MLflow's page shows of a version."""
         self._call(
             "describe the version",
             lambda: self._client.update_model_version(version.name, str(version.version), text),
