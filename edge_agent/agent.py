@@ -137,7 +137,7 @@ class InspectionLoop:
         self._gone.pop(source.name, None)
         skipped = source.take_skipped()
         if skipped:
-            self._outbox.count(f"skipped.{source.name}", skipped)
+            self._outbox.count("skipped", source.name, skipped)
         if frame is None:
             return False
         try:

@@ -1,11 +1,11 @@
-"""What the device promised to deliver: results to the line and images to S3, kept until the other side has them.
+"""Keeps what the device must deliver, results to the line and images to S3, until the other side has it.
 
-Images lie as files beside an SQLite index. A file is on the disk before the row that names it; a row is gone before
-its file is. So after a kill at any moment every row has its file, and a file without a row is rubbish that the next
-start removes. What does not fit is dropped, lowest class and oldest first, and counted; nothing is dropped silently.
+Images lie as files beside an SQLite index. A file is on the disk before the row that names it, and a row is removed
+before its file. After a kill at any moment every row therefore has its file, and the next start removes a file without
+a row. What does not fit is dropped, lowest class first and in it the oldest, and counted.
 
-Age is the time that this outbox has been in use, not the difference of two looks at the clock: a clock that jumps by a
-year drops nothing, and neither does a device that was switched off.
+The age of an item is the time that this outbox has been in use since, not a difference of wall clock times: a clock
+that jumps by a year drops nothing, and neither does a device that was switched off.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ from typing import Final
 from edge_agent.config import OutboxLimits
 from edge_agent.disk import Disk, RealDisk
 from edge_agent.errors import StateError
-from edge_agent.outbox_index import EXPIRED, FIRST_TO_GO, NEXT_IMAGE, OLDEST_RESULTS, Index
-from edge_agent.outbox_schema import Outgoing, Priority, connect
+from edge_agent.outbox_index import EXPIRED, FIRST_IMAGE_TO_GO, NEXT_IMAGE, OLDEST_RESULTS, Index
+from edge_agent.outbox_schema import Kind, Outgoing, Priority, connect
 from edge_agent.result import Result
 from inspection import Capture, sha256_of
 
 _log = logging.getLogger(__name__)
 
 _DAYS_KEPT: Final = 40
-_REJECTED: Final = "rejected."
 
 
 @dataclass(frozen=True, slots=True)
 class ImageToSend:
-    """An image chosen to go back: its Capture, its bytes, its key in the raw bucket."""
+    """An image that goes back to the labelers: its Capture, its bytes, and its key in the raw bucket."""
 
     capture: Capture
     key: str
@@ -44,7 +43,7 @@ class ImageToSend:
 
     @property
     def priority(self) -> Priority:
-        """Its class."""
+        """The class of the image; see `Priority`."""
         return Priority.of(self.capture.reason, self.capture.verdict)
 
 
@@ -52,7 +51,8 @@ class Outbox:
     """One folder: `outbox.sqlite` and `images/`. Safe to share between threads; no call waits for a network.
 
     Args:
-        clock: seconds of the wall clock, for the counters of a day. monotonic: seconds that never jump, for ages.
+        clock: the time of day in seconds since 1970, for the counters of a day.
+        monotonic: seconds, by a clock that never jumps, for ages.
 
     Raises:
         StateError: the folder cannot be used, or the index is damaged or of a newer agent.
@@ -73,12 +73,12 @@ class Outbox:
         self._limits = limits
         self._clock = clock
         self._monotonic = monotonic
-        # Held while a row and its file change together: else a file that was just delivered could be removed from
-        # under a second Capture of the same image.
+        # Held while a row and its file change together: otherwise a file that was just delivered could be removed
+        # while a second Capture of the same image is being added.
         self._files = threading.RLock()
         self.result_waits = threading.Event()
         self.image_waits = threading.Event()
-        """Set when something new waits; whoever sends clears it."""
+        """Both are set when a new item waits; the sender clears its own."""
         try:
             self._disk.make_folder(folder)
             self._disk.make_folder(self.image_folder)
@@ -107,18 +107,19 @@ class Outbox:
         publish: bool,
         counters: Sequence[str] = (),
     ) -> bool:
-        """Keep all that follows from one inspected frame, in one transaction; durable when it returns.
+        """Keep everything that follows from one inspected frame, in one transaction; durable when it returns.
 
         Args:
-            source_key: the camera's name of the frame; recording it twice changes nothing.
-            publish: whether there is a line that wants the result.
-            counters: what else to count once for this frame.
+            source_key: the camera's name for the frame; recording it twice changes nothing.
+            image: the image to send; None for none.
+            publish: whether a broker is configured that the result goes to.
+            counters: kinds of counters to count once more for this frame.
 
         Returns:
             False where the frame was recorded before.
 
         Raises:
-            StateError: the disk is full or the index is damaged; nothing was recorded, or the frame is recorded already
+            StateError: the disk is full or the index is damaged. The frame was not recorded, or it was and is known
                 when it comes again.
         """
         if self.is_recorded(source_key):
@@ -139,21 +140,22 @@ class Outbox:
         name = self._keep_image(image) if image is not None else None
         with self._index.transaction() as db:
             now = self._age_now()
-            db.execute("INSERT OR REPLACE INTO taken VALUES (?, ?)", (source_key, result.capture_id))
+            db.execute("INSERT OR REPLACE INTO taken VALUES (?, ?, NULL)", (source_key, result.capture_id))
             db.execute("INSERT OR REPLACE INTO age VALUES (0, ?)", (now,))
             if publish:
-                self._index.insert(Priority.RESULT, now, result.capture_id, result.to_json())
+                self._index.insert(Kind.RESULT, Priority.RESULT, now, result.capture_id, result.to_json())
             if image is not None:
                 self._insert_image(image, name)
-            verdict = result.verdict
-            for counter in ("frames", f"verdict.{verdict}", f"day.{_day(self._clock())}.{verdict}", *counters):
-                self._index.count(counter)
+            for kind in ("frames", *counters):
+                self._index.count(kind)
+            self._index.count("verdict", result.verdict)
+            self._index.count("verdict", result.verdict, day=_day(self._clock()))
 
     def add_image(self, image: ImageToSend) -> None:
         """Keep one more image to send, such as an operator's objection.
 
         Raises:
-            StateError
+            StateError: the disk is full or the index is damaged.
         """
         try:
             with self._files:
@@ -166,90 +168,107 @@ class Outbox:
         self._enforce_limits()
 
     def is_recorded(self, source_key: str) -> bool:
-        """Whether a frame was recorded and its camera has not let go of it yet."""
+        """Whether a frame was recorded and its camera has not put it away yet."""
         with self._index.reading() as db:
-            row = db.execute("SELECT capture_id FROM taken WHERE source_key = ?", (source_key,)).fetchone()
-        return row is not None and not row[0].startswith(_REJECTED)
+            query = "SELECT 1 FROM taken WHERE source_key = ? AND rejected IS NULL"
+            return db.execute(query, (source_key,)).fetchone() is not None
 
     def set_aside(self, source_key: str, reason: str) -> None:
-        """The camera is about to put an unusable frame away; counted once it has, by `forget`, killed or not."""
+        """Note that the camera is about to set an unusable frame aside. `forget` counts it, once that has happened.
+
+        Args:
+            reason: a fixed word, such as `truncated`.
+        """
         with self._index.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO taken VALUES (?, ?)", (source_key, f"{_REJECTED}{reason}"))
+            db.execute("INSERT OR REPLACE INTO taken VALUES (?, NULL, ?)", (source_key, reason))
 
     def withdraw(self, source_key: str) -> None:
-        """The camera keeps the frame after all."""
+        """Take `set_aside` back: the camera keeps the frame after all."""
         with self._index.transaction() as db:
             db.execute("DELETE FROM taken WHERE source_key = ?", (source_key,))
 
     def forget(self, source_key: str) -> None:
-        """The camera has put the frame away: it cannot come again."""
+        """Note that the camera has put the frame away, so that it cannot come again."""
         with self._index.transaction() as db:
-            row = db.execute("DELETE FROM taken WHERE source_key = ? RETURNING capture_id", (source_key,)).fetchone()
-            if row is not None and row[0].startswith(_REJECTED):
-                self._index.count(row[0])
+            row = db.execute("DELETE FROM taken WHERE source_key = ? RETURNING rejected", (source_key,)).fetchone()
+            if row is not None and row[0] is not None:
+                self._index.count("rejected", row[0])
 
     def recorded_keys(self) -> tuple[str, ...]:
-        """Frames recorded or set aside but not put away yet."""
+        """The source keys of frames that are recorded or being set aside, and not put away yet."""
         with self._index.reading() as db:
             return tuple(key for (key,) in db.execute("SELECT source_key FROM taken"))
 
-    def count(self, name: str, by: int = 1) -> None:
-        """Add to a counter that outlives the process."""
+    def count(self, kind: str, name: str = "", by: int = 1) -> None:
+        """Add to a counter that outlives the process, such as frames skipped at one camera."""
         with self._index.transaction():
-            self._index.count(name, by)
+            self._index.count(kind, name, by)
 
     # -- what the senders read ----------------------------------------------------------------------------------------
 
     def results(self, limit: int, after: int = 0) -> list[Outgoing]:
-        """Results that wait, oldest first, with an id above `after`."""
+        """At most `limit` results that wait, oldest first, with an `item_id` above `after`."""
         return self._index.select(OLDEST_RESULTS, after, limit)
 
     def next_image(self) -> Outgoing | None:
-        """The image to send next: the most important class, in it the oldest."""
+        """The image to send next: the oldest of the most important class; None where none waits."""
         found = self._index.select(NEXT_IMAGE, 0, 1)
         return found[0] if found else None
 
     def delivered(self, item: Outgoing) -> None:
-        """The other side has it for certain."""
-        self._delete(item.item_id, counter=None)
+        """Remove an item that the other side has confirmed."""
+        self._delete(item.item_id)
 
     def drop(self, item: Outgoing, why: str) -> None:
-        """Give an item up; counted."""
+        """Remove an item that will not be delivered, and count it."""
         _log.warning("dropped %s %s: %s", item.priority.name.lower(), item.capture_id, why)
-        self._delete(item.item_id, counter=_dropped(item.priority))
+        self._delete(item.item_id, dropped=item.priority)
 
     # -- what the page and the report read ----------------------------------------------------------------------------
 
     def depth(self) -> dict[str, int]:
         """How many items wait in each class, by name."""
         with self._index.reading() as db:
-            found = dict(db.execute("SELECT priority, count(*) FROM item GROUP BY priority").fetchall())
+            found = dict(db.execute("SELECT priority, count(*) FROM item GROUP BY kind, priority").fetchall())
         return {priority.name.lower(): int(found.get(int(priority), 0)) for priority in Priority}
 
     def bytes_used(self) -> int:
-        """Bytes of all that waits."""
+        """Bytes of all items that wait, with their images."""
         return self._index.bytes
 
-    def counters(self) -> dict[str, int]:
-        """All counters, by name."""
+    def counts(self, kind: str, *, day: str = "") -> dict[str, int]:
+        """The counters of one kind, by name: by reason, class, camera or verdict. day: UTC; empty for all days."""
         with self._index.reading() as db:
-            return {name: int(value) for name, value in db.execute("SELECT name, value FROM counter")}
+            rows = db.execute("SELECT name, value FROM counter WHERE kind = ? AND day = ?", (kind, day))
+            return {name: int(value) for name, value in rows}
+
+    def total(self, kind: str) -> int:
+        """The sum over all counters of one kind."""
+        return sum(self.counts(kind).values())
+
+    def counters(self) -> dict[str, int]:
+        """All counters at once, as `frames`, `dropped.control` or `day.2026-01-31.pass`."""
+        with self._index.reading() as db:
+            rows = db.execute("SELECT kind, name, day, value FROM counter").fetchall()
+        return {
+            f"day.{day}.{name}" if day else f"{kind}.{name}" if name else kind: int(value)
+            for kind, name, day, value in rows
+        }
 
     def dropped(self) -> int:
-        """All that was ever given up."""
-        return sum(value for name, value in self.counters().items() if name.startswith("dropped."))
+        """How many items were ever dropped."""
+        return self.total("dropped")
 
     def today(self) -> dict[str, int]:
-        """Verdicts of the current day (UTC), by name."""
-        prefix = f"day.{_day(self._clock())}."
-        return {name.removeprefix(prefix): n for name, n in self.counters().items() if name.startswith(prefix)}
+        """How many frames of the current day (UTC) got each verdict."""
+        return self.counts("verdict", day=_day(self._clock()))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _keep_image(self, image: ImageToSend) -> str | None:
-        """The name of its file; None where the disk has no room for it, which is yet to be counted."""
+        """Write an image to its file; the file's name, or None where the disk has no room (the caller counts that)."""
         if not self._fits(image):
-            # Never what is worth more than the new one.
+            # Nothing is dropped that is more important than the new image.
             self._drop_until(lambda: self._fits(image), image.priority)
             if not self._fits(image):
                 _log.warning("dropped %s: less than %d bytes would stay free", image.key, self._limits.min_free_bytes)
@@ -265,26 +284,29 @@ class Outbox:
 
     def _insert_image(self, image: ImageToSend, name: str | None) -> None:
         if name is None:
-            self._index.count(_dropped(image.priority))
+            self._count_dropped(image.priority)
             return
         capture = image.capture
         self._index.insert(
-            image.priority, self._age_now(), capture.capture_id, capture.to_json(),
+            Kind.IMAGE, image.priority, self._age_now(), capture.capture_id, capture.to_json(),
             (capture.sha256, name, image.key, len(image.data)),
         )  # fmt: skip
 
-    def _delete(self, item_id: int, counter: str | None) -> None:
+    def _count_dropped(self, priority: Priority) -> None:
+        self._index.count("dropped", priority.name.lower())
+
+    def _delete(self, item_id: int, dropped: Priority | None = None) -> None:
         with self._files:
             with self._index.transaction():
                 found, image = self._index.delete(item_id)
-                if found and counter is not None:
-                    self._index.count(counter)
+                if found and dropped is not None:
+                    self._count_dropped(dropped)
             if image is None:
                 return
             try:
                 self._disk.remove(self.image_folder / image)
             except OSError as e:
-                _log.error("cannot remove %s, the next start will: %s", self.image_folder / image, e)
+                _log.error("cannot remove %s; the next start tries again: %s", self.image_folder / image, e)
 
     def _enforce_limits(self) -> None:
         oldest = self._age_now() - self._limits.max_age_days * 86400
@@ -296,13 +318,15 @@ class Outbox:
 
     def _drop_until(self, enough: Callable[[], bool], lowest: Priority) -> None:
         while not enough():
-            found = self._index.select(FIRST_TO_GO, lowest, 1)
+            found = self._index.select(FIRST_IMAGE_TO_GO, lowest, 1)
+            if not found and lowest is Priority.RESULT:
+                found = self._index.select(OLDEST_RESULTS, 0, 1)
             if not found:
                 return
             self.drop(found[0], "the outbox is full")
 
     def _age_now(self) -> float:
-        """Seconds of use; only differences mean anything."""
+        """Seconds that the outbox has been in use; only differences have a meaning."""
         return self._age_before + self._monotonic()
 
     def _stored_age(self) -> float:
@@ -310,7 +334,7 @@ class Outbox:
             query = (
                 "SELECT max(coalesce((SELECT seconds FROM age), 0), coalesce((SELECT max(created_at) FROM item), 0))"
             )
-            # Rows of an earlier agent hold the wall clock, and the count goes on from there.
+            # Rows of an early agent hold wall clock times; the count goes on from the latest of them.
             return float(db.execute(query).fetchone()[0]) or self._clock()
 
     def _remove_rubbish(self) -> None:
@@ -319,24 +343,20 @@ class Outbox:
         for path in self.image_folder.iterdir():
             if path.name not in named:
                 self._disk.remove(path)
-        days = sorted({name.split(".")[1] for name in self.counters() if name.startswith("day.")})
         with self._index.transaction() as db:
-            # By their number, not by today: a clock that is wrong at this start must not take the others' counts.
+            # By their number, not by today: a clock that is wrong at this start must not remove the counts of others.
+            days = [day for (day,) in db.execute("SELECT DISTINCT day FROM counter WHERE day <> '' ORDER BY day")]
             for day in days[:-_DAYS_KEPT]:
-                db.execute("DELETE FROM counter WHERE name LIKE ?", (f"day.{day}.%",))
+                db.execute("DELETE FROM counter WHERE day = ?", (day,))
 
 
 def image_is_intact(item: Outgoing) -> bytes | None:
-    """The bytes of a waiting image; None where the file is gone or damaged."""
+    """The bytes of an image that waits; None where its file is gone or damaged."""
     try:
         data = item.image_file.read_bytes() if item.image_file else b""
     except OSError:
         return None
     return data if sha256_of(data) == item.image_sha256 else None
-
-
-def _dropped(priority: Priority) -> str:
-    return f"dropped.{priority.name.lower()}"
 
 
 def _day(now: float) -> str:

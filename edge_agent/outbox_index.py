@@ -1,4 +1,4 @@
-"""The outbox's SQLite index: one connection, one transaction at a time, its errors named."""
+"""The SQLite index of the outbox: one connection, one transaction at a time, and errors as `StateError`."""
 
 from __future__ import annotations
 
@@ -10,33 +10,40 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import StateError
-from edge_agent.outbox_schema import Outgoing, Priority
+from edge_agent.outbox_schema import Kind, Outgoing, Priority
 
-OLDEST_RESULTS: Final = "priority = 0 AND item_id > ? ORDER BY item_id LIMIT ?"
-NEXT_IMAGE: Final = "priority > ? ORDER BY priority, item_id LIMIT ?"
+OLDEST_RESULTS: Final = "kind = 'result' AND item_id > ? ORDER BY priority, item_id LIMIT ?"
+NEXT_IMAGE: Final = "kind = 'image' AND item_id > ? ORDER BY priority, item_id LIMIT ?"
 # The inner query keeps this a look-up: one order over both columns would sort a whole class for each drop.
-FIRST_TO_GO: Final = "priority = (SELECT max(priority) FROM item) AND priority >= ? ORDER BY item_id LIMIT ?"
+FIRST_IMAGE_TO_GO: Final = (
+    "kind = 'image' AND priority = (SELECT max(priority) FROM item WHERE kind = 'image' AND priority >= ?) "
+    "ORDER BY item_id LIMIT ?"
+)
 EXPIRED: Final = "created_at < ? ORDER BY created_at LIMIT ?"
 
 
 class Index:
-    """Rows of what waits, of frames taken, and counters. Safe to share between threads."""
+    """The items that wait, the frames that were taken, and counters. Safe to share between threads."""
 
     def __init__(self, connection: sqlite3.Connection, images: Path) -> None:
         self._db = connection
         self._images = images
         self._lock = threading.Lock()
-        # Kept here, since adding it up takes longer the longer an outage lasts; only changed in a transaction.
+        # Kept here, since adding it up takes longer with each item; only changed in a transaction.
         self.bytes = int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM item").fetchone()[0])
 
     def close(self) -> None:
-        """It is not used afterwards."""
+        """Close the connection; the index is not used afterwards."""
         with self._lock:
             self._db.close()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Raises: StateError."""
+        """Hold the connection for reading.
+
+        Raises:
+            StateError: the index cannot be read.
+        """
         with self._lock:
             try:
                 yield self._db
@@ -45,7 +52,11 @@ class Index:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of it, durable, or nothing. Raises: StateError."""
+        """Hold the connection for one transaction: all of it is durable when the block ends, or none of it is.
+
+        Raises:
+            StateError: the disk is full, or the index is damaged.
+        """
         with self._lock:
             before = self.bytes
             try:
@@ -62,7 +73,7 @@ class Index:
                 raise
 
     def select(self, where: str, first: float, limit: int) -> list[Outgoing]:
-        """Items of one of the constant clauses above, never of input."""
+        """At most `limit` items that one of the constant clauses above selects; `first` is its first parameter."""
         query = f"SELECT item_id, priority, capture_id, payload, image_key, image_name, image_sha256 FROM item WHERE {where}"  # noqa: S608, E501
         with self.reading() as db:
             rows = db.execute(query, (first, limit)).fetchall()
@@ -77,24 +88,35 @@ class Index:
 
     def insert(
         self,
+        kind: Kind,
         priority: Priority,
         created_at: float,
         capture_id: str,
         payload: bytes,
         image: tuple[str, str, str, int] | None = None,
     ) -> None:
-        """One item, unless it waits already. image: sha256, file name, key, bytes."""
+        """Add an item, unless an item of this kind and `capture_id` waits already.
+
+        Args:
+            created_at: seconds of use.
+            image: sha256, file name, key in the raw bucket, bytes; None for a result.
+        """
         sha256, name, key, image_bytes = image or (None, None, None, 0)
         size = len(payload) + image_bytes
         added = self._db.execute(
-            "INSERT INTO item (priority, created_at, capture_id, payload, image_sha256, image_name, image_key, bytes) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (int(priority), created_at, capture_id, payload, sha256, name, key, size),
+            "INSERT INTO item "
+            "(kind, priority, created_at, capture_id, payload, image_sha256, image_name, image_key, bytes) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (str(kind), int(priority), created_at, capture_id, payload, sha256, name, key, size),
         ).rowcount
         self.bytes += size if added else 0
 
     def delete(self, item_id: int) -> tuple[bool, str | None]:
-        """Whether it was there, and the name of its image where no other item has the same."""
+        """Remove an item.
+
+        Returns:
+            Whether it was there, and the file name of its image where no other item has the same image.
+        """
         row = self._db.execute("DELETE FROM item WHERE item_id = ? RETURNING image_name, bytes", (item_id,)).fetchone()
         if row is None:
             return False, None
@@ -103,9 +125,10 @@ class Index:
         shared = name and self._db.execute("SELECT 1 FROM item WHERE image_name = ? LIMIT 1", (name,)).fetchone()
         return True, None if shared else name
 
-    def count(self, name: str, by: int = 1) -> None:
+    def count(self, kind: str, name: str = "", by: int = 1, *, day: str = "") -> None:
         """Add to a counter."""
         self._db.execute(
-            "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-            (name, by),
+            "INSERT INTO counter VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (kind, name, day) DO UPDATE SET value = value + excluded.value",
+            (kind, name, day, by),
         )

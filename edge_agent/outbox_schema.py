@@ -1,10 +1,10 @@
-"""Tables of the outbox and the order in which its contents may be dropped."""
+"""The tables of the outbox, their versions, and the order in which items may be dropped."""
 
 from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +12,15 @@ from edge_agent.errors import StateError
 from inspection import Reason, Verdict
 
 
+class Kind(StrEnum):
+    """What an item is: a result goes to the line over MQTT, an image with its Capture goes to S3."""
+
+    RESULT = "result"
+    IMAGE = "image"
+
+
 class Priority(IntEnum):
-    """What may be dropped first: the highest number, and in it the oldest."""
+    """The order of dropping: the highest number first, and in it the oldest item. Results come last."""
 
     RESULT = 0
     OBJECTION = 1
@@ -23,7 +30,7 @@ class Priority(IntEnum):
 
     @classmethod
     def of(cls, reason: Reason, verdict: Verdict | None) -> Priority:
-        """The class of an image that waits to be sent."""
+        """The priority of an image, by the reason why it is sent and the verdict on it."""
         if reason is Reason.OBJECTION:
             return cls.OBJECTION
         if verdict is Verdict.FAIL:
@@ -35,7 +42,7 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An item as it waits. payload: the Capture or the Result, JSON. image_*: None for a result."""
+    """An item that waits to be sent. payload: the Capture or the Result, as JSON. image_*: None for a result."""
 
     item_id: int
     priority: Priority
@@ -46,9 +53,9 @@ class Outgoing:
     image_sha256: str | None
 
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
-_TABLES: Final = (
+_VERSION_1: Final = (
     """CREATE TABLE IF NOT EXISTS item (
     item_id INTEGER PRIMARY KEY AUTOINCREMENT,
     priority INTEGER NOT NULL,
@@ -66,16 +73,58 @@ _TABLES: Final = (
     "CREATE INDEX IF NOT EXISTS item_by_image ON item (image_name)",
     # capture_id: of the recorded frame, or `rejected.<reason>` of one that the camera is setting aside.
     "CREATE TABLE IF NOT EXISTS taken (source_key TEXT PRIMARY KEY, capture_id TEXT NOT NULL) WITHOUT ROWID",
+    # name: such as `frames`, `verdict.pass`, or `day.2026-01-31.pass`.
     "CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS age (id INTEGER PRIMARY KEY CHECK (id = 0), seconds REAL NOT NULL)",
 )
+"""The tables of the first agents. Early ones had no table `age`, so these statements also complete what is there."""
+
+_VERSION_2: Final = (
+    # The default is the kind of most rows: an outbox that holds 100,000 results rewrites none of them.
+    "ALTER TABLE item ADD COLUMN kind TEXT NOT NULL DEFAULT 'result' CHECK (kind IN ('result', 'image'))",
+    "UPDATE item SET kind = 'image' WHERE priority > 0",
+    "DROP INDEX item_once",
+    "CREATE UNIQUE INDEX item_once ON item (kind, capture_id)",
+    "DROP INDEX item_by_priority",
+    "CREATE INDEX item_by_kind ON item (kind, priority, item_id)",
+    # rejected: why the camera is setting the frame aside; NULL for a recorded frame, which has a capture_id.
+    """CREATE TABLE taken_2 (
+    source_key TEXT PRIMARY KEY,
+    capture_id TEXT,
+    rejected TEXT,
+    CHECK ((capture_id IS NULL) <> (rejected IS NULL))
+) WITHOUT ROWID""",
+    """INSERT INTO taken_2 SELECT
+    source_key,
+    CASE WHEN capture_id NOT LIKE 'rejected.%' THEN capture_id END,
+    CASE WHEN capture_id LIKE 'rejected.%' THEN substr(capture_id, 10) END
+FROM taken""",
+    "DROP TABLE taken",
+    "ALTER TABLE taken_2 RENAME TO taken",
+    # name: which verdict, reason, class or camera; empty where there is one number only. day: UTC; empty for all days.
+    """CREATE TABLE counter_2 (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    day TEXT NOT NULL,
+    value INTEGER NOT NULL,
+    PRIMARY KEY (kind, name, day)
+) WITHOUT ROWID""",
+    "INSERT INTO counter_2 SELECT 'verdict', substr(name, 16), substr(name, 5, 10), value FROM counter "
+    "WHERE name LIKE 'day.%'",
+    "INSERT INTO counter_2 SELECT substr(name, 1, instr(name || '.', '.') - 1), "
+    "substr(name, instr(name || '.', '.') + 1), '', value FROM counter WHERE name NOT LIKE 'day.%'",
+    "DROP TABLE counter",
+    "ALTER TABLE counter_2 RENAME TO counter",
+)
+"""What was part of another column, or of a name, becomes a column: the kind of an item, the reason of a frame that is
+set aside, and kind and day of a counter."""
 
 
 def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
-    """Open or make the index. Killed at any statement, the next start goes on.
+    """Open the index; make it where there is none, or bring it to this version in one transaction.
 
     Raises:
-        StateError: not a database, or one of a newer agent.
+        StateError: not a database, one of a newer agent, or the disk is full.
     """
     connection = None
     try:
@@ -87,13 +136,16 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise StateError(f"{path} was written by a newer agent (version {version}); install that one again")
-        for table in _TABLES:
-            connection.execute(table)
         if version < SCHEMA_VERSION:
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in (*_VERSION_1, *_VERSION_2, f"PRAGMA user_version={SCHEMA_VERSION}"):
+                connection.execute(statement)
+            connection.execute("COMMIT")
     except sqlite3.Error as e:
         if connection is not None:
-            connection.close()
+            connection.close()  # which rolls back
+        if getattr(e, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise StateError(f"cannot use the outbox {path}: {e}; free some disk") from e
         raise StateError(f"cannot use the outbox {path}: {e}; move the file away to begin a new one") from e
     except StateError:
         if connection is not None:

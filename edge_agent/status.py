@@ -57,7 +57,6 @@ class Gauges:
         """The device report of this moment."""
         state = self.updates.state
         running = self.active.get()
-        counters = self.outbox.counters()
         return Reported(
             device=self.config.device,
             group=self.config.group,
@@ -71,8 +70,8 @@ class Gauges:
             outbox_depth=sum(self.outbox.depth().values()),
             outbox_dropped=self.outbox.dropped(),
             versions=versions(),
-            frames=counters.get("frames", 0),
-            rejected=sum(value for name, value in counters.items() if name.startswith("rejected.")),
+            frames=self.outbox.total("frames"),
+            rejected=self.outbox.total("rejected"),
             problem=self.health.problem,
         )
 
@@ -80,7 +79,6 @@ class Gauges:
         """The answer of `/status.json`: everything an operator may ask, and no secret."""
         state = self.updates.state
         running = self.active.get()
-        counters = self.outbox.counters()
         return {
             "schema_version": 1,
             "device": self.config.device,
@@ -105,20 +103,16 @@ class Gauges:
                 "failed": {digest: failure.reason for digest, failure in state.failed.items()},
             },
             "frames": {
-                "inspected": counters.get("frames", 0),
+                "inspected": self.outbox.total("frames"),
                 "today": self.outbox.today(),
-                "rejected": {
-                    name.removeprefix("rejected."): value
-                    for name, value in counters.items()
-                    if name.startswith("rejected.")
-                },
-                "skipped": sum(value for name, value in counters.items() if name.startswith("skipped.")),
+                "rejected": self.outbox.counts("rejected"),
+                "skipped": self.outbox.total("skipped"),
             },
             "outbox": {
                 "waiting": self.outbox.depth(),
                 "bytes": self.outbox.bytes_used(),
                 "dropped": self.outbox.dropped(),
-                "over_quota": counters.get("over_quota", 0),
+                "over_quota": self.outbox.total("over_quota"),
             },
             "connections": {
                 "s3": self.uploader.problem or "ok",

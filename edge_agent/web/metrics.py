@@ -48,19 +48,20 @@ class _Gathered(Collector):
         self._gauges = gauges
 
     def collect(self) -> Iterator[Any]:
-        gauges = self._gauges
-        counters = gauges.outbox.counters()
-        yield _counter("kizu_frames", "Frames inspected.", counters.get("frames", 0))
-        yield _counters("kizu_verdicts", "Frames by verdict.", "verdict", counters, "verdict.")
-        yield _counters("kizu_frames_rejected", "Frames set aside, by reason.", "reason", counters, "rejected.")
-        yield _counters("kizu_frames_skipped", "Stale frames dropped, by camera.", "camera", counters, "skipped.")
-        yield _counters("kizu_outbox_dropped", "What was given up, by class.", "class", counters, "dropped.")
-        yield _counter("kizu_over_quota", "Frames not sent back for want of quota.", counters.get("over_quota", 0))
-        waiting = GaugeMetricFamily("kizu_outbox_items", "What waits to be sent, by class.", labels=["class"])
-        for name, number in gauges.outbox.depth().items():
+        gauges, outbox = self._gauges, self._gauges.outbox
+        yield _counter("kizu_frames", "Frames inspected.", outbox.total("frames"))
+        yield _counters("kizu_verdicts", "Frames by verdict.", "verdict", outbox.counts("verdict"))
+        yield _counters("kizu_frames_rejected", "Frames set aside, by reason.", "reason", outbox.counts("rejected"))
+        yield _counters("kizu_frames_skipped", "Stale frames dropped, by camera.", "camera", outbox.counts("skipped"))
+        yield _counters("kizu_outbox_dropped", "Items that were dropped, by class.", "class", outbox.counts("dropped"))
+        yield _counter(
+            "kizu_over_quota", "Frames not sent back because a quota was used up.", outbox.total("over_quota")
+        )
+        waiting = GaugeMetricFamily("kizu_outbox_items", "Items that wait to be sent, by class.", labels=["class"])
+        for name, number in outbox.depth().items():
             waiting.add_metric([name], number)
         yield waiting
-        yield GaugeMetricFamily("kizu_outbox_bytes", "Bytes that wait to be sent.", gauges.outbox.bytes_used())
+        yield GaugeMetricFamily("kizu_outbox_bytes", "Bytes that wait to be sent.", outbox.bytes_used())
         yield GaugeMetricFamily("kizu_disk_free_bytes", "Free bytes where the state lies.", gauges.free_bytes())
         yield GaugeMetricFamily("kizu_ready", "1: frames that come now are inspected.", float(gauges.ready()))
         yield GaugeMetricFamily("kizu_uptime_seconds", "Since the agent started.", time.monotonic() - gauges.started)
@@ -80,9 +81,8 @@ def _counter(name: str, what: str, value: int) -> CounterMetricFamily:
     return CounterMetricFamily(name, what, value)
 
 
-def _counters(name: str, what: str, label: str, counters: dict[str, int], prefix: str) -> CounterMetricFamily:
+def _counters(name: str, what: str, label: str, counts: dict[str, int]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, what, labels=[label])
-    for key, value in counters.items():
-        if key.startswith(prefix):
-            family.add_metric([key.removeprefix(prefix)], value)
+    for key, value in counts.items():
+        family.add_metric([key], value)
     return family

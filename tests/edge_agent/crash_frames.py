@@ -18,11 +18,12 @@ from edge_agent.disk import Steps
 from edge_agent.health import Health
 from edge_agent.inference import load_release
 from edge_agent.ota.active import Active
-from edge_agent.outbox import Outbox
+from edge_agent.outbox import Outbox, image_is_intact
 from edge_agent.recent_frames import RecentFrames
 from edge_agent.sources.folder import FolderSource
 from edge_agent.uploader import Uploader
 from inspection import Reason, parse_raw_key
+from tests.edge_agent import old_outbox
 from tests.edge_agent.crash_updates import ONE_THREAD, Scenario, rubbish
 from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, build_release, picture
 from tests.edge_agent.test_outbox import FolderStore, image, result
@@ -201,6 +202,43 @@ class Caps(Scenario):
                 yield f"expected {self.frames} {what}, but {kept} are there and {dropped} were counted as dropped"
         if twice := [word for word, n in Counter(words).items() if word.startswith("made ") and n > 1]:
             yield f"created twice in the store: {twice}"
+        outbox.close()
+        yield from rubbish(folder)
+
+
+class OldIndex(Scenario):
+    """An agent starts on the outbox of an earlier version: tables change, and nothing of what waits may."""
+
+    def prepare(self, folder: Path, ports) -> None:
+        (folder / "state").mkdir()
+        old_outbox.write(folder / "state" / "outbox")
+
+    def run(self, folder: Path, ports, said) -> None:
+        outbox = Acknowledging(said, folder / "state" / "outbox", OutboxLimits(min_free_bytes=0), ports)
+        outbox.forget("top/9")
+        outbox.record("top/20", result(20), image(20), publish=True)
+        outbox.close()
+
+    def check(self, folder: Path, ports, said: list[str]) -> Iterator[str]:
+        self.run(folder, ports, lambda word: None)
+        outbox = Outbox(folder / "state" / "outbox", OutboxLimits(min_free_bytes=0))
+        wanted = old_outbox.COUNTERS | {"rejected.not-an-image": 1, "frames": 5, "verdict.pass": 4}
+        counters = {name: n for name, n in outbox.counters().items() if name in wanted}
+        if counters != wanted:
+            yield f"expected the counters {wanted}, but got {outbox.counters()}"
+        if sorted(outbox.recorded_keys()) != ["top/20", "top/3"] or not outbox.is_recorded("top/3"):
+            yield f"expected two frames in hand, but got {outbox.recorded_keys()}"
+        numbers = [int(item.capture_id, 16) for item in outbox.results(100)]
+        if numbers != [0, 1, 2, 3, 20]:
+            yield f"expected the results in order, but got {numbers}"
+        images = []
+        while (item := outbox.next_image()) is not None:
+            if image_is_intact(item) is None:
+                yield f"an image waits without its file: {item.capture_id}"
+            images.append((item.priority.name, int(item.capture_id, 16)))
+            outbox.delivered(item)
+        if images != [("OBJECTION", 1), ("UNCERTAIN", 20), ("CONTROL", 2)]:
+            yield f"expected three images by importance, but got {images}"
         outbox.close()
         yield from rubbish(folder)
 

@@ -229,10 +229,12 @@ def _must(answer: tuple[int, object]):
 
 
 def main() -> None:
-    from tests.edge_agent.crash_frames import Caps, Frames, FramesApart
+    from tests.edge_agent.crash_frames import Caps, Frames, FramesApart, OldIndex
     from tests.edge_agent.crash_updates import FirstInstall, UnsyncedUpdate, Update
 
-    scenarios = {kind.__name__: kind for kind in (Update, FirstInstall, UnsyncedUpdate, Frames, FramesApart, Caps)}
+    scenarios = {
+        kind.__name__: kind for kind in (Update, FirstInstall, UnsyncedUpdate, Frames, FramesApart, Caps, OldIndex)
+    }
     name, how, folder = sys.argv[1:]
     logging.disable()
     # The one beside this is onnxruntime's, from its import on: it waits, and holds nothing that a child would want.

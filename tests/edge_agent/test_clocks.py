@@ -14,6 +14,7 @@ from edge_agent.outbox import Outbox
 from edge_agent.sources.folder import FolderSource
 from edge_agent.uploader import Uploader
 from inspection import Reason
+from tests.edge_agent import old_outbox
 from tests.edge_agent.models import build_release, picture
 from tests.edge_agent.publisher import Publisher
 from tests.edge_agent.stores import MemoryStore
@@ -97,20 +98,16 @@ def test_age_is_the_time_of_use_over_restarts(tmp_path, clocks):
 
 
 def test_an_outbox_of_an_earlier_agent_goes_on(tmp_path, clocks):
-    """Its rows hold times of the wall clock; what waits keeps its age."""
+    """Rows of an early agent hold wall clock times; an item that waits keeps its age."""
+    old_outbox.write(tmp_path, with_age=False, created_at=1_700_000_000.0)
     outbox = clocks.open(tmp_path)
-    put(outbox, 0)
-    with outbox._index.transaction() as db:
-        db.execute("DROP TABLE age")
-        db.execute("UPDATE item SET created_at = 1700000000.0")
-    outbox.close()
-    outbox = clocks.open(tmp_path)
+    before = outbox.dropped()
     clocks.pass_(9 * DAY)
-    put(outbox, 1)
-    assert outbox.dropped() == 0
+    put(outbox, 11)
+    assert outbox.dropped() == before
     clocks.pass_(2 * DAY)
-    put(outbox, 2)
-    assert ids(outbox) == [1, 2]
+    put(outbox, 12)
+    assert ids(outbox) == [11, 12]
     outbox.close()
 
 

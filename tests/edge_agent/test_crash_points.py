@@ -63,6 +63,15 @@ def test_a_power_cut_at_any_point_loses_nothing_and_doubles_nothing(
     assert outcome["tried"]["step"] > 30
 
 
+@pytest.mark.parametrize("how", ["kill", "cut-all", "cut-bytes", "cut-half"])
+def test_a_crash_while_the_tables_of_an_earlier_agent_change_loses_nothing(how, fast_folder, capsys, record_property):
+    """At each statement of the change, the next start finds either the old tables or the new ones, complete."""
+    outcome = try_all("OldIndex", how, fast_folder)
+    show("OldIndex", how, outcome["tried"], capsys, record_property)
+    assert outcome["problems"] == []
+    assert outcome["tried"]["sqlite"] > (60 if how == "kill" else 2)
+
+
 def test_a_disk_that_does_not_sync_is_found_out(fast_folder):
     """These tests can fail: without fsync a kill does no harm, a power cut does."""
     assert try_all("UnsyncedUpdate", "kill", fast_folder)["problems"] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from edge_agent.config import OutboxLimits
 from edge_agent.disk import RealDisk
 from edge_agent.errors import StateError, StoreUnavailable
 from edge_agent.outbox import ImageToSend, Outbox
+from edge_agent.outbox_index import EXPIRED, FIRST_IMAGE_TO_GO, NEXT_IMAGE, OLDEST_RESULTS
 from edge_agent.outbox_schema import Priority
 from edge_agent.result import Result
 from edge_agent.uploader import Uploader
@@ -211,6 +213,93 @@ def test_a_damaged_image_is_dropped_counted_and_does_not_block_the_others(outbox
         pass
     assert len(store.keys("kizu-raw")) == 2
     assert outbox.dropped() == 1
+
+
+def test_an_index_of_version_1_keeps_everything_under_columns_of_their_own(tmp_path):
+    """Items, frames in hand and counters of an earlier agent are there, and work, after the start of this one."""
+    from tests.edge_agent import old_outbox
+
+    old_outbox.write(tmp_path)
+    used = sum(path.stat().st_size for path in (tmp_path / "images").iterdir())
+    outbox = Outbox(tmp_path, LIMITS)
+    assert outbox.counters() == old_outbox.COUNTERS
+    assert outbox.counts("verdict") == {"pass": 3, "fail": 1}
+    assert outbox.counts("skipped") == {"top.left": 8}
+    assert outbox.counts("verdict", day="2026-01-02") == {"pass": 1, "fail": 1}
+    assert outbox.depth() == {"result": 4, "objection": 1, "defect": 0, "uncertain": 0, "control": 1}
+    assert outbox.bytes_used() > used
+    assert [int(item.capture_id, 16) for item in outbox.results(10)] == [0, 1, 2, 3]
+    assert [item.capture_id for item in outbox.results(10)] == [result(number).capture_id for number in range(4)]
+    assert (outbox.is_recorded("top/3"), outbox.is_recorded("top/9")) == (True, False)
+    assert sorted(outbox.recorded_keys()) == ["top/3", "top/9"]
+    outbox.forget("top/3")
+    outbox.forget("top/9")
+    assert outbox.counts("rejected") == {"truncated": 6, "not-an-image": 1}
+    first = outbox.next_image()
+    assert (first.priority, first.image_file.read_bytes()) == (Priority.OBJECTION, image(1, Reason.OBJECTION).data)
+    outbox.delivered(first)
+    assert outbox.next_image().priority is Priority.CONTROL
+    put(outbox, 1, reason=Reason.OBJECTION)
+    assert outbox.depth()["result"] == 4, "the result of frame 1 waits already"
+    outbox.close()
+    again = Outbox(tmp_path, LIMITS)
+    assert (again.depth()["result"], again.total("frames")) == (4, 5)
+    again.close()
+
+
+@pytest.mark.parametrize("table", ["item", "taken", "counter", "age"])
+def test_a_start_that_an_earlier_agent_did_not_finish_is_finished(tmp_path, table):
+    """An agent of version 1 made its tables one by one, and may have been killed before it made this one."""
+    from tests.edge_agent import old_outbox
+
+    old_outbox.write(tmp_path)
+    db = sqlite3.connect(tmp_path / "outbox.sqlite", isolation_level=None)
+    db.execute(f"DROP TABLE {table}")
+    db.execute("PRAGMA user_version=0")
+    db.close()
+    outbox = Outbox(tmp_path, LIMITS)
+    assert put(outbox, 20) is True
+    assert outbox.depth()["result"] == (1 if table == "item" else 5)
+    outbox.close()
+
+
+def test_the_tables_are_the_same_whether_new_or_of_an_earlier_agent(tmp_path):
+    """One set of statements leads to both."""
+    from tests.edge_agent import old_outbox
+
+    old_outbox.write(tmp_path / "old")
+    columns = []
+    for name in ("old", "new"):
+        Outbox(tmp_path / name, LIMITS).close()
+        db = sqlite3.connect(tmp_path / name / "outbox.sqlite")
+        tables = ("item", "taken", "counter", "age")
+        columns.append({table: db.execute(f"PRAGMA table_info({table})").fetchall() for table in tables})
+        columns[-1]["indexes"] = db.execute("SELECT name FROM sqlite_schema WHERE type = 'index' ORDER BY 1").fetchall()
+        db.close()
+    assert columns[0] == columns[1]
+
+
+def test_an_index_of_a_newer_agent_is_refused(tmp_path):
+    """An older agent does not touch what it does not understand."""
+    Outbox(tmp_path, LIMITS).close()
+    db = sqlite3.connect(tmp_path / "outbox.sqlite", isolation_level=None)
+    db.execute("PRAGMA user_version=3")
+    db.close()
+    with pytest.raises(StateError, match="written by a newer agent"):
+        Outbox(tmp_path, LIMITS)
+
+
+@pytest.mark.parametrize("clause", [OLDEST_RESULTS, NEXT_IMAGE, FIRST_IMAGE_TO_GO, EXPIRED])
+def test_each_query_of_the_outbox_goes_through_an_index_and_sorts_nothing(outbox, tmp_path, clause):
+    """A long outage must not make a single frame slower."""
+    db = sqlite3.connect(tmp_path / "outbox" / "outbox.sqlite")
+    plan = " / ".join(
+        row[3] for row in db.execute(f"EXPLAIN QUERY PLAN SELECT payload FROM item WHERE {clause}", (0, 1))
+    )
+    db.close()
+    assert "USING" in plan, plan
+    assert "SCAN" not in plan, plan
+    assert "TEMP B-TREE" not in plan, plan
 
 
 _WRITER = """
