@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from demo.accounts import ensure_people
 from demo.people import Labeler
 from deploy.access.identities import Account
 from deploy.access.layout import REPOSITORY, Layout
+from inspection.geometry import LabelledBox
 from inspection.image import sha256_of
 from tools.guides.browser import IMAGES, chromium
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT_MS: Final = 90_000
 _PARTS: Final = (5, 23, 4)
-_LINE: Final = LineGenerator(seed=11, photographs_per_part=1, width=900, height=600)
+_LINE: Final = LineGenerator(seed=11, photographs_per_part=1, width=900, height=600, jpeg_quality=92)
+_NEWEST_ALONE: Final = f"max_images_per_job: {len(_PARTS)}\n  priority: {{random_share: 0}}"
 _JAPANESE: Final = """\
   language: ja
   instructions: >-
@@ -49,25 +52,31 @@ def take_pictures(layout: Layout) -> None:
                 _kizu("label", "-u", str(use_case))
                 page = _signed_in(browser, layout.label_studio_url, labeler)
                 _open(page, layout, f"{use_case.stem}: labeling")
+                _draw(page, layout, truth)
                 page.screenshot(path=IMAGES / f"labeling-{language}.jpg", quality=85)
                 Labeler(layout.label_studio_url, labeler.token, truth, forgets=0, use_case=use_case.stem).work_once()
                 _kizu("label", "-u", str(use_case))
                 page = _signed_in(browser, layout.label_studio_url, verifier)
                 _open(page, layout, f"{use_case.stem}: verification")
-                page.get_by_text("差し戻し" if language == "ja" else "Reject").first.click()
+                page.set_viewport_size({"width": 1180, "height": 960})
+                page.keyboard.press("r")
                 page.wait_for_timeout(1500)
                 page.screenshot(path=IMAGES / f"verifying-{language}.jpg", quality=85)
 
 
 def _use_case(language: str, folder: Path) -> Path:
-    """The shipped use case, or the same for a team that reads Japanese."""
-    shipped = REPOSITORY / "use_cases" / "metal-tag.yaml"
-    if language == "en":
-        return shipped
-    text = shipped.read_text(encoding="utf-8").replace("name: metal-tag\n", "name: metal-tag-ja\n")
-    before, after = text.index("  instructions:"), text.index("  colours:")
-    path = folder / "metal-tag-ja.yaml"
-    path.write_text(text[:before] + _JAPANESE + text[after:], encoding="utf-8")
+    """The shipped use case with a task for each new image alone; `ja`: for a team that reads Japanese."""
+    text = (REPOSITORY / "use_cases" / "metal-tag.yaml").read_text(encoding="utf-8")
+    text = text.replace(
+        "max_images_per_job: 300", f"max_images_per_job: {len(_PARTS)}\n  priority: {{random_share: 0}}"
+    )
+    name = "metal-tag"
+    if language == "ja":
+        name = "metal-tag-ja"
+        text = text.replace("name: metal-tag\n", f"name: {name}\n")
+        text = text[: text.index("  instructions:")] + _JAPANESE + text[text.index("  colours:") :]
+    path = folder / f"{name}.yaml"
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -92,7 +101,28 @@ def _open(page: Page, layout: Layout, title: str) -> None:
     (project,) = [item["id"] for item in found["results"] if item["title"] == title]
     page.goto(f"{layout.label_studio_url}/projects/{project}/data?labeling=1")
     page.locator("img[alt='image'], img[alt='LS']").first.wait_for(state="attached")
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(3000)
+    page.keyboard.press("Escape")  # the instructions, which come first
+    page.wait_for_timeout(1000)
+
+
+def _draw(page: Page, layout: Layout, truth: Mapping[str, Sequence[LabelledBox]]) -> None:
+    """Draw the true boxes of the shown task with the mouse, as a person does."""
+    number = page.locator(".lsf-current-task__task-id").first.inner_text().split()[0].removeprefix("#")
+    task: dict[str, Any] = page.request.get(f"{layout.label_studio_url}/api/tasks/{number}/").json()
+    shown = page.locator("img[alt='image'], img[alt='LS']").first.bounding_box()
+    assert shown is not None
+    scale = shown["width"] / int(task["data"]["width"])
+    for label in truth[str(task["data"]["sha256"])]:
+        x1, y1, x2, y2 = (side * scale for side in label.box.xyxy)
+        page.keyboard.press("1")
+        page.mouse.move(shown["x"] + x1, shown["y"] + y1)
+        page.mouse.down()
+        page.mouse.move(shown["x"] + x2, shown["y"] + y2, steps=8)
+        page.mouse.up()
+        page.wait_for_timeout(500)
+    page.keyboard.press("u")
+    page.wait_for_timeout(500)
 
 
 if __name__ == "__main__":
