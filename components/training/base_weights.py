@@ -1,4 +1,4 @@
-"""Weights to begin from: brought by the user, or made from generated parts, once, and pinned in S3 like any others."""
+"""Base weights, from which a training begins: named by the use case, or made once from generated parts and pinned."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ from inspection.image import decode_image, sha256_of
 
 _log = logging.getLogger(__name__)
 
-# Apart from the lines that a demo or a test photographs.
+# Added to a recipe's seed, so that its parts are none of those that a demo or a test generates.
 _LINE: Final = 1_000_000
 _VALIDATION_PARTS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedWeights(Document):
-    """Which weights a recipe gave when it was first followed. The record of that training lies beside them."""
+    """The weights that a recipe gave when it was first followed.
+
+    The record of that training is stored beside them as `base/<sha256>.training.json`.
+    """
 
     recipe: str
     uri: str
@@ -41,7 +44,7 @@ class PinnedWeights(Document):
 
 
 Make = Callable[[TrainingSettings, Path], tuple[Path, Mapping[str, object]]]
-"""`make(settings, workdir)`: a checkpoint from generated parts, and the record of its training."""
+"""`make(settings, workdir)` trains on generated parts; returns the file of the weights and the training's record."""
 
 
 def prepare(config: Settings, wanted: TrainingSettings) -> BaseWeights | None:
@@ -64,26 +67,27 @@ def prepare(config: Settings, wanted: TrainingSettings) -> BaseWeights | None:
     make = partial(make_from_generated_parts, trainer=trainer_of(wanted, config), checkpoints=checkpoints)
     with tempfile.TemporaryDirectory(prefix="kizu-pretraining-") as folder:
         weights = base_weights_of(wanted, store, bucket, Path(folder), make)
-    checkpoints.finished()  # only now: what is made is pinned
+    checkpoints.finished()  # only now: the weights are pinned, so that no checkpoint is needed any more
     return weights
 
 
 def base_weights_of(
     wanted: TrainingSettings, store: S3ObjectStore, bucket: str, workdir: Path, make: Make | None = None
 ) -> BaseWeights | None:
-    """Those that the settings name; or those of their recipe, which are made where nobody made them yet.
+    """Return the weights that the settings name, or those of their recipe; make the latter where nobody has yet.
 
-    Two that make them at once agree on the weights that were pinned first.
+    Where two processes make them at the same time, both return the weights that were pinned first. None: the training
+    begins from scratch.
 
     Raises:
-        TrainingError: generated parts could not be learned from, or what is pinned cannot be read.
+        TrainingError: the generated parts could not be learned from, or the pin cannot be read.
     """
     recipe = wanted.pretraining_digest
     if recipe is None:
         return wanted.base_weights
     pin = f"base/{recipe}.json"
     if (pinned := _read(store, bucket, pin)) is None:
-        _log.info("no base weights were made of the recipe %s yet; making them from generated parts", recipe[:12])
+        _log.info("there are no base weights of the recipe %s yet; making them from generated parts", recipe[:12])
         checkpoint, record = (make or make_from_generated_parts)(wanted, workdir)
         data = checkpoint.read_bytes()
         sha256 = sha256_of(data)
@@ -99,11 +103,11 @@ def base_weights_of(
 
 
 def fetch_base_weights(store: S3ObjectStore, weights: BaseWeights | None, workdir: Path) -> Path | None:
-    """The checkpoint as a file.
+    """Store base weights as a file below `workdir` and return its path; None for None.
 
     Raises:
-        TrainingError: the bytes are not those of the digest.
-        ObjectNotFound: there are none.
+        TrainingError: the bytes do not have the pinned digest.
+        ObjectNotFound: nothing is stored at the weights' URI.
     """
     if weights is None:
         return None
@@ -123,9 +127,10 @@ def make_from_generated_parts(
     trainer: Trainer | None = None,
     checkpoints: S3Checkpoints | None = None,
 ) -> tuple[Path, Mapping[str, object]]:
-    """Train the network of the settings on the generated parts of their recipe: the checkpoint and its record.
+    """Train the network of the settings on the generated parts of their recipe.
 
-    checkpoints: of this recipe; where a training of it was stopped, this one goes on.
+    Returns the file of the weights and the record of the training. checkpoints: of this recipe; where a training of it
+    was stopped, this one continues from its last checkpoint.
 
     Raises:
         TrainingError: see `Trainer.train`.
@@ -172,7 +177,7 @@ def make_from_generated_parts(
 
     def train_from(found: StoredCheckpoint | None) -> TrainedModel:
         if found:
-            _log.info("goes on after epoch %d of another run of this step", found.checkpoint.epoch)
+            _log.info("continuing after epoch %d of another run of this step", found.checkpoint.epoch)
         checkpoint = found.checkpoint if found else None
         return network.train(dataset, own, workdir / "pretraining", on_epoch, keeper=keeper, resume_from=checkpoint)
 

@@ -1,7 +1,7 @@
-"""Checkpoints in S3, so that a killed training goes on from where it was.
+"""Checkpoints in S3, so that a killed training can continue.
 
-`checkpoints/<digest of the inputs>/<run>/epoch-00007.pt`, and beside it `.json` with its sha256, written last: without
-it a checkpoint does not exist. What is read is checked against it.
+A checkpoint is `checkpoints/<digest of the inputs>/<run>/epoch-00007.pt` and, beside it, its head: `.json` with the
+sha256 of the `.pt`. The head is written last; a `.pt` without a head is ignored. Reading checks the sha256.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from inspection.image import sha256_of
 _log = logging.getLogger(__name__)
 
 KEPT: Final = 2
-"""The newest ones: one that is damaged costs no more than the way from the one before it."""
+"""How many checkpoints of a run stay, the newest ones. Where one is damaged, the one before it is used."""
 _SHARE_OF_TIME: Final = 0.05
-"""Checkpoints take no more of a training's time than this, however large they are or slow the store."""
+"""The largest share of a training's time that checkpoints may take, whatever their size and the store's speed."""
 
 
 class CheckpointRefused(ValueError):
-    """Stored, but not to be used; the message says why."""
+    """A stored checkpoint cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
-    """A checkpoint of the run `run_id`; key: of its head."""
+    """A checkpoint as it was read from the store. run_id: the run that wrote it; key: of its head."""
 
     key: str
     run_id: str
@@ -41,7 +41,7 @@ class StoredCheckpoint:
 
 
 def next_due(began_s: float, ended_s: float, every_s: float) -> float:
-    """When the next checkpoint is due after one that took from `began_s` to `ended_s`."""
+    """The time, in seconds, at which the next checkpoint is due after one that took from `began_s` to `ended_s`."""
     return max(began_s + every_s, ended_s + (ended_s - began_s) / _SHARE_OF_TIME)
 
 
@@ -49,8 +49,9 @@ class S3Checkpoints:
     """The checkpoints of trainings with the same inputs.
 
     Args:
-        inputs: what went into the training; other inputs have checkpoints of their own.
-        every_s: seconds from one checkpoint to the next at the least.
+        inputs: what went into the training; trainings with other inputs have other checkpoints.
+        every_s: the least time from one checkpoint to the next, in seconds.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -66,11 +67,11 @@ class S3Checkpoints:
         self.every_s, self.now_s = every_s, clock
 
     def usable(self) -> Iterator[StoredCheckpoint]:
-        """The newest first, each read when it is asked for; what cannot be used is named in the log and passed over."""
+        """The usable checkpoints, newest first, each read when asked for. The log names those that are skipped."""
         try:
             heads = [info for info in self._store.list(self._bucket, self.prefix) if info.key.endswith(".json")]
         except ObjectStoreError as e:
-            _log.warning("the training begins anew, as its checkpoints cannot be listed: %s", e)
+            _log.warning("the training begins at its first epoch, because its checkpoints cannot be listed: %s", e)
             return
         for head in sorted(heads, key=_age):
             try:
@@ -79,28 +80,28 @@ class S3Checkpoints:
                 _log.warning("the checkpoint s3://%s/%s is set aside: %s", self._bucket, head.key, e)
 
     def keeper(self, run_id: str) -> RunCheckpoints:
-        """Where the run `run_id` leaves its own."""
+        """The keeper that stores the checkpoints of the run `run_id`."""
         return RunCheckpoints(self, run_id)
 
     def remove(self, keep: frozenset[str] = frozenset()) -> None:
-        """Remove all but the keys `keep`; the heads go first."""
+        """Remove all objects except the keys in `keep`. Heads are removed first."""
         keys = [info.key for info in self._store.list(self._bucket, self.prefix)]
         for key in sorted(keys, key=lambda key: not key.endswith(".json")):
             if key not in keep:
                 self._store.delete(self._bucket, key)
 
     def finished(self) -> None:
-        """The training is done: nobody needs them any more."""
+        """Remove all checkpoints, because the training is done. A failure is logged."""
         try:
             self.remove()
         except ObjectStoreError as e:
             _log.warning("the checkpoints below s3://%s/%s could not be removed: %s", self._bucket, self.prefix, e)
 
     def write(self, run_id: str, checkpoint: Checkpoint) -> tuple[str, str]:
-        """Store one, its head last; returns both keys.
+        """Store a checkpoint, its head last; returns the keys of state and head.
 
         Raises:
-            ObjectStoreError: it is not stored.
+            ObjectStoreError: the store did not take it.
         """
         stem = f"{self.prefix}{run_id}/epoch-{checkpoint.epoch:05d}"
         head = {
@@ -131,7 +132,7 @@ class S3Checkpoints:
 
 
 def go_on(checkpoints: S3Checkpoints, train_from: Callable[[StoredCheckpoint | None], TrainedModel]) -> TrainedModel:
-    """Train from the newest checkpoint that is sound, else (None) from the beginning."""
+    """Train from the newest checkpoint that the trainer accepts; from the beginning (None) where there is none."""
     for found in checkpoints.usable():
         try:
             return train_from(found)
@@ -141,7 +142,7 @@ def go_on(checkpoints: S3Checkpoints, train_from: Callable[[StoredCheckpoint | N
 
 
 class RunCheckpoints:
-    """`CheckpointKeeper` of one run: the newest `KEPT` of its own stay, and none of a run before it."""
+    """The `CheckpointKeeper` of one run. It keeps the newest `KEPT` of this run and removes those of earlier runs."""
 
     def __init__(self, checkpoints: S3Checkpoints, run_id: str) -> None:
         self._all, self._run_id = checkpoints, run_id
@@ -149,27 +150,30 @@ class RunCheckpoints:
         self._kept: list[tuple[str, str]] = []
 
     def due(self) -> bool:
-        """Whether it is time for another one."""
+        """Whether it is time for another checkpoint."""
         return self._all.now_s() >= self._due_s
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """Store it; where the store does not take it, the training goes on without."""
+        """Store a checkpoint. Where the store does not take it, log that and go on."""
         began_s = self._all.now_s()
         try:
             self._kept = [*self._kept, self._all.write(self._run_id, checkpoint)][-KEPT:]
             self._all.remove(keep=frozenset(key for pair in self._kept for key in pair))
         except ObjectStoreError as e:
-            _log.warning("no checkpoint after epoch %d, the training goes on without: %s", checkpoint.epoch, e)
+            _log.warning(
+                "the checkpoint after epoch %d was not stored; the training goes on without it: %s", checkpoint.epoch, e
+            )
         self._due_s = next_due(began_s, self._all.now_s(), self._all.every_s)
 
 
 def _age(info: ObjectInfo) -> tuple[int, float]:
-    """Sorts the furthest first, of the same epoch the latest."""
+    """A sort key: the highest epoch first, and of the same epoch the latest."""
     epoch = info.key.rpartition("epoch-")[2].removesuffix(".json")
     return -int(epoch) if epoch.isdigit() else 0, -info.modified.timestamp()
 
 
 def _parsed(data: bytes) -> Mapping[str, Any]:
+    # Not a `Document`: a training's numbers may be NaN, which a document's canonical JSON refuses.
     kinds = {"inputs": dict, "run_id": str, "epoch": int, "told": list, "versions": dict, "sha256": str}
     try:
         head = json.loads(data)

@@ -1,4 +1,4 @@
-"""Which code trains: part of the answer to "has this been trained already?"."""
+"""The digest of the code that trains: one of the inputs by which a finished training is found again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from components.training.trainer import TrainingError
 
 _ROOT = Path(__file__).resolve().parents[2]
-# What a detector's training depends on; another detector's code and packages are not its own.
+# The sources that a detector's training depends on. The code of another detector is not among them.
 _SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
     "yolov8": ("components/training", "components/yolov8", "inspection"),
     "fcos": ("components/training", "inspection"),
@@ -23,8 +23,8 @@ _LOCKS: Final[Mapping[str, str]] = {"yolov8": "locks/training.txt", "fcos": "loc
 def code_digest(detector: str, image_digest: str | None = None, root: Path = _ROOT) -> str:
     """`image:<digest>` of the training image where there is one, else `source:<sha256>`.
 
-    The sources are those of the rooms that train this detector and of `inspection`, and the lock file that pins its
-    libraries. Neither the place of the files nor their times, nor compiled files, have a part in it.
+    The sources are the Python files of the rooms that train this detector and of `inspection`, and the lock file that
+    pins its libraries. Where the files are, their times, and compiled files do not change the digest.
 
     Raises:
         TrainingError: a source folder or the lock file is missing below `root`.
@@ -47,9 +47,9 @@ def code_digest(detector: str, image_digest: str | None = None, root: Path = _RO
 
 
 def code_revision(root: Path = _ROOT) -> str:
-    """The commit that the sources stand at, with `-dirty` where they were changed since; '' outside a git repository.
+    """The commit of the sources, with `-dirty` where they were changed since; '' outside a git repository.
 
-    For people: what decides whether something was trained already is the digest.
+    It is for people. Whether something was trained already is decided by `code_digest`.
     """
     if not (root / ".git").exists():
         return ""
@@ -61,6 +61,6 @@ def code_revision(root: Path = _ROOT) -> str:
 
 
 def packages() -> str:
-    """What is installed, one `name==version` a line."""
+    """The installed packages, one `name==version` a line, sorted."""
     found = {f"{item.name}=={item.version}" for item in distributions() if item.name}
     return "".join(f"{line}\n" for line in sorted(found, key=str.lower))

@@ -10,7 +10,7 @@ from components import container_images
 
 @dsl.component(base_image=container_images.TRAINING, install_kfp_package=False)
 def prepare_base_weights(use_case: str) -> NamedTuple("Outputs", uri=str, sha256=str):
-    """A use case -> the weights that its trainings begin from; empty where they begin from scratch."""
+    """Prepare the base weights of a use case; uri and sha256 are empty where its training begins from scratch."""
     from components.settings import settings
     from components.training.base_weights import prepare
     from components.use_case import parse_use_case
@@ -23,9 +23,9 @@ def prepare_base_weights(use_case: str) -> NamedTuple("Outputs", uri=str, sha256
 def train_detector(dataset_digest: str, use_case: str, base_uri: str, base_sha256: str, force: bool) -> NamedTuple(
     "Outputs", run_id=str, model_sha256=str, note=str
 ):
-    """A dataset, by digest -> a finished MLflow run with model/model.onnx.
+    """Train on a dataset; run_id is a finished MLflow run with model/model.onnx.
 
-    note: that it was trained now, or which version or failed gate an earlier run with these inputs led to.
+    note: that the model was trained now, or which version or failed gate an earlier run with the same inputs led to.
     """
     from components.settings import settings
     from components.training.job import run

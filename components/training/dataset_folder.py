@@ -1,4 +1,4 @@
-"""A manifest as a folder that Ultralytics can read."""
+"""A dataset manifest as a folder in YOLO's layout."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from inspection.geometry import LabelledBox
 from inspection.image import ImageError, decode_image, sha256_of
 
 LEARNED_SPLITS: Final = (SplitName.TRAIN, SplitName.VAL)
-"""What a training reads; never test."""
+"""The splits that a training reads. Test is not among them."""
 
-_PIXELS_AT_ONCE: Final = 64_000_000  # three bytes each when they are decoded, and as many as a PNG at the worst
+_PIXELS_AT_ONCE: Final = 64_000_000  # three bytes each when decoded, and at most as many again as a PNG
 
 
 def write_dataset(manifest: Manifest, fetch: Fetch, folder: Path) -> DetectionDataset:
     """Write the train and val images of a manifest below `folder` and check each one's bytes and size.
 
-    The test split stays away: training must not be able to look at it. Images are decoded as the device decodes them
-    (`inspection.decode_image`: EXIF, 16-bit, CMYK) and stored without loss, so that the network learns from what it
-    will be shown.
+    The test split is not written: a training must not be able to read it. Images are decoded as the device decodes them
+    (`inspection.decode_image`: EXIF, 16-bit, CMYK) and stored without loss, so that the network learns from the pixels
+    that it will see on the device.
 
-    Images are fetched and decoded at once in threads, so many as `_PIXELS_AT_ONCE` allow; the folder is the same
-    whichever comes first, and of several errors the one of the first image in the manifest's order is raised.
+    Threads fetch and decode several images at once, as many as `_PIXELS_AT_ONCE` allows. The folder does not depend on
+    their order. Of several errors, that of the first image in the manifest's order is raised.
 
     Raises:
-        TrainingError: a split without an image, a training split without a box, bytes or a size that are not the
-            manifest's, or a class that the manifest does not name.
+        TrainingError: a split has no image, the training split has no box, an image has other bytes or another size
+            than the manifest says, or a box has a class that the manifest does not name.
     """
     counts = {split.value: len(manifest.of(split)) for split in LEARNED_SPLITS}
     for split, count in counts.items():
@@ -67,7 +67,7 @@ def _write_data_file(folder: Path, classes: int) -> Path:
         "val": "images/val",
         "names": {i: f"c{i}" for i in range(classes)},
     }
-    # JSON is YAML, and says a folder's name with a blank, a quote or kanji without surprises.
+    # JSON is valid YAML, and quotes a folder's name with a blank, a quote or kanji correctly.
     data_file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     return data_file
 
@@ -87,7 +87,7 @@ def _write_image(entry: ManifestImage, classes: tuple[str, ...], fetch: Fetch, f
         )
     picture = folder / "images" / entry.split / f"{entry.sha256}.png"
     label = folder / "labels" / entry.split / f"{entry.sha256}.txt"
-    # The fastest compression: the folder lives as long as the training.
+    # The fastest compression, because the folder is removed after the training.
     ok, png = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not ok:
         raise TrainingError(f"{entry.uri}: OpenCV could not write the image as PNG")
@@ -98,10 +98,10 @@ def _write_image(entry: ManifestImage, classes: tuple[str, ...], fetch: Fetch, f
 def label_lines(boxes: Iterable[LabelledBox], classes: tuple[str, ...], width: int, height: int) -> str:
     """YOLO's label text: one line a box, `class centre_x centre_y width height`, each as a share of the image.
 
-    Boxes are clipped to the image of `width` x `height` pixels; what lies wholly outside is left out.
+    Boxes are clipped to the image of `width` x `height` pixels; a box wholly outside is left out.
 
     Raises:
-        TrainingError: a class that is not among `classes`.
+        TrainingError: a box has a class that is not among `classes`.
     """
     lines = []
     for labelled in boxes:

@@ -1,4 +1,4 @@
-"""Which trainer a use case means."""
+"""The trainer of each detector that a use case can name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from components.settings import Settings
 from components.training.trainer import Trainer, TrainingError
 from components.use_case import TrainingSettings
 
-# By name: the room under AGPL-3.0 is not in every image, and nothing here imports it unless a use case asks.
+# By name, because the room under AGPL-3.0 is not in every image and is imported only where a use case asks for it.
 TRAINERS: Final[Mapping[str, str]] = {
     "yolov8": "components.yolov8.trainer:UltralyticsTrainer",
     "fcos": "components.training.fcos:FcosTrainer",
 }
-"""`training.detector` -> module and class. Each keeps to tests/components/training/test_trainer_contract.py."""
+"""`training.detector` -> module and class. tests/components/training/test_trainer_contract.py tests each of them."""
 _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "yolov8": ("components.yolov8", "torch", "ultralytics", "onnx"),
     "fcos": ("torch", "torchvision", "onnx"),
@@ -25,10 +25,10 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def trainer_of(wanted: TrainingSettings, config: Settings | None = None, base_weights: Path | None = None) -> Trainer:
-    """The trainer of these settings, on the device that `config` names; without one on all processors.
+    """The trainer of these settings, on the device that `config` names; without `config`, on all processors.
 
     Raises:
-        TrainingError: it is not installed here.
+        TrainingError: the detector's libraries are not installed here.
     """
     module, _, name = TRAINERS[wanted.detector].partition(":")
     missing = [needed for needed in _NEEDED[wanted.detector] if importlib.util.find_spec(needed) is None]

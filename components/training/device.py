@@ -1,4 +1,4 @@
-"""On what a training runs: processors, one GPU, or several."""
+"""The device that a training runs on: processors, one GPU, or several."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ AUTO = "auto"
 
 
 def chosen_device(asked: str, gpus: int, batch: int) -> str:
-    """`cpu`, or the numbers of GPUs with commas between them.
+    """The device to train on: `cpu`, or the numbers of GPUs, separated by commas.
 
-    It is in no digest: it says how fast a model comes, not which. What was taken stands in the training record.
+    The device is part of no digest: it changes how fast a model is trained, not which. The training record names it.
 
     Args:
         asked: `cpu`; `auto`, the first GPU where there is one; or numbers from 0, as in `0` or `0,1`.
-        gpus: how many this machine has.
-        batch: images a step, of all GPUs together.
+        gpus: number of GPUs of this machine.
+        batch: images in one step, over all GPUs.
 
     Raises:
-        TrainingError: another form, a GPU that is not there, or a batch that several GPUs cannot share evenly.
+        TrainingError: `asked` has another form, names a GPU that is not there, or names GPUs that cannot share a batch
+            evenly.
     """
     if asked == AUTO:
         return "0" if gpus else CPU

@@ -1,4 +1,4 @@
-"""FCOS by torchvision behind the port `Trainer`: a detector without a line of AGPL code."""
+"""FCOS by torchvision behind the port `Trainer`: a detector without AGPL code."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _WITHOUT_MOSAIC: Final = 0.2  # share of the epochs, at the end
 class FcosTrainer(OnThisMachine):
     """Trains FCOS on MobileNetV3: `model` n (Small) or s (Large), narrowed by `width_multiple`.
 
-    Of the augmentation it knows all but Ultralytics' limits: mosaic is a piece of four images of the same scale.
+    It takes all settings of the augmentation. Its mosaic is a crop of four images at the same scale.
 
     Args:
         threads: CPU threads; all cores where None.
-        base_weights: of an earlier training of this trainer; what fits in name and shape is taken. It is read with
-            torch's restricted loader: a file with code of its own is refused.
+        base_weights: of an earlier training of this trainer; tensors of the same name and shape are loaded. torch's
+            restricted loader reads the file and refuses code in it.
         device: `cpu`, `auto`, or one GPU by number; see `chosen_device`. In float32.
         workers: processes that load images for a GPU; on a CPU there are none.
     """
@@ -121,7 +121,7 @@ class FcosTrainer(OnThisMachine):
         return TrainedModel(onnx_path, record | {"best_epoch": course.best_epoch or len(course.told)}, weights)
 
     def _start_from_base_weights(self, network: Any) -> int:
-        """Load what fits; returns how many tensors did."""
+        """Load the tensors that fit into the network; returns their number."""
         if self._base_weights is None:
             return 0
         name = self._base_weights.name
@@ -139,7 +139,7 @@ class FcosTrainer(OnThisMachine):
             raise TrainingError(f"the base weights {name} are none of detector fcos ({_FORMAT}): {said}") from e
         own = network.state_dict()
         fitting = {key: value for key, value in base.items() if key in own and own[key].shape == value.shape}
-        # The head is of one shape whatever the backbone is, so that something always fits.
+        # The head has the same shape for every backbone, so some tensor always fits: the backbone decides.
         if any(key.startswith("backbone.") and key not in fitting for key in own):
             raise TrainingError(
                 f"the base weights {name} are of another network; "
@@ -151,7 +151,7 @@ class FcosTrainer(OnThisMachine):
 
 @dataclass
 class _Course:
-    """A training from one epoch to the next: all that the next one depends on, and what was told."""
+    """The state of a training between epochs: all that the next epoch depends on, and the numbers of those before."""
 
     network: Any
     settings: TrainingSettings
@@ -167,10 +167,10 @@ class _Course:
         )
         self._best: dict[str, Any] | None = None
         self._best_loss = math.inf
-        self.best_epoch = 0  # 0: not looked for
+        self.best_epoch = 0  # 0: no epoch was validated
 
     def run(self, dataset: DetectionDataset, workers: int, on_epoch: OnEpoch, keeper: CheckpointKeeper) -> None:
-        """The epochs that are missing."""
+        """Train the epochs that are left."""
         from components.training.fcos_images import Images
 
         learned = Images(dataset, "train", self.settings, self.settings.augmentation, keep=workers == 0)
@@ -189,23 +189,26 @@ class _Course:
             self.told.append(numbers)
             on_epoch(epoch, numbers)
             if judged is not None and epoch - self.best_epoch >= self.settings.patience:
-                _log.info("no better for %d epochs: epoch %d it is", self.settings.patience, self.best_epoch)
+                _log.info("no epoch was better for %d epochs; taking epoch %d", self.settings.patience, self.best_epoch)
                 return
-            # After the last epoch there is nothing to go on with: what follows is quick.
+            # No checkpoint after the last epoch, because what follows is quick.
             if epoch < epochs and keeper.due():
                 keeper.keep(Checkpoint(epoch, tuple(self.told), self._state(), versions()))
 
     def best_network(self) -> Any:
-        """With `patience` that of the least loss on validation, else the last: the learning rate ends near nought."""
+        """With `patience`, the network of the epoch with the lowest validation loss; else that of the last epoch.
+
+        The last epoch is a good choice, because the learning rate ends near 0.
+        """
         if self._best is not None:
             self.network.load_state_dict(self._best)
         return self.network
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """As after its epoch.
+        """Set the state that the training had after the checkpoint's epoch.
 
         Raises:
-            CheckpointError: its state is none of this network, dataset and these settings.
+            CheckpointError: the checkpoint is of another network, dataset or settings.
         """
         try:
             state = _loaded(checkpoint.state)
@@ -237,7 +240,7 @@ class _Course:
         return stream.getvalue()
 
     def _identity(self) -> dict[str, Any]:
-        """What a checkpoint must have in common with the training that goes on from it."""
+        """The values that must be equal in a checkpoint and in the training that continues from it."""
         settings = json.dumps(self.settings.model_dump(mode="json"), sort_keys=True)
         return {"format": _FORMAT, "dataset": self.dataset_digest, "settings": settings}
 
@@ -249,7 +252,7 @@ class _Course:
             raise TrainingError(f"epoch {epoch} left no numbers: {dict(numbers)}; lower `learning_rate`")
 
     def _epoch(self, epoch: int, images: Any, workers: int) -> dict[str, float]:
-        """Train on each image once; its random numbers are this epoch's own, whatever came before it."""
+        """Train on each image once. The random numbers depend on seed and epoch alone, not on earlier epochs."""
         import torch
         from torch.utils.data import DataLoader
 
@@ -269,7 +272,7 @@ class _Course:
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
             sums, count = losses_of(self.network, pictures.to(self.device), self._moved(targets))
-            # A batch of good parts has no place that answers for a box, and must not weigh as much as all others.
+            # In a batch of good parts no place answers for a box: divided by that number, it would weigh too much.
             losses = {name: loss / max(count, self.settings.batch) for name, loss in sums.items()}
             total = sum(losses.values())
             self._optimizer.zero_grad()
@@ -282,7 +285,7 @@ class _Course:
         return {**means, "lr": self._optimizer.param_groups[0]["lr"]}
 
     def _judge(self, images: Any) -> float:
-        """The loss on images that are not learned from, a place that answers for a box; of all of them together."""
+        """The validation loss: the sum over all images, divided by the number of places that answer for a box."""
         import torch
         from torch.utils.data import DataLoader
 
@@ -301,7 +304,7 @@ class _Course:
         return [{name: tensor.to(self.device) for name, tensor in target.items()} for target in targets]
 
     def _rate(self, epochs_done: float) -> float:
-        """Up in a straight line, then down along half a cosine."""
+        """The learning rate: up in a straight line during warm-up, then down along half a cosine."""
         warmup = min(_WARMUP_EPOCHS, self.settings.epochs // 2)
         if epochs_done < warmup:
             return self.settings.learning_rate * max(0.01, epochs_done / warmup)
@@ -313,11 +316,11 @@ class _Course:
 
 _NAMES: Final = {"classification": "cls_loss", "bbox_regression": "box_loss", "bbox_ctrness": "centreness_loss"}
 _UNREADABLE: Final = (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError, AttributeError)
-"""What torch's restricted loader and `load_state_dict` raise for what is not theirs."""
+"""The errors of torch's restricted loader and of `load_state_dict` for data that is not theirs."""
 
 
 def versions() -> dict[str, str]:
-    """The libraries that train and export."""
+    """The versions of the libraries that train and export."""
     return {name: version(name) for name in ("torch", "torchvision", "onnx")}
 
 
@@ -332,13 +335,13 @@ def _loaded(data: bytes) -> dict[str, Any]:
 
 @contextmanager
 def _reproducible(threads: int) -> Iterator[None]:
-    """The same numbers for the same seed on processors; torch is as it was afterwards."""
+    """Make torch deterministic while the block runs, then set it back. On processors a seed then gives one result."""
     import torch
 
     threads_before, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warned_before = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_num_threads(threads)
-    # Without the word "warn" an operation that has no such variant on a GPU would end the training.
+    # warn_only, because an operation without a deterministic variant on a GPU would otherwise end the training.
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         with torch.random.fork_rng():
@@ -349,7 +352,7 @@ def _reproducible(threads: int) -> Iterator[None]:
 
 
 def _no_threads_of_opencv(_: int) -> None:
-    """In a loader's process: OpenCV's threads do not survive a fork, and loaders are the threads."""
+    """Turn OpenCV's threads off in a process that loads images: they do not survive a fork, nor are needed there."""
     import cv2
 
     cv2.setNumThreads(0)

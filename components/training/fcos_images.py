@@ -1,4 +1,4 @@
-"""A dataset's images as the device will see them, and as many others as augmentation makes of them."""
+"""The images of a dataset as the device will see them, and augmented."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from inspection.image import decode_image
 from inspection.preprocess import Preprocess, letterbox
 
 _GREY: Final = 114
-_SMALLEST: Final = 3.0  # pixels of a side of what is left of a box that was cut or made smaller
+_SMALLEST: Final = 3.0  # pixels: a box with a shorter side after cropping or scaling is left out
 _SMALLEST_SCALE: Final = 0.1
 _SHIFT: Final = 0.1
-# Above this size of all images they are read from disk each epoch rather than kept in memory.
+# Above this size of all images together, they are read from disk in each epoch instead of kept in memory.
 _KEPT_BYTES: Final = 1_500_000_000
 
 Example = dict[str, Any]
@@ -32,8 +32,9 @@ class Images(Dataset[Example]):  # type: ignore[misc]  # torch is not followed b
     """The images of a split, letterboxed as `inspection` does it.
 
     Args:
-        augmentation: None leaves them as they are.
-        keep: in memory, once read, where they fit; of no use in the processes of loaders, which end with each epoch.
+        augmentation: None leaves the images as they are.
+        keep: keep images in memory once they are read, if all fit. It is of no use in processes that load images, which
+            end with each epoch.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Images(Dataset[Example]):  # type: ignore[misc]  # torch is not followed b
         return example
 
     def without_mosaic(self) -> None:
-        """From the next epoch on: the last ones should see images as they are."""
+        """Make no mosaics from now on. The last epochs should see whole images."""
         self._mosaic = 0.0
 
     def _read(self, index: int) -> Example:
@@ -87,7 +88,7 @@ class Images(Dataset[Example]):  # type: ignore[misc]  # torch is not followed b
 
 
 def batch_of(examples: Sequence[Example]) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """(n, 3, height, width) float32 in 0..1, and the targets of each image."""
+    """A batch: (n, 3, height, width) float32 in 0..1, and the boxes and labels of each image."""
     images = torch.stack([example["image"].as_subclass(Tensor) for example in examples]).float() / 255
     return images, [
         {"boxes": example["boxes"].as_subclass(Tensor).float(), "labels": example["labels"]} for example in examples
@@ -114,7 +115,7 @@ def _changes(augmentation: Augmentation) -> v2.Compose:
 
 
 def _mosaic(examples: Sequence[Example]) -> Example:
-    """A piece, as large as one image, of four that lie beside each other; the corner where they meet is in it."""
+    """Lay four images in a square and crop one image's size from it, with the corner where they meet inside."""
     height, width = examples[0]["image"].shape[-2:]
     image = torch.empty((3, 2 * height, 2 * width), dtype=torch.uint8)
     boxes = []

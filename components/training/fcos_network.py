@@ -1,4 +1,4 @@
-"""FCOS of torchvision (BSD-3-Clause) on MobileNetV3, at input sizes of our own, and the same with boxes decoded.
+"""torchvision's FCOS (BSD-3-Clause) on MobileNetV3 for any input size, and the same network with boxes decoded.
 
 Source of the method: Tian, Shen, Chen, He, *FCOS: a simple and strong anchor-free object detector*, 2020.
 """
@@ -26,18 +26,18 @@ _BACKBONES: Final = {"n": "mobilenet_v3_small", "s": "mobilenet_v3_large"}
 
 
 def network_of(settings: TrainingSettings, classes: int) -> FCOS:
-    """With random weights: `model` n is MobileNetV3-Small, s is Large, both narrowed by `width_multiple`."""
+    """The network with random weights. Model n is MobileNetV3-Small, s is Large, narrowed by `width_multiple`."""
     features = torchvision.models.get_model(
         _BACKBONES[settings.model],
         weights=None,
         width_mult=settings.width_multiple or 1.0,
-        # Its own momentum of 0.01 is for hundreds of thousands of steps; here there may be a few hundred.
+        # torchvision's momentum of 0.01 suits hundreds of thousands of steps; here there may be a few hundred.
         norm_layer=partial(nn.BatchNorm2d, eps=0.001, momentum=0.03),
     ).features
     return FCOS(
         _Pyramid(features),
         num_classes=classes,
-        # Ours are given with each call; this one says that there is one at each place.
+        # Kizu passes its own anchors with each call. This generator only states that there is one at each place.
         anchor_generator=torchvision.models.detection.anchor_utils.AnchorGenerator(
             tuple((stride,) for stride in STRIDES), ((1.0,),) * len(STRIDES)
         ),
@@ -46,10 +46,11 @@ def network_of(settings: TrainingSettings, classes: int) -> FCOS:
 
 
 def losses_of(network: FCOS, images: Tensor, targets: Sequence[dict[str, Tensor]]) -> tuple[dict[str, Tensor], int]:
-    """torchvision's losses by name, each summed over the places that answer for a box, and how many those are.
+    """torchvision's losses by name, summed over the places that answer for a box, and the number of places.
 
     Args:
-        images: (n, 3, height, width) float32 in 0..1, as they are shown when it runs: no other scaling is applied.
+    """torchvision's losses by name, each summed over the places that answer for a box, and the number of those.
+
         targets: for each image `boxes`, (m, 4) xyxy in input pixels, and `labels`, (m,) int64 from 0.
     """
     height, width = images.shape[-2:]
@@ -66,16 +67,16 @@ def losses_of(network: FCOS, images: Tensor, targets: Sequence[dict[str, Tensor]
 
 
 def reached(boxes: Tensor, width: int, height: int) -> Tensor:
-    """(n, 4) xyxy: boxes that hold no place are widened by a few pixels to the nearest one.
+    """Widen boxes that contain no place to the nearest place, by a few pixels. Takes and returns (n, 4) xyxy.
 
-    A place answers for a box that it lies in, on the map that goes with the box's longer side. A scratch thinner than
-    the stride may lie between two rows of them: it would be taught as background.
+    A place answers for a box that it lies in, on the feature map for the length of the box's longer side. A scratch
+    thinner than the stride may lie between two rows of places and would be learned as background.
     """
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     longest = half.max(dim=1).values
     stride = torch.full_like(longest, STRIDES[-1])
     for candidate in reversed(STRIDES[:-1]):
-        # A map answers up to eight strides from a place to the furthest side, and the place may be off the centre.
+        # A map answers for sides up to eight strides from a place, and the place may lie off the box's centre.
         stride = torch.where(longest + candidate < 8 * candidate, torch.full_like(stride, candidate), stride)
     step = stride[:, None]
     last = torch.tensor([width, height], dtype=boxes.dtype, device=boxes.device) / step - 1
@@ -87,7 +88,7 @@ def reached(boxes: Tensor, width: int, height: int) -> Tensor:
 
 
 def places(rows: int, columns: int, stride: int, like: Tensor) -> Tensor:
-    """(rows * columns, 4) xyxy: squares of the stride's side, in input pixels; what a box is measured from."""
+    """The places of a feature map: (rows * columns, 4) xyxy squares with the side `stride`, in input pixels."""
     y, x = torch.meshgrid(
         torch.arange(rows, device=like.device), torch.arange(columns, device=like.device), indexing="ij"
     )
@@ -96,7 +97,7 @@ def places(rows: int, columns: int, stride: int, like: Tensor) -> Tensor:
 
 
 class Deployed(nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
-    """The network as devices read it: (1, 3, height, width) -> (1, 4 + classes, n); eval mode."""
+    """The network as it is exported for devices: (1, 3, height, width) -> (1, 4 + classes, n); eval mode."""
 
     def __init__(self, network: FCOS, width: int, height: int) -> None:
         super().__init__()
@@ -107,7 +108,7 @@ class Deployed(nn.Module):  # type: ignore[misc]  # torch is not followed by myp
             self.register_buffer(f"centres{number}", centres.T[None].contiguous())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Centre x, centre y, width, height in input pixels, then a score 0..1 for each class."""
+        """Rows: centre x, centre y, width, height in input pixels, then a score 0..1 for each class."""
         answers = []
         for number, features in enumerate(self.backbone(images).values()):
             classes, boxes = self.head.classification_head, self.head.regression_head
@@ -127,14 +128,14 @@ class Deployed(nn.Module):  # type: ignore[misc]  # torch is not followed by myp
 
 
 class Answered(nn.Module):  # type: ignore[misc]
-    """The same by torchvision's own head and box coder: what `Deployed` is compared with."""
+    """The same answers by torchvision's own head and box coder; `Deployed` is compared with it."""
 
     def __init__(self, network: FCOS) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """As `Deployed`."""
+        """See `Deployed.forward`."""
         features = list(self.network.backbone(images).values())
         answered = self.network.head(features)
         squares = [
@@ -148,10 +149,10 @@ class Answered(nn.Module):  # type: ignore[misc]
 
 
 class _Sides(nn.Conv2d):  # type: ignore[misc]
-    """How far the sides of a box are, in strides: above nought, and never without a gradient.
+    """The distances from a place to the sides of its box, in strides: positive, and always with a gradient.
 
-    torchvision cuts what is below nought off. Before a network from random weights knows anything, a step or two may
-    put every place there; nothing leads back, and it never learns a box.
+    torchvision clips negative distances to 0. The first steps from random weights may make all distances negative;
+    without a gradient the network then never learns a box.
     """
 
     def __init__(self, channels: int) -> None:
@@ -164,7 +165,10 @@ class _Sides(nn.Conv2d):  # type: ignore[misc]
 
 
 class _Head(FCOSHead):  # type: ignore[misc]
-    """Gives losses as sums, with their number: torchvision divides by the number in a batch, and by 1 where it is 0."""
+    """Returns losses as sums, with the number of places.
+
+    torchvision divides by the number of places in a batch, and by 1 where there are none.
+    """
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__(channels, 1, classes, _CONVOLUTIONS)
@@ -183,7 +187,7 @@ class _Head(FCOSHead):  # type: ignore[misc]
 
 
 class _Pyramid(nn.Module):  # type: ignore[misc]
-    """What MobileNetV3 answers at each of the strides, brought together."""
+    """A feature pyramid over the maps of MobileNetV3 at each of the strides."""
 
     def __init__(self, features: nn.Sequential) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The training step: a dataset's digest in, a finished MLflow run out. Running it again changes nothing."""
+"""The training step: from the digest of a dataset to a finished MLflow run. Running it again changes nothing."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutcome:
-    """Which run holds the model; `reused` where an earlier run had the same inputs and no training was needed.
+    """The run that has the model. reused: an earlier run had the same inputs, so that no training was needed.
 
-    note: what became of it, in words: the version or the failed gate of an earlier run.
+    note: in words, that the model was trained now, or the version or failed gate of the earlier run.
     """
 
     run_id: str
@@ -93,11 +93,14 @@ def train(
     checkpoints: S3Checkpoints,
     base: BaseWeights | None = None,
 ) -> TrainingOutcome:
-    """Train and record a run. It is finished only when all of it is stored: a killed run is never reused.
+    """Train and record a run. The run is marked finished only when all of it is stored: a killed run is never reused.
 
-    Where a training of these inputs was stopped, this one goes on from its last checkpoint, in a run of its own that
-    says so (`resumed_from`) and has the curves of all epochs: the old run may still be written to by a process that is
-    only thought to be dead.
+    Where a training of these inputs was stopped, this one continues from its last checkpoint. It does so in a new run,
+    which names the old one (`resumed_from`) and has the curves of all epochs, because a process that only seems dead
+    may still write to the old run.
+
+    Raises:
+        TrainingError: see `run`.
     """
     if manifest.classes != use_case.classes:
         raise TrainingError(
@@ -124,14 +127,14 @@ def train(
             try:
                 registry.log_metrics(run_id, numbers, step=epoch)
             except ModelRegistryError as e:
-                # A curve with a gap is better than an hour of training lost.
+                # A gap in a curve is better than the loss of an hour of training.
                 _log.warning("the numbers of epoch %d are not recorded: %s", epoch, e)
 
         keeper = checkpoints.keeper(run_id)
 
         def train_from(found: StoredCheckpoint | None) -> TrainedModel:
             def told(epoch: int, numbers: Mapping[str, float]) -> None:
-                if found and epoch == 1:  # the trainer took the checkpoint, and tells again what came before it
+                if found and epoch == 1:  # the trainer accepted the checkpoint, and repeats the epochs before it
                     _note_resumed(registry, run_id, found)
                 on_epoch(epoch, numbers)
 
@@ -157,8 +160,8 @@ def train(
 
 
 def _note_resumed(registry: ModelRegistry, run_id: str, found: StoredCheckpoint) -> None:
-    """In the new run and in the one that was stopped, which ends with it."""
-    _log.info("goes on after epoch %d of run %s (%s)", found.checkpoint.epoch, found.run_id, found.key)
+    """Record in both runs that one continues the other, and end the stopped one."""
+    _log.info("continuing after epoch %d of run %s (%s)", found.checkpoint.epoch, found.run_id, found.key)
     try:
         registry.set_run_tag(run_id, "resumed_from", found.run_id)
         registry.set_run_tag(run_id, "resumed_after_epoch", str(found.checkpoint.epoch))
@@ -166,13 +169,13 @@ def _note_resumed(registry: ModelRegistry, run_id: str, found: StoredCheckpoint)
         if registry.run(found.run_id).status == "RUNNING":
             registry.end_run(found.run_id, failed=True)
     except ModelRegistryError as e:
-        _log.warning("it is not recorded that run %s goes on from run %s: %s", run_id, found.run_id, e)
+        _log.warning("it is not recorded that run %s continues run %s: %s", run_id, found.run_id, e)
 
 
 def find_finished(
     registry: ModelRegistry, use_case: UseCase, dataset_digest: str, code: str, base: BaseWeights | None = None
 ) -> TrainingOutcome | None:
-    """The newest finished run with the same dataset, training settings, base weights and code whose model is there."""
+    """The newest finished run with the same dataset, training settings, base weights and code, and with its model."""
     for known in registry.find_runs(use_case.name, _inputs(use_case, dataset_digest, code, base)):
         sha256 = known.tags.get("model_sha256", "")
         if sha256 and registry.has_artifact(known.run_id, MODEL_FILE):
@@ -197,7 +200,7 @@ def _what_became_of(registry: ModelRegistry, use_case: UseCase, known: RunInfo) 
 
 
 def _inputs(use_case: UseCase, dataset_digest: str, code: str, base: BaseWeights | None) -> dict[str, str]:
-    """The tags that say what went into a training. A new gate or rollout policy trains nothing anew."""
+    """The inputs of a training, as tags of its run. A new gate or rollout policy is no new input."""
     return {
         "dataset_digest": dataset_digest,
         "training_digest": use_case.training_digest,
@@ -227,12 +230,12 @@ def _mark_failed(registry: ModelRegistry, run_id: str) -> None:
     try:
         registry.end_run(run_id, failed=True)
     except ModelRegistryError as e:
-        # What went wrong before is what the operator must see; the run stays RUNNING and is never reused either.
+        # The operator must see the first error. The run stays RUNNING, and is never reused either.
         _log.warning("run %s could not be marked failed: %s", run_id, e)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` -> `{"a.b": 1}`: MLflow's parameters are flat."""
+    """Flatten `{"a": {"b": 1}}` to `{"a.b": 1}`, because MLflow's parameters are flat."""
     flat: dict[str, Any] = {}
     for key, item in value.items():
         if isinstance(item, Mapping):

@@ -1,4 +1,4 @@
-"""What trainers have in common that train in this process: its threads, devices and loaders, and what they refuse."""
+"""What trainers in this process have in common: threads, device, processes that load images, and what they refuse."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from components.training.trainer import Checkpoint, CheckpointError, DetectionDa
 
 
 class OnThisMachine:
-    """Base of trainers.
+    """Base class of trainers that train in this process.
 
     Args:
         threads: CPU threads; all cores where None.
@@ -31,18 +31,18 @@ class OnThisMachine:
 
     @classmethod
     def from_settings(cls, config: Settings, base_weights: Path | None = None) -> Self:
-        """On the device of this process, with the threads that it may use."""
+        """A trainer with the device, threads and workers of the settings."""
         return cls(
             config.training_threads, base_weights, device=config.training_device, workers=config.training_workers
         )
 
 
 def refuse_unusable(dataset: DetectionDataset, resume_from: Checkpoint | None, versions: Mapping[str, str]) -> None:
-    """Before anything is trained.
+    """Refuse a dataset or checkpoint that cannot be trained with, before anything is trained.
 
     Raises:
-        TrainingError: there is no image to learn from.
-        CheckpointError: other libraries wrote the checkpoint.
+        TrainingError: the dataset has no training image.
+        CheckpointError: other versions of the libraries wrote the checkpoint.
     """
     if not dataset.images.get("train"):
         raise TrainingError(f"the dataset {dataset.digest} has no training image; label more parts")

@@ -1,4 +1,4 @@
-"""From a PyTorch network to a static, rectangular ONNX that answers as the network does."""
+"""Export of a PyTorch network to a static, rectangular ONNX that gives the network's answers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from components.training.trainer import TrainingError
 from inspection.image import sha256_of
 
 OPSET: Final = 17
-"""Pinned: old enough for every runtime on a device in use, new enough for all that these networks need."""
+"""Pinned: every runtime on a device in use reads it, and these networks need nothing newer."""
 PARITY_TOLERANCE: Final = 1e-3
-"""Largest difference between PyTorch and ONNX: boxes as a share of the longer side, scores as they are."""
+"""The largest allowed difference between PyTorch and ONNX: boxes as a share of the longer side, scores in 0..1."""
 STRIDES: Final = (8, 16, 32)
-"""Input pixels from one place to the next, by feature map: a place an output column."""
+"""The stride of each feature map, in input pixels. Each place on a map is one column of the output."""
 
 
 class ExportError(TrainingError):
-    """The exported model is not sound."""
+    """The exported model is not valid, or does not answer as the network does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written."""
+    """The written file. parity_max_difference: from the network, see `parity`."""
 
     sha256: str
     opset: int
@@ -40,11 +40,11 @@ def write_onnx(
 ) -> Exported:
     """Write `deployed` (float32, eval mode) with the static input (1, 3, height, width) to `path`.
 
-    It is compared with `network`, which may be another arrangement of the same. Both answer with (1, 4 + classes, n)
-    or with a tuple that begins with it.
+    The file is compared with `network`, which may compute the same in another arrangement. Both return
+    (1, 4 + classes, n), or a tuple that begins with it.
 
-    The same weights give the same bytes: neither a date nor a path of this machine is left in the file. The names of
-    the classes are in its metadata under `classes`, as a JSON list.
+    The same weights give the same bytes: the file contains neither a date nor a path of this machine. The file's
+    metadata has the names of the classes under `classes`, as a JSON list.
 
     Raises:
         ExportError: the file is not valid ONNX, or differs from the network by more than `PARITY_TOLERANCE`.
@@ -54,7 +54,7 @@ def write_onnx(
 
     example = torch.zeros(1, 3, height, width)
     with warnings.catch_warnings(), torch.no_grad():
-        # torch speaks of the older exporter, which is what these networks are known to pass.
+        # torch warns about its older exporter, which is the one that is known to export these networks.
         warnings.simplefilter("ignore")
         network(example)
         deployed(example)
@@ -99,8 +99,11 @@ def _check_form(path: Path, width: int, height: int, classes: int) -> None:
 
 
 def parity(network: Any, path: Path, width: int, height: int, threads: int) -> float:
-    """Largest difference between `network` and the ONNX file over a few inputs: noise, grey and a soft ramp."""
-    # Read while onnxruntime is loaded: without it an id of this machine is written to a cache.
+    """The largest difference between `network` and the ONNX file on three inputs: noise, grey and a ramp.
+
+    Boxes are compared as a share of the longer side of the input; infinity where an answer is not finite.
+    """
+    # onnxruntime reads it when it is loaded. Without it, onnxruntime writes an id of this machine to a cache.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime as ort
     import torch
@@ -120,7 +123,7 @@ def parity(network: Any, path: Path, width: int, height: int, threads: int) -> f
         theirs = session.run(None, {"images": tensor})[0]
         scale = np.ones((1, ours.shape[1], 1), np.float32)
         scale[:, :4] = 1 / max(width, height)
-        # What is no number on either side is as far away as can be.
+        # A value that is not finite on either side counts as an infinite difference.
         difference = np.abs((ours - theirs) * scale)
         worst = max(worst, float(np.where(np.isfinite(difference), difference, np.inf).max()))
     return worst

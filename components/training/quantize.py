@@ -1,4 +1,4 @@
-"""An int8 variant of an exported detector: static, calibrated on training images, box decoding left in float."""
+"""The int8 variant of an exported detector: static, calibrated on training images, with box decoding in float."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from inspection.preprocess import Preprocess, letterbox
 
 _log = logging.getLogger(__name__)
 
-# What lies between the convolutions goes along: else each of them would turn its answer into floats and back.
+# The operators between the convolutions are quantised too; else each convolution would convert to float and back.
 _OPERATORS: Final = ("Conv", "Concat", "MaxPool", "Resize", "Slice", "Split", "Add", "Sigmoid", "Mul")
 
 CALIBRATION_IMAGES: Final = 48
@@ -30,7 +30,7 @@ _CALIBRATION_BYTES: Final = 2_000_000_000
 
 
 class QuantizationError(TrainingError):
-    """A model that cannot be quantised, or nothing to calibrate it on."""
+    """The model cannot be quantised, or there is no image to calibrate it on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,15 @@ class Variant:
 
 
 def make_variant(model_path: Path, dataset: DetectionDataset, preprocess: Preprocess, output_path: Path) -> Variant:
-    """Quantise a trained model on images of its training split. What cannot be quantised is sound without it."""
+    """Quantise a trained model, calibrated on images of its training split.
+
+    A failure fails no training: the variant then has no path and a reason.
+    """
     files = sorted((dataset.folder / "images" / "train").iterdir())
     chosen = files[:: max(1, len(files) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
     try:
         made = quantize_int8(model_path, (decode_image(file.read_bytes()) for file in chosen), preprocess, output_path)
-    except Exception as e:  # the quantiser's errors have no common base, and the model in float needs none of them
+    except Exception as e:  # the quantiser's errors have no common base class
         reason = f"{type(e).__name__}: {e}"[:500]
         _log.warning("no int8 variant: %s", reason)
         return Variant(None, reason)
@@ -59,17 +62,18 @@ def quantize_int8(
 ) -> Path:
     """Write an int8 variant of a static ONNX detector; returns `output_path`.
 
-    Weights are signed and per channel, activations unsigned, as QDQ nodes, which every runtime in use understands.
-    Weights are reduced to seven bits: on processors without VNNI the products of eight overflow, and nothing is found.
-    Boxes are decoded in float: next to coordinates of hundreds of pixels, eight bits leave no scores.
+    Weights are signed and per channel, activations unsigned, as QDQ nodes, which every runtime in use reads. Weights
+    have seven bits: on processors without VNNI, products of eight bits overflow and the model finds nothing. Boxes are
+    decoded in float: eight bits that must span coordinates of hundreds of pixels have no steps left for scores.
 
     Args:
-        images: (h, w, 3) uint8 BGR, at least one, of the training split, never of the test split; in no order that
-            means something, because only the first few dozen are read (`images_to_read`).
-        preprocess: as in the release, so that the ranges are those that the device will see.
+        images: (h, w, 3) uint8 BGR, at least one, of the training split, never of the test split. Only the first few
+            dozen are read (`images_to_read`), so they must not be sorted by what they show.
+        preprocess: as in the release, so that calibration sees the ranges that the device will see.
 
     Raises:
-        QuantizationError: no image, not the static input of `preprocess`, or no box decoding found in the model.
+        QuantizationError: there is no image, the model's input is not the static one of `preprocess`, or no box
+            decoding is found in the model.
     """
     # Read while onnxruntime is loaded; see `onnx_file`.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -80,7 +84,7 @@ def quantize_int8(
     output_path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".kizu-int8-", dir=output_path.parent) as folder:
         prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        # Computes what depends on the fixed shape alone, such as where the network splits its channels.
+        # Folds what depends on the fixed shape alone, such as where the network splits its channels.
         quant_pre_process(str(model_path), str(prepared), skip_symbolic_shape=True)
         model = onnx.load(str(prepared))
         name = _input_name(model, preprocess)
@@ -95,7 +99,7 @@ def quantize_int8(
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
-            # One odd value must not widen the steps of all others. The measured loss of mAP50 is in docs/benchmarks.md.
+            # One outlier must not widen the steps of all other values. docs/benchmarks.md has the loss of mAP50.
             calibrate_method=CalibrationMethod.Percentile,
         )
         written.replace(output_path)
@@ -103,7 +107,7 @@ def quantize_int8(
 
 
 def images_to_read(model: Any) -> int:
-    """How many images calibrate: onnxruntime keeps what every layer answers to every one of them in memory.
+    """The number of calibration images: onnxruntime keeps every layer's output for each of them in memory.
 
     Args:
         model: an onnx.ModelProto with inferred shapes.
@@ -114,18 +118,18 @@ def images_to_read(model: Any) -> int:
 
 
 def box_decoding(model: Any) -> list[str]:
-    """Names of the nodes from where the feature maps are flattened to (1, channels, n) to the end.
+    """The names of the nodes from those that flatten the feature maps to (1, channels, n) to the end.
 
     Args:
         model: an onnx.ModelProto with inferred shapes and named nodes.
 
     Raises:
-        QuantizationError: nothing is flattened: this is no detector of ours.
+        QuantizationError: no node flattens the feature maps, so the model is no detector of ours.
     """
     ranks = {
         value.name: len(value.type.tensor_type.shape.dim) for value in (*model.graph.value_info, *model.graph.output)
     }
-    # A group norm flattens as well, on its way.
+    # A group norm contains a Reshape too, which is not this one.
     normalised = {item for node in model.graph.node if node.op_type == "InstanceNormalization" for item in node.input}
     reached: set[str] = set()
     nodes = []
@@ -147,7 +151,7 @@ def box_decoding(model: Any) -> list[str]:
 
 
 class _Reader:
-    """onnxruntime asks it for one input after another, and for None at the end."""
+    """The calibration inputs as onnxruntime asks for them: one after another, then None."""
 
     def __init__(self, name: str, images: Iterable[NDArray[np.uint8]], preprocess: Preprocess) -> None:
         self._inputs = self._read(name, images, preprocess)

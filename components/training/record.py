@@ -1,4 +1,4 @@
-"""The record of a training: what is stored beside the model, the same form whatever detector it was."""
+"""The record of a training, which is stored beside the model. All detectors use the same form."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def training_record(
     threads: int,
     versions: Mapping[str, str],
 ) -> dict[str, Any]:
-    """JSON values only.
+    """The record as a mapping of JSON values.
 
-    told: the numbers of each epoch; resumed_after: epochs before the checkpoint that it went on from, else 0;
-    transferred: tensors that came from base weights; versions: of the libraries that train and export.
+    told: the numbers of each epoch. resumed_after: number of epochs before the checkpoint that the training continued
+    from, else 0. seconds: time spent training. transferred: number of tensors that came from base weights. versions: of
+    the libraries that train and export.
     """
     return {
         "schema_version": 1,

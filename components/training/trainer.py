@@ -1,4 +1,4 @@
-"""What a training is, whatever library does it."""
+"""The port `Trainer`: what a training takes and returns, whatever library does it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Any, Protocol
 from components.use_case import TrainingSettings
 
 OnEpoch = Callable[[int, Mapping[str, float]], None]
-"""Called after each epoch with its number, from 1, and its losses and scores by name."""
+"""Called after each epoch with its number, counted from 1, and its losses and scores by name."""
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot be done, or whose result is not what it should be. Base of this room's errors."""
+    """A training cannot be done, or its result is not sound. The base of this room's errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionDataset:
     """Images and labels in a folder, in YOLO's layout.
 
-    `classes` are the real names, in the order of the labels' numbers; `data_file` names them `c0`, `c1`, … because
-    Ultralytics looks for another font, by download, where a name is not ASCII. `images` counts per split.
+    `classes` are the real names, in the order of the labels' numbers. `data_file` names them `c0`, `c1`, … because
+    Ultralytics downloads another font where a name is not ASCII. `images`: number of images of each split. `digest`: of
+    the manifest.
     """
 
     folder: Path
@@ -34,9 +35,9 @@ class DetectionDataset:
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """The exported model and the record of how it came about (JSON values only).
+    """The exported model and the record of its training (JSON values only).
 
-    weights_path: what another training of the same trainer may begin from, in the trainer's own form.
+    weights_path: weights from which another training of the same trainer can begin, in the trainer's own form.
     """
 
     onnx_path: Path
@@ -46,10 +47,10 @@ class TrainedModel:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A training after `epoch` whole epochs: enough to go on as if it had not stopped.
+    """The state of a training after `epoch` whole epochs, from which it can continue as if it had not stopped.
 
-    told: what `on_epoch` was told, an entry an epoch. state: the trainer's own bytes. versions: of the libraries that
-    wrote them; no others read them.
+    told: the numbers that `on_epoch` was given, one entry for each epoch. state: in the trainer's own form. versions:
+    of the libraries that wrote `state`; other versions do not read it.
     """
 
     epoch: int
@@ -59,30 +60,30 @@ class Checkpoint:
 
 
 class CheckpointError(TrainingError):
-    """A checkpoint that this trainer cannot go on from. It says so before it trains anything."""
+    """This trainer cannot continue from a checkpoint. Raised before anything is trained."""
 
 
 class CheckpointKeeper(Protocol):
-    """Where a trainer leaves its checkpoints. It never fails a training."""
+    """Stores a trainer's checkpoints. It never fails a training."""
 
     def due(self) -> bool:
-        """Whether it is time for another one."""
+        """Whether it is time for another checkpoint."""
         ...
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """Store it, or say why not."""
+        """Store a checkpoint; log why where that fails."""
         ...
 
 
 class NoCheckpoints:
-    """Keeps none."""
+    """A keeper that stores no checkpoint."""
 
     def due(self) -> bool:
-        """Never."""
+        """False, always."""
         return False
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Trainer(Protocol):
@@ -98,18 +99,18 @@ class Trainer(Protocol):
         keeper: CheckpointKeeper = ...,
         resume_from: Checkpoint | None = None,
     ) -> TrainedModel:
-        """Train and export. Everything is written below `workdir` and the dataset's folder.
+        """Train and export. All files are written below `workdir` and the dataset's folder.
 
-        The model is an ONNX file with a static input (1, 3, image_height, image_width) and one output as
-        `inspection.decode_yolov8` reads it, and the names of the classes in its metadata. No network is reached for;
-        the same seed gives the same bytes on processors. tests/components/training/test_trainer_contract.py holds a
-        trainer to this.
+        The model is an ONNX file with a static input (1, 3, image_height, image_width), one output as
+        `inspection.decode_yolov8` reads it, and the names of the classes in its metadata. A trainer uses no network,
+        and on processors the same seed gives the same bytes. tests/components/training/test_trainer_contract.py tests
+        this.
 
-        After each epoch but the last, a checkpoint goes to `keeper` where it is due. With `resume_from`, `on_epoch`
-        hears the numbers of the epochs before it again, and the training goes on with the next one.
+        After each epoch but the last, the trainer gives a checkpoint to `keeper` if one is due. With `resume_from`, it
+        first calls `on_epoch` again with the numbers of the epochs before the checkpoint, then trains the next epoch.
 
         Raises:
-            TrainingError: nothing to learn from, or the export does not answer as the network does.
-            CheckpointError: `resume_from` is none of this trainer's, this dataset's and these settings'.
+            TrainingError: there is nothing to learn from, or the export does not answer as the network does.
+            CheckpointError: `resume_from` is of another trainer, dataset or settings.
         """
         ...

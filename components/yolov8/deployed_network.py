@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""YOLOv8 rearranged for a CPU at inference: the same numbers with fewer passes over memory.
+"""YOLOv8 rearranged for inference on a CPU: the same numbers with fewer passes over memory.
 
-Where the network halves the channels of a feature map (C2f), a runtime leaves its blocked layout and returns to it; two
-convolutions that give a half each need neither. Where box sides are softmaxed (DFL), an axis that is not the last is
-turned over twice. Together an eighth of the time on two cores.
+Where the network halves the channels of a feature map (C2f), a runtime converts from its blocked layout and back; two
+convolutions that compute one half each need no conversion. Where box sides are softmaxed (DFL), the network transposes
+twice because the axis is not the last. Together the changes save an eighth of the time on two cores.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 def rearranged(network: Any) -> Any:
-    """A copy of a fused YOLOv8 in eval mode that answers the same."""
+    """A rearranged copy of a fused YOLOv8 in eval mode, with the same answers."""
     from ultralytics.nn.modules import C2f
 
     network = copy.deepcopy(network)
@@ -30,14 +30,14 @@ def rearranged(network: Any) -> Any:
 
 
 class _Halves(nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
-    """C2f whose first convolution is two, one for each half of its channels."""
+    """C2f with two first convolutions, one for each half of the channels."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()
         channels = block.c
         self.first, self.second = _part(block.cv1, slice(0, channels)), _part(block.cv1, slice(channels, 2 * channels))
         self.m, self.cv2 = block.m, block.cv2
-        self.i, self.f, self.type = block.i, block.f, block.type  # where the layer stands: the network reads them
+        self.i, self.f, self.type = block.i, block.f, block.type  # the layer's place in the network, which reads these
 
     def forward(self, x: Tensor) -> Tensor:
         parts = [self.first(x), self.second(x)]
@@ -61,7 +61,7 @@ class _SidesFromBins(nn.Module):  # type: ignore[misc]  # as above
 
 
 def _part(block: Any, channels: slice) -> Any:
-    """An Ultralytics convolution block, fused, of some of its output channels."""
+    """A fused Ultralytics convolution block with some of its output channels."""
     part, whole = copy.deepcopy(block), block.conv
     weight, bias = whole.weight.data[channels].clone(), whole.bias.data[channels].clone()
     part.conv = nn.Conv2d(whole.in_channels, len(bias), whole.kernel_size, whole.stride, whole.padding)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Between the epochs of an Ultralytics training: numbers are told, checkpoints are kept, a stopped training goes on."""
+"""Callbacks of an Ultralytics training: they report epochs, store checkpoints, and continue a stopped training."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class EpochWatch:
     """Callbacks of one training.
 
     Args:
-        versions: of the libraries whose state a checkpoint is.
-        resume_from: already read by torch's restricted loader when this is made.
+        versions: of the libraries that write the state of a checkpoint.
+        resume_from: the checkpoint to continue from; its state is read at once, with torch's restricted loader.
 
     Raises:
         CheckpointError: `resume_from` cannot be read.
@@ -40,13 +40,13 @@ class EpochWatch:
         self._told: list[Mapping[str, float]] = []
 
     def register(self, yolo: Any) -> None:
-        """Be called by the training of this model."""
+        """Register the callbacks with the training of this model."""
         yolo.add_callback("on_pretrain_routine_end", self.ready)
         yolo.add_callback("on_train_epoch_start", self.epoch_starts)
         yolo.add_callback("on_fit_epoch_end", self.epoch_ended)
 
     def ready(self, trainer: Any) -> None:
-        """Network, optimizer and data are there; no epoch has begun."""
+        """Restore the checkpoint. Network, optimizer and data exist; no epoch has begun."""
         if self._state is None or self._resume_from is None:
             return
         restore(trainer, self._state, self._resume_from.epoch, self._best)
@@ -55,18 +55,18 @@ class EpochWatch:
             self._tell(numbers)
 
     def epoch_starts(self, trainer: Any) -> None:
-        """Before its first batch."""
+        """Prepare an epoch, before its first batch."""
         self._running = int(trainer.epoch) + 1
         torch.set_num_threads(self._threads)  # Ultralytics sets fewer than there are cores
         begin_epoch(trainer)
 
     def epoch_ended(self, trainer: Any) -> None:
-        """After its validation."""
+        """Report an epoch, after its validation, and store a checkpoint if one is due."""
         if self._running <= len(self._told):  # Ultralytics calls once more after the last epoch, with the best weights
             return
         self._tell(_numbers(trainer))
-        self._best.look(trainer)
-        # After the last epoch there is nothing to go on with: what follows is quick.
+        self._best.update(trainer)
+        # No checkpoint after the last epoch, because what follows is quick.
         if not trainer.stop and self._keeper.due():
             state = saved_state(trainer, self._best)
             self._keeper.keep(Checkpoint(len(self._told), tuple(self._told), state, self._versions))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""A YOLOv8 as ONNX."""
+"""Export of a YOLOv8 to ONNX."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from components.training.onnx_file import Exported, write_onnx
 def export_onnx(network: Any, width: int, height: int, classes: tuple[str, ...], path: Path, threads: int) -> Exported:
     """Write `network` (float32, eval mode) as `write_onnx` does.
 
-    The exported graph is `rearranged` for a CPU; the network itself is what it is compared with.
+    The exported graph is `rearranged` for a CPU and compared with the network itself.
 
     Raises:
         ExportError: see `write_onnx`.
@@ -20,7 +20,7 @@ def export_onnx(network: Any, width: int, height: int, classes: tuple[str, ...],
     from components.yolov8.deployed_network import rearranged
 
     head = network.model[-1]
-    # Ultralytics' head then answers with one tensor, boxes decoded, and no training outputs.
+    # With these, Ultralytics' head returns one tensor with decoded boxes and no training outputs.
     head.export, head.format, head.dynamic = True, "onnx", False
     network = network.fuse(verbose=False)
     return write_onnx(rearranged(network), network, width, height, classes, path, threads)

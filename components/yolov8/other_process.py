@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """Callbacks of a training whose epochs run in other processes.
 
-With several GPUs, Ultralytics starts a process for each and hands the callbacks over as a pickle: no client of a server
-survives that. So the far side writes files into a folder, and a thread on the near side reads them and calls.
+With several GPUs, Ultralytics starts a process for each and passes the callbacks to them as a pickle. A client of a
+server cannot be pickled. So the training process (far side) writes files into a folder, and a thread of this process
+(near side) reads them and makes the calls.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ _POLL_S: Final = 0.2
 
 @dataclass(frozen=True)
 class FarSide:
-    """`on_epoch` and `CheckpointKeeper` as files in `folder`. Each appears whole."""
+    """`on_epoch` and `CheckpointKeeper` as files in `folder`. Each file is renamed into place when it is whole."""
 
     folder: Path
 
     def on_epoch(self, epoch: int, numbers: Mapping[str, float]) -> None:
-        """`epoch-00001.json`."""
+        """Write the numbers of an epoch, as `epoch-00001.json`."""
         self._write(f"epoch-{epoch:05d}.json", json.dumps(dict(numbers)).encode())
 
     def due(self) -> bool:
-        """The near side asks by a file, which goes when it has its checkpoint."""
+        """Whether the near side asks for a checkpoint: its file `due` exists until it has read one."""
         return (self.folder / "due").exists() and not (self.folder / "checkpoint.json").exists()
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """`checkpoint.pt`, then `checkpoint.json`."""
+        """Write `checkpoint.pt`, then `checkpoint.json`."""
         self._write("checkpoint.pt", checkpoint.state)
         head = {"epoch": checkpoint.epoch, "told": [dict(n) for n in checkpoint.told], "versions": checkpoint.versions}
         self._write("checkpoint.json", json.dumps(head).encode())
@@ -48,7 +49,10 @@ class FarSide:
 
 @contextmanager
 def far_side(folder: Path, on_epoch: OnEpoch, keeper: CheckpointKeeper) -> Iterator[FarSide]:
-    """What to hand over. At the end everything written has been told; what `on_epoch` raised comes through."""
+    """The callbacks for the other processes, while the block runs.
+
+    When the block ends, all written epochs have been reported. An error of `on_epoch` is raised then.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     near = _NearSide(folder, on_epoch, keeper)
     near.start()

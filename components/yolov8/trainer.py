@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""YOLOv8 by Ultralytics, on any number of CPU cores, without a network and without telling anybody."""
+"""The trainer of YOLOv8, with Ultralytics: on processors or GPUs, without network access and without telemetry."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from components.yolov8.other_process import far_side
 
 _log = logging.getLogger(__name__)
 
-# Ultralytics reads these while it is imported. Each of them defaults to on: a look for a network, installing what is
-# missing, telling of use, loading any pickle.
+# Ultralytics reads these when it is imported. By default it looks for a network, installs missing packages, reports its
+# use, and loads any pickle.
 _SWITCHES: Final = {
     "YOLO_OFFLINE": "true",
     "YOLO_AUTOINSTALL": "false",
     "YOLO_VERBOSE": "false",
     "ULTRALYTICS_SAFE_LOAD": "true",
-    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime's, which the check of the export loads
+    "ORT_DISABLE_TELEMETRY": "1",  # for onnxruntime, which the check of the export loads
 }
 _INTEGRATIONS: Final = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
-# Above this many images the pictures are read from disk each epoch rather than kept in memory.
+# With more images than this, they are read from disk in each epoch instead of kept in memory.
 _CACHED_IMAGES: Final = 2000
 _NO_CHECKPOINTS: Final = NoCheckpoints()
 _WARMUP_EPOCHS: Final = 2
@@ -54,12 +54,12 @@ _FINAL_RATE: Final = 0.05
 
 
 class UltralyticsTrainer(OnThisMachine):
-    """Trains YOLOv8 n…x, or narrower than n by `width_multiple`.
+    """Trains YOLOv8 n to x, or a network narrower than n by `width_multiple`.
 
     Args:
         threads: CPU threads; all cores where None. Ultralytics on its own leaves one core idle.
-        base_weights: an Ultralytics checkpoint to begin from; what fits in name and shape is taken. It is read
-            with torch's restricted loader: a file with code of its own is refused.
+        base_weights: an Ultralytics checkpoint to begin from; tensors of the same name and shape are loaded. torch's
+            restricted loader reads the file and refuses code in it.
         device: `cpu`, `auto`, or GPUs by number; see `chosen_device`. In float32 on all of them.
         workers: processes that load images, for each GPU; on a CPU there are none.
     """
@@ -95,7 +95,7 @@ class UltralyticsTrainer(OnThisMachine):
         threads_before = torch.get_num_threads()
         try:
             with warnings.catch_warnings(), _callbacks(device, workdir / "epochs", tell, keeper) as (hears, keeps):
-                # Warnings of torch and Ultralytics about themselves are not the caller's.
+                # The caller cannot act on what torch and Ultralytics warn about.
                 warnings.simplefilter("ignore")
                 EpochWatch(self._threads, hears, keeps, versions(), resume_from).register(yolo)
                 yolo.train(**training_arguments(dataset, settings, workdir, device, self._workers))
@@ -126,7 +126,7 @@ class UltralyticsTrainer(OnThisMachine):
         return TrainedModel(onnx_path, record, weights)
 
     def _start_from_base_weights(self, ultralytics: Any, yolo: Any) -> int:
-        """Load what fits; returns how many tensors did."""
+        """Load the tensors that fit into the network; returns their number."""
         if self._base_weights is None:
             return 0
         try:
@@ -147,7 +147,7 @@ class UltralyticsTrainer(OnThisMachine):
 
 
 def arguments_of(settings: TrainingSettings, training_images: int) -> dict[str, Any]:
-    """What Ultralytics is told, but for places on a disk: two trainings that differ in none of it are the same."""
+    """The arguments to Ultralytics without paths. Trainings with equal arguments and data are the same."""
     dataset = DetectionDataset(Path(), Path(), (), {"train": training_images}, "")
     places = ("data", "project", "name", "exist_ok")
     told = training_arguments(dataset, settings, Path(), CPU, 0)
@@ -155,20 +155,20 @@ def arguments_of(settings: TrainingSettings, training_images: int) -> dict[str, 
 
 
 def versions() -> dict[str, str]:
-    """The libraries that train and export."""
+    """The versions of the libraries that train and export."""
     return {name: version(name) for name in ("torch", "ultralytics-opencv-headless", "onnx")}
 
 
 @cache
 def quiet_ultralytics() -> Any:
-    """Import Ultralytics once, with everything off that reaches out, and a settings folder of its own.
+    """Import Ultralytics once, with all network access turned off and with a settings folder of its own.
 
-    The folder belongs to the process, not to a training: Ultralytics keeps its path for as long as it is loaded.
+    The folder lasts as long as the process, because Ultralytics keeps its path for as long as it is loaded.
     """
     folder = Path(tempfile.mkdtemp(prefix="kizu-ultralytics-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ.update(_SWITCHES, YOLO_CONFIG_DIR=str(folder))
-    # With a key in the environment Ultralytics would stream metrics and weights to its own platform.
+    # With a key in the environment, Ultralytics streams metrics and weights to its own platform.
     os.environ.pop("ULTRALYTICS_API_KEY", None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -176,7 +176,7 @@ def quiet_ultralytics() -> Any:
         import ultralytics
         from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
 
-        # The check of a dataset fetches this font for plots that are never drawn; any font by that name will do.
+        # Ultralytics' check of a dataset downloads this font for plots. No plot is drawn, so any font will do.
         font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
         shutil.copyfile(font, Path(USER_CONFIG_DIR) / "Arial.ttf")
         SETTINGS.update({name: False for name in _INTEGRATIONS if name in SETTINGS})
@@ -184,7 +184,7 @@ def quiet_ultralytics() -> Any:
 
 
 def _model_file(settings: TrainingSettings, classes: int, workdir: Path) -> Path:
-    """The network as a YAML file: Ultralytics' own, with the number of classes and the width that are asked for."""
+    """Write the network's YAML file: Ultralytics' own, with this number of classes and this width."""
     ultralytics = quiet_ultralytics()
     source = Path(ultralytics.__file__).parent / "cfg" / "models" / "v8" / "yolov8.yaml"
     network = ultralytics.utils.YAML.load(source)
@@ -201,7 +201,7 @@ def _model_file(settings: TrainingSettings, classes: int, workdir: Path) -> Path
 def _callbacks(
     device: str, folder: Path, on_epoch: OnEpoch, keeper: CheckpointKeeper
 ) -> Iterator[tuple[OnEpoch, CheckpointKeeper]]:
-    """As they are; with several GPUs, as files that another process writes."""
+    """The callbacks themselves; with several GPUs, callbacks that work in Ultralytics' other processes."""
     if "," not in device:
         yield on_epoch, keeper
         return
@@ -212,15 +212,15 @@ def _callbacks(
 def training_arguments(
     dataset: DetectionDataset, settings: TrainingSettings, workdir: Path, device: str, workers: int
 ) -> dict[str, Any]:
-    """What Ultralytics is asked for. device: as `chosen_device` says."""
+    """The arguments of Ultralytics' `train`. device: as `chosen_device` returns it."""
     augmentation = settings.augmentation
     return {
         "data": str(dataset.data_file),
-        # Training is square at the longer side; the export is cut to the shape of the images.
+        # Ultralytics trains on squares of the longer side; the export has the shape of the images.
         "imgsz": max(settings.image_width, settings.image_height),
         "epochs": settings.epochs,
         "batch": settings.batch,
-        # Its default of 64 would gather gradients over several batches: too few steps in a short training.
+        # The default of 64 accumulates gradients over several batches: too few steps in a short training.
         "nbs": settings.batch,
         "patience": settings.patience,
         "seed": settings.seed,
@@ -228,7 +228,7 @@ def training_arguments(
         "device": device,
         "workers": 0 if device == CPU else workers,
         "cache": "ram" if dataset.images["train"] <= _CACHED_IMAGES else False,
-        # The check before mixed precision downloads a model.
+        # With mixed precision, Ultralytics first downloads a model for a check.
         "amp": False,
         "optimizer": "AdamW",
         "lr0": settings.learning_rate,
@@ -244,7 +244,7 @@ def training_arguments(
         "hsv_s": 0.0,
         "hsv_v": augmentation.hsv_v,
         "erasing": 0.0,
-        # Without early stopping only the last epoch is validated: the learning rate ends near nought, it is the best.
+        # Without early stopping only the last epoch is validated. It is the best, as the learning rate ends near 0.
         "val": settings.patience > 0,
         "plots": False,
         "verbose": False,

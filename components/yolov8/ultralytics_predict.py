@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Ultralytics as others use it to predict: what the benchmarks compare the device with. No pipeline runs this."""
+"""Prediction with Ultralytics itself, with which the benchmarks compare the device. No pipeline runs this."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from components.yolov8.trainer import quiet_ultralytics
 def export_checkpoint(
     checkpoint: Path, width: int, height: int, classes: tuple[str, ...], path: Path, threads: int
 ) -> Exported:
-    """The product's own export (`export_onnx`) of an Ultralytics checkpoint."""
+    """Export an Ultralytics checkpoint as Kizu does (`export_onnx`)."""
     network = quiet_ultralytics().YOLO(str(checkpoint), task="detect").model.float().eval()
     return export_onnx(network, width, height, classes, path, threads)
 
 
 def export_as_ultralytics_does(checkpoint: Path, path: Path, size: tuple[int, int] | None) -> None:
-    """Ultralytics' own export to `path`: dynamic where `size` is None, else static at `size` (height, width)."""
+    """Export a checkpoint as Ultralytics does: dynamic where `size` is None, else static at `size` (height, width)."""
     ultralytics = quiet_ultralytics()
     copy = path.with_suffix(".pt")  # it writes beside the checkpoint, under its name
     shutil.copyfile(checkpoint, copy)
@@ -45,7 +45,7 @@ class UltralyticsPredictor:
     """`YOLO(model).predict(image)` on a CPU with a number of threads.
 
     Args:
-        size: (height, width) for `imgsz`; None says nothing of it, as the published sample does.
+        size: (height, width) for `imgsz`; None passes no `imgsz`, as the published sample does.
     """
 
     def __init__(self, model: Path, threads: int, size: tuple[int, int] | None) -> None:
@@ -62,13 +62,13 @@ class UltralyticsPredictor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result = self._yolo.predict(image, **self._options)[0]
-        # Ultralytics sets torch's threads itself, to fewer than there are cores: that is left as it is.
+        # Ultralytics sets torch's threads to fewer than there are cores; that setting is kept.
         torch.set_num_threads(min(self._threads, torch.get_num_threads()))
         return bool((result.boxes.conf >= min_score).any())
 
 
 def _limit_onnxruntime(threads: int) -> None:
-    """Ultralytics makes its session with onnxruntime's default, all cores, and has no option for it."""
+    """Limit onnxruntime's threads, for which Ultralytics has no option: its sessions use all cores."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """The state of an Ultralytics training between two epochs, as tensors and numbers.
 
-Ultralytics' own `resume` is not used. It takes the arguments, and so the paths, from the checkpoint; goes on from the
-moving average instead of the network, both in half precision; knows nothing of the random numbers; and its file is a
-pickle of modules. Here the network, its average and the optimizer are kept as they are, and each epoch begins with
-random numbers of its own, so that a training on a CPU ends with the same bytes whether it was stopped or not.
+Ultralytics' own `resume` is not used. It takes the arguments, and so the paths, from the checkpoint. It continues from
+the moving average instead of the network, both in half precision. It does not restore random numbers, and its file is a
+pickle of modules. This module stores the network, its moving average and the optimizer as they are, and seeds each
+epoch anew, so that a training on a CPU ends with the same bytes whether it was stopped or not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STOPPER: Final = ("best_fitness", "best_epoch", "possible_stop")
 
 
 def begin_epoch(trainer: Any) -> None:
-    """Random numbers of this epoch, whatever came before it in this process."""
+    """Seed the random numbers of an epoch, so that they do not depend on what this process did before."""
     from ultralytics.utils import RANK
 
     loader = trainer.train_loader
@@ -32,21 +32,21 @@ def begin_epoch(trainer: Any) -> None:
     np.random.seed(seed % 2**32)
     random.seed(seed)
     if loader.num_workers == 0:
-        # A new iterator draws a number. Each epoch has one, as the first after a restart does. (Workers run ahead with
-        # images and are costly to start: with them a resumed training is a good one, not the same one.)
+        # A new iterator draws a random number, so every epoch gets a new iterator, as the first after a restart does.
+        # (Workers load ahead and are costly to start: with them, a resumed training is as good, but not the same.)
         loader.generator.manual_seed(seed)
         loader.reset()
 
 
 class BestWeights:
-    """The moving average of the epoch that validated best, where each epoch is validated."""
+    """The moving average of the best epoch, where each epoch is validated."""
 
     def __init__(self) -> None:
         self._state: dict[str, Any] | None = None
         self._fitness: float | None = None
 
-    def look(self, trainer: Any) -> None:
-        """After an epoch."""
+    def update(self, trainer: Any) -> None:
+        """Take the moving average of the epoch that just ended, if it is the best."""
         if trainer.args.val and trainer.fitness is not None and trainer.best_fitness == trainer.fitness:
             average = trainer.ema.ema.state_dict()
             self._state = {name: t.detach().half().cpu() if t.is_floating_point() else t.cpu().clone()
@@ -54,11 +54,11 @@ class BestWeights:
             self._fitness = float(trainer.fitness)
 
     def saved(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The best weights and their fitness, for a checkpoint."""
         return {"weights": self._state, "fitness": self._fitness}
 
     def restore(self, trainer: Any, saved: dict[str, Any]) -> None:
-        """Write best.pt again, in the form in which Ultralytics looks for it at the end."""
+        """Restore the best weights of a checkpoint and write best.pt, which Ultralytics reads at the end."""
         self._state, self._fitness = saved["weights"], saved["fitness"]
         if self._state is not None:
             trainer.ema.ema.load_state_dict(self._state)
@@ -67,7 +67,7 @@ class BestWeights:
 
 
 def saved_state(trainer: Any, best: BestWeights) -> bytes:
-    """After an epoch."""
+    """The state of a training after an epoch, as a file of torch's."""
     stopper = {name: _plain(getattr(trainer.stopper, name)) for name in _STOPPER}
     buffer = io.BytesIO()
     torch.save(
@@ -85,10 +85,10 @@ def saved_state(trainer: Any, best: BestWeights) -> bytes:
 
 
 def loaded_state(data: bytes) -> dict[str, Any]:
-    """Read with torch's restricted loader: tensors and plain values, no code.
+    """Read a state with torch's restricted loader, which loads tensors and plain values and no code.
 
     Raises:
-        CheckpointError: something else.
+        CheckpointError: the data is not a state of a training.
     """
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -100,7 +100,7 @@ def loaded_state(data: bytes) -> dict[str, Any]:
 
 
 def restore(trainer: Any, state: dict[str, Any], epoch: int, best: BestWeights) -> None:
-    """Before the first epoch: go on as after `epoch` epochs.
+    """Restore, before the first epoch, the state that a training had after `epoch` epochs.
 
     Raises:
         CheckpointError: the state is of another network.

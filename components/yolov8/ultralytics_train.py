@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Ultralytics as others use it to train: what `make bench-training` compares our training with. No pipeline runs this.
+"""Training with Ultralytics itself, with which `make bench-training` compares Kizu's training. No pipeline runs this.
 
-`python -m components.yolov8.ultralytics_train <arguments.yaml>` is `yolo detect train cfg=<arguments.yaml>`: the
-command line of Ultralytics, with nothing of ours but that it reaches no network. The last line that it prints is JSON.
+`python -m components.yolov8.ultralytics_train <arguments.yaml>` is `yolo detect train cfg=<arguments.yaml>`, the
+command line of Ultralytics, with network access turned off. The last line that it prints is JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from components.yolov8.trainer import quiet_ultralytics
 
 
 def main() -> None:
-    """Train, and say when that began and was done (CLOCK_MONOTONIC, seconds) and with how many threads of torch."""
+    """Train; print when the training began and ended (CLOCK_MONOTONIC, seconds) and the number of torch's threads."""
     sys.argv = ["yolo", "detect", "train", f"cfg={sys.argv[1]}"]  # which Ultralytics keeps while it is imported
     quiet_ultralytics()
     import torch
