@@ -49,8 +49,7 @@ def losses_of(network: FCOS, images: Tensor, targets: Sequence[dict[str, Tensor]
     """torchvision's losses by name, summed over the places that answer for a box, and the number of places.
 
     Args:
-    """torchvision's losses by name, each summed over the places that answer for a box, and the number of those.
-
+        images: (n, 3, height, width) float32 in 0..1, as the network gets them on a device: nothing else is scaled.
         targets: for each image `boxes`, (m, 4) xyxy in input pixels, and `labels`, (m,) int64 from 0.
     """
     height, width = images.shape[-2:]
