@@ -1,4 +1,4 @@
-"""The device: capture, infer, decide, record; send back what teaches; take signed releases. No training framework."""
+"""The device: it inspects frames, sends back the images that help training, and takes signed releases."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The command `kizu-edge`: inspect on this device, and ask how it is."""
+"""The command `kizu-edge`: runs and controls the agent on this device."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from edge_agent.errors import EdgeError
 from edge_agent.ota.operator_command import Command
 
 app = typer.Typer(
-    help="The edge agent of Kizu: inspects frames on this device, online or not.",
+    help="The edge agent of Kizu: inspects frames on this device, with or without a network.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+config_app = typer.Typer(help="Check the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The device's configuration file (YAML).")]
-_Debug = Annotated[bool, typer.Option("--debug", help="Show the whole trace of an error, and log more.")]
+_Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and log more.")]
 
 
 @app.callback()
@@ -42,8 +42,8 @@ def _common(context: typer.Context, debug: _Debug = False) -> None:
 
 @app.command()
 def run(config: ConfigFile = Path("config.yaml")) -> None:
-    """Inspect until stopped (Ctrl-C or SIGTERM)."""
-    # Imported here: the other commands must answer at once, and this brings the runtime.
+    """Inspect frames until Ctrl-C or SIGTERM."""
+    # Imported here, since it loads the inference runtime: the other commands must answer at once.
     from edge_agent.assembly import run_agent
 
     stop = threading.Event()
@@ -54,7 +54,7 @@ def run(config: ConfigFile = Path("config.yaml")) -> None:
 
 @app.command()
 def status(config: ConfigFile = Path("config.yaml")) -> None:
-    """Show what the agent on this device is doing, as JSON. Exits 1 where it is not ready."""
+    """Show what the agent on this device is doing, as JSON. Exits with 1 where it is not ready."""
     answer = by_operator.status(load_config(config))
     typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     raise typer.Exit(0 if answer.get("ready") else 1)
@@ -62,7 +62,7 @@ def status(config: ConfigFile = Path("config.yaml")) -> None:
 
 @app.command()
 def selftest(config: ConfigFile = Path("config.yaml")) -> None:
-    """Check what the agent needs: disk, camera, S3, releases, broker, golden samples. Exits 1 where one fails."""
+    """Check what the agent needs: disk, camera, S3, releases, broker, golden samples. Exits with 1 if one fails."""
     from edge_agent.selftest import selftest as checks
 
     failed = 0
@@ -75,27 +75,27 @@ def selftest(config: ConfigFile = Path("config.yaml")) -> None:
 
 @config_app.command("check")
 def check(config: ConfigFile = Path("config.yaml")) -> None:
-    """Read the configuration and the identity it names; start nothing."""
+    """Read the configuration and the S3 identity that it names, without starting anything."""
     loaded = load_config(config)
     load_credentials(loaded.s3.credentials_file)
     cameras = ", ".join(f"{camera.name} ({camera.source})" for camera in loaded.cameras)
-    typer.echo(f"{config} is good: device {loaded.device} of group {loaded.group}, cameras {cameras}")
+    typer.echo(f"{config} is valid: device {loaded.device} of group {loaded.group}, cameras {cameras}")
 
 
 @app.command()
 def rollback(config: ConfigFile = Path("config.yaml")) -> None:
-    """Run the release before this one, at once. The present one is not taken again under the same order."""
+    """Go back to the previous release at once. The present one is taken again only under a new desired state."""
     typer.echo(by_operator.give(load_config(config), Command("rollback")))
 
 
 @app.command()
 def pin(
     digest: Annotated[
-        str | None, typer.Argument(help="A release that is kept here; the running one by default.")
+        str | None, typer.Argument(help="A release that is kept on this device; by default the one that runs.")
     ] = None,
     config: ConfigFile = Path("config.yaml"),
 ) -> None:
-    """Stay with a release that is on this device, whatever is published."""
+    """Keep running a release that is on this device, whatever is published."""
     typer.echo(by_operator.give(load_config(config), Command("pin", digest)))
 
 
@@ -112,9 +112,9 @@ def version() -> None:
 
 
 def main() -> None:
-    """Parse, run one command, exit."""
+    """Parse the command line, run one command, and exit."""
     debug = "--debug" in sys.argv[1:]
-    # `--debug` is wanted anywhere on the line, not only before the command.
+    # typer takes `--debug` before the command only; people write it anywhere.
     arguments = (["--debug"] if debug else []) + [item for item in sys.argv[1:] if item != "--debug"]
     try:
         app(args=arguments, prog_name="kizu-edge")

@@ -1,4 +1,4 @@
-"""The inspection loop: capture, infer, decide, record. It waits for no network and loses no frame."""
+"""The inspection loop: takes a frame, inspects it, records the result. It never waits for a network."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 _FRAME_WAIT_S: Final = 0.5
 _LOOK_S: Final = 0.05
-"""How often cameras that tell nobody of a frame, such as folders, are asked."""
+"""How often cameras are asked that do not announce a frame, such as folders."""
 _PROBLEM_WAIT_S: Final = 1.0
 _MAX_TRIES: Final = 3
 
@@ -48,11 +48,16 @@ _MAX_TRIES: Final = 3
 class InspectionLoop:
     """Takes one frame after another, from each camera in turn.
 
-    A frame is put away only after its result is on disk, and a frame whose result is on disk is not inspected again:
-    killed at any moment, the next start neither loses nor doubles one. A camera that is gone holds up no other.
+    A frame is put away only after its result is on disk, and a frame whose result is on disk is not inspected again.
+    The loop may therefore be killed at any moment: the next start loses no frame and doubles none. A camera that fails
+    does not hold up the others.
 
     Args:
+        publish: whether results go to a broker.
         wake: set by cameras when a frame may wait.
+        limits: what this device may send back at most.
+        measure: called with each result, for metrics.
+        on_probation: whether the running release is on probation.
     """
 
     def __init__(
@@ -89,13 +94,13 @@ class InspectionLoop:
         self._gone: dict[str, str] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set; a frame in hand is finished first."""
+        """Inspect until `stop` is set; the frame that is being inspected is finished first."""
         self._forget_what_is_gone()
         while not stop.is_set():
             self._health.beat()
             active = self._active.get()
             if active is None:
-                # Frames stay where they are: without a release nobody can say what they show.
+                # Frames stay with their cameras until there is a release that can judge them.
                 stop.wait(_FRAME_WAIT_S)
                 continue
             try:
@@ -108,10 +113,13 @@ class InspectionLoop:
                 self._problem(e, stop)
 
     def step(self, active: LoadedRelease, timeout_s: float) -> bool:
-        """Inspect at most one frame; False where none came.
+        """Inspect at most one frame.
+
+        Returns:
+            False where no frame came within `timeout_s`.
 
         Raises:
-            EdgeError: the frame was not recorded and comes again.
+            EdgeError: the frame could not be recorded; it comes again.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -144,7 +152,7 @@ class InspectionLoop:
             self._inspect(source, frame, active)
         except InferenceError as e:
             if self._is_odd(frame, active):
-                # This release inspects other frames well, so this one is the odd one.
+                # This release inspects other frames well, so the frame is at fault.
                 self._reject(source, frame, "inference-failed", str(e))
             else:
                 source.give_back(frame)
@@ -183,7 +191,10 @@ class InspectionLoop:
     def _compare(
         self, frame: Frame, pixels: NDArray[np.uint8], result: Result, inspection: Inspection, policy: Sampling
     ) -> None:
-        """Ask the release before, now that the line has its answer, and send the frame where the two differ."""
+        """Inspect a share of frames with the previous release too, and send the frame where the two verdicts differ.
+
+        The result of this frame is recorded already, so the line does not wait for the comparison.
+        """
         previous = self._active.previous
         if previous is None or share("disagreement", result.sha256) >= policy.disagreement_rate:
             return
@@ -201,7 +212,7 @@ class InspectionLoop:
                 self._outbox.add_image(image)
 
     def _forget_what_is_gone(self) -> None:
-        """Of frames that were recorded before a restart, only those that may come again are worth remembering."""
+        """Forget the frames that were recorded before a restart and that no camera still holds."""
         sources = {source.name: source for source in self._sources}
         for key in self._outbox.recorded_keys():
             camera, _, source_key = key.partition("/")
@@ -273,7 +284,7 @@ class InspectionLoop:
 
     def _is_odd(self, frame: Frame, active: LoadedRelease) -> bool:
         if self._on_probation():
-            return False  # the release is at fault until it has proved itself; the frame waits for the one before it
+            return False  # the release may be at fault; the frame waits until the probation has ended
         key = (active.digest, frame.source_key)
         self._tries[key] = self._tries.get(key, 0) + 1
         return self._tries[key] >= _MAX_TRIES
@@ -290,6 +301,6 @@ def _key(source: FrameSource, frame: Frame) -> str:
 
 
 def _capture_id(device: str, camera: str, frame: Frame, sha256: str) -> str:
-    """The same for the same frame, however often it is inspected; 32 hexadecimal digits."""
+    """An id of 32 hexadecimal digits, the same however often the frame is inspected."""
     text = "\n".join((device, camera, frame.source_key, sha256))
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""The connection to the line's broker, as the configuration describes it."""
+"""Makes the MQTT client for the broker that the configuration names."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PROTOCOLS: Final = {"3.1.1": MQTTv311, "5": MQTTv5}
 
 
 def make_client(mqtt: Mqtt, client_id: str) -> Client:
-    """A client that is not connected yet; no session is kept at the broker, for the outbox keeps what matters.
+    """A client that is not connected yet. The broker keeps no session, since the outbox keeps what must arrive.
 
     Raises:
-        ConfigError: a certificate or key that cannot be used.
+        ConfigError: a certificate or key cannot be used.
     """
     protocol = _PROTOCOLS[mqtt.protocol]
     client = Client(
@@ -35,10 +35,10 @@ def make_client(mqtt: Mqtt, client_id: str) -> Client:
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer; the broker's name is always checked.
+    """A TLS context for the broker: TLS 1.2 or newer; the name of the broker is always checked.
 
     Raises:
-        ConfigError
+        ConfigError: a file cannot be used, or others may read the key.
     """
     if tls.key_file is not None:
         require_private(tls.key_file, "it holds this device's key for the broker")

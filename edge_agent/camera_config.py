@@ -1,4 +1,4 @@
-"""The part of the configuration that says where frames come from: one entry a camera, chosen by `source`."""
+"""The cameras of the configuration: one entry for each camera, whose kind is its `source`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Topic = Annotated[str, Field(pattern=r"^[^#+\x00]+$", max_length=512)]
 
 
 class Section(BaseModel):
-    """Unknown keys are refused; values do not change."""
+    """Base of all sections: unknown keys are refused, and values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,14 +29,14 @@ class _Camera(Section):
 
 
 class FolderCamera(_Camera):
-    """A folder that something else writes pictures into."""
+    """A folder that another program writes images into."""
 
     source: Literal["folder"] = "folder"
     """The kind of camera."""
     path: Path
     """The folder."""
     poll_interval_s: Seconds = 0.2
-    """Seconds between two looks into the folder."""
+    """Seconds between two scans of the folder."""
     settle_s: float = Field(default=5.0, ge=0)
     """A file that cannot be read is set aside only when it has not changed for this long."""
     processed: Literal["move", "delete"] = "move"
@@ -48,11 +48,11 @@ class FolderCamera(_Camera):
 class _Grabbed(_Camera):
     mode: Literal["every", "latest"] = "latest"
     trigger_topic: Topic | None = None
-    """With it, one frame is taken for each message on this MQTT topic, and none otherwise."""
+    """Where it is given, each message on this MQTT topic takes one frame, and no other frame is taken."""
     reconnect_limit_s: Seconds = 30.0
-    """The longest wait between two tries to open a camera that is gone."""
+    """The longest wait between two attempts to open a camera that has failed."""
     encoding: Literal["jpeg", "png"] = "jpeg"
-    """How a frame is kept and sent; what is inspected is what is kept."""
+    """How a frame is encoded. The encoded frame is inspected, kept and sent."""
     jpeg_quality: int = Field(default=95, ge=50, le=100)
     """Of an encoded frame."""
 
@@ -71,7 +71,7 @@ class OpenCvCamera(_Grabbed):
     frames_per_s: float | None = Field(default=None, gt=0)
     """Asked of the camera; its own where it is not given."""
     timeout_s: Seconds = 10.0
-    """A network camera that is silent for so long is taken for gone."""
+    """Seconds of silence after which a network camera is opened again."""
 
 
 class GenICamCamera(_Grabbed):
@@ -82,11 +82,11 @@ class GenICamCamera(_Grabbed):
     producer: Path
     """The vendor's GenTL producer, a `.cti` file."""
     serial_number: str | None = None
-    """Which camera; the first where it is not given."""
+    """The serial number of the camera; without it, the first camera is taken."""
     features: Mapping[str, bool | int | float | str] = {}
     """GenICam features that are set at each opening, such as `ExposureTime: 5000`."""
     timeout_s: Seconds = 10.0
-    """A camera that is silent for so long is taken for gone."""
+    """Seconds of silence after which the camera is opened again."""
 
 
 class HttpCamera(_Camera):
@@ -117,11 +117,11 @@ def _tell_apart(cameras: tuple[Camera, ...]) -> tuple[Camera, ...]:
 
 
 Cameras = Annotated[tuple[AnyCamera, ...], Field(min_length=1), AfterValidator(_tell_apart)]
-"""All cameras of a device; names tell them apart."""
+"""All cameras of a device; each has a name of its own."""
 
 
 def absolute(camera: Camera, folder: Path) -> Camera:
-    """The same with paths that do not depend on where the agent was started."""
+    """The same camera with absolute paths. folder: what relative paths are relative to."""
     if isinstance(camera, FolderCamera):
         return camera.model_copy(update={"path": folder / camera.path})
     if isinstance(camera, GenICamCamera):

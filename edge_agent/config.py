@@ -1,4 +1,4 @@
-"""The device's configuration: one YAML file, overridden by the environment. The only place of this room that reads it.
+"""The device's configuration: one YAML file, overridden by the environment. No other module here reads the environment.
 
 `KIZU_EDGE_S3__ENDPOINT=http://…` overrides `s3.endpoint`: prefix, then the keys joined by two underscores. Paths in the
 file are relative to the file. Unknown keys, in the file or the environment, are refused by name.
@@ -56,7 +56,7 @@ class Buckets(Section):
 
     @property
     def fleet(self) -> str:
-        """What devices report."""
+        """The reports of devices."""
         return f"{self.prefix}fleet"
 
 
@@ -95,7 +95,7 @@ class Mqtt(Section):
     tls: Tls | None = None
     """Encryption to the broker."""
     keepalive_s: int = Field(default=30, ge=5)
-    """Seconds after which the broker takes a silent device for gone, one and a half times."""
+    """Seconds. After one and a half times as long without a sign of life the broker says that the device is offline."""
 
 
 class Page(Section):
@@ -110,38 +110,40 @@ class Page(Section):
     language: Literal["auto", "en", "ja"] = "auto"
     """`auto`: what the browser asks for."""
     token_file: Path | None = None
-    """What changes something here asks for this token; made at the first start where there is none. Mode 0600.
-    Default: `<state_folder>/operator.token`."""
+    """The file of the operator's token, which every action that changes the device asks for. The agent creates it at
+    the first start, with mode 0600. Default: `<state_folder>/operator.token`."""
 
 
 class Inference(Section):
-    """How the model runs here. threads: intra-op; the default of the runtime oversubscribes pinned processes.
+    """How the model runs here.
 
-    `backend: openvino` needs the extra `edge-openvino`; where it cannot be had, onnxruntime inspects and the log says
-    so. `providers` are onnxruntime's.
+    `backend: openvino` needs the extra `edge-openvino`. Where OpenVINO is not available, onnxruntime inspects, and
+    the log says so.
     """
 
     threads: int = Field(default=2, ge=1, le=256)
+    """Threads of one inference. The default of the runtime would start too many in a process pinned to few cores."""
     precision: str = "fp32"
     """Which model of the release runs: `fp32` or `int8`."""
     backend: Literal["onnxruntime", "openvino"] = "onnxruntime"
     """The inference runtime."""
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    """The execution providers of onnxruntime, in the order of preference."""
 
 
 class OutboxLimits(Section):
-    """What may wait on the device; beyond it the least important and oldest is dropped and counted."""
+    """How much may wait on the device. Beyond that the least important class is dropped, oldest first, and counted."""
 
     max_bytes: int = Field(default=2_000_000_000, gt=0)
     """Bytes that may wait."""
     max_age_days: float = Field(default=30.0, gt=0)
-    """In days that the agent ran: a device that lay in a drawer, or whose clock jumped, drops nothing for it."""
+    """Days that the agent has run since. Days without power do not count, and neither do jumps of the clock."""
     min_free_bytes: int = Field(default=500_000_000, ge=0)
     """Bytes of the disk that stay free."""
 
 
 class SamplingLimits(Section):
-    """What this device may send at most. The release's own policy holds where it is narrower: here is only less."""
+    """How much this device may send at most. Where the policy of the release asks for less, the policy holds."""
 
     max_per_minute: int | None = Field(default=None, ge=0)
     """At most so many frames are sent a minute."""
@@ -154,14 +156,14 @@ class SamplingLimits(Section):
     control_rate: float | None = Field(default=None, ge=0, le=1)
     """At most this share of all frames."""
     disagreement_rate: float | None = Field(default=None, ge=0, le=1)
-    """At most this share of frames is judged by the release before, too."""
+    """At most this share of frames is also inspected with the previous release."""
 
 
 class Intervals(Section):
-    """How often the device looks and tells, in seconds."""
+    """Intervals of the device, in seconds."""
 
     update_poll_s: Seconds = 30.0
-    """Between two looks for a new release."""
+    """Between two polls for a new release."""
     report_s: Seconds = 60.0
     """Between two reports to the fleet."""
     heartbeat_timeout_s: Seconds = 30.0
@@ -169,7 +171,7 @@ class Intervals(Section):
 
 
 class Config(Section):
-    """All of it."""
+    """The whole configuration of a device."""
 
     device: Name
     """This device's name, its own among all sites."""
@@ -204,26 +206,26 @@ class Config(Section):
 
     @property
     def token_file(self) -> Path:
-        """Where the operator's token lies."""
+        """The file of the operator's token."""
         return self.page.token_file or self.state_folder / "operator.token"
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """One device's S3 identity; `repr` hides the secret."""
+    """The S3 identity of one device; `repr` hides the secret."""
 
     access_key: str
     secret_key: SecretStr
 
 
 def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
-    """Read, override, check, and make its paths absolute.
+    """Read a configuration file, override it from the environment, check it, and make its paths absolute.
 
     Args:
-        environment: os.environ where None.
+        environment: None for os.environ.
 
     Raises:
-        ConfigError: missing, not YAML, an unknown or wrong key, or a password in a file that others may read.
+        ConfigError: the file is missing or no YAML, a key is unknown or wrong, or other users may read a password.
     """
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -249,19 +251,19 @@ def load_credentials(path: Path) -> Credentials:
     """Read `{"access_key": …, "secret_key": …}` from a file of mode 0600.
 
     Raises:
-        ConfigError: missing, readable by others, or of another form.
+        ConfigError: the file is missing, other users may read it, or it has another form.
     """
     require_private(path, "it holds this device's key")
     try:
         value = json.loads(path.read_bytes())
         return Credentials(str(value["access_key"]), SecretStr(str(value["secret_key"])))
     except (ValueError, KeyError, TypeError):
-        # The cause would show the file's text, which is secret.
+        # The cause would show the text of the file, which is secret.
         raise ConfigError(f'expected {{"access_key": …, "secret_key": …}} in {path}, but it has another form') from None
 
 
 def has_password(device: object) -> bool:
-    """Whether a camera's URL carries an account."""
+    """Whether the URL of a camera holds a user and a password."""
     return isinstance(device, str) and "@" in device.partition("://")[2].partition("/")[0]
 
 
@@ -270,10 +272,13 @@ def _list(value: object) -> list[Any]:
 
 
 def require_private(path: Path, why: str) -> None:
-    """Refuse a file with a secret that others on this machine may read.
+    """Refuse a file with a secret that other users of this machine may read.
+
+    Args:
+        why: what the file holds, for the message.
 
     Raises:
-        ConfigError
+        ConfigError: the file is missing, or its mode gives rights to others.
     """
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -295,14 +300,14 @@ def _override(value: dict[str, Any], environment: Mapping[str, str]) -> None:
                 raise ConfigError(f"environment variable {name}: {key} is not a section")
             section = child
         text = environment[name]
-        # A password or a name may look like a number; only what YAML reads as list or object is read as such.
+        # Only lists and objects are parsed: a password or a name may look like a number.
         section[keys[-1]] = yaml.safe_load(text) if text[:1] in "[{" else text
 
 
 def _readable(error: ValidationError) -> str:
     lines = []
     for item in error.errors(include_input=False, include_url=False):
-        # Between a list's index and a key stands the kind of camera, which is no key.
+        # pydantic puts the kind of camera, which is no key, between the index in the list and the key.
         places = [
             part for before, part in zip((None, *item["loc"]), item["loc"], strict=False) if not isinstance(before, int)
         ]

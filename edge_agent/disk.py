@@ -1,4 +1,4 @@
-"""Writing so that a power cut leaves the old or the new, never half of one."""
+"""File operations that survive a power cut: it leaves the old file or the new one, never half of one."""
 
 from __future__ import annotations
 
@@ -10,36 +10,38 @@ from pathlib import Path
 from typing import Final, Protocol
 
 TEMPORARY: Final = ".tmp"
-"""How the name of an unfinished file ends; it begins with a dot."""
+"""The ending of the name of an unfinished file; the name begins with a dot."""
 
 _CANNOT_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 
 
 class Disk(Protocol):
-    """The file operations of the agent that must survive a crash; each but `append` is durable when it returns.
+    """The file operations of the agent that must survive a crash. Each but `append` is durable when it returns.
 
-    SQLite's files and python-tuf's metadata cache are those libraries' own.
+    The files of SQLite and the metadata cache of python-tuf do not go through here: those libraries write them.
     """
 
     def write(self, path: Path, data: bytes, *, mode: int = 0o600) -> None:
-        """Replace the whole file, or leave the old one."""
+        """Replace the whole file; where that fails, the old one stays."""
 
     def append(self, path: Path, data: bytes) -> None:
-        """Add to the end of an unfinished file, which is made where there is none. Not durable before `finish`: after
-        a power cut it may hold less, or zeros, so whoever goes on with it checks the digest of the whole.
+        """Add to the end of an unfinished file, which is created where there is none.
+
+        This is not durable before `finish`. After a power cut the file may hold less, or zeros, so a caller that
+        continues it must check the digest of the whole.
         """
 
     def finish(self, part: Path, target: Path) -> None:
-        """What was appended becomes `target`, in the same folder, which is replaced."""
+        """Rename an unfinished file to `target` in the same folder, which is replaced."""
 
     def move(self, source: Path, target: Path) -> None:
-        """Move a file, over file systems too; the target is replaced."""
+        """Move a file, also to another file system; the target is replaced."""
 
     def remove(self, path: Path) -> None:
         """Remove a file; no error where there is none."""
 
     def remove_tree(self, path: Path) -> None:
-        """Remove a folder with all in it; no error where there is none."""
+        """Remove a folder with everything in it; no error where there is none."""
 
     def make_folder(self, path: Path) -> None:
         """Make a folder and its parents; no error where there is one."""
@@ -49,20 +51,20 @@ class Disk(Protocol):
 
 
 class Steps:
-    """What `RealDisk` is made of: one change each, none of them durable by itself.
+    """The single steps that `RealDisk` is made of: one change each, none of them durable by itself.
 
-    Apart, so that a test can stop between any two, and forget what was not synced.
+    They are a class of their own so that a test can stop between any two, and drop what was not synced.
     """
 
     def write(self, path: Path, data: bytes, mode: int) -> None:
-        """Make or empty a file and fill it."""
+        """Create a file, or empty it, and write to it."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
             file.write(data)
 
     def append(self, path: Path, data: bytes) -> None:
-        """Make a file or add to it."""
+        """Add to a file, which is created where there is none."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "ab") as file:
             file.write(data)
@@ -72,36 +74,36 @@ class Steps:
         _sync(path, os.O_RDONLY)
 
     def sync_folder(self, path: Path) -> None:
-        """Make names in a folder durable; without it a power cut may undo a rename."""
+        """Make the names in a folder durable; otherwise a power cut may undo a rename."""
         try:
             _sync(path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as e:
-            # Some network file systems cannot; a camera's folder may lie on one, and its frames can come twice.
+            # Some network file systems cannot. A camera's folder may lie on one, and a frame that comes twice is known.
             if e.errno not in _CANNOT_SYNC:
                 raise
 
     def rename(self, source: Path, target: Path) -> None:
-        """Replace `target` at once; EXDEV over file systems."""
+        """Rename a file; `target` is replaced at once. Raises OSError EXDEV where it lies on another file system."""
         source.replace(target)
 
     def unlink(self, path: Path) -> None:
-        """Remove a file; FileNotFoundError where there is none."""
+        """Remove a file. Raises FileNotFoundError where there is none."""
         path.unlink()
 
     def make_folder(self, path: Path) -> None:
-        """One folder; FileExistsError where there is one."""
+        """Create one folder. Raises FileExistsError where there is one."""
         path.mkdir()
 
     def remove_folder(self, path: Path) -> None:
-        """One empty folder."""
+        """Remove one empty folder."""
         path.rmdir()
 
 
 class RealDisk:
-    """`Disk` on this machine: temporary file in the same folder, fsync, rename, fsync of the folder.
+    """`Disk` on this machine. A write goes to a temporary file in the same folder: fsync, rename, fsync of the folder.
 
-    The temporary file's name depends on the file's alone, so whoever writes again after a crash writes over what the
-    crash left. Two writers of the same file must not write at once.
+    The name of the temporary file depends on the name of the file only, so that the next write after a crash replaces
+    what the crash left. Two threads must not write the same file at once.
     """
 
     def __init__(self, steps: Steps | None = None) -> None:
@@ -134,17 +136,17 @@ class RealDisk:
         """See `Disk.move`."""
         try:
             if target.exists() and target.samefile(source):
-                # A power cut left the new name and the old one; a rename of a file to itself would change nothing.
+                # A power cut left the file under both names; a rename of a file to itself would change nothing.
                 self._steps.unlink(source)
             else:
                 self._steps.rename(source, target)
         except OSError as e:
-            # Asked of the kernel rather than of `st_dev`: two mounts of one file system have the same and refuse too.
+            # The kernel decides, not `st_dev`: two mounts of one file system have the same `st_dev` and refuse as well.
             if e.errno != errno.EXDEV:
                 raise
             self.write(target, source.read_bytes(), mode=0o644)
             self._steps.unlink(source)
-        # In this order: a power cut between the two leaves the file in both folders, never in none.
+        # In this order, a power cut between the two leaves the file in both folders; in the other order, in none.
         self._steps.sync_folder(target.parent)
         self._steps.sync_folder(source.parent)
 
@@ -153,7 +155,7 @@ class RealDisk:
         try:
             self._steps.unlink(path)
         except FileNotFoundError:
-            # An earlier start may have been killed between the two steps; a folder that is gone has nothing to sync.
+            # An earlier start may have been killed between the two steps. Where the folder is gone, nothing is to sync.
             if not path.parent.exists():
                 return
         self._steps.sync_folder(path.parent)
@@ -187,7 +189,7 @@ class RealDisk:
             self.make_folder(path.parent)
             self._steps.make_folder(path)
         try:
-            # A folder found here may be one that was made just before a kill: its name need not be durable yet.
+            # A folder that is there may have been made just before a kill; its name need not be durable yet.
             self._steps.sync_folder(path.parent)
         except PermissionError:
             if made:

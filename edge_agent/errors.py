@@ -1,16 +1,16 @@
-"""What can go wrong on a device.
+"""The errors of a device.
 
     EdgeError
     ├── ConfigError          the configuration file, the environment or a file it names
     ├── StateError           the state folder: locked, damaged, full
     ├── SourceError          the camera
     ├── InferenceError       the model
-    │   └── BackendUnavailable   the runtime that was asked for
+    │   └── BackendUnavailable   the configured runtime
     ├── StoreError           the object store
     │   ├── ObjectNotFound
     │   ├── AccessDenied
     │   └── StoreUnavailable
-    └── UpdateError          a release that is not taken; `reason` is a fixed word for the report
+    └── UpdateError          a release that is not taken; `reason` is a fixed word for the device report
 
 Foreign exceptions are wrapped once, in the module that calls the foreign library.
 """
@@ -19,11 +19,11 @@ from __future__ import annotations
 
 
 class EdgeError(Exception):
-    """Base of all errors of this room; the message is for the operator."""
+    """Base of all errors of the device; the message is for the operator."""
 
 
 class ConfigError(EdgeError):
-    """A configuration that is missing or wrong; the message names the key."""
+    """The configuration is missing or wrong; the message names the key."""
 
 
 class StateError(EdgeError):
@@ -31,38 +31,39 @@ class StateError(EdgeError):
 
 
 class SourceError(EdgeError):
-    """A camera that does not deliver, or whose frames cannot be put away."""
+    """A camera delivers no frame, or its frames cannot be put away."""
 
 
 class InferenceError(EdgeError):
-    """A model that cannot be loaded or does not answer."""
+    """A model cannot be loaded, or fails while running."""
 
 
 class BackendUnavailable(InferenceError):
-    """A runtime that is not installed here or does not take the model; another may."""
+    """The runtime is not installed here or does not take the model; another one may."""
 
 
 class StoreError(EdgeError):
-    """The object store did not do what was asked."""
+    """A request to the object store failed."""
 
 
 class ObjectNotFound(StoreError):
-    """No such object or bucket."""
+    """The object or the bucket does not exist."""
 
 
 class AccessDenied(StoreError):
-    """This device's identity may not do that."""
+    """The identity of this device has no right to do that."""
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached or does not answer as a store does; later may be better."""
+    """The store cannot be reached, or does not answer as an S3 store does; a later try may succeed."""
 
 
 class UpdateError(EdgeError):
-    """A release or its metadata that was refused or could not be had.
+    """A release or its metadata was refused, or could not be fetched.
 
-    `reason` is one fixed word a cause, such as `expired-metadata`; `transient` where the same release may be good at
-    the next look, so that it is not remembered as failed.
+    Args:
+        reason: a fixed word for the cause, such as `expired-metadata`.
+        transient: the same release may be good at the next poll; it is not remembered as failed.
     """
 
     def __init__(self, reason: str, message: str, *, transient: bool = False) -> None:

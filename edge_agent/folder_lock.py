@@ -1,4 +1,4 @@
-"""One agent a state folder."""
+"""A lock on the state folder, so that only one agent uses it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_agent.errors import StateError
 
 
 class FolderLock:
-    """One agent a state folder. The kernel lets go of it however the process ends.
+    """Held by the agent that uses a state folder. The kernel releases it however the process ends.
 
     Raises:
         StateError: another agent holds it, or the folder cannot be written.
@@ -33,5 +33,5 @@ class FolderLock:
             ) from e
 
     def release(self) -> None:
-        """Let another agent in."""
+        """Release the lock, so that another agent may start."""
         os.close(self._descriptor)

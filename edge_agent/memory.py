@@ -1,4 +1,4 @@
-"""Keep the memory of a process that runs for years flat."""
+"""Keeps the memory of a process that runs for years from growing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ _ARENAS: Final = 2
 
 
 def keep_heap_flat() -> bool:
-    """Have glibc map every picture by itself and give it back when it is freed; False where there is no glibc.
+    """Have glibc place every image in a memory mapping of its own, which is returned when the image is freed.
 
-    Left alone it raises the size from which it maps to that of the largest picture it saw. Pictures then lie in the
-    heaps of as many threads as there are, between small things that stay, and resident memory wanders upwards.
-    Call it before threads begin.
+    By default glibc raises the size from which it maps to that of the largest image so far. Images then lie in the
+    heaps of all threads, between small objects that stay, and resident memory grows. Call this before threads start.
+
+    Returns:
+        False where there is no glibc, or it refuses.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -28,5 +30,5 @@ def keep_heap_flat() -> bool:
         return False
     kept = [mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES), mallopt(_M_ARENA_MAX, _ARENAS)]
     if not all(kept):
-        _log.debug("the heap is left as it is: mallopt answered %s", kept)
+        _log.debug("the heap keeps its defaults: mallopt answered %s", kept)
     return all(kept)

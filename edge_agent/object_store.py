@@ -1,4 +1,4 @@
-"""The device's S3 client: the few calls it makes, with their failures named."""
+"""The device's S3 client: the few requests that it makes, with failures as `StoreError`."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _CHUNK: Final = 256 * 1024
 
 
 class ObjectStore(Protocol):
-    """What the agent asks of a store."""
+    """The requests that the agent makes to a store."""
 
     def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False, content_type: str = ...) -> bool:
-        """Write an object. With `if_absent`, False and no change where one exists already."""
+        """Write an object. With `if_absent`, an existing object is not changed, and the answer is False."""
 
     def get(self, bucket: str, key: str) -> bytes:
-        """The whole object."""
+        """Read the whole object."""
 
     def get_range(self, bucket: str, key: str, offset: int, length: int) -> bytes:
-        """`length` bytes from `offset` on; fewer at the end."""
+        """Read `length` bytes from `offset` on; fewer at the end of the object."""
 
     def stream(self, bucket: str, key: str) -> Iterator[bytes]:
-        """The object in pieces, so that a model never lies in memory whole; errors come before the first piece."""
+        """Read the object in pieces, since a model need not fit into memory. Errors come before the first piece."""
 
 
 class S3ObjectStore:
-    """`ObjectStore` on any S3, with one identity. Safe to share between threads."""
+    """`ObjectStore` on any S3 server, with one identity. Safe to share between threads."""
 
     def __init__(
         self,
@@ -59,13 +59,13 @@ class S3ObjectStore:
             access_key=credentials.access_key,
             secret_key=credentials.secret_key.get_secret_value(),
             secure=parts.scheme == "https",
-            region=region,  # given, so that no right to ask for a bucket's location is needed
+            region=region,  # given, since the client would otherwise need the right to ask for the location of a bucket
             http_client=urllib3.PoolManager(
                 timeout=urllib3.Timeout(connect=connect_timeout_s, read=read_timeout_s),
                 maxsize=8,
                 cert_reqs="CERT_REQUIRED",
                 ca_certs=ca_file or certifi.where(),
-                # One more try for a kept connection that the server has closed; longer patience is the callers'.
+                # One more try, for a kept connection that the server has closed. The callers do the further ones.
                 retries=urllib3.Retry(total=1, backoff_factor=0.1, redirect=0, status=0),
             ),
         )
@@ -98,14 +98,15 @@ class S3ObjectStore:
 
         Raises:
             ObjectNotFound: no such bucket.
-            AccessDenied, StoreUnavailable
+            AccessDenied: this identity may not write there.
+            StoreUnavailable: the store cannot be reached.
         """
         headers = {"Content-Type": content_type}
         if if_absent:
             headers["If-None-Match"] = "*"
         try:
-            # put_object() turns a header that it does not know into metadata of the object, so the one call below it
-            # is used; the contract test of both adapters notices if a new version changes it.
+            # put_object() stores a header that it does not know as metadata of the object, so this calls the function
+            # below it; the contract test of both clients fails where a new version changes that function.
             self._client._execute("PUT", bucket, key, body=data, headers=headers)
         except Exception as e:
             if if_absent and _code(e) in _EXISTS:
@@ -117,7 +118,9 @@ class S3ObjectStore:
         """See `ObjectStore.get`.
 
         Raises:
-            ObjectNotFound, AccessDenied, StoreUnavailable
+            ObjectNotFound: there is no such object.
+            AccessDenied: this identity may not read it.
+            StoreUnavailable: the store cannot be reached.
         """
         return b"".join(self.stream(bucket, key))
 
@@ -125,7 +128,9 @@ class S3ObjectStore:
         """See `ObjectStore.get_range`.
 
         Raises:
-            ObjectNotFound, AccessDenied, StoreUnavailable
+            ObjectNotFound: there is no such object.
+            AccessDenied: this identity may not read it.
+            StoreUnavailable: the store cannot be reached.
         """
         return b"".join(self._pieces(bucket, key, self._open(bucket, key, offset, length)))
 
@@ -133,7 +138,9 @@ class S3ObjectStore:
         """See `ObjectStore.stream`.
 
         Raises:
-            ObjectNotFound, AccessDenied, StoreUnavailable
+            ObjectNotFound: there is no such object.
+            AccessDenied: this identity may not read it.
+            StoreUnavailable: the store cannot be reached.
         """
         return self._pieces(bucket, key, self._open(bucket, key, 0, 0))
 
@@ -158,14 +165,14 @@ class S3ObjectStore:
             return ObjectNotFound(f"{act}: there is no such object")
         if code in _DENIED:
             return AccessDenied(f"{act}: refused for this device's identity ({code}); check its keys, rights and clock")
-        # Whatever else comes out of the client, such as a parser's error over a portal's login page, is one cause.
+        # Any other error of the client has the same meaning here, such as a login page that it cannot parse.
         return StoreUnavailable(f"{act} at {self.endpoint} failed: {_first_line(error)}")
 
 
 def _code(error: Exception) -> str:
     if isinstance(error, S3Error):
         return str(error.code)
-    # Some servers answer an error without the XML that S3 prescribes: the status must do.
+    # Some servers answer an error without the XML that S3 prescribes; then only the HTTP status is known.
     status = getattr(error, "_code" if isinstance(error, InvalidResponseError) else "status_code", None)
     if isinstance(error, InvalidResponseError | ServerError):
         return {

@@ -1,4 +1,4 @@
-"""The operator says that a verdict was wrong: the frame goes back, to be labelled and learnt from."""
+"""Objections: an operator says that a verdict was wrong, and the image goes back to be labelled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from inspection.image import EXTENSIONS
 
 
 class Objections:
-    """Safe to share between threads. An objection passes no quota: nothing teaches more."""
+    """Makes objections. No quota applies to them. Safe to share between threads.
+
+    Args:
+        remembered: how many objections `made` lists at most.
+    """
 
     def __init__(self, outbox: Outbox, site: str, remembered: int = 200) -> None:
         self._outbox = outbox
@@ -23,12 +27,15 @@ class Objections:
         self._made: deque[str] = deque(maxlen=remembered)
 
     def made(self) -> Collection[str]:
-        """Frames, by `capture_id`, that were objected to since the start."""
+        """The `capture_id` of each frame that was objected to since the start."""
         with self._lock:
             return frozenset(self._made)
 
     def object_to(self, result: Result, data: bytes) -> None:
-        """Send a frame back. Saying it twice is one objection: its Capture is named by the frame.
+        """Send a frame back as an objection. A second objection to the same frame changes nothing.
+
+        Args:
+            data: the bytes of the image.
 
         Raises:
             StateError: the disk is full.

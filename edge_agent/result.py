@@ -1,4 +1,4 @@
-"""What the line is told: one result a frame, and whether the device is there."""
+"""The messages to the line: one result for each frame, and whether the device is online."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from inspection.codec import Document
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result(Document):
-    """One inspected frame. `capture_id` names the frame: a message that comes twice after an outage has the same one.
+    """The result of one frame. After an outage it may arrive twice; both then have the same `capture_id`.
 
-    Times are UTC. detections: from each class's `uncertain` threshold on, pixels of the image, highest score first.
-    infer_ms: from decoded image to verdict.
+    Times are UTC. detections: from each class's `uncertain` threshold on, in pixels of the image, highest score first.
+    infer_ms: milliseconds from decoded image to verdict.
     """
 
     capture_id: str
@@ -34,7 +34,7 @@ class Result(Document):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence(Document):
-    """The retained status of a device; the broker itself says `offline` when the device falls silent."""
+    """The retained status of a device. The broker publishes `offline` where the connection breaks off."""
 
     device: str
     state: str

@@ -1,4 +1,4 @@
-"""Tells the line, in a thread of its own: results in order over MQTT, kept in the outbox until the broker has them."""
+"""Publishes results to the line over MQTT, in order, in a thread of its own; the outbox keeps each until then."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ _IN_FLIGHT: Final = 20
 class ResultPublisher:
     """Publishes to `<prefix>/<site>/<device>/results` with QoS 1, and a retained `status` beside it.
 
-    A result may come twice after an outage, never not at all: whoever reads goes by its `capture_id`. What has been
-    handed to the client is not handed again while this process lives: the client itself sends it again, in order,
-    after a reconnect.
+    After an outage a result may arrive twice; readers tell by its `capture_id`. A result that was handed to the client
+    is not handed to it again while this process lives: the client itself sends it again, in order, after a reconnect.
 
     Args:
         triggers: by topic, what is called with the payload of each message. A retained message is old and triggers
@@ -68,13 +67,13 @@ class ResultPublisher:
         self._client = self._configured(connect(mqtt, f"kizu-{site}-{device}"), reconnect_limit_s)
 
     def announce(self, release_digest: str | None) -> None:
-        """Say on the status topic which release runs."""
+        """Publish on the status topic which release runs; None for no release."""
         self._release = release_digest
         if self.connected:
             self._publish_presence("online")
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set; then says `offline` and leaves."""
+        """Publish until `stop` is set; then publish `offline` and disconnect."""
         self._client.connect_async(self._mqtt.host, self._mqtt.port, keepalive=self._mqtt.keepalive_s)
         self._client.loop_start()
         try:
@@ -130,7 +129,7 @@ class ResultPublisher:
     def _publish_presence(self, state: str) -> Any:
         return self._client.publish(self.status_topic, self._presence(state), qos=1, retain=True)
 
-    # The client calls these from its own thread.
+    # The client calls the methods below from its own thread.
 
     def _on_connect(
         self, client: Client, data: object, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
@@ -148,7 +147,7 @@ class ResultPublisher:
         self._outbox.result_waits.set()
 
     def _on_connect_fail(self, client: Client, data: object) -> None:
-        error = sys.exc_info()[1]  # paho calls this while it handles the error, and passes it nowhere
+        error = sys.exc_info()[1]  # paho calls this while it handles the error, and does not pass it on
         self.problem = f"not connected to {self._mqtt.host}:{self._mqtt.port}{f': {error}' if error else ''}"
 
     def _on_disconnect(

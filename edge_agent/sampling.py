@@ -1,4 +1,4 @@
-"""Which frames go back, and why. Policy comes in the release; this is the rule over it, without I/O."""
+"""Which frames the device sends back, and why: the rule over the release's sampling policy, without I/O."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAY_S: Final = 86400.0
 
 
 class Limits(Protocol):
-    """What a device allows at most; None: whatever the release says."""
+    """The limits of a device's configuration; None where the release decides alone."""
 
     @property
     def max_per_minute(self) -> int | None: ...  # noqa: D102
@@ -33,7 +33,7 @@ class Limits(Protocol):
 
 
 def tightened(policy: Sampling, limits: Limits) -> Sampling:
-    """The release's policy within the device's limits: a device may send less than asked for, never more."""
+    """The policy of the release within the limits of the device, which may send less than asked for and never more."""
 
     def least(name: str) -> float:
         wanted, limit = getattr(policy, name), getattr(limits, name)
@@ -53,13 +53,14 @@ def tightened(policy: Sampling, limits: Limits) -> Sampling:
 def reason_to_send(
     inspection: Inspection, thresholds: Mapping[str, ClassThreshold], sampling: Sampling, sha256: str
 ) -> Reason | None:
-    """Why a frame should be sent, or None.
+    """Why a frame should be sent back; None where it should not.
 
-    The same frame always gets the same answer: chance is drawn from its sha256, so a frame inspected again after a
-    crash is not sampled differently, and any choice can be checked later.
+    The random choices depend on the sha256 of the frame only. A frame that is inspected again after a crash therefore
+    gets the same answer, and every choice can be checked later.
 
     Args:
         inspection: with detections from `sampling.uncertain_low` on (`score_floor`).
+        sha256: of the bytes of the image.
     """
     if inspection.verdict is Verdict.UNCERTAIN:
         return Reason.UNCERTAIN
@@ -74,23 +75,31 @@ def reason_to_send(
 
 
 def share(draw: str, sha256: str) -> float:
-    """A number in [0, 1) that is fixed for a draw and a frame, and independent between draws."""
+    """A number in [0, 1), fixed for a draw and a frame, and independent between draws.
+
+    Args:
+        draw: names the choice that the number is for, such as `control`.
+    """
     return int.from_bytes(hashlib.sha256(f"{draw}:{sha256}".encode()).digest()[:8]) / 2**64
 
 
 class Quota:
-    """At most so many frames in any minute, hour and day, by a clock that never jumps (seconds, `time.monotonic`)."""
+    """Limits the frames sent back in any minute, hour and day."""
 
     def __init__(self) -> None:
         self._taken: deque[float] = deque()
 
     def take(self, policy: Sampling, now: float) -> bool:
-        """Whether one more is within the limits; if so it is counted."""
+        """Count one more frame where it is within the limits of the policy; whether it is.
+
+        Args:
+            now: seconds, by a clock that never jumps.
+        """
         while self._taken and now - self._taken[0] >= _DAY_S:
             self._taken.popleft()
         windows = ((_MINUTE_S, policy.max_per_minute), (_HOUR_S, policy.max_per_hour), (_DAY_S, policy.max_per_day))
         for length_s, limit in windows:
-            # Over the limit when the one `limit` places back still lies inside the window.
+            # Over the limit where the frame `limit` places back still lies inside the window.
             if limit <= 0 or (len(self._taken) >= limit and now - self._taken[-limit] < length_s):
                 return False
         self._taken.append(now)

@@ -1,4 +1,4 @@
-"""Brings images and Captures to S3, in a thread of its own: it reads the outbox and never holds up a frame."""
+"""Uploads images and Captures from the outbox to S3, in a thread of its own, so that inspection never waits for it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _log = logging.getLogger(__name__)
 
 
 class Uploader:
-    """Sends what waits, most important first; retries until it is delivered or the outbox drops it.
+    """Sends images, the most important class first, and tries again until each is delivered or the outbox drops it.
 
-    Killed between any two calls, the next start sends the same keys again, and `If-None-Match` makes that harmless.
+    After a kill the next start may send the same keys again; `If-None-Match` makes that harmless.
     """
 
     def __init__(self, outbox: Outbox, store: ObjectStore, bucket: str) -> None:
@@ -29,10 +29,10 @@ class Uploader:
         self._bucket = bucket
         self._backoff = Backoff()
         self.problem = ""
-        """Why nothing is sent at present; empty when all is well."""
+        """Why no image is sent at present; empty when all is well."""
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set."""
+        """Send until `stop` is set."""
         while not stop.is_set():
             try:
                 sent = self.send_next()
@@ -51,10 +51,13 @@ class Uploader:
                 self._outbox.image_waits.clear()
 
     def send_next(self) -> bool:
-        """Send one image and its Capture; False where none waits.
+        """Send one image and its Capture.
+
+        Returns:
+            False where no image waits.
 
         Raises:
-            StoreError: it was not delivered and stays in the outbox.
+            StoreError: the image was not delivered; it stays in the outbox.
         """
         item = self._outbox.next_image()
         if item is None:
@@ -78,7 +81,7 @@ class Uploader:
         except ImageError:
             content_type = "application/octet-stream"
         self._store.put(self._bucket, key, data, if_absent=True, content_type=content_type)
-        # The image first: whoever finds a Capture finds its image.
+        # The image goes first, so that a Capture in the store always has its image.
         self._store.put(
             self._bucket,
             capture_key(key, capture.capture_id),

@@ -1,11 +1,11 @@
-"""Taking a release into use, as a state machine: what is true now, what happened, what to do next. No I/O.
+"""The activation of a release as a state machine: from a state and an event to the next state and an act. No I/O.
 
     idle ──Offered──▶ fetching ──Fetched──▶ trying ──TrialPassed──▶ pending ──Loaded──▶ probation ──Healthy──▶ idle
      ▲                   │                    │                        │                    │
      └──────────── Failed (remembered, or transient) ◀─────────────────┴── Unhealthy ◀──────┘
 
-`current` changes only when a probation ends well. Until then a boot, however it came about, runs `current`: the way
-back needs no decision and no writing. Whoever drives this writes the new state to disk before acting on it.
+`current` changes only when a probation ends well. Until then every start runs `current`, so that going back needs no
+decision and no write. The driver writes each new state to disk before it acts on it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from edge_agent.ota.offer import FailedRelease
 
 BY_OPERATOR: Final = "rolled back by the operator"
 MAX_ATTEMPTS: Final = 3
-"""How often an agent may die with the same release in hand before it is given up."""
+"""How often an agent may die while it takes the same release, before that release is given up."""
 
 
 class Phase(StrEnum):
-    """Where an activation stands."""
+    """How far an activation has come."""
 
     IDLE = "idle"
     FETCHING = "fetching"
@@ -32,11 +32,11 @@ class Phase(StrEnum):
     PENDING = "pending"
     PROBATION = "probation"
     PAUSED = "paused"
-    """A probation that an orderly stop interrupted; it begins anew at the next start."""
+    """A probation that an orderly stop interrupted; it starts again from the beginning at the next start."""
 
 
 class Act(StrEnum):
-    """What the driver does once the state is on disk."""
+    """What the driver does after the state is on disk."""
 
     NOTHING = "nothing"
     FETCH = "fetch"
@@ -49,7 +49,7 @@ class Act(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What survives a power cut. Releases by digest; `since` is for people, durations are measured by the driver."""
+    """The state on disk. Releases are named by digest. People read `since`; the driver measures durations itself."""
 
     current: str | None = None
     previous: str | None = None
@@ -61,7 +61,7 @@ class State:
     probation_s: float = 120.0
     attempts: int = 0
     pinned: str | None = None
-    """While set, nothing new is taken: somebody at the line wants this release."""
+    """The release that the operator wants; while it is set, no other release is taken."""
     failed: Mapping[str, FailedRelease] = field(default_factory=dict)
 
     @property
@@ -71,7 +71,7 @@ class State:
 
     @property
     def kept(self) -> frozenset[str]:
-        """Releases whose files must stay."""
+        """The releases whose files must stay on the disk."""
         return frozenset(
             item for item in (self.current, self.previous, self.factory, self.pending, self.pinned) if item
         )
@@ -84,19 +84,19 @@ class Booted:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The agent ends in order."""
+    """The agent is stopping in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A desired state was accepted that asks for nothing new."""
+    """A desired state was accepted that asks for no new release."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A release should be taken."""
+    """A desired state asks for this release."""
 
     digest: str
     sequence: int
@@ -105,22 +105,22 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """All files are here, verified."""
+    """All files of the release are on the disk, verified."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialPassed:
-    """It answers the golden samples in time, in a process of its own."""
+    """The release reproduced its golden samples within the latency budget, in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """It is in this process' memory, warm."""
+    """The release is loaded in this process, and warmed up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The step did not work. transient: the release itself may be good."""
+    """A step failed. transient: the release itself may be good."""
 
     reason: str
     transient: bool = False
@@ -128,33 +128,33 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Unhealthy:
-    """The release on probation does not run well."""
+    """The release on probation failed."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Healthy:
-    """The release on probation has run well for so long; by a clock that never jumps."""
+    """The release on probation has run well for `elapsed_s` seconds, by a clock that never jumps."""
 
     elapsed_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """Somebody at the line does not want the release that runs."""
+    """The operator wants to go back to the previous release."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """Somebody at the line wants this release, one that is here, and no other."""
+    """The operator wants this release, which must be on the device, and no other."""
 
     digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unpinned:
-    """New releases are welcome again."""
+    """The operator wants new releases to be taken again."""
 
 
 Event = (
@@ -175,7 +175,11 @@ Event = (
 
 
 def decide(state: State, event: Event, now: datetime) -> tuple[State, Act]:
-    """The next state and what to do. An event that does not fit the phase changes nothing."""
+    """The next state, and what to do once it is on disk. An event that does not fit the phase changes nothing.
+
+    Args:
+        now: UTC.
+    """
     match event, state.phase:
         case Booted(), _:
             return _boot(state, now)
@@ -215,11 +219,11 @@ def _boot(state: State, now: datetime) -> tuple[State, Act]:
     if state.phase is Phase.PROBATION:
         attempts = state.attempts + 1
         if state.current is None and attempts < MAX_ATTEMPTS:
-            # There is nothing to go back to, and a power cut is likelier than a release that kills its agent.
+            # There is no release to go back to, and a power cut is likelier than a release that kills its agent.
             return replace(state, since=now, attempts=attempts), Act.RUN_PENDING
         return _given_up(state, "the agent stopped without warning during probation", now), Act.RUN_CURRENT
     if state.phase is Phase.FETCHING:
-        # Nothing of it was run, so it cannot be what ended the agent; and a long download may see many power cuts.
+        # The release was not run yet, so it cannot have ended the agent; a long download may see many power cuts.
         return _idle(state, now), Act.RUN_CURRENT
     if state.phase is not Phase.IDLE:
         attempts = state.attempts + 1
@@ -252,7 +256,7 @@ def _rolled_back(state: State, now: datetime) -> tuple[State, Act]:
     if target is None or state.current is None:
         return state, Act.NOTHING
     failed = {**state.failed, state.current: FailedRelease(state.sequence, BY_OPERATOR)}
-    # What was left is no place to go back to; the factory release still is.
+    # The release that was left must not be gone back to; the factory release may.
     return replace(
         _idle(state, now), current=target, previous=None, pinned=None, failed=failed, attempts=0
     ), Act.RUN_CURRENT
@@ -264,7 +268,7 @@ def _pinned(state: State, digest: str, now: datetime) -> tuple[State, Act]:
     if digest == state.running:
         return replace(state, pinned=digest), Act.NOTHING
     if state.phase is not Phase.IDLE:
-        return state, Act.NOTHING  # first let what is under way end, or go back
+        return state, Act.NOTHING  # an activation that is under way must end first
     return replace(
         _idle(state, now), current=digest, previous=state.current, pinned=digest, attempts=0
     ), Act.RUN_CURRENT
@@ -286,7 +290,7 @@ def _committed(state: State, now: datetime) -> State:
     return replace(
         _idle(state, now),
         current=state.pending,
-        # The same release again (it was damaged here and fetched anew) must not push the real previous one out.
+        # A release that was damaged here and fetched again must not replace the previous release by itself.
         previous=state.current if state.current != state.pending else state.previous,
         factory=state.factory or state.pending,
         attempts=0,

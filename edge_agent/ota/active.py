@@ -1,4 +1,4 @@
-"""The release that inspects now, and who the device is to the fleet."""
+"""The release that inspects now, and the identity of the device in the fleet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_agent.inference import LoadedRelease
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this device is to the fleet."""
+    """The name of this device, its group, and the use case that it inspects."""
 
     device: str
     group: str
@@ -17,17 +17,17 @@ class Identity:
 
 
 class Active:
-    """The release that inspects now. The loop takes it anew for each frame, so a swap falls between two frames."""
+    """Holds the release that inspects now. The loop reads it for each frame, so a swap falls between two frames."""
 
     def __init__(self) -> None:
         self._release: LoadedRelease | None = None
         self.previous: LoadedRelease | None = None
-        """The release before, loaded only where policy wants the two compared."""
+        """The previous release; loaded only where the sampling policy compares the two."""
 
     def get(self) -> LoadedRelease | None:
-        """None before the first release."""
+        """The release that inspects; None before the first one."""
         return self._release
 
     def set(self, release: LoadedRelease | None) -> None:
-        """One assignment, atomic in Python."""
+        """Swap the release: one assignment, which is atomic in Python."""
         self._release = release

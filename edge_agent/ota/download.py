@@ -1,4 +1,4 @@
-"""Brings one signed file to this disk in pieces, and goes on where an earlier try was cut off."""
+"""Downloads one signed file in pieces, and continues a download that was interrupted."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from edge_agent.object_store import ObjectStore
 _log = logging.getLogger(__name__)
 
 PIECE_BYTES: Final = 1_000_000
-"""What a cut connection loses at most, and what lies in memory of a model."""
+"""The size of a piece: the most that a broken connection loses, and the most of a model that lies in memory."""
 
 
 class Download:
-    """Files of a TUF repository in a bucket, with consistent snapshots: `targets/<folder>/<sha256>.<name>`.
+    """Downloads files of a TUF repository with consistent snapshots: `targets/<folder>/<sha256>.<name>` in a bucket.
 
     Args:
-        min_free_bytes: what must stay free on the disk; a download that would go below waits instead.
+        min_free_bytes: what must stay free on the disk; a download that would go below it is refused for now.
     """
 
     def __init__(
@@ -42,25 +42,26 @@ class Download:
         self._piece_bytes = piece_bytes
 
     def bring(self, info: TargetFile, target: Path) -> None:
-        """`target` holds the signed bytes and is durable when this returns; nothing is fetched where it does already.
+        """Bring a signed file to `target`, where it is durable when this returns. A file that is there is not fetched.
 
-        An interruption leaves `.<name>.part`, which the next call goes on with. Its bytes are trusted for nothing:
-        length and hash of the whole decide, and a part that does not lead to them is thrown away.
+        An interruption leaves `.<name>.part`, which the next call continues. The part is not trusted: length and hash
+        of the whole file decide, and a part that does not lead to them is removed.
 
         Raises:
             LengthOrHashMismatchError, DownloadLengthMismatchError: the store holds other bytes than were signed.
             UpdateError: `disk-full`, transient.
-            StoreError, OSError
+            StoreError: the store cannot be reached, or has no such file.
+            OSError: the disk cannot be written.
         """
         if _holds(target, info):
             return
         part = target.with_name(f".{target.name}.part")
         begun = self._bytes_of(part, info.length)
         if begun:
-            _log.info("going on with %s from byte %d of %d", info.path, begun, info.length)
+            _log.info("continuing %s from byte %d of %d", info.path, begun, info.length)
         self._append_rest(info, part, begun)
         if begun and not _holds(part, info):
-            _log.warning("what was here of %s does not fit; fetching it from the start", info.path)
+            _log.warning("the part of %s on this disk does not fit; fetching it from the start", info.path)
             self._disk.remove(part)
             self._append_rest(info, part, 0)
         try:
@@ -78,7 +79,7 @@ class Download:
             return 0
         if size <= most:
             return size
-        self._disk.remove(part)  # of an older file of the same name
+        self._disk.remove(part)  # it belongs to an older file of the same name
         return 0
 
     def _append_rest(self, info: TargetFile, part: Path, offset: int) -> None:
@@ -86,7 +87,7 @@ class Download:
         if info.length == 0:
             self._disk.append(part, b"")
         while offset < info.length:
-            # One byte more than is wanted, so that a longer object is noticed; never more of it.
+            # One byte more than the file has, so that a longer object is noticed without reading all of it.
             wanted = min(self._piece_bytes, info.length - offset + 1)
             free = self._disk.free_bytes(part.parent)
             if free - wanted < self._min_free_bytes:

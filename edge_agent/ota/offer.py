@@ -1,4 +1,4 @@
-"""Which release a device should take now, or why none. A rule over values."""
+"""Which release a device should take now, or why it should take none: a rule over values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inspection import DesiredState
 
 @dataclass(frozen=True, slots=True)
 class FailedRelease:
-    """A release that did not work here, and the desired sequence under which it was tried."""
+    """A release that failed on this device, and the sequence of the desired state under which it was tried."""
 
     sequence: int
     reason: str
@@ -27,7 +27,7 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Stay as it is. `sequence`: the one now seen, to be remembered; None where the state was refused."""
+    """Keep the present release. sequence: of the desired state, to remember; None where that state was refused."""
 
     reason: str
     message: str
@@ -44,12 +44,14 @@ def choose(
     failed: Mapping[str, FailedRelease],
     pinned: str | None = None,
 ) -> Take | Keep:
-    """The release for `device`.
+    """Decide which release `device` should take.
 
     Args:
-        sequence_seen: the highest sequence this device ever accepted; a lower one is an old state played again.
-        failed: by digest; tried again only under a higher sequence.
-        pinned: the release that somebody at the line wants; nothing else is taken.
+        desired: the desired state of the device's group; None where none was published.
+        sequence_seen: the highest sequence that this device has accepted; a state with a lower one is old, and refused.
+        running: the digest of the release that inspects.
+        failed: releases that failed here, by digest; each is tried again only under a higher sequence.
+        pinned: the release that the operator wants; nothing else is taken.
     """
     if desired is None:
         return Keep("no-desired-state", "nothing was published for this group yet", None)

@@ -1,4 +1,4 @@
-"""Releases on this device's disk, and the activation's state beside them."""
+"""The releases on this device's disk, and the state of the activation beside them."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class ReleaseStore:
             raise StateError(f"cannot make {self._releases}: {e.strerror}") from e
 
     def folder(self, digest: str) -> Path:
-        """Where the files of a release lie."""
+        """The folder of the files of a release."""
         return self._releases / check_sha256(digest)
 
     def load_state(self) -> State:
-        """What was written last; the empty state on a new device.
+        """Read the state that was written last; the empty state on a new device.
 
         Raises:
-            StateError: damaged, or written by a newer agent.
+            StateError: the file is damaged, or a newer agent wrote it.
         """
         try:
             value = json.loads(self._file.read_bytes())
@@ -61,7 +61,7 @@ class ReleaseStore:
         return _decode(value, self._file)
 
     def save_state(self, state: State) -> None:
-        """Durable when it returns.
+        """Write the state; it is durable when this returns.
 
         Raises:
             StateError: the disk is full or read-only.
@@ -72,7 +72,7 @@ class ReleaseStore:
             raise StateError(f"cannot write {self._file}: {e}") from e
 
     def read(self, digest: str) -> Release:
-        """A release that is here, checked against its digest and its files' digests.
+        """Read a release that is on the disk, and check all its files against their digests.
 
         Raises:
             UpdateError: a file is missing or damaged.
@@ -93,7 +93,7 @@ class ReleaseStore:
         return release
 
     def clean(self, keep: Iterable[str]) -> None:
-        """Remove the files of all other releases. What cannot be removed now is tried again at the next call."""
+        """Remove the files of all other releases. A file that cannot be removed is tried again at the next call."""
         kept = set(keep)
         try:
             for folder in self._releases.iterdir():
@@ -103,9 +103,9 @@ class ReleaseStore:
             _log.warning("cannot remove an old release: %s", e)
 
     def tidy(self) -> None:
-        """Remove what a kill left of a state half written, here and by TUF's library in its own folder.
+        """Remove temporary files that a kill left, ours and those of python-tuf.
 
-        Only for the agent that holds the state folder: to another process, such a file may be in use.
+        Only the agent that holds the state folder may call this: another process may be using such a file.
         """
         left = [path for path in self._file.parent.glob(f".*{TEMPORARY}") if path.is_file()]
         left += [path for path in (self._file.parent / METADATA_FOLDER).glob("tmp*") if path.is_file()]
@@ -113,7 +113,7 @@ class ReleaseStore:
             for path in left:
                 self._disk.remove(path)
         except OSError as e:
-            _log.warning("cannot remove what an earlier start left: %s", e)
+            _log.warning("cannot remove a temporary file of an earlier start: %s", e)
 
 
 def _encode(state: State) -> bytes:

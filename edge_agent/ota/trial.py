@@ -1,7 +1,7 @@
-"""Try a release in a process of its own: a model that crashes the runtime must not take the inspection with it.
+"""Tries a release in a process of its own, so that a model that crashes the runtime does not end the inspection.
 
 `python -m edge_agent.ota.trial <release folder> <digest>` prints one line of JSON, `{"ok": …, "reason": …, "message":
-…, "latency_ms": …}`, and exits 0 only when all is well.
+…, "latency_ms": …}`, and exits with 0 only where the release passed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TIMEOUT_S: Final = 180.0
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """How a trial went. reason: a fixed word; latency_ms: median from image to verdict."""
+    """The outcome of a trial. reason: a fixed word, empty where it passed; latency_ms: median from image to verdict."""
 
     ok: bool
     reason: str = ""
@@ -44,7 +44,7 @@ class TrialResult:
 
 
 def try_release(folder: Path, digest: str, choice: RuntimeChoice) -> TrialResult:
-    """Load, check the golden samples and the latency budget, in this process."""
+    """Load a release in this process, and check its golden samples and its latency budget. Raises nothing."""
     try:
         release = _checked(folder, digest)
         loaded = load_release(folder, digest, release, choice)
@@ -54,7 +54,7 @@ def try_release(folder: Path, digest: str, choice: RuntimeChoice) -> TrialResult
         return TrialResult(False, e.reason, str(e))
     except InferenceError as e:
         return TrialResult(False, "unusable-model", str(e))
-    except Exception as e:  # a release is foreign data: whatever it causes is its failure, not this program's
+    except Exception as e:  # a release is foreign data: whatever it causes is a failure of the release
         return TrialResult(False, "unusable-release", f"{type(e).__name__}: {e}")
     if latency_ms > release.latency_budget_ms:
         message = f"{latency_ms:.1f} ms a frame here, over the budget of {release.latency_budget_ms:.1f} ms"
@@ -65,17 +65,20 @@ def try_release(folder: Path, digest: str, choice: RuntimeChoice) -> TrialResult
 def try_release_aside(
     folder: Path, digest: str, choice: RuntimeChoice, stop: threading.Event, timeout_s: float = _TIMEOUT_S
 ) -> TrialResult:
-    """`try_release` in a child process, whatever becomes of it.
+    """Run `try_release` in a child process. A child that crashes or does not end is a failed trial.
+
+    Args:
+        stop: ends the trial when it is set.
 
     Raises:
-        EdgeError: it could not be started, or `stop` was set meanwhile; nothing is known about the release.
+        EdgeError: the child could not be started, or `stop` was set; nothing is known about the release.
     """
     command = [
         sys.executable, "-m", "edge_agent.ota.trial", str(folder), digest,
         "--threads", str(choice.threads), "--precision", choice.precision, "--backend", choice.backend,
         *(item for provider in choice.providers for item in ("--provider", provider)),
     ]  # fmt: skip
-    # No more of the environment than a program needs to start: a foreign model runs there.
+    # A foreign model runs there, so the child gets only those variables that a program needs to start.
     names = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR")
     environment = {name: os.environ[name] for name in names if name in os.environ}
     environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
@@ -107,10 +110,10 @@ def try_release_aside(
 
 
 def check_golden(folder: Path, loaded: LoadedRelease) -> None:
-    """Compare the answers to the golden samples.
+    """Compare what a release detects on its golden samples with what it should detect.
 
     Raises:
-        UpdateError: `golden-samples`, with the first difference.
+        UpdateError: `golden-samples`, with the first difference, or `damaged`.
     """
     floor = min(threshold.uncertain for threshold in loaded.release.thresholds.values())
     for sample in loaded.release.golden:
@@ -135,10 +138,10 @@ def _checked(folder: Path, digest: str) -> Release:
 
 
 def version(text: str) -> tuple[int, ...]:
-    """`1.10.2` -> (1, 10, 2).
+    """Parse a version: `1.10.2` -> (1, 10, 2).
 
     Raises:
-        UpdateError: another form.
+        UpdateError: the text has another form.
     """
     try:
         return tuple(int(part) for part in text.split("."))
@@ -154,7 +157,7 @@ def _latency_ms(folder: Path, loaded: LoadedRelease) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The child process."""
+    """Run in the child process: try a release, print the result, and return the exit code."""
     parser = argparse.ArgumentParser(description="Try a release in a process of its own.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("digest")

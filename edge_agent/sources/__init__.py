@@ -1,1 +1,1 @@
-"""Cameras: the port and its implementations."""
+"""Cameras: the port that the inspection loop uses, and its implementations."""

@@ -1,4 +1,4 @@
-"""A folder that something else writes pictures into."""
+"""A camera whose frames are image files that another program writes into a folder."""
 
 from __future__ import annotations
 
@@ -32,18 +32,22 @@ class _Seen:
     mtime_ns: int
 
     def key(self, name: str) -> str:
-        # A name that is not UTF-8 must still fit into the index and into JSON.
+        # The index and JSON take UTF-8 only, and a file name may be anything.
         return f"{readable_name(name)}|{self.mtime_ns}|{self.size}"
 
 
 class FolderSource:
-    """`FrameSource` over a folder: every file in it that is complete, in the order of names.
+    """`FrameSource` over a folder: every complete file in it, in the order of names.
 
-    A file is complete when looks `poll_interval_s` apart saw the same size and time. Writers that move a finished file
-    into the folder are the safe ones; for others, a file that does not decode is looked at again until it has not
-    changed for `settle_s`. Names that begin with a dot and unfinished endings (.tmp, .part) are left alone. Beside
-    `a.jpg`, an `a.jpg.json` with `{"part_id": "…"}`, written first, names the part. In the mode `latest` only the
-    newest of the complete files is a frame; the others are put away unseen, and counted.
+    A file is complete when its size and time have not changed for `poll_interval_s`. A program that moves finished
+    files into the folder is safe. For other programs, a file that does not decode is tried again until it has not
+    changed for `settle_s`. Names that begin with a dot and names with an unfinished ending (.tmp, .part) are ignored.
+    A file `a.jpg.json` beside `a.jpg`, with `{"part_id": "…"}` and written first, names the part. In the mode `latest`
+    only the newest complete file is a frame; the others are put away without inspection, and counted.
+
+    Args:
+        done_folder: where processed files go.
+        clock: the time of day, in seconds since 1970, to compare with times of files.
     """
 
     def __init__(
@@ -93,8 +97,7 @@ class FolderSource:
     def _put_away(self, name: str, captured_at: datetime) -> None:
         path = self._folder / name
         try:
-            # First, while the result is on disk and the frame is here: left behind by a kill, it would name the part of
-            # the next file of this name.
+            # The sidecar goes first: left behind by a kill, it would name the part of the next file of this name.
             self._remove_sidecar(path)
             if self._keep == 0:
                 self._disk.remove(path)
@@ -103,7 +106,7 @@ class FolderSource:
                 self._disk.move(path, self._done_folder / f"{stamp}-{name}"[-250:])
                 self._done_count += 1
         except OSError as e:
-            if path.exists():  # else somebody took it away meanwhile, which is what was wanted
+            if path.exists():  # otherwise another program has removed it, which serves the same purpose
                 raise SourceError(
                     f"cannot put {path} away: {e.strerror}; the agent must be able to move files there"
                 ) from e
@@ -112,10 +115,10 @@ class FolderSource:
             self._prune_done()
 
     def reject(self, frame: Frame, reason: str, message: str) -> bool:
-        """See `FrameSource.reject`. The reason lies beside the file as `<name>.reason.txt`."""
+        """See `FrameSource.reject`. The file moves to `rejected/`, with its reason in `<name>.reason.txt` beside it."""
         path = self._folder / frame.name
         age = self._clock() - int(frame.source_key.split("|")[-2]) / 1e9
-        if age < 0:  # the clock went back: only what was seen here counts
+        if age < 0:  # the clock went back: use the time since this process first saw the file as it is
             age = time.monotonic() - self._since[frame.name][1] if frame.name in self._since else 0.0
         if age < self._settle_s:
             self._retry_at[frame.name] = time.monotonic() + min(1.0, self._settle_s - age)
@@ -134,7 +137,7 @@ class FolderSource:
             self._remove_sidecar(path)
             self._disk.move(path, target)
         except FileNotFoundError:
-            return True  # somebody took it away meanwhile, which is what was wanted
+            return True  # another program has removed it, which serves the same purpose
         except OSError as e:
             raise SourceError(f"cannot set {path} aside: {e.strerror}") from e
         self._retry_at.pop(frame.name, None)
@@ -142,7 +145,7 @@ class FolderSource:
         return True
 
     def give_back(self, frame: Frame) -> None:
-        """See `FrameSource.give_back`: the file is still there, and a new look finds it before those after it."""
+        """See `FrameSource.give_back`. The file is still there; the next scan of the folder finds it in its place."""
         self._ready.clear()
 
     def holds(self, source_key: str) -> bool:
@@ -150,7 +153,7 @@ class FolderSource:
         try:
             return any(seen.key(name) == source_key for name, seen in self._scan().items())
         except OSError:
-            return True  # nobody can tell at present
+            return True  # the folder cannot be read now, so the frame may still be there
 
     def take_skipped(self) -> int:
         """See `FrameSource.take_skipped`."""
@@ -158,13 +161,13 @@ class FolderSource:
         return skipped
 
     def close(self) -> None:
-        """See `FrameSource.close`: a folder needs nothing."""
+        """See `FrameSource.close`. A folder needs no release."""
 
     def _look(self) -> None:
         try:
             now = self._scan()
         except OSError as e:
-            raise SourceError(f"cannot look into the camera's folder {self._folder}: {e.strerror}") from e
+            raise SourceError(f"cannot read the camera's folder {self._folder}: {e.strerror}") from e
         moment = time.monotonic()
         for name, seen in now.items():
             if name not in self._since or self._since[name][0] != seen:
@@ -196,7 +199,7 @@ class FolderSource:
                         status = entry.stat()
                         found[entry.name] = _Seen(status.st_size, status.st_mtime_ns)
                 except FileNotFoundError:
-                    continue  # gone between the two calls
+                    continue  # removed between the two calls
         return found
 
     def _read(self, name: str, seen: _Seen) -> Frame | None:
@@ -213,7 +216,7 @@ class FolderSource:
         except OSError as e:
             raise SourceError(f"cannot read {path}: {e.strerror}") from e
         if _Seen(status.st_size, status.st_mtime_ns) != seen or (problem is None and len(data) != seen.size):
-            return None  # it is still being written; the next look will see
+            return None  # it is still being written; the next scan tries again
         captured_at = datetime.fromtimestamp(seen.mtime_ns / 1e9, UTC)
         return Frame(seen.key(name), name, data, captured_at, self._part_id(path), problem)
 
@@ -242,7 +245,7 @@ class FolderSource:
 
 
 def readable_name(name: str) -> str:
-    """A file name as text that can be written anywhere; bytes that are no UTF-8 become escapes."""
+    """A file name as valid UTF-8 text; other bytes become escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_agent.camera_config import GenICamCamera
 from edge_agent.errors import ConfigError, SourceError
 
-# Names of the Pixel Format Naming Convention (EMVA). A Bayer name tells the first two pixels of the first row.
+# Names of the Pixel Format Naming Convention (EMVA). A Bayer name gives the first two pixels of the first row.
 _TO_BGR: Final = {
     "Mono8": cv2.COLOR_GRAY2BGR,
     "RGB8": cv2.COLOR_RGB2BGR,
@@ -29,13 +29,13 @@ _DEEP_MONO_BITS: Final = {"Mono10": 10, "Mono12": 12, "Mono14": 14, "Mono16": 16
 
 
 def to_bgr(data: NDArray[Any], width: int, height: int, pixel_format: str) -> NDArray[np.uint8]:
-    """A camera's buffer as (height, width, 3) uint8 BGR; of deep monochrome pixels the highest eight bits.
+    """Convert the buffer of a camera to (height, width, 3) uint8 BGR. Deep monochrome keeps its highest 8 bits.
 
     Args:
-        data: one-dimensional, as the camera sent it, without padding.
+        data: (n,), as the camera sent it, without padding.
 
     Raises:
-        SourceError: a pixel format that is not known here, or another number of values.
+        SourceError: the pixel format is not supported, or the number of values is another one.
     """
     channels = _CHANNELS.get(pixel_format, 1)
     if data.size != width * height * channels:
@@ -57,7 +57,7 @@ def to_bgr(data: NDArray[Any], width: int, height: int, pixel_format: str) -> ND
 def _set(nodes: Any, name: str, value: object) -> None:
     try:
         getattr(nodes, name).value = value
-    except AttributeError as e:  # the binding says no more
+    except AttributeError as e:  # the binding gives no other sign
         raise SourceError(f"it has no feature {name}") from e
     except Exception as e:
         raise SourceError(f"its feature {name} cannot be {value!r}: {e}") from e
@@ -67,10 +67,10 @@ class GenICamGrabber:
     """`Grabber` over `harvesters`.
 
     Args:
-        harvester: what makes a `harvesters.core.Harvester`; the installed one where None.
+        harvester: the class `harvesters.core.Harvester`, or a stand-in; None for the installed one.
 
     Raises:
-        ConfigError: the package or the producer is not here.
+        ConfigError: the package `harvesters` is not installed, or there is no file of the producer.
     """
 
     def __init__(self, camera: GenICamCamera, *, harvester: Any = None) -> None:
@@ -126,6 +126,6 @@ class GenICamGrabber:
             try:
                 if thing is not None:
                     getattr(thing, act)()
-            except Exception:  # noqa: S112 - a camera that is gone cannot be told to stop
+            except Exception:  # noqa: S112 - a camera that has failed cannot be stopped in order
                 continue
         self._acquirer = self._harvester = None

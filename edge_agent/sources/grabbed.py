@@ -1,4 +1,4 @@
-"""Cameras that hand out pixels: read in a thread of their own, opened again when they are gone."""
+"""Cameras that deliver pixels: each is read in a thread of its own, and opened again after a failure."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ _LOOK_S: Final = 0.2
 
 
 class Grabber(Protocol):
-    """A camera's driver, used by one thread."""
+    """The driver of a camera; one thread uses it."""
 
     def open(self) -> None:
-        """Begin to take pictures.
+        """Open the camera.
 
         Raises:
-            SourceError: the camera is not there.
+            SourceError: the camera cannot be opened.
         """
 
     def read(self) -> NDArray[np.uint8]:
-        """The next picture, (h, w, 3) uint8 BGR; waits for it, but not for ever.
+        """The next picture, (h, w, 3) uint8 BGR. Waits for it, for a limited time.
 
         Raises:
-            SourceError: the camera is gone.
+            SourceError: the camera fails.
         """
 
     def close(self) -> None:
-        """Let it go; no error where it is gone."""
+        """Release the camera; no error where it has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,11 @@ class _Picture:
 class GrabbedSource:
     """`FrameSource` over a `Grabber`.
 
-    `latest` keeps the newest picture only, and counts those that it replaces. `every` reads no faster than frames are
-    asked for; a camera that does not wait then loses pictures in its own buffer, where nobody can count them. With
-    triggers, only the first picture after each trigger is a frame, in either mode; between them the camera is read on,
-    so that none comes out of an old buffer. What is encoded once is what is inspected, kept and sent.
+    The mode `latest` keeps the newest picture only, and counts those that it replaces. The mode `every` reads no faster
+    than frames are asked for; a camera that does not wait then loses pictures in its own buffer, uncounted. With
+    triggers, the first picture after each trigger is a frame, in either mode. Between triggers the camera is still
+    read, so that no frame comes from an old buffer. A picture is encoded once; those bytes are inspected, kept and
+    sent.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class GrabbedSource:
         return None if picture is None else self._frame(picture)
 
     def done(self, frame: Frame, result: Result | None) -> None:
-        """See `FrameSource.done`: a picture does not come again."""
+        """See `FrameSource.done`. Nothing is to do: a picture does not come again."""
 
     def reject(self, frame: Frame, reason: str, message: str) -> bool:
         """See `FrameSource.reject`."""
@@ -158,7 +159,7 @@ class GrabbedSource:
                     self._grab()
             except SourceError as e:
                 self._gone(str(e))
-            except Exception as e:  # a driver's own errors are many, and one camera must not end the agent
+            except Exception as e:  # a driver may raise anything, and one camera must not end the agent
                 _log.exception("camera %s", self.name)
                 self._gone(f"{type(e).__name__}: {e}")
             finally:
@@ -174,7 +175,7 @@ class GrabbedSource:
         pixels = self._grabber.read()
         if self._problem:
             if self._backoff.failures:
-                _log.info("camera %s is back", self.name)
+                _log.info("camera %s works again", self.name)
             self._problem = ""
             self._backoff.succeeded()
         if self._triggers is None or trigger is not None:

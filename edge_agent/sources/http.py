@@ -1,4 +1,4 @@
-"""Images that somebody else holds and posts: one request, one frame, one verdict."""
+"""A camera for images that are posted to the device: each request is one frame, and gets its result."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from edge_agent.sources.port import Frame
 
 
 class QueueFull(SourceError):
-    """As many images wait as may wait; the sender comes again."""
+    """The queue is full; the sender should try again."""
 
 
 @dataclass(slots=True, eq=False)
 class Posted:
-    """One request's way through the loop. `result` or `problem` (fixed word, message) is set before `tell`."""
+    """One request on its way through the loop. `result` or `problem` (fixed word, message) is set before `tell`."""
 
     frame: Frame
     tell: Callable[[], None]
@@ -32,7 +32,7 @@ class Posted:
 
 
 class HttpSource:
-    """`FrameSource` over a bounded queue. A request is answered when its result is on disk, not before."""
+    """`FrameSource` over a bounded queue. A request is answered only after its result is on disk."""
 
     def __init__(self, camera: HttpCamera, wake: threading.Event) -> None:
         self.name = camera.name
@@ -45,10 +45,13 @@ class HttpSource:
         self._in_hand: dict[str, Posted] = {}
 
     def submit(self, data: bytes, *, name: str, part_id: str | None, tell: Callable[[], None]) -> Posted:
-        """Queue one image; `tell` is called once, from another thread, when there is an answer.
+        """Queue one image.
+
+        Args:
+            tell: called once, from another thread, when there is an answer.
 
         Raises:
-            QueueFull
+            QueueFull: as many images wait already as the configuration allows.
         """
         posted = Posted(Frame(uuid.uuid4().hex, name, data, datetime.now(UTC), part_id), tell)
         with self._lock:
@@ -59,7 +62,7 @@ class HttpSource:
         return posted
 
     def withdraw(self, posted: Posted) -> bool:
-        """Take back what waits still, so that it is not inspected; False where it is in hand or answered."""
+        """Remove an image that still waits, so that it is not inspected; False where it is not waiting any more."""
         with self._lock:
             if posted not in self._waiting:
                 return False
@@ -106,7 +109,7 @@ class HttpSource:
         return 0
 
     def close(self) -> None:
-        """See `FrameSource.close`: who still waits is told so."""
+        """See `FrameSource.close`. Requests that still wait are answered that the agent stops."""
         with self._lock:
             left = [*self._in_hand.values(), *self._waiting]
             self._in_hand.clear()

@@ -1,4 +1,4 @@
-"""From the configuration to cameras."""
+"""Makes cameras from the configuration."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from edge_agent.sources.trigger import TriggerQueue
 
 
 def check_cameras(cameras: Cameras, *, with_broker: bool) -> None:
-    """Whether they can be opened at all.
+    """Check what can be checked without opening a camera.
 
     Raises:
-        ConfigError: a folder that is none, or a trigger without a broker.
+        ConfigError: a camera's folder is no folder, or a camera has a trigger and no broker is configured.
     """
     for camera in cameras:
         if isinstance(camera, FolderCamera):
             if not camera.path.is_dir():
                 raise ConfigError(
-                    f"expected camera {camera.name} to have a folder, but {camera.path} is none; make it first"
+                    f"expected camera {camera.name} to have a folder, but {camera.path} is no folder; make it first"
                 )
         elif not isinstance(camera, HttpCamera) and camera.trigger_topic and not with_broker:
             raise ConfigError(f"camera {camera.name} has a trigger_topic, but no broker is configured; add mqtt")
 
 
 def trigger_queues(cameras: Cameras) -> Mapping[str, TriggerQueue]:
-    """One a topic, by topic.
+    """One queue for each trigger topic, by topic.
 
     Raises:
-        ConfigError: two cameras on one topic: each message would take a frame of one of them only.
+        ConfigError: two cameras have the same topic; each message would take a frame of only one of them.
     """
     topics = [topic for camera in cameras if (topic := getattr(camera, "trigger_topic", None))]
     if len(set(topics)) != len(topics):
@@ -49,13 +49,14 @@ def trigger_queues(cameras: Cameras) -> Mapping[str, TriggerQueue]:
 def make_source(
     camera: Camera, state_folder: Path, *, disk: Disk, wake: threading.Event, triggers: Mapping[str, TriggerQueue]
 ) -> FrameSource:
-    """The camera of one entry.
+    """Make the camera of one entry of the configuration.
 
     Args:
-        wake: set when a frame may wait.
+        wake: the camera sets it when a frame may wait.
+        triggers: the queues by topic, see `trigger_queues`.
 
     Raises:
-        ConfigError: what it needs is not installed.
+        ConfigError: a package that the camera needs is not installed.
     """
     if isinstance(camera, FolderCamera):
         return FolderSource(camera, state_folder / "done" / camera.name, disk=disk)
@@ -80,9 +81,9 @@ def _grabber(camera: OpenCvCamera | GenICamCamera) -> Grabber:
 
 
 def make_grabber(camera: Camera) -> Grabber | None:
-    """The driver alone, for a look at the camera; None for one that has none.
+    """Make the driver of a camera alone, to check the camera; None for a kind of camera without a driver.
 
     Raises:
-        ConfigError: what it needs is not installed.
+        ConfigError: a package that the camera needs is not installed.
     """
     return None if isinstance(camera, FolderCamera | HttpCamera) else _grabber(camera)

@@ -16,7 +16,7 @@ _NETWORK: Final = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "udp", "t
 
 
 class OpenCvGrabber:
-    """`Grabber` over `cv2.VideoCapture`. An account in a URL is shown in no message."""
+    """`Grabber` over `cv2.VideoCapture`. No message shows the user and password of a URL."""
 
     def __init__(self, camera: OpenCvCamera) -> None:
         device = camera.device
@@ -48,7 +48,7 @@ class OpenCvGrabber:
         assert self._capture is not None
         good, image = self._capture.read()
         if not good or image is None:
-            raise SourceError(f"{self._where} gives no picture any more")
+            raise SourceError(f"{self._where} gives no more pictures")
         return np.asarray(image, dtype=np.uint8)
 
     def close(self) -> None:
@@ -61,14 +61,14 @@ class OpenCvGrabber:
         return isinstance(self._device, str) and urlsplit(self._device).scheme in _NETWORK
 
     def _network(self) -> Any:
-        # Without limits a camera whose cable was pulled is waited for until the connection's own timeout, if ever.
+        # Without limits, OpenCV waits for a camera whose cable was pulled until the connection times out, if it does.
         limit_ms = int(self._camera.timeout_s * 1000)
         parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
         return cv2.VideoCapture(self._device, cv2.CAP_FFMPEG, parameters)
 
 
 def without_account(url: str) -> str:
-    """A URL as it may stand in a log: without user and password.
+    """A URL for a log: without user and password.
 
     >>> without_account("rtsp://user:secret@10.0.0.5/stream")
     'rtsp://***@10.0.0.5/stream'

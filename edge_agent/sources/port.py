@@ -1,4 +1,4 @@
-"""What the inspection loop asks of a camera."""
+"""The port between the inspection loop and a camera."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from edge_agent.result import Result
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture as it came, not yet decoded.
+    """One image as the camera delivered it, not yet decoded, with its metadata.
 
-    source_key: the same for the same frame after a restart, another for the next frame, even of the same name.
-    captured_at: timezone-aware. problem: (fixed word, message) where the camera itself found the frame unusable.
+    source_key: the camera's name for the frame. It is the same after a restart, and different for the next frame even
+    where both have the same file name.
+    data: the bytes of the image file.
+    captured_at: timezone-aware.
+    problem: (fixed word, message) where the camera itself found the frame unusable.
     """
 
     source_key: str
@@ -26,36 +29,43 @@ class Frame:
 
 
 class FrameSource(Protocol):
-    """A camera that gives one frame after another and waits for the answer."""
+    """A camera that delivers one frame after another, and is told what became of each."""
 
     name: str
 
     def next(self, timeout_s: float) -> Frame | None:
-        """The next frame; None where none came within the time.
+        """The next frame; None where none came within `timeout_s`.
 
         Raises:
-            SourceError: the camera is gone; it may come back.
+            SourceError: the camera fails; it may work again later.
         """
 
     def done(self, frame: Frame, result: Result | None) -> None:
-        """The result is kept: put the frame away, so that it does not come again.
+        """Put a frame away, so that it does not come again: its result is on disk.
 
         Args:
-            result: None where it was kept before a restart.
+            result: None where it was recorded before a restart.
 
         Raises:
-            SourceError: it cannot be put away.
+            SourceError: the frame cannot be put away.
         """
 
     def reject(self, frame: Frame, reason: str, message: str) -> bool:
-        """Set an unusable frame aside. False where the camera would rather try it again later.
+        """Set an unusable frame aside.
+
+        Args:
+            reason: a fixed word.
+            message: for people.
+
+        Returns:
+            False where the camera keeps the frame and delivers it again later.
 
         Raises:
-            SourceError: it cannot be set aside.
+            SourceError: the frame cannot be set aside.
         """
 
     def give_back(self, frame: Frame) -> None:
-        """The frame could not be recorded: it comes again, unless the camera has something newer to show."""
+        """Take back a frame that was not recorded. It comes again, unless a newer one replaces it (mode `latest`)."""
 
     def holds(self, source_key: str) -> bool:
         """Whether a frame with this key may still come."""
@@ -64,4 +74,4 @@ class FrameSource(Protocol):
         """How many stale frames were dropped since the last call; always 0 in the mode `every`."""
 
     def close(self) -> None:
-        """Let the camera go; no frame is asked for afterwards."""
+        """Release the camera; no frame is asked for afterwards."""

@@ -1,4 +1,4 @@
-"""A message on the line's broker that asks for one frame."""
+"""Triggers: messages on the line's broker, each of which asks for one frame."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MAX_WAITING: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """One wish for a frame. id: the sender's name for it, so that a message delivered twice takes one frame."""
+    """One request for a frame. id: the sender's name for it, so that a message that arrives twice takes one frame."""
 
     part_id: str | None = None
     id: str | None = None
 
 
 class TriggerQueue:
-    """Between the broker's thread and the camera's. The payload may be empty or `{"part_id": "…", "id": "…"}`."""
+    """Passes triggers from the broker's thread to the camera's thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,10 +32,10 @@ class TriggerQueue:
         self._known: deque[str] = deque(maxlen=_REMEMBERED)
         self._lost = 0
         self.arrived = threading.Event()
-        """Set when one comes; whoever waits clears it."""
+        """Set when a trigger comes; the thread that waits clears it."""
 
     def put(self, payload: bytes) -> None:
-        """One message."""
+        """Add the trigger of one message. payload: empty, or `{"part_id": "…", "id": "…"}` with either key."""
         trigger = _read(payload)
         with self._lock:
             if trigger.id is not None:
@@ -49,12 +49,12 @@ class TriggerQueue:
         self.arrived.set()
 
     def take(self) -> Trigger | None:
-        """The oldest; None where none waits."""
+        """The oldest trigger; None where none waits."""
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
     def take_lost(self) -> int:
-        """How many came while too many waited, since the last call."""
+        """How many triggers were dropped since the last call, because too many waited."""
         with self._lock:
             lost, self._lost = self._lost, 0
             return lost

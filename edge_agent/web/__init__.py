@@ -1,1 +1,1 @@
-"""What the device serves: the operator's page, images posted to it, probes and metrics."""
+"""The web server of the device: the operator's page, `POST /inspect`, probes and metrics."""

@@ -1,4 +1,4 @@
-"""Who may change something here: one token for the people at the line, and the session of a browser that showed it."""
+"""Access to actions that change the device: one token for the operators, and sessions of browsers that sent it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
 def load_or_make_token(path: Path, disk: Disk) -> str:
-    """The operator's token; made at the first start. It stands in the file alone, never in a log.
+    """Read the operator's token; create it at the first start. It is in this file only, never in a log.
 
     Raises:
-        ConfigError: others may read the file, or it is empty.
+        ConfigError: other users may read the file, or the token is too short.
     """
     if not path.exists():
         disk.write(path, f"{secrets.token_urlsafe(18)}\n".encode(), mode=0o600)
@@ -47,14 +47,14 @@ def load_or_make_token(path: Path, disk: Disk) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser that showed the token. csrf: what its forms carry, so that no other page can make one."""
+    """The session of a browser that sent the token. csrf: its forms carry it, so that no other page can send one."""
 
     key: str
     csrf: str
 
 
 class Access:
-    """Safe to share between threads. Sessions live in memory: a restart signs everybody out."""
+    """Checks tokens and sessions. A restart ends all sessions. Safe to share between threads."""
 
     def __init__(self, token: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._token = hashlib.sha256(token.encode()).digest()
@@ -65,7 +65,7 @@ class Access:
         self._closed_until = 0.0
 
     def sign_in(self, token: str) -> Session | None:
-        """A session for the right token; None for a wrong one, and for any within a second of a wrong one."""
+        """A session for the right token; None for a wrong token, and for any token in the second after a wrong one."""
         now = self._clock()
         with self._lock:
             if now < self._closed_until:
@@ -86,7 +86,7 @@ class Access:
             self._sessions.pop(key, None)
 
     def session(self, request: Request) -> Session | None:
-        """The session that a request's cookie names."""
+        """The session that the cookie of a request names; None where there is none or it has ended."""
         key = request.cookies.get(COOKIE, "")
         with self._lock:
             if self._sessions.get(key, 0.0) <= self._clock():
@@ -94,7 +94,7 @@ class Access:
         return self._session(key)
 
     def has_token(self, request: Request) -> bool:
-        """Whether a program sent the token itself: `Authorization: Bearer …`."""
+        """Whether a request carries the token itself: `Authorization: Bearer …`."""
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         now = self._clock()
         with self._lock:
@@ -106,7 +106,7 @@ class Access:
         return True
 
     def may_change(self, request: Request, csrf: str) -> bool:
-        """Whether a request may change something: a program's token, or a session with its form's own mark."""
+        """Whether a request may change something: it carries the token, or the cookie and the `csrf` of a session."""
         if "authorization" in request.headers:
             return self.has_token(request)
         session = self.session(request)
@@ -120,7 +120,7 @@ class Access:
 
 
 def is_local(request: Request) -> bool:
-    """Whether a request comes from this machine itself, and not through a proxy on it."""
+    """Whether a request comes from this machine, and not through a proxy on it."""
     if any(name in request.headers for name in _FORWARDED):
         return False
     return request.client is not None and is_loopback(request.client.host)

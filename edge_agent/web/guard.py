@@ -1,4 +1,4 @@
-"""Which requests are let in at all: a rule over their headers, and the layer that applies it."""
+"""Which requests the web server accepts: a rule over their headers, and the ASGI layer that applies it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEADERS: Final = (
     (b"content-security-policy", b"default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
      b"connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
-    # Not no-referrer: browsers then send `Origin: null` with our own forms.
+    # With no-referrer, browsers would send `Origin: null` with our own forms.
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
@@ -24,11 +24,12 @@ _HEADERS: Final = (
 
 
 def refusal(method: str, headers: Mapping[str, str], allowed_hosts: frozenset[str]) -> tuple[int, str] | None:
-    """Why a request is not let in: status and text; None where it is.
+    """Why a request is refused: status and text; None where it is accepted.
 
-    A web page elsewhere reaches this one through its visitor's browser in two ways. By a name of its own that it makes
-    point here (DNS rebinding): so a name in Host must be known, while an address cannot be made to point anywhere. And
-    by sending a form: so what changes something must not come from another origin, where the browser tells its origin.
+    A page of another site can reach this server through a visitor's browser in two ways. First, by DNS rebinding: it
+    lets a name of its own point to this server. A name in `Host` must therefore be known; an address may be any, since
+    it cannot be rebound. Second, by sending a form: a request that changes something must therefore not come from
+    another origin, as far as the browser says so.
     """
     host = host_name(headers.get("host", ""))
     if host not in allowed_hosts and not _is_address(host):
@@ -52,7 +53,7 @@ def host_name(header: str) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a peer's address is this machine's own."""
+    """Whether an address is a loopback address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -70,14 +71,14 @@ def _is_address(host: str) -> bool:
 
 
 class Guard:
-    """Applies `refusal` and adds the headers that every answer carries."""
+    """Applies `refusal`, and adds security headers to every answer."""
 
     def __init__(self, app: ASGIApp, allowed_hosts: frozenset[str]) -> None:
         self._app = app
         self._allowed = allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -18,14 +18,14 @@ _NAME_CHARACTERS: Final = 200
 
 
 class TooLarge(Exception):
-    """More bytes than are taken."""
+    """A body has more bytes than the limit."""
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body, never more of it in memory than the limit.
+    """Read the body of a request, and never more of it than `limit` bytes.
 
     Raises:
-        TooLarge
+        TooLarge: the body is longer.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
@@ -41,9 +41,10 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 class InspectEndpoint:
-    """The body is the image itself. `?part_id=` names the part, `?name=` the file. Answers with the result as JSON.
+    """Answers with the result as JSON. The body is the image; `?part_id=` names the part and `?name=` the file.
 
-    401 without the token, but from this machine; 413 too large; 422 no usable image; 429 too many wait; 503 not ready.
+    401: no token, and not from this machine. 413: too large. 422: no usable image. 429: too many images wait.
+    503: no verdict in time, or the agent stops.
     """
 
     def __init__(self, source: HttpSource, access: Access) -> None:
@@ -51,7 +52,7 @@ class InspectEndpoint:
         self._access = access
 
     async def answer(self, request: Request) -> Response:
-        """One image."""
+        """Answer one request."""
         if not (is_local(request) or self._access.has_token(request)):
             return PlainTextResponse(
                 "expected the operator's token: Authorization: Bearer …\n", 401, {"WWW-Authenticate": "Bearer"}
@@ -61,7 +62,7 @@ class InspectEndpoint:
             data = await read_body(request, limit)
             extension = EXTENSIONS[image_format(data)]
         except TooLarge:
-            # What is left of the body is not read: the connection ends with this answer.
+            # The rest of the body is not read, so the connection must end with this answer.
             return PlainTextResponse(f"expected at most {limit} bytes\n", 413, {"Connection": "close"})
         except ImageError as e:
             return PlainTextResponse(f"{e.reason}: {e}\n", 422)
@@ -70,7 +71,7 @@ class InspectEndpoint:
         loop, answered = asyncio.get_running_loop(), asyncio.Event()
 
         def tell() -> None:
-            with suppress(RuntimeError):  # the server has ended, and nobody waits any more
+            with suppress(RuntimeError):  # the server has ended, so no request waits any more
                 loop.call_soon_threadsafe(answered.set)
 
         try:
@@ -82,7 +83,7 @@ class InspectEndpoint:
         with suppress(TimeoutError):
             await asyncio.wait_for(answered.wait(), self._source.timeout_s)
         if not answered.is_set() and not self._source.withdraw(posted):
-            with suppress(TimeoutError):  # it is in hand just now
+            with suppress(TimeoutError):  # it is being inspected now
                 await asyncio.wait_for(answered.wait(), self._source.timeout_s)
         return _answer(posted)
 

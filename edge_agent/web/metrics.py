@@ -1,4 +1,4 @@
-"""`GET /metrics`, in Prometheus' text format."""
+"""`GET /metrics`: the metrics of the device in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DECIDE_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0, 300.0)
 
 
 class Metrics:
-    """All that a dashboard may want of one device; counters outlive a restart where the outbox keeps them."""
+    """The metrics of one device. Counters that the outbox keeps survive a restart; the histograms do not."""
 
     def __init__(self, gauges: Gauges) -> None:
         self._registry = CollectorRegistry()
@@ -34,12 +34,12 @@ class Metrics:
         )
 
     def observe(self, result: Result) -> None:
-        """One inspected frame."""
+        """Add the times of one inspected frame to the histograms."""
         self._infer.observe(result.infer_ms / 1000)
         self._decide.observe(max(0.0, (result.decided_at - result.captured_at).total_seconds()))
 
     def text(self) -> bytes:
-        """What Prometheus reads."""
+        """The metrics as Prometheus reads them."""
         return generate_latest(self._registry)
 
 
@@ -62,10 +62,14 @@ class _Gathered(Collector):
             waiting.add_metric([name], number)
         yield waiting
         yield GaugeMetricFamily("kizu_outbox_bytes", "Bytes that wait to be sent.", outbox.bytes_used())
-        yield GaugeMetricFamily("kizu_disk_free_bytes", "Free bytes where the state lies.", gauges.free_bytes())
-        yield GaugeMetricFamily("kizu_ready", "1: frames that come now are inspected.", float(gauges.ready()))
-        yield GaugeMetricFamily("kizu_uptime_seconds", "Since the agent started.", time.monotonic() - gauges.started)
-        connected = GaugeMetricFamily("kizu_connected", "1: the last try went well.", labels=["to"])
+        yield GaugeMetricFamily(
+            "kizu_disk_free_bytes", "Free bytes on the file system of the state folder.", gauges.free_bytes()
+        )
+        yield GaugeMetricFamily("kizu_ready", "1: a frame that comes now is inspected.", float(gauges.ready()))
+        yield GaugeMetricFamily(
+            "kizu_uptime_seconds", "Seconds since the agent started.", time.monotonic() - gauges.started
+        )
+        connected = GaugeMetricFamily("kizu_connected", "1: the last attempt succeeded.", labels=["to"])
         connected.add_metric(["s3"], float(not gauges.uploader.problem))
         if gauges.result_publisher is not None:
             connected.add_metric(["mqtt"], float(gauges.result_publisher.connected))

@@ -15,10 +15,10 @@ _MAX_SIDE: Final = 960
 
 
 def draw(frame: RecentFrame) -> bytes:
-    """The frame as a JPEG of at most 960 pixels a side, with its detections.
+    """Draw a frame with its detections as a JPEG of at most 960 pixels a side.
 
     Raises:
-        ImageError: the bytes are no image any more.
+        ImageError: the bytes cannot be decoded.
     """
     image = decode_image(frame.data)
     height, width = image.shape[:2]
@@ -29,7 +29,7 @@ def draw(frame: RecentFrame) -> bytes:
     for found in frame.result.detections:
         x1, y1, x2, y2 = (round(side * scale) for side in found.box.xyxy)
         cv2.rectangle(image, (x1, y1), (x2, y2), _COLOUR_BGR, 2)
-        # OpenCV's fonts know ASCII only; a class name in Japanese is in the table beside the picture.
+        # OpenCV's fonts have ASCII only; the table beside the picture shows class names in any script.
         label = f"{found.class_name.encode('ascii', 'replace').decode()} {found.score:.2f}"
         cv2.putText(image, label, (x1, max(12, y1 - 4)), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _COLOUR_BGR, 1, cv2.LINE_AA)
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])

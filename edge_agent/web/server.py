@@ -1,4 +1,4 @@
-"""The operator's page, probes and metrics: server-rendered, nothing from outside, loopback unless configured."""
+"""The operator's page, probes and metrics. Pages are rendered here and load nothing from another host."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SAID: Final = ("objection", "rolled_back")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """All that the pages show and change."""
+    """Everything that the pages show and change."""
 
     gauges: Gauges
     recent: RecentFrames
@@ -57,7 +57,11 @@ class Site:
 
 
 def make_app(site: Site, inspect: HttpSource | None = None) -> ASGIApp:
-    """The application, ready to be served or called in a test."""
+    """The ASGI application.
+
+    Args:
+        inspect: the camera for posted images; None makes no `POST /inspect`.
+    """
     pages = _Pages(site)
     routes: list[BaseRoute] = [
         Route("/favicon.ico", lambda _: Response(status_code=204)),  # browsers always ask
@@ -105,7 +109,7 @@ class _Pages:
     def picture(self, request: Request) -> Response:
         frame = self._site.recent.find(request.path_params["capture_id"])
         if frame is None:
-            return PlainTextResponse("this frame is not kept any more\n", status_code=404)
+            return PlainTextResponse("this frame is no longer kept\n", status_code=404)
         try:
             return Response(draw(frame), media_type="image/jpeg")
         except ImageError as e:
@@ -150,7 +154,7 @@ class _Pages:
             return self._refused(request)
         frame = self._site.recent.find(request.path_params["capture_id"])
         if frame is None:
-            return PlainTextResponse("this frame is not kept any more\n", status_code=404)
+            return PlainTextResponse("this frame is no longer kept\n", status_code=404)
         return await _done("objection", lambda: self._object_to(frame))
 
     async def roll_back(self, request: Request) -> Response:
@@ -220,7 +224,11 @@ async def _done(said: str, act: Callable[[], str]) -> Response:
 
 
 class PageServer:
-    """uvicorn in a thread. The port is bound at once, so that a taken one is an error of the start."""
+    """Runs uvicorn in a thread. The port is bound at once, so that a port in use is an error at the start.
+
+    Raises:
+        ConfigError: the port cannot be bound.
+    """
 
     def __init__(self, app: ASGIApp, page: Page) -> None:
         family = socket.AF_INET6 if ":" in page.host else socket.AF_INET
@@ -255,7 +263,7 @@ class PageServer:
             self._socket.close()
 
     def close(self) -> None:
-        """Let the port go, where `run` was never called."""
+        """Release the port where `run` was never called."""
         self._socket.close()
 
     def _leave_with(self, stop: threading.Event) -> None:
@@ -264,7 +272,7 @@ class PageServer:
 
 
 def http_source(sources: Sequence[object]) -> HttpSource | None:
-    """The one camera that posted images go to, if there is one."""
+    """The camera that posted images go to; None where none is configured."""
     return next((source for source in sources if isinstance(source, HttpSource)), None)
 
 

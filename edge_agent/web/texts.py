@@ -1,4 +1,4 @@
-"""What the operator's page says, in English and Japanese."""
+"""The texts of the operator's page, in English and Japanese."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ TEXTS: Final[Mapping[Language, Mapping[str, str]]] = {
         "wrong": "Wrong verdict",
         "objected": "sent back as wrong",
         "roll_back": "Roll back",
-        "roll_back_question": "Go back to the release before? This one is not taken again until a new order comes.",
+        "roll_back_question": "Go back to the previous release? This one is not taken again until a new order comes.",
         "roll_back_yes": "Yes, roll back",
         "cancel": "Cancel",
         "sign_in": "Sign in",
         "sign_out": "Sign out",
-        "sign_in_help": "Enter the operator's token. It lies on this device, in the file operator.token.",
+        "sign_in_help": "Enter the operator's token. You find it on this device, in the file operator.token.",
         "token": "Token",
-        "wrong_token": "That is not the token. Wait a second and try again.",
+        "wrong_token": "The token is wrong. Wait a second and try again.",
         "expired": "This page was open for too long, or you are not signed in. Sign in and try again.",
         "said_objection": "The frame goes back as an objection. Thank you.",
         "said_rolled_back": "Rolled back.",
-        "gone": "This frame is not kept any more.",
+        "gone": "This frame is no longer kept.",
         "offline": "The agent does not answer; this is what it said last.",
     },
     "ja": {
@@ -98,7 +98,7 @@ TEXTS: Final[Mapping[Language, Mapping[str, str]]] = {
 
 
 def choose_language(configured: str, accepted: str) -> Language:
-    """The configured language; for `auto`, the better liked one of `Accept-Language`.
+    """The configured language; for `auto`, the one that `Accept-Language` prefers.
 
     >>> choose_language("auto", "fr, ja;q=0.8, en;q=0.5")
     'ja'
