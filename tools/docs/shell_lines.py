@@ -1,0 +1,123 @@
+"""The shell lines that documents show, and whether the commands in them exist with the options that they use."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from typer.main import get_command
+
+from edge_agent.__main__ import app as edge_app
+from kizu.cli import app as kizu_app
+from tools.docs.markdown import code_blocks
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+SHELL: Final = frozenset({"sh", "bash", "shell", "console"})
+_ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+# `<admin's key>` stands for a word of the reader's, and `…` for several.
+_PLACEHOLDER: Final = re.compile(r"<[^<>]*>")
+_NOT_A_WORD: Final = re.compile(r"…|\.\.\.")
+
+
+@dataclass(frozen=True, slots=True)
+class ShellLine:
+    """One command as a reader would type it: lines that end with a backslash are joined, comments are gone."""
+
+    file: str
+    line: int
+    text: str
+
+    @property
+    def where(self) -> str:
+        """File and line."""
+        return f"{self.file}:{self.line}"
+
+
+def shell_lines(file: str, text: str) -> Iterator[ShellLine]:
+    """The commands of all shell blocks of a page: fenced as shell, or indented."""
+    for block in code_blocks(text):
+        if block.language not in SHELL and block.language != "":
+            continue
+        joined, begin = "", block.line
+        for number, line in enumerate(block.text.splitlines(), start=block.line):
+            begin = begin if joined else number
+            joined += line.rstrip()
+            if joined.endswith("\\"):
+                joined = joined[:-1].rstrip() + " "
+                continue
+            command = _without_comment(joined).strip()
+            joined = ""
+            if command:
+                yield ShellLine(file, begin, command)
+
+
+def _without_comment(line: str) -> str:
+    return re.sub(r"(^|\s)#.*$", "", line)
+
+
+def mistakes(command: str) -> list[str]:
+    """What is wrong with the `kizu`, `kizu-edge` and `make` commands of a line: what does not exist. Others pass."""
+    found = []
+    for part in re.split(r"\s(?:&&|\|\||\||;)\s", _PLACEHOLDER.sub("X", command)):
+        try:
+            words = shlex.split(part.rstrip("; &"))
+        except ValueError as e:
+            return [f"not a shell line: {e}"]
+        while words and (_ASSIGNMENT.match(words[0]) or words[0] in ("sudo", "time")):
+            words = words[1:]
+        if not words:
+            continue
+        program = words[0].rpartition("/")[2]
+        if program in ("kizu", "kizu-edge"):
+            found += _mistakes_of(get_command(kizu_app if program == "kizu" else edge_app), words[1:], program)
+        elif program == "make":
+            targets = [word for word in words[1:] if not word.startswith("-") and not _ASSIGNMENT.match(word)]
+            found += [f"the Makefile has no target {target}" for target in targets if target not in make_targets()]
+    return found
+
+
+@cache
+def make_targets() -> frozenset[str]:
+    """The targets of the Makefile."""
+    text = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    return frozenset(re.findall(r"^([a-z][a-z-]*):", text, re.MULTILINE))
+
+
+def _mistakes_of(command: Any, words: list[str], name: str) -> list[str]:
+    options = _options(command)
+    while words:
+        word = words.pop(0)
+        children = getattr(command, "commands", None)
+        if word.startswith("-") and word != "-":
+            option, has_value, _ = word.partition("=")
+            if option not in options:
+                return [f"{name} has no option {option}"]
+            if not options[option] and not has_value and words:
+                words.pop(0)
+        elif children is not None:
+            if word not in children:
+                return [f"{name} has no command {word}"]
+            command, name = children[word], f"{name} {word}"
+            options |= _options(command)
+        elif not _NOT_A_WORD.search(word) and not any(_is_argument(item) for item in command.params):
+            return [f"{name} takes no argument, but got {word}"]
+    return []
+
+
+def _options(command: Any) -> dict[str, bool]:
+    """Each option -> whether it is a flag, which takes no value."""
+    found = {"--help": True, "--debug": True}
+    for item in command.params:
+        if not _is_argument(item):
+            for option in (*item.opts, *item.secondary_opts):
+                found[option] = bool(getattr(item, "is_flag", False))
+    return found
+
+
+def _is_argument(item: Any) -> bool:
+    return type(item).__name__.endswith("Argument")
