@@ -1,4 +1,4 @@
-"""Which groups of a dataset hold near-duplicates of each other: images are fetched, hashed, and confirmed in pairs."""
+"""Groups of a dataset that contain near-duplicates of each other. Images are hashed, then confirmed in pairs."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from inspection.image import ImageError, decode_image
 
 _log = logging.getLogger(__name__)
 
-# Fingerprints, of which none waits long; an image is in memory for as long as a thread looks at it.
+# How many fingerprints may wait at once. They are small; an image is in memory only while a thread reads it.
 _AT_ONCE: Final = 256
 
 
 def linked_groups(labels: Mapping[str, LabelEvent], groups: Mapping[str, str], fetch: Fetch) -> list[tuple[str, str]]:
-    """Pairs of different groups with an image each that shows the same. groups: sha256 -> group.
+    """Pairs of different groups that contain near-duplicate images. groups: sha256 -> group.
 
-    An image that is gone or damaged is compared with nothing, and said; the training, which needs it, refuses it.
+    An image that is gone or damaged is not compared, and the log says how many there are. The training, which needs the
+    image, refuses it.
 
     Raises:
-        ObjectStoreError: the store did not answer. A dataset must not depend on whether it did.
+        ObjectStoreError: the store did not answer. A dataset must not depend on whether it does.
     """
 
     def load(sha256: str) -> NDArray[np.uint8] | None:
         try:
             return decode_image(fetch(labels[sha256].image_uri, sha256))
         except (ObjectNotFound, ImageError) as e:
-            _log.debug("%s is compared with nothing: %s", labels[sha256].image_uri, e)
+            _log.debug("%s is not compared: %s", labels[sha256].image_uri, e)
             return None
 
     def look(sha256: str) -> tuple[str, Fingerprint | None]:

@@ -1,4 +1,4 @@
-"""From the label store to a manifest."""
+"""Freezing: from approved labels in the label store to a dataset manifest."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _log = logging.getLogger(__name__)
 
 
 class DatasetError(ValueError):
-    """Labels that do not make a dataset; the message gives the counts."""
+    """The labels do not make a dataset; the message gives the counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A saved manifest and the label-store version that it was made from."""
+    """A saved manifest, by its digest, and the version of the label store that it was made from."""
 
     digest: str
     label_version: int
@@ -37,19 +37,20 @@ class Frozen:
 
 
 def groups_of(labels: Mapping[str, LabelEvent], use_case: UseCase) -> dict[str, str]:
-    """sha256 -> its group by the use case's rule."""
+    """sha256 of an image -> its group, by the use case's rule."""
     return {sha256: e.group if use_case.grouping.rule == "part" else sha256 for sha256, e in labels.items()}
 
 
 def build_manifest(
     labels: Mapping[str, LabelEvent], use_case: UseCase, links: Iterable[tuple[str, str]] = ()
 ) -> Manifest:
-    """The manifest of these approved labels (sha256 -> event). Nothing but labels, images and use case enters it.
+    """The manifest of approved labels (sha256 -> label event). It depends on labels, links and use case alone.
 
-    links: pairs of groups that hold near-duplicates of each other; they become one group, see `merge_groups`.
+    links: pairs of groups that contain near-duplicates of each other; they become one group, see `merge_groups`.
 
     Raises:
-        DatasetError: too few images, no defect at all, or a split that is empty or without a defect.
+        DatasetError: there are too few images, there is no defect at all, a split is empty or without a defect, or a
+            box has a class that the use case does not name.
     """
     images = []
     groups = groups_of(labels, use_case)

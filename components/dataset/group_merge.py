@@ -1,4 +1,4 @@
-"""Which groups of a dataset are one because they hold near-duplicates, and which split they fall to: a pure rule."""
+"""A pure rule: groups that contain near-duplicates of each other become one group, in one split."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Final
 from components.stores.datasets.manifest import SplitName
 
 MAX_SHARE: Final = Fraction(1, 10)
-"""Of the groups, how many may be joined. More are no near-duplicates but photographs that all look alike."""
+"""The largest share of groups that may be joined. If it is more, photographs of different parts look alike."""
 _STRONGER: Final = (SplitName.TEST, SplitName.VAL, SplitName.TRAIN)
 
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """splits: group -> its split; name: group -> the first, by name, of the groups that it is one with.
+    """The result of merging.
 
-    joined: groups that near-duplicates would make one with another. refused: they were too many, so nothing is merged.
+    splits: group -> its split. name: group -> the first, by name, of the groups that it was merged with. joined: number
+    of groups that near-duplicates join with another. refused: they were too many, so that nothing was merged.
     """
 
     splits: Mapping[str, SplitName]
@@ -28,13 +29,13 @@ class Merge:
 
 
 def merge_groups(splits: Mapping[str, SplitName], links: Iterable[tuple[str, str]]) -> Merge:
-    """Groups that are linked, directly or through others, take test if any of them does, else val, else train.
+    """Merge groups that are linked, directly or through others; they take test if any has it, else val, else train.
 
-    Where more than a tenth of the groups would be joined, nothing is merged. splits: each group's own split;
-    links: pairs of groups that hold near-duplicates of each other; a group linked with itself is as it was.
+    Where more than a tenth of the groups would be joined, nothing is merged. splits: each group's own split. links:
+    pairs of groups that contain near-duplicates of each other; a link of a group with itself changes nothing.
 
     Raises:
-        KeyError: a link names a group that there is not.
+        KeyError: a link names an unknown group.
     """
     root = {group: group for group in splits}
 

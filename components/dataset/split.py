@@ -1,4 +1,4 @@
-"""Which split a group falls to: a pure rule, so that an old test part stays in test as the set grows."""
+"""The split of a group: a pure rule of its name and the seed, so that a test part stays in test as the set grows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from components.use_case import Split
 
 
 def position(group: str, seed: int) -> float:
-    """A group's fixed place in [0, 1): the first 8 bytes of sha256("<seed>:<group>")."""
+    """The fixed place of a group in [0, 1): the first 8 bytes of sha256("<seed>:<group>")."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode()).digest()[:8], "big") / 2**64
 
 
 def split_of(group: str, split: Split) -> SplitName:
-    """test first, then val, then train, by the group's place."""
+    """The split of a group by its place: [0, test) is test, then comes val, and the rest is train."""
     place = position(group, split.seed)
     if place < split.test:
         return SplitName.TEST

@@ -1,7 +1,8 @@
-"""How much of a difference between two models is the luck of a small test split: a paired bootstrap over its parts.
+"""A paired bootstrap over the parts of the test split: how much of a difference between two models may be chance.
 
-Parts, not images, are drawn with replacement, as photographs of one part are not independent; both models are scored on
-the same drawn parts, so that what is hard for both cancels out (Efron and Tibshirani 1993, percentile interval).
+Parts are drawn with replacement, not images, because photographs of one part are not independent. Both models are
+scored on the same drawn parts, so that parts that are hard for both cancel out (Efron and Tibshirani 1993, percentile
+interval).
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from components.stores.models.evaluation_report import Difference
 
 _RESAMPLES: Final = 2000
 _FEWEST: Final = 200
-_WORK: Final = 50_000_000  # ranked detections times resamples: some seconds
+_WORK: Final = 50_000_000  # the most ranked detections times resamples: some seconds
 
 
 def paired_difference(
     ours: Sequence[Scored], theirs: Sequence[Scored], classes: Sequence[str], *, seed: int = 0
 ) -> Difference | None:
-    """mAP50 of `ours` less that of `theirs`, on the same images, and its 95 % interval; None where nothing is labelled.
+    """The mAP50 of `ours` minus that of `theirs`, on the same images, with its 95 % interval.
 
-    The same inputs and seed give the same interval.
+    None where no image has a label. The same inputs and seed give the same interval.
     """
     parts = numbered_parts(ours)
     curves = [(ranked(ours, name, parts), ranked(theirs, name, parts)) for name in classes]

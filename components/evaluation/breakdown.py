@@ -1,13 +1,13 @@
-"""The rates of a split by class, by camera and by the size of the defect.
+"""The rates of a split by class, by camera, and by the size of the defect.
 
-What counts where. A part is defective where any of its photographs has a label, and judged defective where any has a
-detection from the threshold on.
+A part is defective if any of its photographs has a label. It is judged defective if any has a detection at or above the
+threshold. What the rates count:
 
-- class: escapes are of the parts that carry a defect of the class, whatever else was found on them counts as found;
-  overkill is of all good parts, by a detection of the class.
-- camera: as if the camera's photographs were all there are.
-- size: the area of a box as a share of its image's. Escapes are of the parts whose largest defect is of the size;
-  overkill is of all good parts, by a detection of the size.
+- class: escapes among the parts that have a defect of the class; a part is found by a detection of any class. Overkill
+  among all good parts, by a detection of the class.
+- camera: as if there were only this camera's photographs.
+- size: the area of a box as a share of its image's area. Escapes among the parts whose largest defect has the size.
+  Overkill among all good parts, by a detection of the size.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from components.stores.models.evaluation_report import Rate, Slice
 from inspection.geometry import Box, Detection
 
 SIZES: Final = (("small", 32**2 / (640 * 480)), ("medium", 96**2 / (640 * 480)), ("large", float("inf")))
-"""Name and upper bound (exclusive), shares of the image: COCO's areas in its usual image, about 1/300 and 3/100."""
+"""Name and upper bound (exclusive) as a share of the image: COCO's areas in 640x480 pixels, about 1/300 and 3/100."""
 
 
 def size_of(box: Box, image: Scored) -> str:
-    """`small`, `medium` or `large`."""
+    """The size of a box in its image: `small`, `medium` or `large`."""
     share = box.area / (image.width * image.height)
     return next(name for name, below in SIZES if share < below)
 
 
 def class_slice(images: Sequence[Scored], matches: Sequence[Matched], class_name: str) -> tuple[Rate, Rate, Rate, Rate]:
-    """(precision, recall, escape, overkill) of one class."""
+    """The rates of one class: (precision, recall, escape, overkill)."""
     hits = sum(d.class_name == class_name for match in matches for d in match.hits)
     said = sum(d.class_name == class_name for match in matches for d in match.said)
     found = [
@@ -49,7 +49,7 @@ def class_slice(images: Sequence[Scored], matches: Sequence[Matched], class_name
 
 
 def by_camera(images: Sequence[Scored], matches: Sequence[Matched]) -> dict[str, Slice]:
-    """Camera -> its rates; nothing where no image tells its camera."""
+    """Camera -> its rates; empty where no image has a camera."""
     cameras = sorted({image.camera for image in images if image.camera})
     result = {}
     for camera in cameras:
@@ -65,7 +65,7 @@ def by_camera(images: Sequence[Scored], matches: Sequence[Matched]) -> dict[str,
 
 
 def by_size(images: Sequence[Scored], matches: Sequence[Matched]) -> dict[str, Slice]:
-    """Size -> its rates, for all of `SIZES`."""
+    """Size -> its rates, for each of `SIZES`."""
     largest: dict[str, float] = {}
     for image in images:
         for label in image.labels:

@@ -1,4 +1,4 @@
-"""Which camera took an image: its Captures say, where the key names the device alone."""
+"""The camera that took an image. Captures name it; the key of an image names only the device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inspection.paths import parse_raw_key
 
 
 def cameras_of(store: S3ObjectStore, entries: Sequence[ManifestImage]) -> dict[str, str]:
-    """sha256 -> `site/device camera`, for the images of which a readable Capture lies beside them."""
+    """sha256 -> `site/device camera`, for each image that has a readable Capture beside it in the store."""
 
     def one(entry: ManifestImage) -> str | None:
         bucket, key = parse_uri(entry.uri)

@@ -1,4 +1,4 @@
-"""What the plots show: precision-recall curves, scores of good and defective parts, and what was taken for what."""
+"""The data of the plots: precision-recall curves, scores of good and defective parts, and the confusion of classes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from inspection.geometry import iou
 from inspection.verdict import ClassThreshold
 
 NOTHING = "(nothing)"
-"""The row of false alarms and the column of misses."""
+"""The confusion's row of false alarms and column of misses."""
 _MOST_POINTS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves(Document):
-    """Of one split.
+    """The curves of one split.
 
     precision: class -> 101 values at recall 0.00 to 1.00, IoU 0.5. good_scores, defective_scores: the highest score on
-    each part. confusion: rows what is there, columns what was said, both `categories`: the classes, then `NOTHING`.
+    each good and each defective part. confusion: number of boxes; a row for each labelled class and a column for each
+    detected class, both in the order of `categories`: the classes, then `NOTHING`.
     """
 
     precision: Mapping[str, tuple[float, ...]]
@@ -33,9 +34,10 @@ class Curves(Document):
 
     @property
     def roc(self) -> tuple[list[float], list[float], list[float]]:
-        """(false positive rate, true positive rate, score from which a part is judged defective), by falling score.
+        """Three lists: false positive rate, true positive rate, and the score that gives them, by falling score.
 
-        Empty where there are no good or no defective parts. At most some hundred points.
+        A part is judged defective from that score on. Empty where there are no good or no defective parts. At most
+        some hundred points.
         """
         if not self.good_scores or not self.defective_scores:
             return [], [], []
@@ -45,12 +47,12 @@ class Curves(Document):
             scores = scores[np.linspace(0, len(scores) - 1, _MOST_POINTS).round().astype(int)]
         overkill = 1 - np.searchsorted(good, scores, side="left") / len(good)
         caught = 1 - np.searchsorted(bad, scores, side="left") / len(bad)
-        # Above every score nothing is judged defective: the curve begins at (0, 0).
+        # The curve begins at (0, 0): above every score no part is judged defective.
         return [0.0, *overkill.tolist()], [0.0, *caught.tolist()], [1.0, *scores.tolist()]
 
 
 def draw_curves(images: Sequence[Scored], classes: Sequence[str], thresholds: Mapping[str, ClassThreshold]) -> Curves:
-    """All that the plots need of one split."""
+    """The data of all plots of one split."""
     parts = numbered_parts(images)
     precision = {}
     for name in classes:
@@ -73,7 +75,10 @@ def draw_curves(images: Sequence[Scored], classes: Sequence[str], thresholds: Ma
 def confusion(
     images: Sequence[Scored], classes: Sequence[str], thresholds: Mapping[str, ClassThreshold], *, min_iou: float = 0.5
 ) -> tuple[tuple[int, ...], ...]:
-    """Boxes met whatever their class, the best-scored detection first; rows: what is there, columns: what was said."""
+    """Count which class was detected as which. Boxes are matched whatever their class, the best score first.
+
+    Returns number of boxes: rows are labelled classes, columns detected classes, and the last of each `NOTHING`.
+    """
     nothing = len(classes)
     number = {name: index for index, name in enumerate(classes)}
     table = np.zeros((nothing + 1, nothing + 1), int)

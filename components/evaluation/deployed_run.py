@@ -1,7 +1,7 @@
-"""The deployed path as a process of its own, so that its memory means something: runtime, model, a frame at a time.
+"""The deployed path as a process of its own, so that its memory is that of runtime, model and one image alone.
 
-`python -m components.evaluation.deployed_run <order.json>` reads numbers of images, one a line, and answers each with
-milliseconds from image to verdict, as the agent times it: reading and decoding the file are outside.
+`python -m components.evaluation.deployed_run <order.json>` reads numbers of images, one a line, and prints for each the
+milliseconds from image to verdict. As in the agent, that time does not include reading and decoding the file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inspection.verdict import ClassThreshold
 
 
 def main(arguments: list[str]) -> int:
-    """Load, answer until the input ends."""
+    """Load the model, then time images until the input ends."""
     file = Path(arguments[0])
     order = json.loads(file.read_bytes())
     folder = file.parent

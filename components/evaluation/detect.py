@@ -1,4 +1,4 @@
-"""Run models over a split through `inspection`, image by image, with a bounded number of images in memory."""
+"""Run models over a split with `inspection`, image by image, with a bounded number of images in memory."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from inspection.paths import parse_raw_key
 from inspection.verdict import ClassThreshold
 
 FLOOR: Final = 0.001
-"""The score from which detections count for the curves."""
+"""The lowest score of the detections that the curves use."""
 _AT_ONCE: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A model that is loaded, with what it needs to look at an image."""
+    """A loaded model, with all that it needs to inspect an image."""
 
     infer: Infer
     spec: InputSpec
@@ -34,13 +34,13 @@ class Detector:
     nms: Nms
 
     def inspector(self, thresholds: Mapping[str, ClassThreshold] | None = None) -> Inspector:
-        """The deployed path; without thresholds, for `detect` alone."""
+        """The inspector that a device would have. Without thresholds, only its `detect` is of use."""
         always = {name: ClassThreshold(fail=1.0, uncertain=FLOOR) for name in self.classes}
         return Inspector(self.infer, self.spec.to_preprocess(), self.classes, thresholds or always, self.nms)
 
 
 def load(onnx: bytes, classes: tuple[str, ...], nms: Nms, spec: InputSpec | None = None) -> Detector:
-    """Load a model; `spec` as it was released, else what the file itself says."""
+    """Load a model. spec: its input as released; without it, the input that the file itself has."""
     infer, own = open_session(onnx, len(classes), threads=THREADS)
     return Detector(infer, spec or own, classes, nms)
 
@@ -51,10 +51,12 @@ def detect_all(
     fetch: Fetch,
     cameras: Mapping[str, str],
 ) -> dict[str, list[Scored]]:
-    """Each model over all images, in their order; each image is fetched and decoded once.
+    """Run each model over all images. Each image is fetched and decoded once.
+
+    Returns name of a model -> one entry for each image, in the order of `entries`.
 
     Args:
-        cameras: sha256 of an image -> its camera; where it is not there, site and device of the key stand for it.
+        cameras: sha256 of an image -> its camera. For other images, site and device of their key are the camera.
     """
     inspectors = {name: detector.inspector() for name, detector in detectors.items()}
     found: dict[str, list[Scored]] = {name: [] for name in detectors}
@@ -69,7 +71,7 @@ def detect_all(
 
 
 def camera_by_key(uri: str) -> str:
-    """`site/device` of an image in the raw bucket; '' where the key has another form."""
+    """`site/device` of an image by its key in the raw bucket; '' where the key has another form."""
     _, _, key = uri.removeprefix("s3://").partition("/")
     parsed = parse_raw_key(key)
     return f"{parsed.site}/{parsed.device}" if parsed else ""

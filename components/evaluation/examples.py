@@ -1,4 +1,4 @@
-"""Test images worth a look: what was found best, what was missed, what was accused wrongly; drawn with their boxes."""
+"""Examples for the report page: the best finds, the worst misses and the worst false alarms, with boxes drawn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _JPEG_QUALITY: Final = 85
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An image of the split by its index, and why it is shown."""
+    """An image to show. index: of the image in its split; caption: why it is shown."""
 
     kind: Kind
     index: int
@@ -32,10 +32,11 @@ class Example:
 def choose_examples(
     images: Sequence[Scored], thresholds: Mapping[str, ClassThreshold], *, each: int = 4
 ) -> list[Example]:
-    """At most `each` of a kind, the most telling first.
+    """Choose at most `each` examples of every kind.
 
-    best: every label found and nothing else said, by the lowest score among them. miss: a label without a detection,
-    those of parts that escaped first, then the largest missed box. false-alarm: by the score of the wrong detection.
+    best: every label is found and there is no false alarm; first the image whose lowest score is highest. miss: a label
+    has no detection; images of escaped parts first, then by the largest missed box. false-alarm: by the highest score
+    of a wrong detection.
     """
     matches = [matched(image, thresholds) for image in images]
     judged = {image.group for image, match in zip(images, matches, strict=True) if match.said}
@@ -74,7 +75,10 @@ def choose_examples(
 
 
 def draw(picture: NDArray[np.uint8], image: Scored, thresholds: Mapping[str, ClassThreshold]) -> bytes:
-    """A JPEG of at most 480 pixels a side: labels green, true detections blue with their score, wrong ones red."""
+    """Draw the boxes on an image; returns a JPEG of at most 480 pixels a side.
+
+    Labels are green, true detections blue and wrong ones red, detections with their score.
+    """
     match: Matched = matched(image, thresholds)
     scale = min(1.0, _SIDE / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
@@ -86,7 +90,7 @@ def draw(picture: NDArray[np.uint8], image: Scored, thresholds: Mapping[str, Cla
     for detection in match.false_alarms:
         _box(canvas, detection.box, scale, _FALSE, f"{detection.score:.2f}")
     ok, data = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    assert ok  # an 8-bit BGR image is always a JPEG
+    assert ok  # OpenCV encodes every 8-bit BGR image as JPEG
     return bytes(data.tobytes())
 
 

@@ -1,4 +1,4 @@
-"""Golden samples: test images whose answers a healthy runtime must reproduce."""
+"""Golden samples: test images with the detections that a healthy device must reproduce."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ def choose(
     faint_from: float = 0.35,
     holds: Callable[[int], bool] = lambda index: True,
 ) -> list[int]:
-    """Indices of a clear defect, a faint one, a good part and a hard good part, where there are such.
+    """Choose a clear defect, a faint defect, a good part and a hard good part, where there are such; returns indices.
 
-    The clear defect has the highest score, the faint one the lowest that is still `faint_from` or more (the operating
-    threshold); the good part has the lowest highest score, the hard good part the highest.
+    An image counts by its highest score. The clear defect has the highest score of the defective images, the faint
+    defect the lowest that is at least `faint_from` (the operating threshold). The good part has the lowest score of the
+    good images, the hard good part the highest.
 
     Args:
-        holds: whether every model of the release reproduces the image; of each kind the first that holds is taken, of
-            the first few. Where none of them does, the first: a model that fails there is not healthy.
+        holds: whether all models of the release give the same answer to an image. Of the first few images of each kind,
+            the first that holds is taken; where none holds, the first one, because a model that fails there is not
+            healthy.
     """
 
     def top(index: int) -> float:
@@ -39,7 +41,7 @@ def choose(
     bad = sorted((index for index, image in enumerate(images) if image.labels), key=top)
     good = sorted((index for index, image in enumerate(images) if not image.labels), key=top)
     seen = [index for index in bad if top(index) >= faint_from]
-    # Where nothing is caught there is no faint defect to reproduce; the middle one stands in.
+    # Where no defect reaches `faint_from`, the defect with the middle score takes the place of the faint one.
     faint = seen or bad[len(bad) // 2 :]
     wanted: list[int] = []
     for ranking in (bad[::-1], faint, good, good[::-1]):
@@ -50,7 +52,7 @@ def choose(
 
 
 class Answers:
-    """What the model answers to test images, as the device will ask it; and its int8 variant, by the same tolerance."""
+    """The answers of the fp32 model to test images, as a device computes them, and how the int8 variant differs."""
 
     def __init__(
         self,
@@ -67,14 +69,14 @@ class Answers:
         self._differs: dict[int, str] = {}
 
     def expected(self, index: int) -> tuple[Detection, ...]:
-        """The detections of the fp32 model from the lowest `uncertain` threshold on."""
+        """The detections of the fp32 model with at least the lowest `uncertain` score."""
         if index not in self._expected:
             image = decode_image(self._pictures[index])
             self._expected[index] = self._fp32.detect(image, self._floor)
         return self._expected[index]
 
     def differs(self, index: int) -> str:
-        """What a device would say against the int8 variant's answer; '' where it holds, or where there is none."""
+        """How the int8 variant's answer differs beyond the tolerance; '' where it does not, or there is no variant."""
         if self._int8 is None:
             return ""
         if index not in self._differs:
@@ -83,7 +85,7 @@ class Answers:
         return self._differs[index]
 
     def sample(self, index: int) -> GoldenSample:
-        """The image with what is expected of it."""
+        """The golden sample of an image."""
         data = self._pictures[index]
         digest = sha256_of(data)
         return GoldenSample(

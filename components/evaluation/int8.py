@@ -1,4 +1,4 @@
-"""Whether the int8 variant goes into the release beside the model that it was made from."""
+"""The rule that decides whether the release contains the int8 variant as well as the fp32 model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from components.use_case import Gates
 from inspection.image import sha256_of
 
 MAX_LOSS: Final = 0.01
-"""The mAP50 that it may lose, on validation and on test alike."""
+"""The mAP50 that the int8 variant may lose, on validation and on test."""
 FASTER_ROUNDS: Final = 0.6
-"""Share of the rounds in which it must be the faster one, besides the median: half of them is chance."""
+"""The share of rounds in which the int8 variant must be faster, besides its median: half would be chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One model: its scores on both splits, and its latency."""
+    """What is compared of a model: its scores on both splits, and its latency."""
 
     validation: Scores
     test: Scores
@@ -28,9 +28,10 @@ class Compared:
 
 
 def decide(onnx: bytes, int8: Compared, fp32: Compared, gates: Gates, golden_differences: Sequence[str]) -> Int8Variant:
-    """Kept only if it loses hardly anything, keeps the bounds of the gate, reproduces the golden samples and is faster.
+    """Decide whether to keep the int8 variant, and say why.
 
-    golden_differences: what the device would say of its answers to the golden samples; empty where all hold.
+    It is kept if it loses at most `MAX_LOSS`, keeps the bounds of the gate, reproduces the golden samples and is
+    faster. golden_differences: how its answers to the golden samples differ, in words; empty where all hold.
     """
     reasons = [
         reason
@@ -74,7 +75,7 @@ def _loss(split: str, int8: Scores, fp32: Scores) -> str:
 
 
 def _worse(rate: Rate, full: Rate, bound: float, gates: Gates) -> bool:
-    """Over the gate's bound where the fp32 model is not; or, with too few parts to tell, any worse than it."""
+    """Whether the rate is above both the bound and the fp32 model's; with too few parts, whether it is worse at all."""
     if rate.value is None or full.value is None:
         return False
     if rate.n < gates.min_parts:

@@ -1,7 +1,7 @@
-"""Latency and memory of the deployed path, model by model in a process of its own, one after another in each round.
+"""Latency and memory of the deployed path: each model in a process of its own, in turn within each round.
 
-Interleaved, so that neither a warm processor nor a neighbour's load falls on one of them alone; the pause lets the idle
-threads of one runtime stop before the next is timed.
+The models are interleaved, so that a warm processor or the load of another program does not affect only one of them.
+The pause between two measurements lets the idle threads of one runtime stop before the next is timed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inspection.decode import Nms
 from inspection.verdict import ClassThreshold
 
 THREADS: Final = 2
-"""The agent's own setting where a device names no other."""
+"""The number of threads that the agent uses by default."""
 _WARM_UP: Final = 5
 _ROUNDS: Final = 60
 _FEWEST: Final = 10
@@ -38,12 +38,12 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class LatencyError(RuntimeError):
-    """The deployed path could not be timed."""
+    """The deployed path could not be timed; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One model. frames_ms: one value a round; in a round every model sees the same image at nearly the same time."""
+    """The times of one model. frames_ms: one value for each round; in a round all models get the same image."""
 
     deployed: Deployed
     frames_ms: tuple[float, ...]
@@ -51,7 +51,7 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class InspectionSettings:
-    """What a model is run with, as in its release."""
+    """How a model inspects, as its release says."""
 
     classes: tuple[str, ...]
     thresholds: Mapping[str, ClassThreshold]
@@ -63,10 +63,12 @@ Measure = Callable[[Mapping[str, bytes], Sequence[bytes], InspectionSettings], M
 
 
 def measure(models: Mapping[str, bytes], images: Sequence[bytes], settings: InspectionSettings) -> dict[str, Timed]:
-    """Time each model on the images, in turn.
+    """Time each model on the images; returns name -> times.
+
+    models: name -> ONNX. images: bytes of image files, of which the first few are used.
 
     Raises:
-        LatencyError: no image, or a process that died; the message has its last words.
+        LatencyError: there is no image, or a process died; the message has what it wrote last.
     """
     if not images:
         raise LatencyError("expected an image to time the model on, but the split has none")
@@ -127,7 +129,7 @@ def summarise(frames_ms: Sequence[float], peak_memory_bytes: int) -> Timed:
 
 
 class _Process:
-    """A `deployed_run`. It gets no more of the environment than a program needs to start."""
+    """A process of `deployed_run`. It gets only the environment variables that a program needs to start."""
 
     def __init__(self, order: Path) -> None:
         environment = {
@@ -146,10 +148,10 @@ class _Process:
         self._guard.start()
 
     def judge(self, number: int) -> float:
-        """Milliseconds of one image."""
+        """The milliseconds of one image, by its number."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with suppress(BrokenPipeError):  # said below
+        with suppress(BrokenPipeError):  # the process died: reported below
             self._process.stdin.write(f"{number}\n")
             self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -159,7 +161,7 @@ class _Process:
         return float(line)
 
     def peak_memory_bytes(self) -> int:
-        """The high-water mark of its resident memory; 0 where there is no /proc."""
+        """The peak resident memory of the process; 0 where there is no /proc."""
         with suppress(OSError):
             for line in Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii").splitlines():
                 if line.startswith("VmHWM:"):

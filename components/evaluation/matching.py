@@ -1,4 +1,4 @@
-"""Which detection meets which label: at the operating threshold, and ranked by score as COCO does."""
+"""Matching of detections and labels: at the operating threshold, and ranked by score as COCO does."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from inspection.verdict import ClassThreshold
 
 MIN_IOU: Final = 0.5
 RECALL_POINTS: Final = np.linspace(0.0, 1.0, 101)
-"""Where COCO reads a precision-recall curve."""
+"""The recalls at which COCO reads a precision-recall curve."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One image: what people said, and what the model said from a very low score on, highest score first."""
+    """One image with its labels and the model's detections from a very low score on, highest score first."""
 
     group: str
     width: int
@@ -31,9 +31,10 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """One image at the operating threshold.
+    """One image, matched at the operating threshold.
 
-    found: for each label, whether a detection meets it. hits, false_alarms: the detections from the threshold on.
+    found: for each label, whether a detection matches it. hits, false_alarms: the detections at or above the threshold
+    that match a label, and those that match none.
     """
 
     found: tuple[bool, ...]
@@ -42,12 +43,12 @@ class Matched:
 
     @property
     def said(self) -> tuple[Detection, ...]:
-        """All detections from the threshold on: where there is one, the part is judged defective."""
+        """All detections at or above the threshold. The part is judged defective if there is one."""
         return (*self.hits, *self.false_alarms)
 
 
 def matched(image: Scored, thresholds: Mapping[str, ClassThreshold], *, min_iou: float = MIN_IOU) -> Matched:
-    """Each label is met once, by the best-scored detection of its class that overlaps it."""
+    """Match detections and labels of one class: each label once, with the best-scored detection that overlaps it."""
     said = [d for d in image.detections if d.score >= thresholds[d.class_name].fail]
     overlap = _overlaps(said, image.labels)
     found = [False] * len(image.labels)
@@ -64,9 +65,10 @@ def matched(image: Scored, thresholds: Mapping[str, ClassThreshold], *, min_iou:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One class over a split, as a curve needs it: detections by falling score, after the last hit cut off.
+    """The detections of one class over a split, by falling score, up to the last hit.
 
-    part: (n,) number of the part. hit: (n,) bool. score: (n,). labels: (parts,) labels of each part.
+    part: (n,) number of the detection's part. hit: (n,) whether it matches a label. score: (n,). labels: (parts,)
+    number of labels of each part.
     """
 
     part: NDArray[np.int64]
@@ -76,9 +78,9 @@ class Ranked:
 
 
 def ranked(images: Sequence[Scored], class_name: str, parts: Mapping[str, int]) -> Ranked:
-    """Match as COCO does at IoU 0.5. parts: group -> its number, 0..len(parts) - 1.
+    """Match one class as COCO does at IoU 0.5. parts: group -> its number, 0..len(parts) - 1.
 
-    What comes after the last hit changes no average precision: recall grows no more.
+    Detections after the last hit are left out: recall grows no more, so that average precision does not change.
     """
     rows: list[tuple[float, int, bool]] = []
     labels = np.zeros(len(parts), np.int64)
@@ -108,7 +110,8 @@ def ranked(images: Sequence[Scored], class_name: str, parts: Mapping[str, int]) 
 def precision_at_recall(curve: Ranked, weights: NDArray[np.int64] | None = None) -> NDArray[np.float64] | None:
     """COCO's interpolated precision at `RECALL_POINTS`, (101,) 0..1; its mean is the average precision.
 
-    weights: (parts,) how often each part counts; once where None. None where the weighted parts have no label.
+    weights: (parts,) how often each part counts; each once where None. Returns None where the weighted parts have no
+    label.
     """
     if weights is None:
         weights = np.ones(len(curve.labels), np.int64)
@@ -131,7 +134,7 @@ def numbered_parts(images: Sequence[Scored]) -> dict[str, int]:
 
 
 def _overlaps(said: Sequence[Detection], labels: Sequence[LabelledBox]) -> NDArray[np.float64]:
-    """(detections, labels) IoU; -1 where the classes differ."""
+    """IoU as (detections, labels); -1 where the classes differ."""
     overlap = iou_matrix(
         np.array([d.box.xyxy for d in said], np.float64).reshape(-1, 4),
         np.array([label.box.xyxy for label in labels], np.float64).reshape(-1, 4),

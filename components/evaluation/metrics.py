@@ -1,4 +1,4 @@
-"""Scores of detections against labels: COCO's mAP, and what a factory asks per part."""
+"""Scores of detections against labels: COCO's mAP, and the escape and overkill rates over parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from components.evaluation.matching import MIN_IOU, Scored, matched
 from components.stores.models.evaluation_report import ClassScores, Rate, Scores
 from inspection.verdict import ClassThreshold
 
-# It tells of each of its own steps; the step's log is for people.
+# It logs each of its own steps, which would bury this step's log.
 logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)
 
 __all__ = ["Scored", "average_precision", "part_rates", "precision_recall", "score"]
@@ -57,9 +57,9 @@ def _class_scores(found: tuple[Rate, Rate, Rate, Rate], map50: tuple[float, floa
 
 
 def average_precision(images: Sequence[Scored], classes: Sequence[str]) -> dict[str, tuple[float, float] | None]:
-    """class -> (AP at IoU 0.5, AP over 0.5..0.95), by COCO's 101-point rule, at most 100 detections an image.
+    """Class -> (AP at IoU 0.5, AP over IoU 0.5 to 0.95), by COCO's 101-point rule, at most 100 detections an image.
 
-    None for a class that no label has.
+    None for a class without labels.
     """
     ids = {name: index + 1 for index, name in enumerate(classes)}
     truth = [
@@ -110,7 +110,7 @@ def average_precision(images: Sequence[Scored], classes: Sequence[str]) -> dict[
 def precision_recall(
     images: Sequence[Scored], thresholds: Mapping[str, ClassThreshold], *, min_iou: float = MIN_IOU
 ) -> tuple[float, float]:
-    """At the `fail` thresholds: each label is matched once, by the best-scored detection of its class."""
+    """(precision, recall) at the `fail` thresholds; see `matched`. Each is 0 where there is nothing to count."""
     matches = [matched(image, thresholds, min_iou=min_iou) for image in images]
     labels = sum(len(image.labels) for image in images)
     hits = sum(len(match.hits) for match in matches)
@@ -119,7 +119,7 @@ def precision_recall(
 
 
 def part_rates(images: Sequence[Scored], thresholds: Mapping[str, ClassThreshold]) -> tuple[Rate, Rate]:
-    """(escape, overkill) over parts: a part is defective where any of its photographs is, in truth and in verdict."""
+    """(escape, overkill) over parts. A part is defective, by labels or by verdict, if any of its photographs is."""
     defective: dict[str, bool] = defaultdict(bool)
     judged: dict[str, bool] = defaultdict(bool)
     for image in images:

@@ -1,4 +1,4 @@
-"""The bytes of some images of a split."""
+"""The bytes of those images of a split that are asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from components.stores.objects.image_cache import Fetch
 
 
 class Pictures:
-    """Images by their index, fetched when they are asked for and then kept: those that are shown are few."""
+    """The images of a split by index. Each is fetched when it is first asked for and then kept in memory."""
 
     def __init__(self, entries: Sequence[ManifestImage], fetch: Fetch) -> None:
         self._entries = entries
@@ -23,6 +23,6 @@ class Pictures:
         return self._known[index]
 
     def some(self, most: int) -> list[bytes]:
-        """Images spread over the split."""
+        """At most `most` images, spread over the split."""
         step = max(1, len(self._entries) // most)
         return [self[index] for index in range(0, len(self._entries), step)][:most]

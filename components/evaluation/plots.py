@@ -1,6 +1,7 @@
-"""The plots of a report as SVG, written here: three kinds with an axis each need no plotting library in the image.
+"""The plots of a report as SVG, drawn here: three simple kinds need no plotting library in the container image.
 
-Text stays text, a browser scales it, MLflow and Kubeflow Pipelines show it, and the same numbers give the same bytes.
+MLflow and Kubeflow Pipelines show SVG, a browser scales it, its text stays text, and the same numbers give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _BINS: Final = 20
 
 
 def precision_recall_svg(curves: Curves) -> str:
-    """One line a class: precision over recall, IoU 0.5."""
+    """Precision over recall at IoU 0.5, one line for each class."""
     plot = _Plot("Precision and recall (IoU 0.5)", "recall", "precision")
     for index, (name, values) in enumerate(sorted(curves.precision.items())):
         colour = _COLOURS[index % len(_COLOURS)]
@@ -33,7 +34,7 @@ def precision_recall_svg(curves: Curves) -> str:
 
 
 def score_histogram_svg(curves: Curves, thresholds: Mapping[str, ClassThreshold]) -> str:
-    """How many good and defective parts have which highest score, and where the operating threshold stands."""
+    """A histogram of the highest score on each part, good and defective, with the operating threshold."""
     edges = np.linspace(0.0, 1.0, _BINS + 1)
     counts = [np.histogram(scores, edges)[0] for scores in (curves.good_scores, curves.defective_scores)]
     most = max(1, *(int(count.max()) for count in counts))
@@ -58,7 +59,7 @@ def score_histogram_svg(curves: Curves, thresholds: Mapping[str, ClassThreshold]
 
 
 def confusion_svg(curves: Curves) -> str:
-    """What is there (rows) and what was said (columns), in boxes."""
+    """The confusion as a table: labelled classes in rows, detected classes in columns, in boxes."""
     names = curves.categories
     cell, left, top = 64, 130, 70
     side = cell * len(names)
@@ -75,13 +76,13 @@ def confusion_svg(curves: Curves) -> str:
                 f'<rect x="{x}" y="{y}" width="{cell - 2}" height="{cell - 2}" fill="{colour}" '
                 f'fill-opacity="{0.08 + 0.6 * value / most:.2f}"/>'
             )
-            if row < len(names) - 1 or column < len(names) - 1:  # nothing said where nothing is: not countable
+            if row < len(names) - 1 or column < len(names) - 1:  # correct silence cannot be counted
                 parts.append(_text(x + cell / 2, y + cell / 2 + 5, str(value), anchor="middle"))
     return _svg(left + side + 20, top + side + 20, parts, "Confusion")
 
 
 class _Plot:
-    """Axes from 0 to 1 below, from 0 to `top` at the side."""
+    """A plot with an axis from 0 to 1 below and one from 0 to `top` at the side."""
 
     def __init__(self, title: str, below: str, side: str, *, top: float = 1.0) -> None:
         self._top = top

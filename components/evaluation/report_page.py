@@ -1,4 +1,4 @@
-"""The report as one HTML page: for MLflow's and Kubeflow Pipelines' artifact views, with nothing to fetch."""
+"""The report as one HTML page for MLflow's and Kubeflow Pipelines' artifact views. It loads nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from components.stores.models.gate import GateReport
 
 @dataclass(frozen=True, slots=True)
 class ExampleImage:
-    """An example to show: a JPEG and what is to be seen on it. The name begins with its kind."""
+    """An example to show. name: begins with its kind; caption: what it shows; data: a JPEG."""
 
     name: str
     caption: str
@@ -23,7 +23,7 @@ class ExampleImage:
 
     @property
     def uri(self) -> str:
-        """The picture itself, as a `data:` address."""
+        """The image as a `data:` URI."""
         return f"data:image/jpeg;base64,{base64.b64encode(self.data).decode()}"
 
 
@@ -39,7 +39,7 @@ def render(
     use_case: str,
     run_id: str,
 ) -> str:
-    """The page. Everything that comes from data is escaped; plots are SVG of our own."""
+    """The page as HTML. plots: name -> SVG, as `plots` draws it. All other values are escaped."""
     environment = Environment(
         loader=PackageLoader("components.evaluation"),
         autoescape=True,

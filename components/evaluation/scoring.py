@@ -1,4 +1,4 @@
-"""Score a run's models on its dataset through `inspection`, the champion beside them."""
+"""Score the models of a run and the champion on the run's dataset, with the code that the device runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FP32, _INT8, _CHAMPION = "fp32", "int8", "champion"
 
 @dataclass(frozen=True, slots=True)
 class ModelUnderTest:
-    """What a training left: the model, and its int8 variant or why there is none."""
+    """The model of a training, and its int8 variant or the reason why there is none."""
 
     onnx: bytes
     int8: bytes | None = None
@@ -45,7 +45,7 @@ class ModelUnderTest:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that an evaluation finds. golden_files: name -> bytes; examples: file name -> (JPEG, caption)."""
+    """The results of an evaluation. golden_files: name -> bytes; examples: file name -> (JPEG, caption)."""
 
     report: EvaluationReport
     golden: GoldenSet
@@ -64,10 +64,12 @@ def evaluate(
     cameras: Mapping[str, str] | None = None,
     measure: Measure = measure,
 ) -> Evaluation:
-    """Validation chooses the operating threshold; test judges.
+    """Choose the operating threshold on the validation split, and score the models on the test split.
 
     Args:
+        champion: is scored on the same test split; not where its classes are others.
         cameras: sha256 of an image -> its camera, see `detect_all`.
+        measure: times the models, see `latency.measure`.
     """
     classes, nms = use_case.classes, Nms()
     detectors = {_FP32: load(trained.onnx, classes, nms)}

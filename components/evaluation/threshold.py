@@ -1,4 +1,4 @@
-"""The operating threshold: chosen on the validation split by the use case's rule, never on test."""
+"""The choice of the operating threshold, by the use case's rule, on the validation split and never on test."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from inspection.verdict import ClassThreshold
 def choose(
     images: Sequence[Scored], classes: Sequence[str], rule: Operating
 ) -> tuple[Mapping[str, ClassThreshold], str]:
-    """One score for all classes, and where it comes from in words.
+    """Choose one score for all classes; returns the thresholds, and in words how they were chosen.
 
-    Lowest overkill with escape <= bound; among equals the score nearest the default. Where no score keeps the
-    bound, the lowest escape wins.
+    Of the scores whose escape rate is at most the bound, the rule takes the one with the lowest overkill, and among
+    equals the one nearest the default. Where no score keeps the bound, it takes the lowest escape rate.
     """
     grid = [
         round(rule.min_score + step * 0.01, 4) for step in range(round((rule.max_score - rule.min_score) * 100) + 1)
@@ -37,5 +37,5 @@ def choose(
 
 
 def thresholds_at(score: float, classes: Sequence[str], rule: Operating) -> dict[str, ClassThreshold]:
-    """The same `fail` score for each class, with its band of doubt below."""
+    """The same `fail` score for each class; `uncertain` is the rule's share of it."""
     return {name: ClassThreshold(fail=score, uncertain=round(score * rule.uncertain_ratio, 4)) for name in classes}

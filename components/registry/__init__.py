@@ -1,1 +1,1 @@
-"""The step that registers a model which passed its gate, and the rules of approval."""
+"""The step that registers a model that passed its gate, and the model card."""

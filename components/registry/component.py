@@ -12,7 +12,7 @@ from components import container_images
 def register_model(run_id: str, use_case: str, label_version: int, pipeline_run: str) -> NamedTuple(
     "Outputs", model=str, version=int
 ):
-    """Register a model that passed its gate, for a person to approve."""
+    """Register the model of a run that passed its gate. A person approves it then."""
     from components.registry.register import register
     from components.settings import settings
     from components.stores.models.registry import ModelRegistry

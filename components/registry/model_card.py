@@ -1,4 +1,4 @@
-"""The model card: what an approver sees first, as Markdown in the version's description."""
+"""The model card: the description of a version, as Markdown, which an approver reads first."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _LEFT_OUT = f"*More stands in the run's artifact `{MODEL_CARD}`.*"
 
 @dataclass(frozen=True, slots=True)
 class ModelOrigin:
-    """Where a model comes from. What nobody told is ''; base_weights_sha256: `none` where training began from scratch.
+    """Where a model comes from. Unknown values are ''.
 
-    pages: whether plots were stored.
+    base_weights_sha256: `none` where the training began from scratch. manifest_uri: of the dataset manifest. packages:
+    name -> version. pages: whether the run has the report page and its plots.
     """
 
     run_id: str
@@ -34,28 +35,28 @@ class ModelOrigin:
 
 
 def model_card(report: EvaluationReport, gate: GateReport, use_case: UseCase, origin: ModelOrigin) -> str:
-    """The whole card; see `shortened` for what fits into MLflow's column."""
+    """The whole card. `shortened` returns what fits into MLflow's column."""
     return "\n\n".join(_blocks(report, gate, use_case, origin))
 
 
 def shortened(
     report: EvaluationReport, gate: GateReport, use_case: UseCase, origin: ModelOrigin, *, most: int = MAX_DESCRIPTION
 ) -> str:
-    """The card in at most `most` characters: whole blocks in their order, the gate first, and where the rest is."""
+    """The card in at most `most` characters: whole blocks, the most important first, and where to find the rest."""
     blocks = _blocks(report, gate, use_case, origin)
     if len("\n\n".join(blocks)) <= most:
         return "\n\n".join(blocks)
     room, kept = most - len(_LEFT_OUT) - 2, list[str]()
     for block in blocks:
         if len(block) + 2 > room:
-            continue  # a later, smaller one may still fit
+            continue  # a later, smaller block may still fit
         kept.append(block)
         room -= len(block) + 2
     return "\n\n".join([*kept, _LEFT_OUT])
 
 
 def _blocks(report: EvaluationReport, gate: GateReport, use_case: UseCase, origin: ModelOrigin) -> list[str]:
-    """In the order of their weight to whoever approves."""
+    """The blocks of the card, the most important for an approver first."""
     test = report.test
     blocks = [
         f"**Test split** ({test.images} images of {test.parts} parts): mAP50 {test.map50:.3f}, "
@@ -143,7 +144,7 @@ def _slices(title: str, found: Mapping[str, Slice]) -> str:
 
 
 def _pictures(run_id: str) -> str:
-    """Addresses beside the page itself, wherever MLflow's server stands."""
+    """Links to plots and page, relative to MLflow's page, so that they hold at any address of the server."""
 
     def at(path: str) -> str:
         return f"get-artifact?path={quote(path, safe='')}&run_uuid={run_id}"
@@ -162,5 +163,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line that ends no cell and makes no element: names come from a use case file and from devices."""
+    """Text as one line without markup for a table cell: names come from use case files and from devices."""
     return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")

@@ -1,4 +1,4 @@
-"""Register a run's model with its lineage, for a person to approve."""
+"""Register the model of a run, with its lineage, for a person to approve."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class RegistrationError(ValueError):
-    """A run that may not be registered."""
+    """A run may not be registered; the message says why."""
 
 
 def register(
@@ -42,15 +42,19 @@ def register(
     pipeline_run: str = "",
     datasets: str = "",
 ) -> ModelVersion:
-    """A new version with `approval=pending`, `gate=passed`, digests and the alias `candidate`.
+    """Register a run's model as a version with `approval=pending`, `gate=passed`, digests and the alias `candidate`.
 
-    A run that is registered already keeps its version; where it was evaluated again, that is pending again.
+    The gate is not judged here: the run's stored gate document says whether the run passed. A run that is registered
+    already keeps its version; if it was evaluated again since, the version becomes pending again.
 
     Args:
+        pipeline_run: the id of the pipeline's run, for tags and model card.
         datasets: the bucket of the manifests, for the model card.
 
     Raises:
-        RegistrationError: the gate did not pass, or a model's bytes are not those that were evaluated.
+        RegistrationError: the run did not pass its gate, the gate judged another model, or a model's bytes are not
+            those that were evaluated.
+        NoSuchModel: the run was not evaluated.
     """
     evaluated = registry.get_artifact(run_id, EVALUATION_REPORT)
     report = EvaluationReport.from_json(evaluated)
@@ -94,9 +98,9 @@ def register(
         registry.put_artifact(run_id, MODEL_CARD, model_card(report, gate, use_case, origin).encode())
     version = registry.create_version(use_case.name, run_id, tags, description)
     if _evaluated_anew(version, tags):
-        # The run was evaluated again under another policy: what a person approved was the earlier report.
+        # The run was evaluated again under another policy, and a person approved the earlier report.
         registry.set_description(version, description)
-        # `approval` comes first: what an approval rests on does not change under it.
+        # `approval` is set first: while a version is approved, what the approval rests on must not change.
         for key, value in {**tags, INT8_TAG: report.int8_sha256}.items():
             if value or key in version.tags:
                 registry.set_tag(version, key, value)
@@ -121,7 +125,7 @@ def _checked(registry: ModelRegistry, run_id: str, path: str, evaluated: str) ->
 
 
 def _packages(registry: ModelRegistry, run_id: str) -> dict[str, str]:
-    """Those that the training names as its own; all of them stand in an artifact of the run."""
+    """The main packages that trained the model; the run's artifact `model/packages.txt` has all of them."""
     try:
         record = json.loads(registry.get_artifact(run_id, TRAINING_RECORD))
     except NoSuchModel:
