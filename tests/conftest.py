@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("kizu", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kizu")
 
-pytest_plugins = ["tests.browser", "tests.deploy.stack_fixture"]
+pytest_plugins = ["tests.browser", "tests.components.servers", "tests.deploy.stack_fixture"]
 
 
 # Whose tests need the whole stack: they share one of it. A file that is missing here costs a second start, no more.

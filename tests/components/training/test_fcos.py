@@ -280,7 +280,7 @@ def test_an_image_without_a_detector_says_which_has_it(monkeypatch):
     absent = {"components.yolov8", "ultralytics"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else real(name))
     with pytest.raises(
-        TrainingError, match=r"yolov8 cannot be trained here, where components\.training, ultralytics is"
+        TrainingError, match=r"yolov8 cannot be trained here, where components\.yolov8, ultralytics is"
     ):
         trainer_of(TrainingSettings())
     assert isinstance(trainer_of(SMALL), FcosTrainer)

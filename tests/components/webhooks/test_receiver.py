@@ -3,62 +3,15 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 
 import httpx
 import pytest
 
-from components.labeling import labeling_job
-from components.labeling.label_studio import LabelStudioServer
-from components.labeling.labeling_job import Waiting
 from components.settings import Settings, SettingsError
-from components.webhooks.receiver import SECRET_HEADER, HintReceiver, Webhook, sleeper, webhook
+from components.webhooks.receiver import SECRET_HEADER, HintReceiver, sleeper, webhook
 
 SECRET = "a secret of some length"
-
-
-def hooks(world):
-    project = world.project("labeling")
-    found = world.labeler.http.get("/api/webhooks/", params={"project": project}).raise_for_status().json()
-    return [hook for hook in found if hook["project"] == project]
-
-
-def server(world, hints):
-    return LabelStudioServer(
-        world.url, world.settings.required("label_studio_api_key"), world.server()._storage, hints=hints
-    )
-
-
-def test_a_finished_label_wakes_the_waiting_run(world):
-    """Long before its next look; and the webhook goes when it is configured no more."""
-    world.put_images(1)
-    world.label()
-    (task,) = world.labeling_tasks()
-    with HintReceiver("127.0.0.1:0", SECRET) as receiver:
-        hints = Webhook(f"http://127.0.0.1:{receiver.port}/", SECRET)
-        draw = threading.Timer(2.0, lambda: world.label_everything())
-        draw.start()
-        began = time.monotonic()
-        with server(world, hints) as connected:
-            result = labeling_job.label(
-                world.use_case, world.find(), connected, world.labels, world.lease,
-                Waiting(120.0, 100.0, sleep=receiver.wait),
-            )  # fmt: skip
-        took = time.monotonic() - began
-        draw.join()
-        (hook,) = hooks(world)
-        assert (hook["url"], hook["headers"]) == (hints.url, {SECRET_HEADER: SECRET})
-        assert hook["send_payload"] is False
-        # a secret that changes arrives at the one webhook that there is
-        with server(world, Webhook(hints.url, SECRET * 2)) as connected:
-            connected.ensure_project(world.use_case, "labeling")
-        assert [hook["headers"] for hook in hooks(world)] == [{SECRET_HEADER: SECRET * 2}]
-    assert result.labelled == 1
-    assert took < 60
-    world.label()
-    assert hooks(world) == []
-    assert task["id"] == world.labeling_tasks()[0]["id"]
 
 
 @pytest.mark.parametrize(
