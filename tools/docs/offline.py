@@ -58,7 +58,7 @@ def main() -> int:
     for name, address in found:
         sys.stdout.write(f"{site / name}: it would fetch {address}\n")
     if not found and pages:
-        sys.stdout.write(f"{pages} pages in {site}/index.html: none asks another server for anything\n")
+        sys.stdout.write(f"{pages} pages, none of which asks another server for anything: {site}/index.html\n")
     return 0 if pages and not found else 1
 
 

@@ -63,11 +63,11 @@ def _without_comment(line: str) -> str:
 def mistakes(command: str) -> list[str]:
     """What is wrong with the `kizu`, `kizu-edge` and `make` commands of a line: what does not exist. Others pass."""
     found = []
-    for part in re.split(r"\s(?:&&|\|\||\||;)\s", _PLACEHOLDER.sub("X", command)):
-        try:
-            words = shlex.split(part.rstrip("; &"))
-        except ValueError as e:
-            return [f"not a shell line: {e}"]
+    try:
+        commands = _commands(_PLACEHOLDER.sub("X", command))
+    except ValueError as e:
+        return [f"not a shell line: {e}"]
+    for words in commands:
         while words and (_ASSIGNMENT.match(words[0]) or words[0] in ("sudo", "time")):
             words = words[1:]
         if not words:
@@ -78,6 +78,19 @@ def mistakes(command: str) -> list[str]:
         elif program == "make":
             targets = [word for word in words[1:] if not word.startswith("-") and not _ASSIGNMENT.match(word)]
             found += [f"the Makefile has no target {target}" for target in targets if target not in make_targets()]
+    return found
+
+
+def _commands(line: str) -> list[list[str]]:
+    """The words of each command of a line, split where the shell does: `&&`, `||`, `|`, `;`, `&`."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    found: list[list[str]] = [[]]
+    for word in lexer:
+        if set(word) <= set("&|;"):
+            found.append([])
+        else:
+            found[-1].append(word)
     return found
 
 
