@@ -29,17 +29,17 @@ def changed(**sections):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_each_shipped_file_loads_under_its_own_name(path):
-    """The name of the file is the name of the use case, and so of the model."""
+    """The name of the file is the name of the use case, and so of the model in MLflow."""
     assert load_use_case(path).name == path.stem
 
 
 def test_there_is_a_shipped_file():
-    """The test above is about something."""
+    """The shipped use cases are found, so that the test above tests something."""
     assert "metal-tag" in [path.stem for path in SHIPPED]
 
 
 def test_the_committed_schema_is_that_of_the_code(tmp_path):
-    """docs/reference/use-case.schema.json; write_schema makes it anew."""
+    """docs/reference/use-case.schema.json is what `write_schema` writes."""
     write_schema(tmp_path / "schema.json")
     assert SCHEMA.read_text(encoding="utf-8") == (tmp_path / "schema.json").read_text(encoding="utf-8")
 
@@ -55,7 +55,7 @@ def test_an_editor_that_reads_the_schema_agrees_with_the_code():
 
 
 def test_resources_do_not_travel_with_a_run_and_train_nothing_anew():
-    """On which node a model was trained makes no other model."""
+    """`resources` is in no digest and not in the JSON: the node does not change the result."""
     plain, asked = parse_use_case(changed()), parse_use_case(changed(resources={"gpus": 2, "memory": "16Gi"}))
     assert (asked.resources.gpus, asked.resources.memory) == (2, "16Gi")
     assert asked.to_json() == plain.to_json()
@@ -73,13 +73,13 @@ def test_resources_do_not_travel_with_a_run_and_train_nothing_anew():
     ],
 )
 def test_resources_that_kubernetes_would_refuse_are_refused_here(resources, said):
-    """Before a pod waits for ever."""
+    """Values that Kubernetes would refuse are mistakes of the file, so that no pod waits for ever."""
     with pytest.raises(UseCaseError, match=said):
         parse_use_case(changed(resources=resources))
 
 
 def test_approvers_do_not_travel_with_a_run_and_evaluate_nothing_anew():
-    """Who trains writes what a run carries; a new approver is no new policy."""
+    """The account that trains writes the run, so the run has no approvers; a new approver changes no digest."""
     plain, listed = parse_use_case(changed()), parse_use_case(changed(approvers=["hanako", "jiro"]))
     assert listed.approvers == ("hanako", "jiro")
     assert "hanako" not in listed.to_json()
@@ -89,7 +89,7 @@ def test_approvers_do_not_travel_with_a_run_and_evaluate_nothing_anew():
 
 
 def test_when_to_train_does_not_travel_and_evaluates_nothing_anew():
-    """A policy of retraining says nothing of a model, and an approval outlives its change."""
+    """`retraining` is in no digest and not in the JSON, so that an approval outlives its change."""
     plain, eager = (
         parse_use_case(changed()),
         parse_use_case(changed(retraining={"min_new_labels": 5, "max_age_days": 7})),
@@ -100,7 +100,7 @@ def test_when_to_train_does_not_travel_and_evaluates_nothing_anew():
 
 
 def test_defaults_fill_what_is_not_said():
-    """Four keys are enough."""
+    """A file with the four required keys is a use case."""
     use_case = parse_use_case(changed())
     assert use_case.training.image_width == 320
     assert use_case.rollout.waves == (100.0,)
@@ -143,7 +143,7 @@ def test_defaults_fill_what_is_not_said():
     ],
 )
 def test_what_is_wrong_is_refused_by_name(sections, said):
-    """Each mistake with the path of its key."""
+    """The message has the path of the wrong key."""
     with pytest.raises(UseCaseError, match=said):
         parse_use_case(changed(**sections))
 
@@ -158,7 +158,7 @@ def test_the_sampling_of_a_release_has_the_very_values_of_the_use_case():
 
 
 def test_all_mistakes_are_said_at_once():
-    """Nobody mends a file one run at a time."""
+    """One error names all mistakes of a file."""
     with pytest.raises(UseCaseError, match=r"has 3 mistake\(s\)") as caught:
         parse_use_case(changed(traning={}, name="X", training={"epochs": 0}), where="tag.yaml")
     for key in ("tag.yaml", "traning", "name", "training.epochs"):
@@ -169,13 +169,13 @@ def test_all_mistakes_are_said_at_once():
     "text", ["", "- a", "name", "a: [", "a: 2024-13-45", "\x00", "[" * 5000, "a: !!python/name:os.system"]
 )
 def test_what_is_no_mapping_is_a_use_case_error(text):
-    """Empty, a list, a word, broken YAML, a date that does not exist, a tag that would run code."""
+    """An empty file, a list, a word, broken YAML, an impossible date and a tag that would run code are refused."""
     with pytest.raises(UseCaseError):
         parse_use_case(text)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    """Missing, a folder, not UTF-8."""
+    """A missing file, a folder and a file that is not UTF-8 are refused by name."""
     latin = tmp_path / "latin.yaml"
     latin.write_bytes("name: caf\xe9".encode("latin-1"))
     for path in (tmp_path / "none.yaml", tmp_path, latin):
@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 @given(st.text(st.characters(blacklist_categories=("Cs",)), max_size=40), st.floats(0, 1))
 def test_a_use_case_travels_as_json_without_change(description, rate):
-    """As a pipeline parameter: any text and number comes out as it went in, and with the same digest."""
+    """Any text and number survives JSON, as a pipeline parameter, with the same digest."""
     first = parse_use_case(json.dumps({**MINIMAL, "description": description, "sampling": {"control_rate": rate}}))
     again = parse_use_case(first.to_json())
     assert again == first
@@ -194,7 +194,7 @@ def test_a_use_case_travels_as_json_without_change(description, rate):
 
 
 def test_a_new_gate_trains_nothing_anew_and_another_size_does():
-    """training_digest covers classes and training settings alone; digest covers everything."""
+    """`training_digest` covers classes and training settings alone; `digest` covers everything."""
     base = parse_use_case(changed())
     gate = parse_use_case(changed(gates={**MINIMAL["gates"], "min_map50": 0.6}))
     size = parse_use_case(changed(training={"image_width": 256}))

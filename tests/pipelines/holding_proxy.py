@@ -11,9 +11,10 @@ _BYTES = 1 << 16
 
 
 class HoldingProxy:
-    """Passes bytes both ways until the n-th request that begins with `held` has come: that one, and all after it, wait.
+    """Passes bytes both ways until the n-th request that begins with `held`.
 
-    Whoever waits for `reached` finds the client in the middle of its work, however quick it is.
+    That request and all later ones wait, and a test that waits for `reached` finds the client in the middle of
+    its work.
     """
 
     def __init__(self, upstream: str, held: bytes, number: int) -> None:

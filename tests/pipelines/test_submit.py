@@ -25,7 +25,7 @@ platforms: {kubernetes: {}}
 
 
 class Kubeflow(ThreadingHTTPServer):
-    """Pipelines, versions, experiments and runs in memory; `calls` in order."""
+    """A stand-in for Kubeflow Pipelines with pipelines, versions, experiments and runs in memory; `calls` in order."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -122,7 +122,7 @@ def send(server, compiled, *, registry=None, **arguments):
 
 
 def test_a_pipeline_is_uploaded_and_started_with_its_arguments(kubeflow, compiled):
-    """The run names the pipeline's version, takes the arguments as they are, and has no cache."""
+    """The run names the pipeline's version, has the arguments as they are, and caching is off."""
     assert send(kubeflow, compiled, label_version=7) == "r1"
     (run,) = kubeflow.runs
     assert run["runtime_config"]["parameters"] == {"use_case": "{}", "label_version": 7}
@@ -135,7 +135,7 @@ def test_a_pipeline_is_uploaded_and_started_with_its_arguments(kubeflow, compile
 
 
 def test_the_same_text_is_uploaded_once(kubeflow, compiled):
-    """A second run is a run, not a version."""
+    """A second run of the same text makes no second version."""
     send(kubeflow, compiled)
     before = len(kubeflow.versions)
     assert send(kubeflow, compiled) == "r2"
@@ -144,7 +144,7 @@ def test_the_same_text_is_uploaded_once(kubeflow, compiled):
 
 
 def test_a_changed_pipeline_is_a_new_version_of_the_same(kubeflow, compiled):
-    """The run takes the new one."""
+    """A run of a changed pipeline uses the new version."""
     send(kubeflow, compiled)
     compiled.write_text(TEXT + "# changed\n")
     send(kubeflow, compiled)
@@ -154,7 +154,7 @@ def test_a_changed_pipeline_is_a_new_version_of_the_same(kubeflow, compiled):
 
 
 def test_images_come_from_the_clusters_registry(kubeflow, compiled):
-    """What is uploaded names it."""
+    """The uploaded pipeline names images of the cluster's registry."""
     send(kubeflow, compiled, registry="registry.factory:5000/kizu/")
     uploads = [body for path, _, body in kubeflow.calls if path.startswith("/pipelines/upload")]
     assert uploads
@@ -162,7 +162,7 @@ def test_images_come_from_the_clusters_registry(kubeflow, compiled):
 
 
 def test_a_use_cases_resources_are_a_version_of_their_own(kubeflow):
-    """What is uploaded asks for them; the arguments of the run do not speak of them."""
+    """The uploaded pipeline asks for the resources; the arguments of the run do not contain them."""
     for memory in ("8Gi", "8Gi", "16Gi"):
         submit(
             FOLDER / "training.yaml", {"use_case": "{}"}, endpoint=f"http://127.0.0.1:{kubeflow.server_port}",
@@ -177,7 +177,7 @@ def test_a_use_cases_resources_are_a_version_of_their_own(kubeflow):
 
 
 def test_a_detector_with_an_image_of_its_own_is_sent_with_it(kubeflow):
-    """From the cluster's registry; the steps that do not train keep theirs."""
+    """The steps that train get the detector's image from the cluster's registry; the other steps keep theirs."""
     fcos = CASE.model_copy(update={"training": CASE.training.model_copy(update={"detector": "fcos"})})
     submit(
         FOLDER / "training.yaml", {"use_case": "{}"}, endpoint=f"http://127.0.0.1:{kubeflow.server_port}",
@@ -190,7 +190,7 @@ def test_a_detector_with_an_image_of_its_own_is_sent_with_it(kubeflow):
 
 
 def test_only_our_images_are_renamed():
-    """Another project's `kizu/` is not ours; all documents of the file stay; without a registry not a byte changes."""
+    """Images of other projects and all documents of the file stay; without a registry no byte changes."""
     specification, platform = yaml.safe_load_all(with_registry(TEXT, "r"))
     found = {
         name: executor["container"]["image"] for name, executor in specification["deploymentSpec"]["executors"].items()
@@ -202,7 +202,7 @@ def test_only_our_images_are_renamed():
 
 @pytest.mark.parametrize("path", ["/runs", "/pipelines", "/experiments"])
 def test_a_refusal_is_an_error_that_names_the_endpoint(kubeflow, compiled, path):
-    """Whoever refuses; no run is started."""
+    """Where any call is refused, the error names the endpoint and no run starts."""
     kubeflow.refuse = path
     with pytest.raises(SubmitError, match=rf"127\.0\.0\.1:{kubeflow.server_port} did not take the pipeline training"):
         send(kubeflow, compiled)
@@ -210,6 +210,6 @@ def test_a_refusal_is_an_error_that_names_the_endpoint(kubeflow, compiled, path)
 
 
 def test_an_endpoint_that_is_away_is_an_error_that_names_it(compiled):
-    """Nobody listens on port 9."""
+    """Nothing listens on port 9, and the error names the endpoint."""
     with pytest.raises(SubmitError, match=r"http://127\.0\.0\.1:9 did not take the pipeline training"):
         submit(compiled, {}, endpoint="http://127.0.0.1:9", namespace="n", experiment="e", registry=None)

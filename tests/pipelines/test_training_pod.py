@@ -41,7 +41,7 @@ def parts(text):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_all_that_a_use_case_asks_reaches_the_steps_that_train(step):
-    """Request and limit, GPUs, where it may stand, shared memory for the loaders, and what the trainer must know."""
+    """Requests and limits, GPUs, node selection, shared memory and the trainer's settings are in the compiled steps."""
     executors, platform, tasks, _ = parts(with_resources(TEXT, ALL))
     container = executors[f"exec-{step}"]["container"]
     resources = container["resources"]
@@ -66,7 +66,7 @@ def test_all_that_a_use_case_asks_reaches_the_steps_that_train(step):
 
 
 def test_nothing_else_of_the_pipeline_changes():
-    """The other steps, and these steps' own image, command, settings and label."""
+    """Other steps stay as they are, and so do image, command, settings and label of the steps that train."""
     executors, platform, tasks, specification = parts(with_resources(TEXT, ALL))
     for step in STEPS:
         for key in ("resources", "env"):
@@ -80,7 +80,7 @@ def test_nothing_else_of_the_pipeline_changes():
 
 @pytest.mark.parametrize("step", STEPS)
 def test_without_a_wish_the_pod_trains_on_the_processors_and_is_started_again(step):
-    """No shared memory without loaders, no selector, no toleration; a lost pod goes on from its checkpoint."""
+    """By default there is no shared memory, selector or toleration, and a lost pod is started again."""
     executors, platform, tasks, _ = parts(with_resources(TEXT, Resources()))
     container = executors[f"exec-{step}"]["container"]
     assert container["env"] == [{"name": "KIZU_TRAINING_DEVICE", "value": "cpu"}]
@@ -91,20 +91,20 @@ def test_without_a_wish_the_pod_trains_on_the_processors_and_is_started_again(st
 
 
 def test_kubeflow_can_read_it():
-    """By its own reader."""
+    """kfp's own loader reads the changed pipeline."""
     loaded = components.load_component_from_text(with_resources(TEXT, ALL))
     assert loaded.name == "training"
 
 
 @pytest.mark.parametrize("name", [name for name in PIPELINES if name != "training"])
 def test_other_pipelines_stay_as_they_are(name):
-    """They have no training step."""
+    """A pipeline without a training step does not change."""
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     assert with_resources(text, ALL) == text
 
 
 def test_the_command_compiles_with_a_use_cases_resources_to_a_folder_of_its_own(tmp_path):
-    """The committed files are the same for all use cases."""
+    """Resources are compiled into another folder only: the committed files are the same for all use cases."""
     case = tmp_path / "case.yaml"
     shipped = yaml.safe_load(DEFAULT_USE_CASE.read_text(encoding="utf-8"))
     case.write_text(yaml.safe_dump({**shipped, "resources": {"memory": "3Gi"}}))

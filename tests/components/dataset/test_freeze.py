@@ -29,14 +29,14 @@ def test_a_place_is_the_first_bytes_of_a_known_digest():
 
 @given(st.text(max_size=30), st.integers(0, 1000))
 def test_a_group_has_one_place_in_0_to_1_for_each_seed(group, seed):
-    """Any name, kanji and slashes included."""
+    """Every name, with kanji and slashes too, has a place in [0, 1), and with no test and val share falls to train."""
     assert 0.0 <= position(group, seed) < 1.0
     assert split_of(group, Split(seed=seed, test=0.0, val=0.0)) is SplitName.TRAIN
 
 
 @given(st.sets(st.text(max_size=10), min_size=1, max_size=30), st.text(max_size=10))
 def test_a_group_that_joins_moves_nobody(groups, newcomer):
-    """An old test part stays in test as the set grows."""
+    """A new group changes the split of no other group."""
     split = Split()
     before = {group: split_of(group, split) for group in groups}
     after = {group: split_of(group, split) for group in groups | {newcomer}}
@@ -44,7 +44,7 @@ def test_a_group_that_joins_moves_nobody(groups, newcomer):
 
 
 def test_shares_are_about_those_asked_for():
-    """Of 5000 parts, a quarter and 15 %, within two points; another seed gives other parts."""
+    """Of 5000 parts, a quarter and 15 % fall to test and val, within two points. Another seed gives other parts."""
     split = Split(seed=0, test=0.25, val=0.15)
     found = [split_of(f"part{number}", split) for number in range(5000)]
     assert found.count(SplitName.TEST) / 5000 == pytest.approx(0.25, abs=0.02)
@@ -53,7 +53,7 @@ def test_shares_are_about_those_asked_for():
 
 
 def test_a_larger_test_share_keeps_the_test_parts_it_had():
-    """Test grows; nobody leaves it."""
+    """With a larger test share, every part that was in test stays in test."""
     small, large = Split(test=0.2), Split(test=0.3)
     for number in range(500):
         if split_of(f"part{number}", small) is SplitName.TEST:
@@ -61,14 +61,14 @@ def test_a_larger_test_share_keeps_the_test_parts_it_had():
 
 
 def test_the_digest_knows_no_order_of_labels():
-    """Same labels, same use case: same digest."""
+    """The same labels in another order give the same digest."""
     forward = labels()
     backward = dict(reversed(forward.items()))
     assert build_manifest(forward, USE_CASE).digest == build_manifest(backward, USE_CASE).digest
 
 
 def test_a_moved_box_is_another_dataset():
-    """And so is another class list."""
+    """A moved box changes the digest, and so does another list of classes."""
     base = build_manifest(labels(), USE_CASE)
     moved = labels()
     first = next(iter(moved))
@@ -79,7 +79,7 @@ def test_a_moved_box_is_another_dataset():
 
 
 def test_all_photographs_of_a_part_fall_on_one_side():
-    """Four of each; and with the rule `image` each falls alone."""
+    """The four photographs of a part share a split. With the rule `image`, each image is a group of its own."""
     found = {e.sha256: e for e in (event(number, group=f"part{number // 4}") for number in range(160))}
     manifest = build_manifest(found, USE_CASE)
     sides = {(image.group, image.split) for image in manifest.images}
@@ -89,7 +89,7 @@ def test_all_photographs_of_a_part_fall_on_one_side():
 
 
 def test_a_manifest_holds_every_image_once_and_sorted():
-    """No image is lost between the splits."""
+    """The images are sorted by sha256, and the splits together have all of them."""
     manifest = build_manifest(labels(), USE_CASE)
     assert [image.sha256 for image in manifest.images] == sorted(labels())
     assert sum(len(manifest.of(split)) for split in SplitName) == 40
@@ -97,20 +97,20 @@ def test_a_manifest_holds_every_image_once_and_sorted():
 
 @pytest.mark.parametrize("count", [0, 9])
 def test_too_few_images_are_refused_with_the_counts(count):
-    """Nothing approved yet, and one too few."""
+    """No approved image, and one too few, are refused with the counts in the message."""
     with pytest.raises(DatasetError, match=f"at least 10 approved images for tag, but there are {count} .*train: "):
         build_manifest(labels(count), USE_CASE)
 
 
 def test_good_parts_alone_are_refused():
-    """Nobody drew a box."""
+    """A dataset without any box is refused."""
     with pytest.raises(DatasetError, match=r"no approved image shows a defect .*0 boxes"):
         build_manifest(labels(boxes=()), USE_CASE)
 
 
 @pytest.mark.parametrize("split", list(SplitName))
 def test_a_split_without_a_defect_is_refused_by_name(split):
-    """Whichever it is: it could not teach, choose or judge."""
+    """Whichever split has no defect, the dataset is refused and the message names that split."""
     found = {
         sha256: dataclasses.replace(e, boxes=()) if split_of(e.group, USE_CASE.split) is split else e
         for sha256, e in labels().items()
@@ -120,7 +120,7 @@ def test_a_split_without_a_defect_is_refused_by_name(split):
 
 
 def test_a_test_split_of_one_part_judges_nothing():
-    """Many photographs of one part are one part."""
+    """A test split whose photographs all show one part is refused."""
     in_test = next(f"g{n}" for n in range(99) if split_of(f"g{n}", USE_CASE.split) is SplitName.TEST)
     found = {
         sha256: dataclasses.replace(e, group=in_test) if split_of(e.group, USE_CASE.split) is SplitName.TEST else e
@@ -131,7 +131,7 @@ def test_a_test_split_of_one_part_judges_nothing():
 
 
 def test_a_box_of_an_unknown_class_is_refused_with_its_image():
-    """A class that the use case has not, or no longer."""
+    """A class that the use case does not name, or no longer names, is refused; the message names the image."""
     found = labels(boxes=(LabelledBox("stain", Box(1, 2, 3, 4)),))
     with pytest.raises(DatasetError, match=r"image [0-9a-f]{64} has boxes of \['stain'\]"):
         build_manifest(found, USE_CASE)
@@ -165,7 +165,10 @@ def test_the_step_leaves_its_images_in_the_cache_of_the_machine(store, installat
 
 
 def test_near_duplicates_of_other_groups_fall_to_their_side(caplog):
-    """Two parts are one where a link says so: one group, in test if either is. Too many links merge nothing, loudly."""
+    """A link makes one group of two; it is in test if either was.
+
+    With too many links nothing is merged, and the log says so.
+    """
     found = labels()
     groups = {e.group: split_of(e.group, USE_CASE.split) for e in found.values()}
     in_test = min(g for g, split in groups.items() if split is SplitName.TEST)
@@ -181,7 +184,7 @@ def test_near_duplicates_of_other_groups_fall_to_their_side(caplog):
 
 
 def test_freezing_compares_the_images_of_different_groups(store, installation):
-    """One photograph under two names links them; those of one name are not compared, nor is a lost image."""
+    """A photograph in two groups links them. Images of one group, and a lost image, are not compared."""
     line = LineGenerator(seed=3)
     photograph = line.part(1)[0].jpeg
     brighter = cv2.convertScaleAbs(decode_image(photograph), alpha=1.05, beta=6)

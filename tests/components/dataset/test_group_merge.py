@@ -11,12 +11,12 @@ TEST, VAL, TRAIN = SplitName.TEST, SplitName.VAL, SplitName.TRAIN
 
 
 def groups(**named):
-    """Named groups among enough others that a few may be joined."""
+    """The named groups, and so many others that a few may be joined."""
     return {**{f"other{n}": TRAIN for n in range(60)}, **named}
 
 
 def test_joined_groups_take_test_then_val_then_train():
-    """Through others, too; and they get the first name among them. A group linked with itself stays as it is."""
+    """Groups linked through others merge too and get the first name. A group linked with itself stays as it is."""
     splits = groups(a=TRAIN, b=VAL, c=TRAIN, d=TEST, e=TRAIN, f=VAL)
     merged = merge_groups(splits, [("b", "a"), ("c", "d"), ("d", "e"), ("f", "f")])
     assert [merged.splits[g] for g in "abcdef"] == [VAL, VAL, TEST, TEST, TEST, VAL]
@@ -25,7 +25,7 @@ def test_joined_groups_take_test_then_val_then_train():
 
 
 def test_nothing_is_merged_where_more_than_a_tenth_would_be_joined():
-    """Of twenty groups two may be, three not: photographs that all look alike are no duplicates."""
+    """Of twenty groups two may be joined and three not: photographs that all look alike are no duplicates."""
     splits = {f"g{n:02}": TEST if n == 0 else TRAIN for n in range(20)}
     two = merge_groups(splits, [("g00", "g01")])
     assert (two.joined, two.refused, two.splits["g01"]) == (2, False, TEST)
@@ -36,7 +36,7 @@ def test_nothing_is_merged_where_more_than_a_tenth_would_be_joined():
 
 
 def test_a_link_to_a_group_that_there_is_not_is_an_error():
-    """A mistake of the caller's, not a group of its own."""
+    """A link that names an unknown group is a mistake of the caller and raises KeyError."""
     with pytest.raises(KeyError):
         merge_groups(groups(), [("other1", "nobody")])
 
@@ -46,7 +46,7 @@ def test_a_link_to_a_group_that_there_is_not_is_an_error():
     st.lists(st.tuples(st.integers(0, 40).map(str), st.integers(0, 40).map(str)), max_size=12),
 )
 def test_no_link_lies_across_two_splits_and_no_test_group_leaves_test(splits, links):
-    """Whatever the links and their order, unless it was refused."""
+    """This holds for all links in any order, unless merging was refused."""
     links = [(a, b) for a, b in links if a in splits and b in splits]
     merged = merge_groups(splits, links)
     assert merged == merge_groups(dict(reversed(splits.items())), links[::-1])

@@ -42,7 +42,7 @@ def counts(slice_):
 
 
 def test_rates_by_class():
-    """p2 escapes, and carries both; the good p4 is accused of a dent; p3 is found by its dent."""
+    """p2 escapes and has defects of both classes; the good p4 has a false dent; p3 is found by its dent."""
     found = score(SPLIT, CLASSES, HALF).by_class
     assert counts(found["scratch"]) == {"escape": (1, 2), "overkill": (0, 2), "recall": (1, 2), "precision": (1, 2)}
     assert counts(found["dent"]) == {"escape": (1, 2), "overkill": (1, 2), "recall": (1, 2), "precision": (1, 2)}
@@ -50,14 +50,14 @@ def test_rates_by_class():
 
 
 def test_rates_by_camera_are_those_of_its_photographs_alone():
-    """p1 is defective before camera a; before camera b, which sees its other side, it is good."""
+    """p1 is defective for camera a; for camera b, which sees its other side, it is good."""
     found = score(SPLIT, CLASSES, HALF).by_camera
     assert counts(found["a"]) == {"escape": (1, 2), "overkill": (0, 0), "recall": (1, 3)}
     assert counts(found["b"]) == {"escape": (0, 1), "overkill": (1, 3), "recall": (1, 1)}
 
 
 def test_rates_by_size_of_the_defect():
-    """A part is of the size of its largest defect; a false alarm of its own size."""
+    """A part counts with the size of its largest defect; a false alarm counts with its own size."""
     found = score(SPLIT, CLASSES, HALF).by_size
     assert counts(found["small"]) == {"escape": (0, 1), "overkill": (0, 2), "recall": (1, 2)}
     assert counts(found["medium"]) == {"escape": (0, 1), "overkill": (0, 2), "recall": (1, 1)}
@@ -65,7 +65,10 @@ def test_rates_by_size_of_the_defect():
 
 
 def test_a_split_that_tells_no_camera_has_no_rates_by_camera():
-    """And a class without a label has no mAP, but its false alarms are counted."""
+    """Without cameras there are no rates by camera.
+
+    A class without a label has no mAP, but its false alarms are counted.
+    """
     found = score([image([], [("dent", 0.6, LARGE)], group="p")], CLASSES, HALF)
     assert found.by_camera == {}
     assert found.by_class["dent"].map50 is None
@@ -73,7 +76,7 @@ def test_a_split_that_tells_no_camera_has_no_rates_by_camera():
 
 
 def test_what_was_taken_for_what():
-    """A scratch called a dent, one missed, and a dent where nothing is."""
+    """The confusion has a scratch detected as a dent, a missed defect, and a dent where nothing is."""
     images = [
         image([("scratch", SMALL), ("scratch", MEDIUM)], [("dent", 0.9, SMALL), ("dent", 0.8, LARGE)], group="p"),
         image([("dent", LARGE)], [("dent", 0.9, LARGE)], group="q"),
@@ -85,7 +88,7 @@ def test_what_was_taken_for_what():
 
 
 def test_the_roc_runs_over_parts_by_falling_score():
-    """Defective 0.9 and 0.3, good 0.6 and 0: one caught, then one accused, then the rest."""
+    """With scores 0.9 and 0.3 (defective), 0.6 and 0 (good), one part is caught, then one accused, then the rest."""
     images = [
         image([("dent", LARGE)], [("dent", 0.9, LARGE)], group="b1"),
         image([("dent", LARGE)], [("dent", 0.3, LARGE)], group="b2"),
@@ -100,7 +103,7 @@ def test_the_roc_runs_over_parts_by_falling_score():
 
 
 def many(scores, parts=30):
-    """A part for each label; `scores(n)`: what the model says of it."""
+    """One part for each label; `scores(n)` gives the score of the model's detection."""
     return [
         image([("dent", LARGE)], [("dent", scores(n), LARGE), ("dent", 0.5, SMALL)], group=f"p{n}")
         for n in range(parts)
@@ -108,13 +111,13 @@ def many(scores, parts=30):
 
 
 def test_a_model_against_itself_differs_by_nothing_with_certainty():
-    """Paired: what is hard for one is hard for the other, in each resample."""
+    """In each resample both sides have the same parts, so that the difference and its interval are 0."""
     found = paired_difference(many(lambda n: 0.9), many(lambda n: 0.9), CLASSES)
     assert (found.value, found.low, found.high, found.parts) == (0.0, 0.0, 0.0, 30)
 
 
 def test_a_model_that_is_worse_on_most_parts_is_worse_beyond_the_interval():
-    """And the other way round it is better; the same seed gives the same interval."""
+    """The whole interval lies below 0; with the models swapped it lies above. The same seed gives the same interval."""
     good, bad = many(lambda n: 0.9), many(lambda n: 0.9 if n % 3 == 0 else 0.1)
     worse = paired_difference(bad, good, CLASSES)
     assert worse.low < worse.value < worse.high < 0
@@ -123,7 +126,7 @@ def test_a_model_that_is_worse_on_most_parts_is_worse_beyond_the_interval():
 
 
 def test_a_difference_on_one_part_of_many_is_within_the_interval():
-    """It comes and goes with that part."""
+    """A difference that one part makes comes and goes with that part, so that the interval contains 0."""
     good, bad = many(lambda n: 0.9), many(lambda n: 0.1 if n == 7 else 0.9)
     found = paired_difference(bad, good, CLASSES)
     assert found.value < 0
@@ -131,7 +134,7 @@ def test_a_difference_on_one_part_of_many_is_within_the_interval():
 
 
 def test_photographs_of_one_part_are_drawn_together():
-    """Thirty photographs of two parts carry the doubt of two parts, not of thirty."""
+    """The interval of thirty photographs of two parts is as wide as two parts make it."""
     good = [image([("dent", LARGE)], [("dent", 0.9, LARGE)], group=f"p{n % 2}") for n in range(30)]
     bad = [image([("dent", LARGE)], [("dent", 0.9, LARGE)] if n % 2 else [], group=f"p{n % 2}") for n in range(30)]
     found = paired_difference(bad, good, CLASSES)
@@ -140,12 +143,12 @@ def test_photographs_of_one_part_are_drawn_together():
 
 
 def test_nothing_labelled_is_nothing_to_compare():
-    """No mAP, no difference."""
+    """Without a label there is no mAP and so no difference."""
     assert paired_difference([image(group="p")], [image(group="p")], CLASSES) is None
 
 
 def test_examples_are_the_most_telling_of_each_kind():
-    """Found best, what escaped before what was only missed, and the surest false alarm."""
+    """First come the best find, misses of escaped parts, and the false alarm with the highest score."""
     found = {(example.kind, example.index): example.caption for example in choose_examples(SPLIT, HALF, each=2)}
     assert list(found) == [("best", 0), ("miss", 1), ("false-alarm", 2), ("false-alarm", 3)]
     assert found["miss", 1] == "part p2: 2 of 2 missed (dent, scratch); the part escaped"
@@ -154,13 +157,13 @@ def test_examples_are_the_most_telling_of_each_kind():
 
 
 def test_the_faint_golden_sample_is_the_weakest_that_is_still_caught():
-    """0.2 is not caught at 0.5: what is not found is nothing to reproduce."""
+    """A score of 0.2 is below the threshold 0.5, so that its image is no golden sample of a faint defect."""
     images = [image([("dent", LARGE)], [("dent", s, LARGE)], group=f"p{s}") for s in (0.9, 0.2, 0.55, 0.7)]
     assert choose_golden(images, faint_from=0.5) == [0, 2]
 
 
 def test_a_golden_sample_holds_for_every_model_of_the_release():
-    """The next of its kind is taken; where none holds, the first shows it."""
+    """An image that one model does not reproduce is passed over; where no image holds, the first is taken."""
     images = [image([("dent", LARGE)], [("dent", s, LARGE)], group=f"p{s}") for s in (0.9, 0.8, 0.55, 0.6)]
     assert choose_golden(images, faint_from=0.5, holds=lambda index: index not in (0, 2)) == [1, 3]
     assert choose_golden(images, faint_from=0.5, holds=lambda index: False) == [0, 2]

@@ -69,7 +69,7 @@ def use_case():
 
 
 def pictures(*, test_good=(20, 40, 60, 80)):
-    """Defects are bright (about 0.8), good parts dim (about 0.3 at most)."""
+    """A dataset whose defects are bright (about 0.8) and whose good parts are dim (about 0.3 at most)."""
     found = Pictures()
     for brightness in (180, 200, 220):
         found.add(SplitName.VAL, brightness, bad=True)
@@ -83,7 +83,7 @@ def pictures(*, test_good=(20, 40, 60, 80)):
 
 
 def test_a_model_is_scored_as_it_will_run(use_case):
-    """Every defect is found, no good part is accused, at a threshold between dim and bright."""
+    """Every defect is found and no good part is accused, at a threshold between dim and bright."""
     found = pictures()
     model = brightness_model()
     done = evaluate(ModelUnderTest(model), found.manifest(use_case), use_case, found.fetch)
@@ -101,7 +101,7 @@ def test_a_model_is_scored_as_it_will_run(use_case):
 
 
 def test_golden_samples_are_what_the_runtime_answers(use_case):
-    """Running them again through the deployed path gives the expected detections."""
+    """The deployed path gives the expected detections again for every golden sample."""
     found = pictures()
     done = evaluate(ModelUnderTest(brightness_model()), found.manifest(use_case), use_case, found.fetch)
     report, golden, files = done.report, done.golden, done.golden_files
@@ -115,7 +115,7 @@ def test_golden_samples_are_what_the_runtime_answers(use_case):
 
 
 def test_the_threshold_never_sees_the_test_split(use_case):
-    """Bright good parts in test alone: the threshold stays, and the overkill rate tells."""
+    """Bright good parts in the test split leave the threshold as it is and raise the overkill rate."""
     usual, hard = pictures(), pictures(test_good=(200, 220, 240, 250))
     first = evaluate(ModelUnderTest(brightness_model()), usual.manifest(use_case), use_case, usual.fetch).report
     second = evaluate(ModelUnderTest(brightness_model()), hard.manifest(use_case), use_case, hard.fetch).report
@@ -132,7 +132,7 @@ def test_the_threshold_never_sees_the_test_split(use_case):
     ],
 )
 def test_what_is_no_detector_of_these_classes_is_refused(model, said):
-    """Nothing, text, a model of two classes."""
+    """Empty bytes, text and a model of two classes are refused."""
     with pytest.raises(ModelError, match=said):
         open_session(model, 1, threads=1)
 
@@ -163,7 +163,7 @@ def trained(registry, store, installation):
 
 
 def test_the_step_stores_report_gate_and_golden_samples_with_the_run(registry, use_case, trained, config):
-    """And answers with their digest; run again, it changes nothing."""
+    """The step returns the report's digest, and changes nothing when it runs again."""
     run_id, digest = trained(use_case, brightness_model(), pictures())
     done = run(config, run_id, digest, use_case)
     assert (done.gate.passed, done.gate.failures) == (True, "")
@@ -180,7 +180,7 @@ def test_the_step_stores_report_gate_and_golden_samples_with_the_run(registry, u
 
 
 def test_another_policy_is_evaluated_anew(registry, use_case, trained, config):
-    """The same run under a gate that it does not pass: the tag says why."""
+    """Under another gate the same run is evaluated again; it fails, and a tag says why."""
     run_id, digest = trained(use_case, brightness_model(scale=0.1), pictures())
     strict = use_case.model_copy(update={"gates": use_case.gates.model_copy(update={"max_escape_rate": 0.0})})
     done = run(config, run_id, digest, strict)
@@ -193,7 +193,7 @@ def test_another_policy_is_evaluated_anew(registry, use_case, trained, config):
 
 
 def test_another_model_than_was_trained_is_not_scored(registry, use_case, trained, config):
-    """Its bytes are not those of the tag; nothing is stored."""
+    """A model whose bytes do not have the tagged digest is refused, and no report is stored."""
     run_id, digest = trained(use_case, brightness_model(), pictures())
     registry.put_artifact(run_id, MODEL_FILE, brightness_model(scale=0.5))
     with pytest.raises(EvaluationError, match="was tagged with model"):
@@ -202,7 +202,7 @@ def test_another_model_than_was_trained_is_not_scored(registry, use_case, traine
 
 
 def test_a_report_that_was_replaced_does_not_pass_the_gate(registry, use_case, trained, config):
-    """The gate asks for the report that the evaluation answered with."""
+    """The gate step refuses a stored report that is not the one that the evaluation returned."""
     run_id, digest = trained(use_case, brightness_model(), pictures())
     run(config, run_id, digest, use_case)
     with pytest.raises(EvaluationError):
@@ -219,7 +219,7 @@ def test_a_gate_document_of_another_model_passes_nothing(registry, use_case, tra
 
 
 def test_the_champion_is_scored_beside_the_candidate_on_the_same_split(registry, mlflow, use_case, trained, config):
-    """With its own thresholds; a candidate that is worse fails for it."""
+    """The champion is scored with its own thresholds, and a candidate that is worse fails its gate."""
     from components.registry.register import register
     from components.stores.models.registry import CHAMPION
 
@@ -237,7 +237,7 @@ def test_the_champion_is_scored_beside_the_candidate_on_the_same_split(registry,
 
 
 def instantly(**p50):
-    """A stand-in for the clock: so many milliseconds a model, in every round."""
+    """A stand-in for `measure` with the given milliseconds for each model, in every round."""
 
     def measure(models, images, settings):
         assert images
@@ -262,7 +262,7 @@ def instantly(**p50):
     ],
 )
 def test_the_int8_variant_is_scored_as_deployed_and_kept_only_where_it_is_as_good(use_case, scale, int8_ms, kept, said):
-    """A little lower is kept; slower, other answers, or nothing found: left out with the reason."""
+    """A slightly lower score is kept; a slower variant, other answers, or a loss of mAP50 is left out with a reason."""
     found = pictures()
     report = evaluate(
         ModelUnderTest(brightness_model(), brightness_model(scale=scale)), found.manifest(use_case), use_case,
@@ -275,7 +275,7 @@ def test_the_int8_variant_is_scored_as_deployed_and_kept_only_where_it_is_as_goo
 
 
 def test_a_training_without_a_variant_is_said(use_case):
-    """With the training's reason."""
+    """The report has the training's reason why there is no int8 variant."""
     found = pictures()
     report = evaluate(
         ModelUnderTest(brightness_model(), None, "none was made: no Reshape"), found.manifest(use_case), use_case,
@@ -285,7 +285,7 @@ def test_a_training_without_a_variant_is_said(use_case):
 
 
 def test_a_model_that_is_too_slow_fails_its_gate(use_case):
-    """The budget is the rollout's, against the 95th percentile."""
+    """The 95th percentile is compared with the latency budget of the rollout."""
     found = pictures()
     report = evaluate(
         ModelUnderTest(brightness_model()), found.manifest(use_case), use_case, found.fetch,
@@ -295,7 +295,7 @@ def test_a_model_that_is_too_slow_fails_its_gate(use_case):
 
 
 def test_rates_are_by_camera_as_the_captures_say(registry, store, installation, use_case, trained, config):
-    """Two cameras of one device; where no Capture lies beside an image, its device stands for the camera."""
+    """The two cameras of a device are told apart by Captures; without a Capture the device stands for the camera."""
     found = pictures()
     raw = RawImages(store, installation.bucket("raw"))
     for number, image in enumerate(found.images):
@@ -353,7 +353,7 @@ def test_the_step_leaves_what_kubeflow_shows(registry, use_case, trained, config
 
 
 def test_a_report_of_before_is_read_and_keeps_its_digest(registry, use_case, trained, config):
-    """Without slices, latency aside or int8, as earlier programs wrote it: a version may rest on its very bytes."""
+    """An earlier version's report, without slices, latency and int8, keeps its bytes: an approval may rest on it."""
     run_id, digest = trained(use_case, brightness_model(), pictures())
     run(config, run_id, digest, use_case)
     value = json.loads(registry.get_artifact(run_id, EVALUATION_REPORT))
@@ -371,7 +371,7 @@ def test_a_report_of_before_is_read_and_keeps_its_digest(registry, use_case, tra
 
 
 def test_an_int8_model_other_than_the_one_that_was_made_is_not_scored(registry, use_case, trained, config):
-    """Its bytes are not those of the tag."""
+    """An int8 model whose bytes do not have the tagged digest is refused."""
     run_id, digest = trained(use_case, brightness_model(), pictures())
     registry.set_run_tag(run_id, "model_int8_sha256", "ab" * 32)
     registry.put_artifact(run_id, INT8_MODEL_FILE, brightness_model(scale=0.9))

@@ -32,7 +32,7 @@ def decided(*, ms=(8.0,) * 10, golden=(), validation=None, gates=GATES, **test):
 
 
 def test_a_variant_that_loses_hardly_anything_and_is_faster_is_kept():
-    """With its digest, its scores and both figures in the reason; a hundredth is hardly anything."""
+    """The report has its digest, its scores and both figures in the reason; a loss of 0.01 is allowed."""
     found = decided(map50=0.79, validation=0.79)
     assert found.kept
     assert (found.model_sha256, found.bytes, found.test.map50) == (sha256_of(b"int8"), 4, 0.79)
@@ -54,7 +54,7 @@ def test_a_variant_that_loses_hardly_anything_and_is_faster_is_kept():
     ],
 )
 def test_each_reason_alone_leaves_it_out_and_is_named(changes, said):
-    """What was measured, and what was expected."""
+    """Each reason names what was measured and what was expected."""
     found = decided(**changes)
     assert not found.kept
     assert said in found.reason
@@ -62,19 +62,19 @@ def test_each_reason_alone_leaves_it_out_and_is_named(changes, said):
 
 
 def test_being_ahead_by_chance_is_not_being_faster():
-    """A lower median, but ahead in little more than half of the rounds."""
+    """A lower median is not enough where the variant is ahead in little more than half of the rounds."""
     assert "ahead in 55% of the rounds" in decided(ms=(9.0,) * 11 + (11.0,) * 9).reason
 
 
 def test_with_too_few_parts_to_tell_it_must_be_no_worse_than_the_model_it_came_from():
-    """Two escapes where the fp32 model has one, of too few parts for the gate's rate."""
+    """With too few parts for the gate's rate, two escapes are refused where the fp32 model has one."""
     gates = GATES.model_copy(update={"min_parts": 20})
     assert not decided(gates=gates, escape=Rate(count=2, n=8)).kept
     assert decided(gates=gates, escape=Rate(count=1, n=8)).kept
 
 
 def test_a_model_that_fails_the_gate_itself_is_no_excuse_for_a_worse_variant():
-    """Over the bound as the fp32 model is, and no worse: that alone is no reason against it."""
+    """A rate above the bound that is no worse than the fp32 model's is no reason against the variant."""
     gates = GATES.model_copy(update={"max_escape_rate": 0.0})
     assert decided(gates=gates).kept
     assert not decided(gates=gates, escape=Rate(count=2, n=8)).kept

@@ -26,13 +26,13 @@ def ap(*images, classes=("scratch",)):
 
 
 def test_finding_everything_exactly_is_one():
-    """At every overlap."""
+    """Exact boxes have an average precision of 1 at every IoU."""
     assert ap(image([A], [(0.9, A)]), image([B], [(0.4, B)]))["scratch"] == pytest.approx((1.0, 1.0))
 
 
 @pytest.mark.parametrize("found", [[], [(0.9, FAR)]])
 def test_finding_nothing_or_only_elsewhere_is_zero(found):
-    """Without detections, and with none that meets a label."""
+    """Without detections, and with none that matches a label, average precision is 0."""
     assert ap(image([A], found))["scratch"] == (0.0, 0.0)
 
 
@@ -47,7 +47,7 @@ def test_a_false_alarm_above_the_hit_halves_the_precision():
 
 
 def test_a_false_alarm_below_the_hit_costs_nothing():
-    """All labels were found before it."""
+    """A false alarm after all labels were found does not lower average precision."""
     assert ap(image([A], [(0.9, A), (0.8, FAR)]))["scratch"][0] == pytest.approx(1.0)
 
 
@@ -58,7 +58,7 @@ def test_hit_miss_hit_by_hand():
 
 
 def test_the_same_label_found_twice_is_one_hit():
-    """The second detection is a false alarm, and pushes the precision at the next hit down."""
+    """The second detection is a false alarm and lowers the precision at the next hit."""
     found = ap(image([A, B], [(0.9, A), (0.8, A), (0.7, B)]))["scratch"][0]
     assert found == pytest.approx((51 * 1 + 50 * 2 / 3) / 101)
 
@@ -72,20 +72,20 @@ def test_an_overlap_of_0_6_counts_at_the_lower_bounds_only():
 
 
 def test_another_class_is_not_a_hit():
-    """A dent where a scratch is: both classes are judged on their own, and one without labels is None."""
+    """A dent detected where a scratch is: each class is judged on its own, and one without labels is None."""
     found = ap(image([A], [(0.9, A, "dent")]), classes=("scratch", "dent"))
     assert found == {"scratch": (0.0, 0.0), "dent": None}
 
 
 def test_a_class_keeps_its_own_score():
-    """Perfect scratches beside dents that are never found."""
+    """Scratches that are all found keep a score of 1 beside dents that are never found."""
     images = (image([A], [(0.9, A)]), image([B], [], name="dent"))
     assert ap(*images, classes=("scratch", "dent")) == {"scratch": pytest.approx((1.0, 1.0)), "dent": (0.0, 0.0)}
     assert score(images, ("scratch", "dent"), HALF).map50 == pytest.approx(0.5)
 
 
 def test_a_split_without_labels_has_no_precision_to_speak_of():
-    """None by class, and 0 over all: it passes no gate."""
+    """The classes have None and the mean is 0, so that the split passes no gate."""
     assert ap(image([], [(0.9, A)])) == {"scratch": None}
     scores = score([image([], [(0.9, A)])], ("scratch",), HALF)
     assert scores.map50 == 0.0
@@ -93,7 +93,7 @@ def test_a_split_without_labels_has_no_precision_to_speak_of():
 
 
 def test_precision_and_recall_at_the_threshold():
-    """Two hits, one false alarm, one miss; what lies below the threshold does not count."""
+    """Two hits, one false alarm and one miss are counted; detections below the threshold are not."""
     images = [
         image([A, B], [(0.9, A), (0.8, FAR), (0.6, B), (0.4, FAR)]),
         image([A], [(0.49, A)]),
@@ -102,18 +102,18 @@ def test_precision_and_recall_at_the_threshold():
 
 
 def test_a_label_is_matched_once():
-    """The second detection on it is a false alarm."""
+    """The second detection on a label is a false alarm."""
     assert precision_recall([image([A], [(0.9, A), (0.8, A)])], HALF) == pytest.approx((0.5, 1.0))
 
 
 def test_precision_without_detections_and_recall_without_labels_are_zero():
-    """No division by nothing."""
+    """Nothing is divided by zero."""
     assert precision_recall([image([A])], HALF) == (0.0, 0.0)
     assert precision_recall([image()], HALF) == (0.0, 0.0)
 
 
 def test_a_part_is_defective_where_any_of_its_photographs_is():
-    """By hand: p1 is seen from two sides, one shows it; p2 escapes; p3 is good and clean; p4 is good and accused."""
+    """One of two photographs of p1 shows its defect; p2 escapes; p3 is good and clean; p4 is good and accused."""
     images = [
         image([A], [(0.3, A)], group="p1"), image([], [(0.9, B)], group="p1"),
         image([A], [(0.49, A)], group="p2"), image([], [], group="p2"),
@@ -126,14 +126,14 @@ def test_a_part_is_defective_where_any_of_its_photographs_is():
 
 
 def test_rates_of_no_parts_are_not_measurable():
-    """No good part, no overkill rate."""
+    """Without good parts there is no overkill rate."""
     escape, overkill = part_rates([image([A], [(0.9, A)])], HALF)
     assert (escape.count, escape.n) == (0, 1)
     assert overkill.value is None
 
 
 def parts(bad, good):
-    """A part for each score: defective ones with a label, good ones without."""
+    """One part for each score: defective parts have a label, good parts none."""
     return [image([A], [(s, A)], group=f"bad{i}") for i, s in enumerate(bad)] + [
         image([], [(s, A)], group=f"good{i}") for i, s in enumerate(good)
     ]
@@ -152,7 +152,7 @@ def test_the_threshold_has_the_lowest_overkill_that_the_escapes_allow():
 
 
 def test_where_no_score_keeps_the_bound_the_lowest_escape_wins():
-    """Half of the bad parts score nothing: the lowest threshold catches the rest, and the source says so."""
+    """Half of the bad parts have no score: the lowest threshold catches the others, and the source says so."""
     thresholds, source = choose(parts([0.05, 0.05, 0.2, 0.6], [0.4]), ("scratch",), RULE)
     assert thresholds["scratch"].fail == pytest.approx(0.15)
     assert "no score keeps escape <= 0.25" in source
@@ -160,19 +160,19 @@ def test_where_no_score_keeps_the_bound_the_lowest_escape_wins():
 
 @pytest.mark.parametrize("images", [parts([0.5], []), parts([], [0.5]), []])
 def test_a_split_that_cannot_tell_takes_the_default(images):
-    """Without defective or without good parts."""
+    """Without defective or without good parts, the default score is the threshold."""
     thresholds, source = choose(images, ("scratch", "dent"), RULE)
     assert thresholds == thresholds_at(0.35, ("scratch", "dent"), RULE)
     assert source.startswith("default")
 
 
 def test_golden_samples_are_a_clear_defect_a_faint_one_and_two_good_parts():
-    """By the highest score in each image."""
+    """Images are ranked by their highest score."""
     images = parts([0.9, 0.2, 0.5], [0.3, 0.0, 0.1])
     assert choose_golden(images) == [0, 2, 4, 3]
 
 
 def test_golden_samples_are_never_the_same_image_twice():
-    """A tiny split gives fewer."""
+    """A tiny split gives fewer golden samples."""
     assert choose_golden(parts([0.9], [0.1])) == [0, 1]
     assert choose_golden([]) == []

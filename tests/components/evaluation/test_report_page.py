@@ -65,7 +65,7 @@ def page(report):
 
 
 def test_every_plot_is_a_drawing_of_its_own():
-    """Well-formed SVG with the numbers of the curves as text."""
+    """Each plot is well-formed SVG and has the numbers of the curves as text."""
     curves = draw_curves(IMAGES, CLASSES, THRESHOLDS)
     scores = score(IMAGES, CLASSES, THRESHOLDS)
     report = type("R", (), {"thresholds": THRESHOLDS})()
@@ -79,7 +79,7 @@ def test_every_plot_is_a_drawing_of_its_own():
 
 
 def test_the_page_fetches_nothing_and_runs_nothing(report):
-    """No address but data, no script, whatever classes, cameras and reasons are called."""
+    """The page has no URI but `data:` and no script, whatever classes, cameras and reasons are called."""
     html = page(report)
     assert "<script" not in html
     assert "&lt;script&gt;" in html
@@ -90,7 +90,7 @@ def test_the_page_fetches_nothing_and_runs_nothing(report):
 
 
 def test_the_page_says_what_an_approver_asks(report):
-    """Gate with bounds, rates with intervals, champion with the interval of the difference, latency and memory."""
+    """The page has the gate with bounds, rates and the champion's difference with intervals, latency and memory."""
     html = page(report)
     for said in (
         "does not hold", "&gt;= 0.990", "champion, version 4, test", "-0.100 (95 % -0.200 to +0.050, 3 parts)",
@@ -100,7 +100,7 @@ def test_the_page_says_what_an_approver_asks(report):
 
 
 def test_an_example_is_drawn_in_the_size_of_a_page():
-    """At most 480 pixels a side, with boxes on it."""
+    """An example has at most 480 pixels a side, with boxes drawn on it."""
     plain = np.full((600, 1200, 3), 90, np.uint8)
     wide = Scored("p", 1200, 600, (LabelledBox("dent", B),), (Detection("dent", 0.8, B),))
     drawn = decode_image(draw(plain, wide, THRESHOLDS))

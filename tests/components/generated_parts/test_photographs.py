@@ -13,7 +13,7 @@ from tests.components.generated_parts.thresholding import best_thresholding
 
 
 def test_same_seed_gives_the_same_bytes():
-    """Two lines of one seed, in any order of asking, are equal to the byte."""
+    """Two lines with one seed have the same bytes, in whatever order parts are asked for."""
     first = list(LineGenerator(seed=7).photographs(range(4)))
     again = [photo for index in (3, 2, 1, 0) for photo in LineGenerator(seed=7).part(index)]
     assert sorted(again, key=lambda p: p.name) == first
@@ -21,14 +21,14 @@ def test_same_seed_gives_the_same_bytes():
 
 
 def test_another_seed_gives_other_parts():
-    """Seeds share neither images nor names."""
+    """Lines with different seeds share neither images nor names."""
     ours, theirs = LineGenerator(seed=7).part(0), LineGenerator(seed=8).part(0)
     assert {p.name for p in ours}.isdisjoint(p.name for p in theirs)
     assert {p.jpeg for p in ours}.isdisjoint(p.jpeg for p in theirs)
 
 
 def test_photographs_are_colour_jpegs_of_the_asked_size():
-    """450x300 unless told otherwise, and the boxes lie inside."""
+    """Photographs have 450x300 pixels by default, and the boxes lie inside."""
     for generator, size in (
         (LineGenerator(seed=1), (300, 450, 3)),
         (LineGenerator(1, width=640, height=480), (480, 640, 3)),
@@ -44,7 +44,7 @@ def test_photographs_are_colour_jpegs_of_the_asked_size():
 
 
 def test_hairlines_are_another_line_of_parts():
-    """Deterministic, inside the photograph, in any direction, sometimes lying over each other; good parts have none."""
+    """They are deterministic, inside the photograph, in any direction, and may overlap; good parts have none."""
     line = LineGenerator(seed=4, scratches="hairline", defect_rate=0.8, photographs_per_part=2)
     photos = list(line.photographs(range(30)))
     assert photos == list(line.photographs(range(30)))
@@ -58,7 +58,7 @@ def test_hairlines_are_another_line_of_parts():
 
 
 def test_photographs_of_one_part_share_its_scratches_and_nothing_else():
-    """Same part id, same number of scratches; another pose, light and noise."""
+    """Part id and number of scratches are the same; pose, light and noise differ."""
     for index in range(8):
         photos = LineGenerator(seed=2, photographs_per_part=4).part(index)
         assert len(photos) == 4
@@ -68,7 +68,7 @@ def test_photographs_of_one_part_share_its_scratches_and_nothing_else():
 
 
 def test_defect_rate_is_the_share_of_defective_parts():
-    """None at 0, all at 1, about a third at a third."""
+    """No part is defective at a rate of 0, all at 1, and about a third at a third."""
     assert not any(p.defective for p in LineGenerator(3, 0.0, 1).photographs(range(10)))
     assert all(p.defective for p in LineGenerator(3, 1.0, 1).photographs(range(10)))
     share = np.mean([p.defective for p in LineGenerator(3, 1 / 3, 1).photographs(range(90))])
@@ -76,7 +76,7 @@ def test_defect_rate_is_the_share_of_defective_parts():
 
 
 def test_boxes_fit_the_scratches():
-    """Of two photographs that differ in the scratches alone, what differs fills the boxes and nothing else."""
+    """Where two photographs differ in the scratches alone, the differing pixels fill the boxes."""
     for index in range(12):
         (bad,) = LineGenerator(4, 1.0, 1, jpeg_quality=100).part(index)
         (good,) = LineGenerator(4, 0.0, 1, jpeg_quality=100).part(index)
@@ -93,7 +93,7 @@ def test_boxes_fit_the_scratches():
 
 
 def test_no_scratch_is_a_speck():
-    """Every box can be found again by a person: at least 15 pixels on its short side, 35 on its diagonal."""
+    """A person can find every box again: it has at least 15 pixels on its short side and 35 on its diagonal."""
     for photo in LineGenerator(5, 1.0, 1).photographs(range(40)):
         for labelled in photo.boxes:
             assert min(labelled.box.width, labelled.box.height) >= 15
@@ -101,7 +101,7 @@ def test_no_scratch_is_a_speck():
 
 
 def test_the_line_is_fast_enough_to_wait_for():
-    """Forty photographs in less than eight seconds, on a busy machine as well."""
+    """Forty photographs take less than eight seconds, on a busy machine as well."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -116,7 +116,7 @@ def test_the_line_is_fast_enough_to_wait_for():
     "wrong", [{"seed": -1}, {"defect_rate": 1.5}, {"photographs_per_part": 0}, {"width": 10}, {"jpeg_quality": 0}]
 )
 def test_a_line_that_cannot_be_is_refused(wrong):
-    """The message names the setting and what came."""
+    """The error names the setting and its value."""
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}|pixels"):
         LineGenerator(**{"seed": 1, **wrong})
 

@@ -24,7 +24,7 @@ IMAGES = [
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_an_approver_sees_gate_lineage_and_plots_on_the_page_of_the_version(registry, mlflow_uri):
-    """Tables as tables, both plots loaded from the run's artifacts, beside the tag that waits."""
+    """Tables are shown as tables, and both plots are loaded from the run's artifacts."""
     from playwright.sync_api import expect, sync_playwright
 
     use_case = unique_use_case()

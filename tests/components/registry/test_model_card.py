@@ -59,7 +59,7 @@ def card_of(write=model_card, use_case=None, **changes):
 
 
 def test_the_card_says_what_it_is_where_it_comes_from_and_how_it_will_behave():
-    """Gate, champion beside it, lineage, latency, int8 and the plots; it fits into MLflow's column."""
+    """The card has gate, champion, lineage, latency, int8 and plots, and fits into MLflow's column."""
     card = card_of()
     for said in (
         "mAP50 0.800", "| escape_rate | 0.125 (1/8, 95 %", "| champion, version 4 | 0.700 |",
@@ -77,7 +77,7 @@ def test_the_card_says_what_it_is_where_it_comes_from_and_how_it_will_behave():
 
 
 def test_a_card_that_is_too_long_keeps_the_gate_and_says_where_the_rest_is():
-    """Two hundred cameras: the column of PostgreSQL has an end."""
+    """The card of two hundred cameras is cut to the width of PostgreSQL's column."""
     cameras = {f"plant/line-{n} camera": Slice(recall=RATE, escape=RATE, overkill=RATE) for n in range(200)}
     test = dataclasses.replace(SCORES, by_camera=cameras)
     assert len(card_of(test=test)) > MAX_DESCRIPTION
@@ -89,7 +89,7 @@ def test_a_card_that_is_too_long_keeps_the_gate_and_says_where_the_rest_is():
 
 
 def test_names_make_no_markup():
-    """A class is called as somebody likes; it stays one cell."""
+    """A class name with markup stays the text of one table cell."""
     name = "a|b\n<img src=x onerror=alert(1)>[x](javascript:alert(1))"
     test = dataclasses.replace(SCORES, by_class={name: SCORES.by_class["scratch"]})
     card = card_of(test=test)
@@ -103,7 +103,7 @@ def use_case():
 
 
 def test_a_version_carries_card_pipeline_run_and_int8_model(registry, use_case):
-    """As description and as artifact; the tag names the int8 model's bytes."""
+    """The card is the version's description and an artifact; a tag has the digest of the int8 model."""
     run_id = evaluated_run(registry, use_case, int8=b"small")
     version = register(registry, run_id, use_case, 7, pipeline_run="kfp-1", datasets="kizu-datasets")
     assert version.tags["model_int8_sha256"] == sha256_of(b"small")
@@ -115,7 +115,7 @@ def test_a_version_carries_card_pipeline_run_and_int8_model(registry, use_case):
 
 
 def test_an_int8_model_that_was_not_evaluated_is_not_registered(registry, use_case):
-    """It was replaced between evaluation and registration."""
+    """An int8 model that was replaced after the evaluation is refused."""
     run_id = evaluated_run(registry, use_case, int8=b"small")
     registry.put_artifact(run_id, INT8_MODEL_FILE, b"other")
     with pytest.raises(RegistrationError, match="was evaluated, but the model is"):

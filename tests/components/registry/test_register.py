@@ -33,7 +33,7 @@ def use_case(mlflow):
 
 @pytest.fixture
 def decide(mlflow, registry, use_case):
-    """`kizu approve` and `kizu reject`, as an account of MLflow; the tests are the trainer otherwise."""
+    """`kizu approve` and `kizu reject` with an account of MLflow. Elsewhere the tests use the trainer's account."""
 
     def act(decision, *, account="approver", reason=""):
         with mlflow.acting_as(account):
@@ -48,7 +48,7 @@ def registered(registry, use_case):
 
 
 def test_a_model_that_passed_waits_for_a_person_with_its_lineage(registry, use_case, registered):
-    """Pending, candidate, and every digest of the chain; the description shows the numbers."""
+    """The version is pending and the candidate, its tags have every digest, and its description has the numbers."""
     found = registry.version(use_case.name, 1)
     assert found.approval == "pending"
     assert found.tags == {
@@ -66,13 +66,13 @@ def test_a_model_that_passed_waits_for_a_person_with_its_lineage(registry, use_c
 
 
 def test_registering_again_is_the_same_version(registry, use_case, registered):
-    """A step that is run again makes no second version."""
+    """A step that runs again makes no second version."""
     assert register(registry, registered.run_id, use_case, 7).version == registered.version
     assert len(registry.versions(use_case.name)) == 1
 
 
 def test_a_run_that_was_evaluated_again_is_the_same_version_and_pending_again(registry, use_case, registered, decide):
-    """Another policy, the same training: what was approved was the earlier report."""
+    """After an evaluation under another policy the version is pending: the approval was for the earlier report."""
     decide("approved")
     stricter = use_case.model_copy(update={"gates": use_case.gates.model_copy(update={"min_map50": 0.75})})
     again = register(registry, registered.run_id, stricter, 8)
@@ -83,7 +83,7 @@ def test_a_run_that_was_evaluated_again_is_the_same_version_and_pending_again(re
 
 
 def test_another_run_is_another_version(registry, use_case, registered):
-    """Newest first, and the candidate moves on."""
+    """Versions are listed newest first, and the alias `candidate` moves to the new one."""
     second = register(registry, evaluated_run(registry, use_case, onnx=b"other"), use_case, 8)
     assert [version.version for version in registry.versions(use_case.name)] == [2, 1]
     assert registry.by_alias(use_case.name, CANDIDATE).version == second.version == 2
@@ -98,7 +98,7 @@ def test_a_model_that_failed_its_gate_is_not_registered(registry, use_case):
 
 
 def test_bytes_that_were_not_evaluated_are_not_registered(registry, use_case):
-    """The model was replaced between evaluation and registration."""
+    """A model that was replaced after the evaluation is refused."""
     run_id = evaluated_run(registry, use_case)
     registry.put_artifact(run_id, MODEL_FILE, b"replaced")
     with pytest.raises(RegistrationError, match="was evaluated, but the model is"):
@@ -117,14 +117,14 @@ def test_a_gate_that_judged_another_model_registers_nothing(registry, use_case):
 
 
 def test_a_run_without_evaluation_is_not_registered(registry, use_case):
-    """There is nothing to judge."""
+    """A run without an evaluation report is refused."""
     run_id = registry.start_run(use_case.name, "bare", {})
     with pytest.raises(NoSuchModel, match=r"has no artifact evaluation/report\.json"):
         register(registry, run_id, use_case, 7)
 
 
 def test_an_approval_is_that_of_an_account_with_time_and_bytes(registry, use_case, registered, decide):
-    """As the server stamped it; the reason is kept."""
+    """The approval has the server's stamps, and the version keeps the reason."""
     before = datetime.now(UTC).replace(microsecond=0)
     decide("approved", reason="looks right")
     version, approval = require_approval(registry, use_case.name, 1)
@@ -134,7 +134,7 @@ def test_an_approval_is_that_of_an_account_with_time_and_bytes(registry, use_cas
 
 
 def test_an_approval_in_mlflows_page_is_one_tag_and_the_same(mlflow, registry, use_case, registered):
-    """The server stamps it at once; whoever reads it changes nothing."""
+    """The server stamps an approval at once, and reading it changes nothing."""
     assert mlflow.set_tag("approver", use_case.name, 1, "approval", "approved").status_code == 200
     version, approval = require_approval(registry, use_case.name, 1)
     assert approval.by == version.tags["approval_by"] == "approver"
@@ -142,20 +142,20 @@ def test_an_approval_in_mlflows_page_is_one_tag_and_the_same(mlflow, registry, u
 
 
 def test_the_account_that_registered_does_not_approve(registry, use_case, registered, decide):
-    """The server's words are the error's."""
+    """The server refuses, and the error has the server's words."""
     with pytest.raises(ModelRegistryError, match=r"trainer may not approve .*the approvers of .* are approver"):
         decide("approved", account="trainer")
     assert registry.version(use_case.name, 1).approval == "pending"
 
 
 def test_a_version_that_waits_is_not_approved(registry, use_case, registered):
-    """The message says what it is and what to do."""
+    """The message says that the version is pending, and what to do."""
     with pytest.raises(ApprovalError, match=r"is pending, expected approved; .*kizu approve 1 --model"):
         require_approval(registry, use_case.name, 1)
 
 
 def test_a_rejection_takes_an_approval_back(registry, use_case, registered, decide):
-    """The last word counts."""
+    """The last decision counts."""
     decide("approved")
     found = decide("rejected", reason="misses dents")
     assert (found.tags["approval_by"], found.tags["approval_reason"]) == ("approver", "misses dents")
@@ -164,7 +164,7 @@ def test_a_rejection_takes_an_approval_back(registry, use_case, registered, deci
 
 
 def test_bytes_that_changed_cannot_be_approved_nor_used(registry, use_case, registered, decide):
-    """Neither before the approval, nor after it."""
+    """A model that was replaced can be neither used under its earlier approval nor approved again."""
     decide("approved")
     registry.put_artifact(registered.run_id, MODEL_FILE, b"replaced")
     with pytest.raises(ApprovalError, match="its bytes are now"):
@@ -181,7 +181,7 @@ STAMPED = {
 
 @dataclass
 class UnguardedRegistry:
-    """One version as a server without our rules could show it; reading is all that is asked of it."""
+    """One version as a server without Kizu's rules could show it. Tests only read it."""
 
     tags: dict[str, str]
 
@@ -193,7 +193,7 @@ class UnguardedRegistry:
 
 
 def test_the_three_stamps_are_what_is_believed():
-    """Account, time and bytes as they stand."""
+    """Account, time and bytes of an approval are those of the tags."""
     _, approval = require_approval(UnguardedRegistry(STAMPED), "tag", 1)
     assert (approval.by, approval.at) == ("approver", datetime(2025, 4, 1, 12, tzinfo=UTC))
     assert approval.model_sha256 == sha256_of(b"onnx")
@@ -217,13 +217,13 @@ def test_the_three_stamps_are_what_is_believed():
     ],
 )
 def test_a_stamp_that_is_missing_or_none_is_no_approval(tags, said):
-    """Whatever the server, and whatever an earlier version of this product wrote."""
+    """A version with a missing or wrong stamp is not approved, whichever server or earlier version wrote it."""
     with pytest.raises(ApprovalError, match=said):
         require_approval(UnguardedRegistry(STAMPED | tags), "tag", 1)
 
 
 def test_the_champion_is_the_version_with_the_alias(mlflow, registry, use_case, registered):
-    """With its bytes and its report."""
+    """The champion has the version's bytes and report."""
     with mlflow.acting_as("reconciler"):
         registry.set_alias(registered, CHAMPION)
     found = champion(registry, use_case.name)
@@ -231,7 +231,7 @@ def test_the_champion_is_the_version_with_the_alias(mlflow, registry, use_case, 
 
 
 def test_what_is_not_there_is_said_by_name(registry, use_case, registered):
-    """Version, model, alias, artifact, run."""
+    """The error names the version, model, alias, artifact or run that does not exist."""
     with pytest.raises(NoSuchModel, match="version 9"):
         registry.version(use_case.name, 9)
     with pytest.raises(NoSuchModel, match="no-such-model version 1"):
@@ -245,7 +245,7 @@ def test_what_is_not_there_is_said_by_name(registry, use_case, registered):
 
 
 def test_runs_are_found_by_all_of_their_tags_and_only_when_finished(registry, use_case):
-    """So that the same inputs are not trained twice."""
+    """Running and failed runs are not found, nor runs with another tag."""
     done = evaluated_run(registry, use_case)
     registry.start_run(use_case.name, "still running", {"dataset_digest": DATASET})
     failed = registry.start_run(use_case.name, "failed", {"dataset_digest": DATASET})
@@ -255,7 +255,7 @@ def test_runs_are_found_by_all_of_their_tags_and_only_when_finished(registry, us
 
 
 def test_a_server_that_is_away_is_one_error_that_names_it(monkeypatch):
-    """Nobody listens on port 9. (The client waits between its four attempts; here it makes one.)"""
+    """Nothing listens on port 9. (The client waits between its four attempts; here it makes one.)"""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(ModelRegistryError, match=r"127\.0\.0\.1:9"):
         ModelRegistry("http://127.0.0.1:9").versions("metal-tag")

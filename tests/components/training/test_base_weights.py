@@ -1,4 +1,4 @@
-"""Base weights: brought, or made once from generated parts and pinned. S3 is real."""
+"""Base weights: named by the use case, or made once from generated parts and pinned. S3 is real."""
 
 import uuid
 
@@ -16,7 +16,7 @@ NAMED = BaseWeights(uri="s3://kizu-weights/ours.pt", sha256="a" * 64)
 
 
 def wanted(seed=None, **recipe):
-    """Settings with a recipe that nobody followed yet."""
+    """Settings with a recipe that no other test uses."""
     seed = uuid.uuid4().int % 2**31 if seed is None else seed
     return TrainingSettings(pretraining=Pretraining(seed=seed, **recipe))
 
@@ -27,7 +27,7 @@ def bucket(installation):
 
 
 class Maker:
-    """Stands where the training does; `meanwhile` happens before it is finished."""
+    """Stands in for the training; calls `meanwhile` before it is finished."""
 
     def __init__(self, data, meanwhile=lambda: None):
         self.data, self.meanwhile, self.made = data, meanwhile, 0
@@ -40,7 +40,7 @@ class Maker:
 
 
 def test_weights_that_are_named_are_taken_as_they_are_and_none_are_none(store, bucket, tmp_path):
-    """Nothing is made and nothing is asked of the store."""
+    """Nothing is made, and the store is not asked."""
     maker = Maker(b"never")
     assert base_weights_of(TrainingSettings(base_weights=NAMED), store, bucket, tmp_path, maker) == NAMED
     assert base_weights_of(TrainingSettings(), store, bucket, tmp_path, maker) is None
@@ -49,7 +49,7 @@ def test_weights_that_are_named_are_taken_as_they_are_and_none_are_none(store, b
 
 
 def test_a_recipe_is_followed_once_and_pinned(store, bucket, tmp_path):
-    """The next training of the same recipe and network begins from the same bytes, whatever it learns from."""
+    """The next training with the same recipe and network begins from the same bytes, whatever its own settings."""
     settings, first, second = wanted(), Maker(b"weights"), Maker(b"others")
     made = base_weights_of(settings, store, bucket, tmp_path, first)
     assert made.sha256 == sha256_of(b"weights")
@@ -60,7 +60,7 @@ def test_a_recipe_is_followed_once_and_pinned(store, bucket, tmp_path):
 
 
 def test_another_recipe_or_network_is_another_pin(store, bucket, tmp_path):
-    """What the weights depend on is in their digest."""
+    """Every setting that the weights depend on changes their digest."""
     settings = wanted(seed=1)
     others = [
         wanted(seed=2), wanted(seed=1, parts=21), wanted(seed=1, scratches="burr"),
@@ -71,7 +71,7 @@ def test_another_recipe_or_network_is_another_pin(store, bucket, tmp_path):
 
 
 def test_a_larger_training_can_begin_from_what_was_learned_at_a_smaller_size():
-    """The same weights, by the same recipe: what the network sees later is not what they depend on."""
+    """With a size in the recipe, the training's own input size does not change the weights' digest."""
     small = wanted(seed=1)
     large = wanted(seed=1, image_width=320, image_height=224).model_copy(update={"image_width": 640})
     assert large.pretraining_digest == small.pretraining_digest
@@ -80,7 +80,7 @@ def test_a_larger_training_can_begin_from_what_was_learned_at_a_smaller_size():
 
 
 def test_two_that_make_them_at_once_agree_on_what_was_pinned_first(store, bucket, tmp_path):
-    """The weights of the slower one are kept by nobody's name."""
+    """Both return the weights that were pinned first; the slower one's are not used."""
     settings, (one, other) = wanted(), (tmp_path / "one", tmp_path / "other")
     one.mkdir()
     other.mkdir()
@@ -91,7 +91,7 @@ def test_two_that_make_them_at_once_agree_on_what_was_pinned_first(store, bucket
 
 
 def test_what_is_not_what_was_pinned_is_refused(store, bucket, tmp_path):
-    """Other bytes, or a pin that says nothing: one line that says what to do."""
+    """Other bytes, and a pin that cannot be read, are refused; the message says what to do."""
     settings = wanted()
     made = base_weights_of(settings, store, bucket, tmp_path, Maker(b"weights"))
     store.put(bucket, f"base/{made.sha256}.pt", b"damaged")
@@ -103,7 +103,7 @@ def test_what_is_not_what_was_pinned_is_refused(store, bucket, tmp_path):
 
 
 def test_generated_parts_make_a_checkpoint_that_a_training_can_begin_from(tmp_path):
-    """The real trainer, for one epoch of a very small network."""
+    """The real trainer trains a very small network for one epoch."""
     settings = TrainingSettings(
         width_multiple=0.0625, image_width=96, image_height=64, batch=8,
         pretraining=Pretraining(parts=20, epochs=1, defect_rate=1.0),
@@ -114,11 +114,11 @@ def test_generated_parts_make_a_checkpoint_that_a_training_can_begin_from(tmp_pa
 
 
 class Stopped(Exception):
-    """Stands where the process is killed."""
+    """Raised where the process would be killed."""
 
 
 class StoppedTrainer(UltralyticsTrainer):
-    """Trains for real until an epoch was told."""
+    """Trains for real and stops after the epoch `after` was reported."""
 
     def __init__(self, after):
         super().__init__(threads=1)
@@ -136,7 +136,7 @@ class StoppedTrainer(UltralyticsTrainer):
 
 
 def test_making_them_goes_on_where_it_was_stopped(store, bucket, tmp_path):
-    """The same weights as without a stop, and checkpoints that are no other recipe's."""
+    """The weights are those of a training that was not stopped, and the checkpoints are of this recipe alone."""
     settings = wanted(parts=20, epochs=3, defect_rate=1.0).model_copy(
         update={"width_multiple": 0.0625, "image_width": 64, "image_height": 64, "batch": 4}
     )

@@ -1,4 +1,4 @@
-"""Which code trained."""
+"""The digest of the code that trains."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ OTHERS = {
 
 @pytest.fixture
 def tree(tmp_path):
-    """A tree with the sources that matter and some that do not."""
+    """A copy of the sources that the digest depends on, and of some that it does not."""
     for name in {*TRAINS["yolov8"], *TRAINS["fcos"], "components/other.py"}:
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def tree(tmp_path):
 
 @pytest.mark.parametrize("detector", TRAINS)
 def test_a_copy_of_this_checkout_elsewhere_has_the_digest_of_this_one(tmp_path, detector):
-    """What was trained from one clone is found from another."""
+    """What was trained from one clone is found again from another."""
     here = code_digest(detector)
     for name in ("components", "inspection", "locks"):
         shutil.copytree(ROOT / name, tmp_path / name, copy_function=shutil.copyfile)
@@ -44,7 +44,7 @@ def test_a_copy_of_this_checkout_elsewhere_has_the_digest_of_this_one(tmp_path, 
 
 @pytest.mark.parametrize(("detector", "changed"), [(name, file) for name, files in TRAINS.items() for file in files])
 def test_a_change_of_what_trains_changes_the_digest(tree, detector, changed):
-    """Sources of the rooms, of the shared language, and the pinned libraries."""
+    """A change in the rooms that train, in `inspection`, or in the lock file changes the digest."""
     before = code_digest(detector, root=tree)
     (tree / changed).write_text("changed\n")
     assert code_digest(detector, root=tree) != before
@@ -52,7 +52,7 @@ def test_a_change_of_what_trains_changes_the_digest(tree, detector, changed):
 
 @pytest.mark.parametrize("detector", TRAINS)
 def test_what_does_not_train_has_no_part_in_it(tree, detector):
-    """Other rooms, the other detector's packages, compiled files and times of files leave it as it is."""
+    """Other rooms, the other detector's packages, compiled files and times of files leave the digest as it is."""
     before = code_digest(detector, root=tree)
     for name in OTHERS[detector]:
         (tree / name).write_text("changed\n")
@@ -63,7 +63,7 @@ def test_what_does_not_train_has_no_part_in_it(tree, detector):
 
 @pytest.mark.parametrize("detector", TRAINS)
 def test_an_image_with_what_it_needs_has_the_digest_of_the_checkout(tree, detector):
-    """What was trained in one is found in the other."""
+    """What was trained in an image is found again in a checkout, and the other way round."""
     before = code_digest(detector, root=tree)
     for name in OTHERS[detector]:
         (tree / name).unlink()
@@ -71,18 +71,18 @@ def test_an_image_with_what_it_needs_has_the_digest_of_the_checkout(tree, detect
 
 
 def test_a_renamed_source_changes_the_digest(tree):
-    """Names count, not only contents."""
+    """The digest depends on the names of files, not only on their contents."""
     before = code_digest("fcos", root=tree)
     (tree / "inspection/b.py").rename(tree / "inspection/c.py")
     assert code_digest("fcos", root=tree) != before
 
 
 def test_an_image_digest_stands_for_all_sources(tmp_path):
-    """On a cluster, where no lock file may be near."""
+    """With the digest of an image, no source and no lock file is read."""
     assert code_digest("yolov8", "sha256:abc", root=tmp_path) == "image:sha256:abc"
 
 
 def test_missing_sources_are_said(tmp_path):
-    """With the setting that helps."""
+    """The error names what is missing and the setting that helps."""
     with pytest.raises(TrainingError, match="KIZU_TRAINING_IMAGE_DIGEST"):
         code_digest("yolov8", root=tmp_path)

@@ -17,7 +17,7 @@ from tests.components.training.generated_dataset import Line, entry, generated_l
 
 
 def test_each_split_has_its_images_and_labels(tmp_path):
-    """Train and val are written, an image beside a label of the same name; pixels are those the device decodes."""
+    """Train and val have an image and a label file of the same name; pixels are those that the device decodes."""
     line = generated_line(train=4, val=2)
     dataset = write_dataset(line.manifest, line.fetch, tmp_path / "d")
     assert dataset.images == {"train": 4, "val": 2}
@@ -30,7 +30,7 @@ def test_each_split_has_its_images_and_labels(tmp_path):
 
 
 def test_training_never_sees_the_test_split(tmp_path):
-    """No file of a test image is written, and none is fetched."""
+    """No image of the test split is fetched or written."""
     line = generated_line(train=3, val=2, test=4)
     fetched = []
     write_dataset(line.manifest, lambda u, s: fetched.append(s) or line.images[s], tmp_path)
@@ -47,20 +47,20 @@ def test_labels_are_shares_of_the_image():
 
 
 def test_boxes_are_clipped_to_the_image():
-    """Half outside: the inner half is left. Wholly outside: nothing is left. No box: an empty text."""
+    """Of a box half outside, the inner half is left. A box wholly outside, and no box, give an empty text."""
     assert label_lines([LabelledBox("a", Box(-10, 0, 20, 50))], ("a",), 100, 100).split()[3] == "0.10000000"
     assert label_lines([LabelledBox("a", Box(200, 0, 20, 50))], ("a",), 100, 100) == ""
     assert label_lines([], ("a",), 100, 100) == ""
 
 
 def test_an_unknown_class_is_refused():
-    """By its name."""
+    """The error names the class."""
     with pytest.raises(TrainingError, match="dent"):
         label_lines([LabelledBox("dent", Box(0, 0, 1, 1))], ("scratch",), 10, 10)
 
 
 def test_class_names_of_any_script_need_no_other_font(tmp_path):
-    """The data file is ASCII in its class names, whatever the use case calls them."""
+    """The data file has ASCII class names, whatever the use case calls its classes."""
     line = generated_line(train=2, val=1)
     images = [
         entry(line.images[i.sha256], i.split, [LabelledBox('傷 "x"', b.box) for b in i.labels], i.group)
@@ -74,7 +74,7 @@ def test_class_names_of_any_script_need_no_other_font(tmp_path):
 
 
 def test_other_bytes_than_the_manifest_says_are_refused(tmp_path):
-    """A store that answers with something else does not get into a training."""
+    """An image whose bytes do not have the manifest's sha256 is refused."""
     line = generated_line(train=2, val=1)
     other = Line(line.manifest, dict.fromkeys(line.images, b"something else"))
     with pytest.raises(TrainingError, match="expected sha256"):
@@ -82,7 +82,7 @@ def test_other_bytes_than_the_manifest_says_are_refused(tmp_path):
 
 
 def test_another_size_than_the_manifest_says_is_refused(tmp_path):
-    """Boxes in pixels mean nothing on an image of another size."""
+    """An image of another size is refused, because its boxes in pixels would be wrong."""
     line = generated_line(train=2, val=1)
     wrong = manifest_of([replace(i, width=i.width + 1) for i in line.manifest.images])
     with pytest.raises(TrainingError, match="expected 451x300 pixels"):
@@ -90,7 +90,7 @@ def test_another_size_than_the_manifest_says_is_refused(tmp_path):
 
 
 def test_a_dataset_without_a_defect_is_refused(tmp_path):
-    """With what to do about it."""
+    """The error says what to do about it."""
     line = generated_line(defect_rate=0.0)
     with pytest.raises(TrainingError, match="label defective parts first"):
         write_dataset(line.manifest, line.fetch, tmp_path)
@@ -98,14 +98,14 @@ def test_a_dataset_without_a_defect_is_refused(tmp_path):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_an_empty_split_is_refused(tmp_path, split):
-    """Naming the split."""
+    """The error names the split."""
     line = generated_line(**{split: 0})
     with pytest.raises(TrainingError, match=f"the {split} split"):
         write_dataset(line.manifest, line.fetch, tmp_path)
 
 
 def test_sixteen_bit_and_grey_images_are_stored_as_the_device_sees_them(tmp_path):
-    """8-bit, three channels."""
+    """They are stored with 8 bits and three channels."""
     line = generated_line(train=1, val=1)
     deep = np.linspace(0, 65535, 64 * 96).reshape(64, 96).astype(np.uint16)
     data = cv2.imencode(".png", deep)[1].tobytes()
@@ -118,7 +118,7 @@ def test_sixteen_bit_and_grey_images_are_stored_as_the_device_sees_them(tmp_path
 
 
 def test_the_folder_is_the_same_whichever_image_comes_first(tmp_path):
-    """The first image's bytes arrive after all others: the same files with the same bytes."""
+    """Where the first image arrives after all others, the files and their bytes are the same."""
     line = generated_line(train=6, val=2)
     first = line.manifest.of(SplitName.TRAIN)[0].sha256
     others = Semaphore(0)
@@ -142,7 +142,7 @@ def test_the_folder_is_the_same_whichever_image_comes_first(tmp_path):
 
 
 def test_of_several_bad_images_the_first_of_the_manifest_is_named(tmp_path):
-    """Though another failed before it."""
+    """The error is that of the manifest's first bad image, although another failed earlier."""
     line = generated_line(train=4, val=2)
     first, second = line.manifest.of(SplitName.TRAIN)[1:3]
     second_asked = Event()
@@ -159,7 +159,7 @@ def test_of_several_bad_images_the_first_of_the_manifest_is_named(tmp_path):
 
 
 def test_large_images_are_not_all_in_memory_at_once(tmp_path):
-    """Two of 32 million pixels each, as their manifest says; the third is not begun before the first is done."""
+    """Of images with 32 million pixels, as their manifest says, the third waits until the first is done."""
     line = generated_line(train=4, val=1)
     images = [replace(i, width=8000, height=4000) for i in line.manifest.images]
     first, second, third, _ = (image.sha256 for image in images if image.split is SplitName.TRAIN)

@@ -22,7 +22,7 @@ DATASET = DetectionDataset(Path("/d"), Path("/d/data.yaml"), ("scratch",), {"tra
      ("1", 2, "1")],
 )  # fmt: skip
 def test_the_device_is_the_one_asked_for(asked, gpus, taken):
-    """`auto` takes a GPU where there is one."""
+    """`auto` takes a GPU if there is one."""
     assert chosen_device(asked, gpus, batch=8) == taken
 
 
@@ -38,7 +38,7 @@ def test_the_device_is_the_one_asked_for(asked, gpus, taken):
     ],
 )
 def test_a_device_that_cannot_be_had_is_refused_in_one_line(asked, gpus, batch, said):
-    """What was expected, what is there, what to do."""
+    """The error says what was expected, what there is, and what to do."""
     with pytest.raises(TrainingError) as refused:
         chosen_device(asked, gpus, batch)
     assert said in str(refused.value)
@@ -46,14 +46,14 @@ def test_a_device_that_cannot_be_had_is_refused_in_one_line(asked, gpus, batch, 
 
 
 def test_a_training_that_asks_for_a_gpu_here_is_refused_before_it_reads_anything(tmp_path):
-    """The dataset's folder does not even exist."""
+    """The training is refused although the folder of the dataset does not exist."""
     with pytest.raises(TrainingError, match=r"expected GPU 0 .* torch finds 0 here"):
         UltralyticsTrainer(device="0").train(DATASET, TrainingSettings(), tmp_path / "w", lambda *_: None)
     assert not (tmp_path / "w").exists()
 
 
 def test_ultralytics_is_asked_for_these_devices_and_loaders(tmp_path):
-    """On processors there are no loaders of their own; mixed precision, whose check downloads a model, is off."""
+    """On processors there are no workers. Mixed precision is off, because its check downloads a model."""
     cpu = training_arguments(DATASET, TrainingSettings(), tmp_path, "cpu", 4)
     gpus = training_arguments(DATASET, TrainingSettings(), tmp_path, "0,1", 4)
     assert (cpu["device"], cpu["workers"], cpu["amp"]) == ("cpu", 0, False)
@@ -62,7 +62,7 @@ def test_ultralytics_is_asked_for_these_devices_and_loaders(tmp_path):
 
 
 class Keeper:
-    """Wants one checkpoint."""
+    """A keeper to which one checkpoint is due."""
 
     def __init__(self):
         self.kept = []
@@ -88,7 +88,7 @@ for epoch in (1, 2, 3):
 
 
 def test_epochs_of_another_process_are_told_and_kept_here(tmp_path):
-    """As with several GPUs: what crosses over is a pickle, and no client of a server is in it."""
+    """The callbacks that cross to another process, as with several GPUs, are a pickle without a client of a server."""
     import cloudpickle
 
     told, keeper = [], Keeper()
@@ -101,7 +101,7 @@ def test_epochs_of_another_process_are_told_and_kept_here(tmp_path):
 
 
 def test_what_goes_wrong_while_an_epoch_is_told_comes_through(tmp_path):
-    """It was raised in another thread."""
+    """An error of `on_epoch`, raised in another thread, is raised to the caller."""
 
     def refuse(epoch, numbers):
         raise TrainingError(f"epoch {epoch} with {json.dumps(numbers)}")
@@ -114,7 +114,7 @@ def test_what_goes_wrong_while_an_epoch_is_told_comes_through(tmp_path):
 
 
 def test_the_callbacks_of_a_training_can_cross_over(tmp_path):
-    """Each GPU's process unpickles them; torch's state of a checkpoint included."""
+    """The process of each GPU can unpickle the callbacks, torch's state of a checkpoint included."""
     import cloudpickle
 
     from components.yolov8.epoch_watch import EpochWatch

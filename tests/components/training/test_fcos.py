@@ -27,7 +27,7 @@ SMALL = TrainingSettings(
 
 @pytest.fixture
 def bright(tmp_path):
-    """Four black pictures of another size than the input's, each with one white rectangle, labelled."""
+    """Four black images of another size than the input, each with one white, labelled rectangle."""
     rng = np.random.default_rng(3)
     for kind in ("images", "labels"):
         (tmp_path / kind / "train").mkdir(parents=True)
@@ -43,7 +43,7 @@ def bright(tmp_path):
 
 @pytest.mark.parametrize("augmentation", [None, Augmentation(mosaic=0.0), Augmentation(mosaic=1.0, scale=0.0)])
 def test_boxes_stay_on_what_they_mark(bright, augmentation):
-    """However it was letterboxed, turned, shifted, scaled and put together: bright is what lies in a box."""
+    """After letterbox, flips, shifts, scaling and mosaic, the bright pixels still lie in their box."""
     images = Images(bright, "train", SMALL, augmentation)
     torch.manual_seed(1)
     seen = 0
@@ -64,14 +64,14 @@ def test_boxes_stay_on_what_they_mark(bright, augmentation):
 
 
 def test_the_places_of_a_map_are_squares_that_touch():
-    """Row by row, in input pixels."""
+    """The places are row by row, in input pixels."""
     found = places(2, 3, 8, torch.zeros(1))
     assert found.tolist()[:3] == [[0, 0, 8, 8], [8, 0, 16, 8], [16, 0, 24, 8]]
     assert found.tolist()[-1] == [16, 8, 24, 16]
 
 
 def test_what_is_deployed_answers_with_the_boxes_that_the_losses_measure():
-    """Its decoding is torchvision's own, a column a place."""
+    """The exported decoding equals torchvision's own, one column for each place."""
     torch.manual_seed(0)
     network = network_of(SMALL, 2).eval()
     torch.nn.init.normal_(network.head.regression_head.bbox_reg.bias, 1.0)  # boxes of many sizes
@@ -89,7 +89,7 @@ def test_what_is_deployed_answers_with_the_boxes_that_the_losses_measure():
 
 
 def test_an_image_without_a_box_is_learned_from(bright):
-    """A good part: no box to be near, every place is background."""
+    """In an image of a good part, every place is background."""
     network = network_of(SMALL, 2)
     empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     with torch.no_grad():
@@ -100,7 +100,7 @@ def test_an_image_without_a_box_is_learned_from(bright):
 
 
 def test_every_box_has_a_place_that_answers_for_it():
-    """However thin or long it is and wherever it lies; one that has a place anyway stays as it is."""
+    """This holds however thin or long a box is and wherever it lies; a box that has a place anyway stays as it is."""
     rng = np.random.default_rng(2)
     low = rng.uniform(0, [310, 214], (500, 2))
     size = rng.uniform(1, [1, 1], (500, 2)) * rng.choice([1, 5, 20, 100, 300], (500, 2))
@@ -122,7 +122,7 @@ def test_every_box_has_a_place_that_answers_for_it():
 
 
 def test_boxes_are_learned_from_wherever_training_begins():
-    """A few unlucky steps may say of every place that it holds no box at all; there must be a way back."""
+    """Where a few unlucky steps predict no box at any place, there is still a gradient that leads back."""
     torch.manual_seed(0)
     network = network_of(SMALL, 2).train()
     torch.nn.init.constant_(network.head.regression_head.bbox_reg.bias, -3.0)
@@ -142,7 +142,7 @@ def test_boxes_are_learned_from_wherever_training_begins():
 
 
 def test_it_begins_from_weights_of_its_own(tmp_path):
-    """Made from generated parts like YOLOv8's; all tensors of the same network fit."""
+    """Weights from generated parts, as for YOLOv8, are loaded; all tensors of the same network fit."""
     settings = SMALL.model_copy(update={"pretraining": Pretraining(parts=20, epochs=1, defect_rate=1.0)})
     weights, record = make_from_generated_parts(settings, tmp_path)
     assert record["epochs_run"] == 1
@@ -158,7 +158,7 @@ def test_it_begins_from_weights_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04"])
 def test_what_are_no_weights_of_its_own_are_refused_in_one_line(tmp_path, content):
-    """Nor is a pickle with code of its own run."""
+    """A pickle with code is refused too, and its code is not run."""
     file = tmp_path / "base.pt"
     file.write_bytes(content)
     line = generated_line()
@@ -169,7 +169,7 @@ def test_what_are_no_weights_of_its_own_are_refused_in_one_line(tmp_path, conten
 
 
 def test_weights_of_an_earlier_version_are_refused_with_what_to_do(tmp_path):
-    """They lie pinned in S3, where a new version finds them."""
+    """Such weights stay pinned in S3, where a new version finds them; the error says what to do."""
     file = tmp_path / "base.pt"
     torch.save({"format": "kizu-fcos-1", "network": network_of(SMALL, 1).state_dict()}, file)
     line = generated_line()
@@ -180,7 +180,7 @@ def test_weights_of_an_earlier_version_are_refused_with_what_to_do(tmp_path):
 
 
 def test_with_patience_it_ends_early_and_keeps_the_best(tmp_path):
-    """A learning rate that ruins it: the first epochs are better than those after them."""
+    """With a learning rate that ruins the network, the first epochs are better than later ones."""
     line = generated_line()
     dataset = write_dataset(line.manifest, line.fetch, tmp_path / "dataset")
     told = []
@@ -194,7 +194,7 @@ def test_with_patience_it_ends_early_and_keeps_the_best(tmp_path):
 
 
 class Keeper:
-    """Keeps all."""
+    """Keeps all checkpoints."""
 
     def __init__(self):
         self.kept = []
@@ -207,7 +207,7 @@ class Keeper:
 
 
 def test_the_best_epoch_before_a_checkpoint_is_not_forgotten(tmp_path):
-    """Stopped after the epochs that were worse, it ends with the same bytes."""
+    """A training that was stopped after worse epochs ends with the same bytes."""
     line = generated_line()
     dataset = write_dataset(line.manifest, line.fetch, tmp_path / "dataset")
     settings = SMALL.model_copy(update={"epochs": 40, "patience": 3, "learning_rate": 0.3})
@@ -227,7 +227,7 @@ def test_the_best_epoch_before_a_checkpoint_is_not_forgotten(tmp_path):
 
 
 def test_a_network_that_answers_no_number_is_not_exported(tmp_path):
-    """Not a number is not within any tolerance."""
+    """An answer that is not a number is within no tolerance."""
     network = network_of(SMALL, 1).eval()
     with torch.no_grad():
         network.head.classification_head.cls_logits.bias.fill_(float("nan"))
@@ -237,7 +237,7 @@ def test_a_network_that_answers_no_number_is_not_exported(tmp_path):
 
 
 def test_what_torch_was_told_before_holds_afterwards(tmp_path):
-    """Threads, and whether an operation that is not deterministic is an error."""
+    """The number of threads and the setting for deterministic algorithms are as before the training."""
     line = generated_line()
     dataset = write_dataset(line.manifest, line.fetch, tmp_path / "dataset")
     threads = torch.get_num_threads()
@@ -251,7 +251,7 @@ def test_what_torch_was_told_before_holds_afterwards(tmp_path):
 
 
 def test_several_gpus_are_refused(monkeypatch, tmp_path):
-    """Before anything is read."""
+    """They are refused before anything is read."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     dataset = DetectionDataset(tmp_path, tmp_path, ("a",), {"train": 1, "val": 1}, "d")
     with pytest.raises(TrainingError, match="expected one GPU or processors for detector fcos, but got 0,1"):
@@ -259,7 +259,7 @@ def test_several_gpus_are_refused(monkeypatch, tmp_path):
 
 
 def test_a_use_case_names_its_detector():
-    """And a size that the detector has."""
+    """A use case names a detector, and a size that the detector has."""
     case = {
         "name": "tag", "classes": ["scratch"], "labeling": {"instructions": "-"},
         "gates": {"min_map50": 0.5, "max_escape_rate": 0.1, "max_overkill_rate": 0.3},
@@ -275,12 +275,10 @@ def test_a_use_case_names_its_detector():
 
 
 def test_an_image_without_a_detector_says_which_has_it(monkeypatch):
-    """The image for permissive detectors has no Ultralytics."""
+    """The container image for permissive detectors has no Ultralytics; the error names the image that has it."""
     real = importlib.util.find_spec
     absent = {"components.yolov8", "ultralytics"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else real(name))
-    with pytest.raises(
-        TrainingError, match=r"yolov8 cannot be trained here, where components\.yolov8, ultralytics is"
-    ):
+    with pytest.raises(TrainingError, match=r"yolov8 cannot be trained here, where components\.yolov8, ultralytics is"):
         trainer_of(TrainingSettings())
     assert isinstance(trainer_of(SMALL), FcosTrainer)

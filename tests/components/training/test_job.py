@@ -51,7 +51,7 @@ def use_case(epochs: int = 2, min_map50: float = 0.5):
 
 @dataclass
 class FakeTrainer:
-    """Writes some bytes as its model; `fails_with` is raised after the first epoch."""
+    """Writes some bytes as its model; raises `fails_with` after the first epoch."""
 
     fails_with: BaseException | None = None
     trained: list[str] = field(default_factory=list)
@@ -95,7 +95,7 @@ def registry(tmp_path_factory):
 
 @pytest.fixture
 def checkpoints(store, installation, request):
-    """Of inputs that no other test has."""
+    """Checkpoints of inputs that no other test has."""
     return S3Checkpoints(store, installation.bucket("weights"), {"test": request.node.name}, 60.0)
 
 
@@ -108,7 +108,7 @@ def _answers(url):
 
 
 def test_a_finished_run_holds_all_and_is_reused(registry, tmp_path, checkpoints):
-    """Model, record, use case and tags; asked again, the run is found."""
+    """The run has model, record, use case and tags, and a second training with its inputs returns it."""
     line = generated_line(train=3, val=1)
     case = use_case()
     outcome = train(registry, FakeTrainer(), line.manifest, case, line.fetch, CODE, tmp_path, checkpoints)
@@ -127,7 +127,7 @@ def test_a_finished_run_holds_all_and_is_reused(registry, tmp_path, checkpoints)
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), RuntimeError("out of memory")])
 def test_a_run_that_was_stopped_is_never_reused(registry, tmp_path, checkpoints, end):
-    """It is marked failed, the error comes through, and nothing is found afterwards."""
+    """The run is marked failed, the error is raised, and the run is not found afterwards."""
     line = generated_line(train=4, val=1)
     case = use_case(epochs=3)
     with pytest.raises(type(end)):
@@ -136,7 +136,7 @@ def test_a_run_that_was_stopped_is_never_reused(registry, tmp_path, checkpoints,
 
 
 def test_a_run_without_its_model_is_never_reused(registry):
-    """Finished by its state, but killed before the model was stored."""
+    """A run that is finished but has no stored model is not found."""
     line = generated_line(train=5, val=1)
     case = use_case()
     tags = {
@@ -151,7 +151,7 @@ def test_a_run_without_its_model_is_never_reused(registry):
 
 
 def test_other_settings_or_other_code_train_anew_and_a_new_gate_does_not(registry, tmp_path, checkpoints):
-    """What went in decides; what is asked of the result does not."""
+    """Inputs of the training decide whether a run is reused; the gate does not."""
     line = generated_line(train=6, val=1)
     train(registry, FakeTrainer(), line.manifest, use_case(), line.fetch, CODE, tmp_path, checkpoints)
     digest = line.manifest.digest
@@ -163,7 +163,7 @@ def test_other_settings_or_other_code_train_anew_and_a_new_gate_does_not(registr
 
 
 def test_a_dataset_of_other_classes_is_refused_before_a_run_is_made(registry, tmp_path, checkpoints):
-    """Naming both."""
+    """The error names both lists of classes."""
     line = generated_line(train=2, val=1)
     other = use_case().model_copy(update={"classes": ("dent",)})
     trainer = FakeTrainer()
@@ -174,7 +174,7 @@ def test_a_dataset_of_other_classes_is_refused_before_a_run_is_made(registry, tm
 
 @dataclass
 class SmallTrainer(FakeTrainer):
-    """Leaves a small detector that can be quantised, of the size that the settings ask for."""
+    """Writes a small detector that can be quantised, of the size that the settings ask for."""
 
     def train(self, dataset, settings, workdir, on_epoch, **_):
         import onnx
@@ -185,7 +185,7 @@ class SmallTrainer(FakeTrainer):
 
 
 def test_an_int8_variant_is_made_beside_the_model_from_its_training_images(registry, tmp_path, checkpoints):
-    """Stored and tagged by its digest; manifest and packages lie in the run as well."""
+    """The variant is stored and tagged by its digest; the run has manifest and packages as well."""
     import onnx
 
     line = generated_line(train=7, val=1)
@@ -203,7 +203,7 @@ def test_an_int8_variant_is_made_beside_the_model_from_its_training_images(regis
 
 
 def test_a_model_that_cannot_be_quantised_is_stored_with_the_reason(registry, tmp_path, checkpoints):
-    """The model in float needs no variant: the training succeeds."""
+    """The training succeeds without an int8 variant."""
     line = generated_line(train=8, val=1)
     outcome = train(registry, FakeTrainer(), line.manifest, use_case(), line.fetch, CODE, tmp_path, checkpoints)
     assert not registry.has_artifact(outcome.run_id, INT8_MODEL_FILE)
@@ -214,7 +214,7 @@ def test_a_model_that_cannot_be_quantised_is_stored_with_the_reason(registry, tm
 
 
 def test_the_same_inputs_again_name_the_version_or_the_failed_gate(registry, tmp_path, checkpoints):
-    """What became of the earlier run is said instead of trained: not evaluated yet, failed, registered."""
+    """The note says what became of the earlier run: not evaluated yet, gate failed, or registered."""
     line = generated_line(train=9, val=1)
     outcome = train(registry, FakeTrainer(), line.manifest, use_case(), line.fetch, CODE, tmp_path, checkpoints)
     assert outcome.note == f"run {outcome.run_id} was trained now"

@@ -31,7 +31,7 @@ def model(tmp_path):
 
 
 def test_the_int8_variant_answers_nearly_as_the_model_it_came_from(model, tmp_path):
-    """Same input, same output form, boxes within some pixels of hundreds, scores within hundredths."""
+    """The form of the output is the same, boxes are within some pixels, scores within hundredths."""
     quantized = quantize_int8(model, iter(pictures()), PREPROCESS, tmp_path / "int8" / "model.onnx")
     tensor, _ = letterbox(pictures(9)[-1], PREPROCESS)
     before, after = run(model, tensor), run(quantized, tensor)
@@ -42,7 +42,7 @@ def test_the_int8_variant_answers_nearly_as_the_model_it_came_from(model, tmp_pa
 
 
 def test_weights_are_seven_bit_integers_and_the_box_decoding_stays_in_float(model, tmp_path):
-    """What a processor without VNNI would overflow, and what eight bits cannot hold."""
+    """Eight bits would overflow without VNNI, and are too few for decoded boxes."""
     quantized = onnx.load(str(quantize_int8(model, pictures(), PREPROCESS, tmp_path / "int8.onnx")))
     held = {item.name: numpy_helper.to_array(item) for item in quantized.graph.initializer}
     integers = [value for value in held.values() if value.dtype == np.int8 and value.ndim == 4]
@@ -56,7 +56,7 @@ def test_weights_are_seven_bit_integers_and_the_box_decoding_stays_in_float(mode
 
 
 def test_the_same_model_and_images_give_the_same_bytes(model, tmp_path):
-    """So that a release is named by what went into it."""
+    """The digest of the variant depends on model and images alone."""
     first = quantize_int8(model, pictures(), PREPROCESS, tmp_path / "1.onnx").read_bytes()
     second = quantize_int8(model, pictures(), PREPROCESS, tmp_path / "2.onnx").read_bytes()
     assert first == second
@@ -64,20 +64,20 @@ def test_the_same_model_and_images_give_the_same_bytes(model, tmp_path):
 
 
 def test_without_an_image_there_is_nothing_to_calibrate_on(model, tmp_path):
-    """And nothing is written."""
+    """Without an image there is an error, and no file is written."""
     with pytest.raises(QuantizationError, match="expected images to calibrate on"):
         quantize_int8(model, [], PREPROCESS, tmp_path / "int8.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_another_input_size_than_the_release_says_is_refused(model, tmp_path):
-    """Ranges measured at another size are not those of the line."""
+    """Ranges that were measured at another input size would be wrong on the device."""
     with pytest.raises(QuantizationError, match=r"expected one static input of shape \[1, 3, 64, 64\]"):
         quantize_int8(model, pictures(), Preprocess(64, 64), tmp_path / "int8.onnx")
 
 
 def test_the_decoding_is_all_from_the_flattening_on_and_a_model_without_is_refused():
-    """Convolutions before it are quantised."""
+    """The nodes from the flattening on stay in float; the convolutions before it are quantised."""
     shaped = onnx.shape_inference.infer_shapes(small_detector())
     assert box_decoding(shaped) == ["flatten", "split", "to_pixels", "squash", "join"]
     with pytest.raises(QuantizationError, match="flatten the feature maps"):
@@ -86,7 +86,7 @@ def test_the_decoding_is_all_from_the_flattening_on_and_a_model_without_is_refus
 
 @pytest.mark.parametrize(("side", "images"), [(32, 48), (2000, 48), (4000, 15), (20000, 8)])
 def test_what_is_kept_in_memory_while_it_is_calibrated_is_bounded(side, images):
-    """Two gigabytes of intermediate results, but never so few images that one of them decides."""
+    """Intermediate results take at most two gigabytes, but some images are read in any case."""
     value = helper.make_tensor_value_info("wide", TensorProto.FLOAT, [1, 2, side, side])
     graph = helper.make_graph([], "bounded", [], [], value_info=[value])
     assert images_to_read(helper.make_model(graph)) == images

@@ -1,4 +1,4 @@
-"""A training that was stopped goes on: real processes, a real kill, real S3 and MLflow."""
+"""Continuing a stopped training: real processes, a real kill, real S3 and MLflow."""
 
 import json
 import logging
@@ -91,7 +91,7 @@ def use_case(epochs=5, name="resumed", **training):
 
 
 def process(installation, mlflow, folder, *, codes, kill_at=0):
-    """Run the script; returns its exit code."""
+    """Run the script in a process; returns its exit code."""
     folder.mkdir()
     environment = {
         **os.environ,
@@ -113,7 +113,7 @@ def process(installation, mlflow, folder, *, codes, kill_at=0):
 
 
 def curve(mlflow, run_id, name="train/box_loss"):
-    """(epoch, value) of a run, as MLflow has them."""
+    """The curve of a metric in MLflow, as (epoch, value)."""
     history = MlflowClient(mlflow.uri).get_metric_history(run_id, name)
     return [(point.step, point.value) for point in sorted(history, key=lambda point: point.timestamp)]
 
@@ -148,7 +148,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(installation, 
 
 @pytest.fixture
 def checkpoints(store, installation, request):
-    """Of inputs that no other test has; each is due at once."""
+    """Checkpoints of inputs that no other test has; each is due at once."""
     return S3Checkpoints(store, installation.bucket("weights"), {"test": request.node.name}, 0.0, clock=lambda: 0.0)
 
 
@@ -162,7 +162,7 @@ def keys(store, checkpoints):
 
 
 def test_the_newest_two_are_kept_and_none_when_the_training_is_done(store, checkpoints):
-    """Those of the run before it go when the new run has its own."""
+    """Checkpoints of an earlier run are removed when the new run has its own."""
     before, now = checkpoints.keeper("before"), checkpoints.keeper("now")
     for epoch in (1, 2, 3):
         before.keep(checkpoint(epoch))
@@ -174,7 +174,7 @@ def test_the_newest_two_are_kept_and_none_when_the_training_is_done(store, check
 
 
 def test_a_damaged_checkpoint_is_set_aside_with_one_line_and_the_one_before_is_taken(store, checkpoints, caplog):
-    """Its bytes are not those that its digest names."""
+    """A checkpoint whose bytes do not have their digest is skipped."""
     keeper = checkpoints.keeper("run")
     keeper.keep(checkpoint(1, b"one"))
     keeper.keep(checkpoint(2, b"two"))
@@ -197,7 +197,7 @@ def test_a_damaged_checkpoint_is_set_aside_with_one_line_and_the_one_before_is_t
     ],
 )
 def test_a_checkpoint_of_other_inputs_or_another_form_is_set_aside(store, checkpoints, caplog, key, value, said):
-    """One line each."""
+    """Each of them is skipped with one line in the log."""
     checkpoints.keeper("run").keep(checkpoint(1))
     name = f"{checkpoints.prefix}run/epoch-00001.json"
     head = json.loads(store.get(checkpoints._bucket, name))
@@ -208,14 +208,14 @@ def test_a_checkpoint_of_other_inputs_or_another_form_is_set_aside(store, checkp
 
 
 def test_bytes_without_their_digest_beside_them_are_no_checkpoint(store, checkpoints):
-    """A process that was killed while it wrote one."""
+    """A process that was killed while it wrote a checkpoint leaves such bytes; they are ignored."""
     store.put(checkpoints._bucket, f"{checkpoints.prefix}run/epoch-00001.pt", b"half")
     assert list(checkpoints.usable()) == []
 
 
 @dataclass
 class CountingTrainer:
-    """Its state is a number. `refuses`: it takes no checkpoint."""
+    """A trainer whose state is a number. `refuses`: it accepts no checkpoint."""
 
     refuses: bool = False
     trained: list[int] = field(default_factory=list)
@@ -244,7 +244,7 @@ def trained_by(trainer, registry, checkpoints, tmp_path):
 
 
 def test_a_checkpoint_that_the_trainer_refuses_begins_the_training_anew(registry, checkpoints, tmp_path, caplog):
-    """Of another library version: one line, and the new run is no continuation."""
+    """A checkpoint of another library version is logged in one line, and the new run continues no other."""
     before = registry.start_run("resumed", "before", {})
     checkpoints.keeper(before).keep(checkpoint(3))
     trainer = CountingTrainer(refuses=True)
@@ -259,7 +259,7 @@ def test_a_checkpoint_that_the_trainer_refuses_begins_the_training_anew(registry
 
 
 def test_a_store_that_takes_nothing_does_not_fail_the_training(store, registry, tmp_path, caplog):
-    """There is no such bucket: each checkpoint is a warning, the run is finished."""
+    """Without a bucket each checkpoint is a warning, and the run is finished."""
     away = S3Checkpoints(store, "no-such-bucket", {}, 0.0, clock=lambda: 0.0)
     trainer = CountingTrainer()
     outcome = trained_by(trainer, registry, away, tmp_path)
@@ -269,13 +269,13 @@ def test_a_store_that_takes_nothing_does_not_fail_the_training(store, registry, 
 
 
 def test_checkpoints_take_a_small_share_of_the_time():
-    """One a minute; of a slow store, one in twenty times what it took."""
+    """A checkpoint is due each minute; in a slow store, after twenty times what the last one took."""
     assert next_due(100.0, 101.0, 60.0) == 160.0
     assert next_due(100.0, 110.0, 60.0) == 310.0
 
 
 def test_a_checkpoint_with_code_in_it_is_refused_unrun(tmp_path):
-    """Its digest is right; torch's restricted loader makes nothing but tensors and plain values."""
+    """Its digest is right, but torch's restricted loader makes only tensors and plain values."""
     import io
 
     import torch

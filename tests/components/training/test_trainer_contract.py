@@ -1,4 +1,4 @@
-"""What every trainer keeps to, whatever library is behind it. A new one is one more line of `TRAINERS`."""
+"""What every trainer must do, whatever library it uses. A new trainer is one more line of `TRAINERS`."""
 
 import json
 import tempfile
@@ -56,7 +56,7 @@ def session(step):
 
 
 def test_it_reaches_for_no_network(trained):
-    """Not a name looked up, not a connection tried: no font, no weights, no telemetry, no package."""
+    """No name is looked up and no connection is tried, for fonts, weights, telemetry or packages."""
     _, _, answer, steps = trained
     assert steps["first"]["error"] == ""
     assert answer["reached"] == []
@@ -64,7 +64,7 @@ def test_it_reaches_for_no_network(trained):
 
 
 def test_it_writes_below_its_folder_and_the_datasets_alone(trained):
-    """But for what a library keeps for the process, in a temporary folder of its name."""
+    """Other files are only those that a library keeps for its process, in a temporary folder of its name."""
     _, folder, answer, _ = trained
     allowed = (str(folder / "work"), str(folder / "dataset"), f"{tempfile.gettempdir()}/kizu-", "/dev/", "/proc/")
     others = [name for name in answer["written"] if not name.startswith(allowed) and "__pycache__" not in name]
@@ -73,7 +73,7 @@ def test_it_writes_below_its_folder_and_the_datasets_alone(trained):
 
 
 def test_each_epoch_is_told_once_with_numbers(trained):
-    """Numbered from 1; of those before a checkpoint, the numbers of then."""
+    """Epochs are numbered from 1; those before a checkpoint are repeated with their numbers."""
     *_, steps = trained
     for name in ("first", "second", "resumed"):
         assert [epoch for epoch, _ in steps[name]["epochs"]] == list(range(1, EPOCHS + 1))
@@ -84,7 +84,7 @@ def test_each_epoch_is_told_once_with_numbers(trained):
 
 
 def test_the_onnx_is_static_rectangular_and_says_what_the_network_says(trained):
-    """One image in, (1, 4 + classes, places) out, within the tolerance of the network it came from."""
+    """The file takes one image and returns (1, 4 + classes, places), within the tolerance of its network."""
     *_, steps = trained
     model = session(steps["first"])
     (given,) = model.get_inputs()
@@ -100,7 +100,7 @@ def test_the_onnx_is_static_rectangular_and_says_what_the_network_says(trained):
 
 
 def test_the_device_can_inspect_with_it(trained):
-    """Through `inspection`, as it will run: boxes inside the image, of classes that the use case names."""
+    """`inspection` finds boxes inside the image, of classes that the use case names."""
     line, _, _, steps = trained
     model = session(steps["first"])
     name = model.get_inputs()[0].name
@@ -120,7 +120,7 @@ def test_the_device_can_inspect_with_it(trained):
 
 
 def test_of_its_convolutions_int8_leaves_out_those_of_the_box_decoding_alone(trained):
-    """A group norm flattens as well, and is not where the boxes are decoded: what feeds a place is quantised."""
+    """All convolutions before the box decoding are quantised, also around a group norm, which flattens too."""
     _, folder, _, steps = trained
     prepared = folder / "prepared.onnx"
     quant_pre_process(steps["first"]["onnx"], str(prepared), skip_symbolic_shape=True)
@@ -133,7 +133,7 @@ def test_of_its_convolutions_int8_leaves_out_those_of_the_box_decoding_alone(tra
 
 
 def test_its_int8_variant_says_nearly_the_same(trained, tmp_path):
-    """Calibrated on its training images; the box decoding of the real network is found and left alone."""
+    """It is calibrated on the training images, with the real network's box decoding left in float."""
     line, _, _, steps = trained
     images = [decode_image(data) for data in line.images.values()]
     path = Path(steps["first"]["onnx"])
@@ -148,7 +148,7 @@ def test_its_int8_variant_says_nearly_the_same(trained, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_bytes(trained):
-    """Nothing in the file tells when or where it was made."""
+    """The file has no trace of when or where it was made."""
     *_, steps = trained
     first, second = (Path(steps[name]["onnx"]).read_bytes() for name in ("first", "second"))
     assert first == second
@@ -157,7 +157,7 @@ def test_the_same_seed_gives_the_same_bytes(trained):
 
 
 def test_the_record_says_how_it_came_about(trained):
-    """What the job stores and what is read of it later."""
+    """The record has what the job stores and later steps read."""
     *_, steps = trained
     record = steps["first"]["record"]
     assert record["schema_version"] == 1
@@ -172,7 +172,7 @@ def test_the_record_says_how_it_came_about(trained):
 
 
 def test_it_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(trained):
-    """One after each epoch but the last; the model is byte for byte the same."""
+    """There is a checkpoint after each epoch but the last, and the continued model is the same byte for byte."""
     *_, steps = trained
     assert steps["first"]["kept"] == list(range(1, EPOCHS))
     assert steps["resumed"]["kept"] == list(range(2, EPOCHS))
@@ -182,7 +182,7 @@ def test_it_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(trained):
 
 @pytest.mark.parametrize("name", ["of_others", "damaged", "other_network"])
 def test_a_checkpoint_that_is_not_its_own_is_refused_before_an_epoch(trained, name):
-    """Of other libraries, of no state, of another network: in one line, so that the job can begin anew."""
+    """Other libraries, no state and another network are refused in one line, so that the job can begin anew."""
     *_, steps = trained
     assert steps[name]["kind"] == "CheckpointError"
     assert "\n" not in steps[name]["error"]
@@ -190,7 +190,7 @@ def test_a_checkpoint_that_is_not_its_own_is_refused_before_an_epoch(trained, na
 
 
 def test_nothing_to_learn_from_is_refused(trained):
-    """A dataset without a training image."""
+    """A dataset without a training image is refused."""
     *_, steps = trained
     assert steps["empty"]["kind"] == "TrainingError"
     assert "no training image" in steps["empty"]["error"]

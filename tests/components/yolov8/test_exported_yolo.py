@@ -14,7 +14,7 @@ from tests.components.training.generated_dataset import generated_line
 
 
 def test_ultralytics_reads_every_image_box_and_class(tmp_path):
-    """In each split; boxes to a hundredth of a pixel, good parts as background."""
+    """Every split is read, with boxes within a hundredth of a pixel and good parts as background."""
     line = generated_line(train=6, val=3, test=3, defect_rate=0.7, class_name="傷: deep")
     folder = tmp_path / "exported"
     images = [replace(image, uri=f"{image.uri}.jpg") for image in from_manifest(line.manifest)]

@@ -12,7 +12,7 @@ TRAINER = "components.yolov8.trainer:UltralyticsTrainer"
 
 
 def test_base_weights_are_taken_and_a_file_with_code_is_refused(tmp_path):
-    """A checkpoint of an earlier training is a start; a pickle that would run something is not."""
+    """A checkpoint of an earlier training is loaded; a pickle with code is refused."""
     line = generated_line()
     dataset = write_dataset(line.manifest, line.fetch, tmp_path / "dataset")
 

@@ -28,7 +28,7 @@ def manifest(boxes=BOXES, split=SplitName.TRAIN):
 
 
 def test_the_digest_knows_no_order_of_boxes_and_every_change():
-    """Same labels, same digest; another split or a moved box, another."""
+    """The order of boxes does not change the digest; another split or a moved box does."""
     assert manifest().digest == manifest(BOXES[::-1]).digest
     assert manifest().digest != manifest(BOXES[:1]).digest
     assert manifest().digest != manifest(split=SplitName.TEST).digest
@@ -38,7 +38,7 @@ def test_the_digest_knows_no_order_of_boxes_and_every_change():
 
 
 def test_a_manifest_is_read_as_it_was_saved(store, installation):
-    """And its boxes are values again."""
+    """A saved manifest is read with its boxes as values."""
     bucket = installation.bucket("datasets")
     digest = save_manifest(store, bucket, manifest())
     assert digest == manifest().digest
@@ -50,7 +50,7 @@ def test_a_manifest_is_read_as_it_was_saved(store, installation):
 
 
 def test_tampered_bytes_are_refused(store, installation):
-    """One label less than what was verified."""
+    """A manifest with one label less than its digest says is refused."""
     bucket = installation.bucket("datasets")
     digest = save_manifest(store, bucket, manifest())
     store.put(bucket, manifest_key(digest), manifest(BOXES[:1]).to_json())
@@ -59,7 +59,7 @@ def test_tampered_bytes_are_refused(store, installation):
 
 
 def test_saving_never_replaces(store, installation):
-    """A digest is written once: what stands there is found out when it is read."""
+    """Saving does not replace other bytes under the same digest; reading them fails."""
     bucket = installation.bucket("datasets")
     other = dataclasses.replace(manifest(), split_seed=9)
     store.put(bucket, manifest_key(other.digest), b"occupied")
@@ -69,7 +69,7 @@ def test_saving_never_replaces(store, installation):
 
 
 def test_a_digest_that_is_none_does_not_become_a_key(store, installation):
-    """No way to another object through a parameter; an unknown digest is not found."""
+    """A parameter that is no digest reaches no object; an unknown digest is not found."""
     for digest in ("../../state/claims", "", "AB" * 32):
         with pytest.raises(ValueError, match="64 hexadecimal"):
             load_manifest(store, installation.bucket("datasets"), digest)

@@ -40,7 +40,7 @@ def judged(champion=None, gates=GATES, **changes):
 
 
 def test_a_good_model_passes_every_check():
-    """mAP50, escapes and overkill, each within its bound."""
+    """A model within the bounds of mAP50, escape and overkill rate passes."""
     gate = judged()
     assert gate.passed
     assert [check.name for check in gate.checks] == ["test mAP50", "escape_rate", "overkill_rate"]
@@ -56,7 +56,7 @@ def test_a_good_model_passes_every_check():
     ],
 )
 def test_each_check_alone_stops_a_model_and_is_named(changes, failed):
-    """One bad number is enough, and the others still hold."""
+    """One value out of bounds fails the gate, and the other checks still hold."""
     gate = judged(**changes)
     assert not gate.passed
     assert [check.name for check in gate.checks if not check.passed] == [failed]
@@ -68,14 +68,14 @@ def test_each_check_alone_stops_a_model_and_is_named(changes, failed):
     [{"map50": 0.7}, {"escape": Rate(count=2, n=8)}, {"overkill": Rate(count=2, n=5)}],
 )
 def test_the_bound_itself_is_good_enough(changes):
-    """0.7 where 0.7 is asked, a quarter, two fifths."""
+    """A value that equals its bound passes."""
     assert judged(**changes).passed
 
 
 @pytest.mark.parametrize(("field", "name"), [("escape", "escape_rate"), ("overkill", "overkill_rate")])
 @pytest.mark.parametrize("n", [0, 3])
 def test_a_rate_over_too_few_parts_does_not_pass_in_silence(field, name, n):
-    """Not measurable fails, and passes only where the use case says that it may."""
+    """A rate that is not measurable fails, unless the use case allows it."""
     gate = judged(**{field: Rate(count=0, n=n)})
     assert not gate.passed
     assert f"{name} is not measurable (n={n})" in gate.failures
@@ -85,18 +85,18 @@ def test_a_rate_over_too_few_parts_does_not_pass_in_silence(field, name, n):
 
 
 def test_allowing_not_measurable_does_not_allow_bad():
-    """A rate that can be measured is measured."""
+    """A rate that can be measured must keep its bound even where not measurable is allowed."""
     gates = GATES.model_copy(update={"allow_not_measurable": ("escape_rate", "overkill_rate")})
     assert not judged(gates=gates, escape=Rate(count=8, n=8)).passed
 
 
 def test_exactly_min_parts_is_measurable():
-    """Four of four escaped: that is measured, and bad."""
+    """With exactly `min_parts` parts, four of four escapes are measured and fail."""
     assert "4/4" in judged(escape=Rate(count=4, n=4)).failures
 
 
 def test_a_model_worse_than_the_champion_is_stopped_with_a_margin():
-    """0.02 below on the same split is allowed, 0.021 is not, however good it is absolutely."""
+    """A mAP50 0.02 below the champion's on the same split passes; 0.021 below fails, however good it is."""
     champion = dataclasses.replace(GOOD, map50=0.9, map50_by_class={})
     assert judged(champion, map50=0.88).passed
     gate = judged(champion, map50=0.879)
@@ -113,7 +113,7 @@ def against(low, high, *, parts=16, gates=GATES, map50=0.8):
 
 
 def test_a_model_is_not_worse_than_the_champion_beyond_the_interval():
-    """Within the allowed drop, but surely below: stopped. An interval that reaches 0 may be luck."""
+    """A drop within the bound fails if its whole interval is below 0; if the interval reaches 0, it passes."""
     assert against(-0.06, 0.0).passed
     gate = against(-0.02, -0.001)
     assert gate.failures == (
@@ -122,13 +122,13 @@ def test_a_model_is_not_worse_than_the_champion_beyond_the_interval():
 
 
 def test_an_interval_does_not_excuse_a_drop_that_is_too_large():
-    """Of a tiny test split nothing can be proven; the allowed drop holds as it is."""
+    """On a tiny test split the interval proves nothing, and the bound of the drop still holds."""
     gate = against(-0.3, 0.1, map50=0.75)
     assert [check.name for check in gate.checks if not check.passed] == ["test mAP50 against champion version 2"]
 
 
 def test_an_interval_over_too_few_parts_is_not_measurable():
-    """Which passes only where the use case says so."""
+    """An interval over too few parts passes only where the use case allows it."""
     assert "champion_interval is not measurable (n=3)" in against(-0.1, 0.1, parts=3).failures
     allowed = GATES.model_copy(update={"allow_not_measurable": ("champion_interval",)})
     assert against(-0.1, -0.05, parts=3, gates=allowed).passed
@@ -136,12 +136,12 @@ def test_an_interval_over_too_few_parts_is_not_measurable():
 
 
 def test_a_gate_that_allows_any_drop_compares_nothing():
-    """A drop of 1."""
+    """With a `max_map50_drop` of 1 the interval is not checked."""
     assert against(-0.5, -0.4, gates=GATES.model_copy(update={"max_map50_drop": 1.0}), map50=0.75).passed
 
 
 def test_the_latency_budget_is_a_check_where_latency_was_measured():
-    """The 95th percentile, in milliseconds a frame; a report of before there was any is not asked."""
+    """The 95th percentile is checked, in milliseconds a frame; a report without latency is not checked for it."""
     deployed = Deployed(threads=2, frames=60, latency_ms_p50=20, latency_ms_p95=40, peak_memory_bytes=1)
     report = dataclasses.replace(report_of(GOOD), deployed=deployed)
     assert judge(report, GATES, latency_budget_ms=40.0).passed
@@ -150,25 +150,25 @@ def test_the_latency_budget_is_a_check_where_latency_was_measured():
 
 
 def test_no_class_may_pay_for_the_others():
-    """The mean is better, one class is much worse: stopped by that class."""
+    """A model with a better mean and one much worse class fails by that class."""
     champion = dataclasses.replace(GOOD, map50_by_class={"scratch": 0.8, "dent": 0.8})
     gate = judged(champion, map50=0.85, map50_by_class={"scratch": 0.97, "dent": 0.74})
     assert [check.name for check in gate.checks if not check.passed] == ["class dent against champion"]
 
 
 def test_a_class_that_the_champion_did_not_know_is_not_compared():
-    """There is nothing to be worse than."""
+    """A class that only the new model has is not compared with the champion."""
     champion = dataclasses.replace(GOOD, map50_by_class={"scratch": 0.8})
     assert judged(champion, map50_by_class={"scratch": 0.8, "dent": 0.1}).passed
 
 
 def test_a_gate_without_checks_never_passes():
-    """An empty report from somewhere is no licence."""
+    """A gate document without checks does not pass."""
     assert not GateReport(model_sha256=SHA, checks=()).passed
 
 
 def test_a_report_and_a_gate_are_read_as_they_were_written():
-    """Both are documents."""
+    """Report and gate document survive a round trip through JSON."""
     report = report_of(GOOD, GOOD)
     assert EvaluationReport.from_json(report.to_json()) == report
     gate = judge(report, GATES)
@@ -188,12 +188,12 @@ def test_a_report_and_a_gate_are_read_as_they_were_written():
     ],
 )
 def test_the_interval_is_wilsons(count, n, low, high):
-    """Against published numbers."""
+    """The intervals equal published values."""
     assert Rate(count=count, n=n).interval == pytest.approx((low, high), abs=1e-4)
 
 
 def test_a_rate_over_nothing_is_not_zero():
-    """It says so, instead of looking perfect."""
+    """A rate over no parts says that it is not measurable."""
     rate = Rate(count=0, n=0)
     assert rate.value is None
     assert rate.interval == (0.0, 1.0)
