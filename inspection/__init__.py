@@ -1,4 +1,4 @@
-"""The shared language of the rooms: what evaluation measures is what a device runs. numpy and OpenCV only."""
+"""What all rooms share: images, boxes, preprocessing, decoding, verdict and documents. numpy and OpenCV only."""
 
 from inspection.codec import DocumentError
 from inspection.decode import Nms, decode_yolov8

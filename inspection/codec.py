@@ -1,7 +1,8 @@
-"""Documents as canonical JSON, without a library: this room imports numpy and OpenCV only.
+"""Reads and writes documents as canonical JSON, without a library: this room imports numpy and OpenCV only.
 
 A document is a frozen dataclass. Unknown keys are kept in its field `unknown` and written again, so that an older
-program does not lose what a newer one wrote. Canonical means sorted keys, no spaces, UTF-8: same document, same bytes.
+program does not lose what a newer one wrote. Canonical means sorted keys, no spaces and UTF-8: the same document always
+has the same bytes.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from inspection.geometry import Box
 
 
 class DocumentError(ValueError):
-    """A document that does not have the expected form; the message names the place, what was expected, what came."""
+    """A document has another form. The message names the place, what was expected, and what came."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A piece of a document: the JSON object with the same names."""
+    """A part of a document: a JSON object whose keys are the names of the fields."""
 
     unknown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Document(Part):
-    """A whole document, with the version of its form."""
+    """A whole document, with the version of its form.
+
+    A document with a higher `schema_version` than 1 is refused.
+    """
 
     schema_version: int = 1
 
@@ -45,7 +49,7 @@ class Document(Part):
         """Read a document.
 
         Raises:
-            DocumentError: not JSON, a missing key, a wrong type or value, or a newer `schema_version`.
+            DocumentError: no JSON, a missing key, a wrong type or value, or a newer `schema_version`.
         """
         try:
             value = json.loads(data)
@@ -58,7 +62,7 @@ class Document(Part):
         document = _decode(cls, value, cls.__name__)
         assert isinstance(document, cls)
         try:
-            document.to_json()  # an unknown NaN or half a surrogate pair would only be found when it is written
+            document.to_json()  # finds NaN and half surrogate pairs among the unknown keys
         except ValueError as e:
             raise DocumentError(f"{cls.__name__}: it holds a value that cannot be written as JSON: {e}") from e
         return document

@@ -1,4 +1,4 @@
-"""From a YOLOv8 output tensor to detections."""
+"""Turns the output tensor of YOLOv8 into detections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ _MAX_CANDIDATES = 3000
 
 @dataclass(frozen=True, slots=True)
 class Nms:
-    """Non-maximum suppression: greedy, by score; boxes of one class that overlap by more than `iou` are one."""
+    """Greedy non-maximum suppression by score.
+
+    iou: of two boxes of one class that overlap by more than this, 0..1, the one with the lower score is removed.
+    class_agnostic: boxes of different classes suppress each other too.
+    """
 
     iou: float = 0.5
     max_detections: int = 100
@@ -32,25 +36,30 @@ class Nms:
 def decode_yolov8(
     output: NDArray[np.float32], geometry: Letterbox, classes: Sequence[str], score_threshold: float, nms: Nms
 ) -> tuple[Detection, ...]:
-    """Boxes above a score, after suppression, in pixels of the image and clipped to it; highest score first.
+    """Detections of at least `score_threshold`, after non-maximum suppression, highest score first.
 
     Args:
-        output: (1, 4 + len(classes), n): centre x, centre y, width, height in input pixels, then a score 0..1 a class.
+        output: (1, 4 + len(classes), n) float32: centre x, centre y, width and height in pixels of the input, then one
+            score in 0..1 for each class.
+        geometry: where the image lies in the input.
+
+    Returns:
+        Boxes in pixels of the image, clipped to it.
 
     Raises:
-        ValueError: another shape.
+        ValueError: the output has another shape.
     """
     rows = 4 + len(classes)
     if output.ndim != 3 or output.shape[0] != 1 or output.shape[1] != rows:
         raise ValueError(f"expected an output of shape (1, {rows}, n) for {len(classes)} classes, got {output.shape}")
-    # Nearly all of thousands of places score next to nothing: they go first, before anything else is asked of them.
+    # Nearly all of the thousands of places have a very low score: they are removed before anything else is computed.
     candidates = output[0][:, output[0, 4:].max(axis=0) >= score_threshold].T
     candidates = candidates[np.isfinite(candidates).all(axis=1) & (candidates[:, 2:4] > 0).all(axis=1)]
     class_ids = candidates[:, 4:].argmax(axis=1)
     scores = candidates[np.arange(len(candidates)), 4 + class_ids]
     order = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
     candidates, class_ids, scores = candidates[order], class_ids[order], scores[order]
-    # In float32 the two corners of a very small box are one, and those of a very large one overflow.
+    # In float32 the two corners of a very small box would be equal, and those of a very large box would overflow.
     centre, half = candidates[:, :2].astype(np.float64), candidates[:, 2:4].astype(np.float64) / 2
     xyxy = geometry.to_image(np.concatenate([centre - half, centre + half], axis=1))
     extended = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)

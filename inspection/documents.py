@@ -1,4 +1,4 @@
-"""What passes between teams: Captures, releases, desired states and reports. Plain values; see `codec` for the form."""
+"""The documents that teams exchange: Captures, releases, desired states, device reports. `codec` says their form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def check_sha256(value: str) -> str:
-    """A lower-case hexadecimal SHA-256, else ValueError."""
+    """Return a lower-case hexadecimal SHA-256; raises ValueError for any other text."""
     if not _SHA256.fullmatch(value):
         raise ValueError(f"expected a sha256 of 64 hexadecimal digits, but got {value[:80]!r}")
     return value
@@ -41,10 +41,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture(Document):
-    """One reason for which one image was sent; immutable. Times are UTC."""
+    """Why one image was sent; immutable. Times are UTC."""
 
     capture_id: str
-    """Names this reason; a frame that is sent twice has the same one."""
+    """The id of this Capture; a frame that is sent twice for one reason has the same id."""
     sha256: str
     """The image."""
     device: str
@@ -93,17 +93,17 @@ class ModelFile(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance(Part):
-    """How far a golden sample's answer may lie from the expected one: score 0..1, sides in pixels."""
+    """How far a detection on a golden sample may lie from the expected one."""
 
     score: float = 0.05
-    """Of a detection's score."""
+    """The score of a detection may differ by this much, 0..1."""
     box_px: float = 3.0
-    """Of each side of a box, in pixels."""
+    """Each side of a box may differ by this much, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenSample(Part):
-    """An image and the detections that a healthy runtime must reproduce, from the lowest `uncertain` threshold on."""
+    """An image, and the detections from the lowest `uncertain` threshold on that a healthy runtime must reproduce."""
 
     file: str
     """The image's name inside the release."""
@@ -112,7 +112,7 @@ class GoldenSample(Part):
     expected: tuple[Detection, ...]
     """The detections."""
     tolerance: Tolerance = Tolerance()
-    """How far they may be off."""
+    """How far the detections may differ."""
 
     def __post_init__(self) -> None:
         check_file(self.file)
@@ -132,7 +132,7 @@ class Sampling(Part):
     control_rate: float = 0.0
     """Share of all frames that are sent."""
     disagreement_rate: float = 0.0
-    """Share of frames that the release before judges too; where the two verdicts differ the frame is sent."""
+    """Share of frames that the previous release inspects too; a frame is sent where the two verdicts differ."""
     max_per_minute: int = 60
     """Frames a minute at most."""
     max_per_hour: int = 1000
@@ -208,17 +208,17 @@ class Release(Document):
     thresholds: Mapping[str, ClassThreshold]
     """For each class."""
     nms: Nms
-    """How overlapping boxes are joined."""
+    """How overlapping boxes are suppressed."""
     sampling: Sampling
     """Which frames a device sends back."""
     latency_budget_ms: float
-    """The longest time for one frame."""
+    """The longest time for one frame, in milliseconds, that a device accepts."""
     probation_s: float
-    """How long it must run well before it is kept."""
+    """Seconds that it must run well before it is kept."""
     golden: tuple[GoldenSample, ...]
     """What a healthy runtime must reproduce."""
     min_agent_version: str
-    """Older agents do not take it."""
+    """The oldest version of the agent that takes this release."""
     dataset_digest: str
     """What the model was trained on."""
     training_run: str
@@ -244,7 +244,7 @@ class Release(Document):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wave(Part):
-    """Some devices of a group, by name or by share (0..100), and the release they should run."""
+    """Some devices of a group, by name or by percent (0..100), and the release that they should run."""
 
     release_digest: str
     """The release."""
@@ -261,7 +261,7 @@ class Wave(Part):
             raise ValueError(f"percent lies in 0..100, but got {self.percent}")
 
     def includes(self, device: str) -> bool:
-        """Whether the wave is meant for this device; a share is a fixed one: sha256(device) mod 100."""
+        """Whether the wave includes this device. By percent: where sha256(device) mod 100 is below `percent`."""
         if self.devices is not None:
             return device in self.devices
         assert self.percent is not None
@@ -277,7 +277,7 @@ class DesiredState(Document):
     use_case: str
     """The product."""
     waves: tuple[Wave, ...]
-    """The first that includes a device holds."""
+    """The first wave that includes a device decides for it."""
     probation_s: float
     """How long a new release must run well."""
     report_timeout_s: float = 3600.0
@@ -296,7 +296,7 @@ class Reported(Document):
     """`kizu-fleet/<device>/reported.json`: what a device runs, and why not something else."""
 
     device: str
-    """Who reports."""
+    """The device."""
     group: str
     """Its group."""
     reported_at: datetime
@@ -310,13 +310,13 @@ class Reported(Document):
     reason: str = ""
     """Why it does not run what it should."""
     sequence_seen: int = 0
-    """The newest desired state that it saw."""
+    """The sequence of the newest desired state that it accepted."""
     uptime_s: float = 0.0
     """Seconds since the agent's start."""
     outbox_depth: int = 0
-    """What waits to be sent."""
+    """How many items wait in the outbox."""
     outbox_dropped: int = 0
-    """What was dropped for want of room."""
+    """How many items the outbox has dropped."""
     versions: Mapping[str, str] | None = None
     """Versions of the agent and of the packages that its answers depend on, by name."""
     frames: int | None = None
@@ -328,7 +328,7 @@ class Reported(Document):
 
 
 def check_file(name: str) -> str:
-    """A plain file name, without a folder, else ValueError: a release never names a path."""
+    """Return a plain file name without a folder; raises ValueError for any other text: a release names no paths."""
     if not _FILE.fullmatch(name):
         raise ValueError(f"expected a plain file name, but got {name[:80]!r}")
     return name
@@ -341,13 +341,13 @@ class LabelledImage(Part):
     sha256: str
     """The image."""
     uri: str
-    """Where it lies."""
+    """The address of the image."""
     width: int
     """Pixels."""
     height: int
     """Pixels."""
     boxes: tuple[LabelledRegion, ...] = ()
-    """What is there."""
+    """The boxes on it."""
     group: str = ""
     """Its part."""
 

@@ -1,4 +1,4 @@
-"""Boxes in pixels of the original image, and how much they overlap."""
+"""Boxes in pixels of the original image, and their overlap."""
 
 from __future__ import annotations
 
@@ -31,17 +31,21 @@ class Box:
 
     @classmethod
     def from_xyxy(cls, x1: float, y1: float, x2: float, y2: float) -> Box:
-        """From two corners; `x2 > x1` and `y2 > y1`, else ValueError."""
+        """Make a box from two corners, in pixels.
+
+        Raises:
+            ValueError: not `x2 > x1` and `y2 > y1`.
+        """
         return cls(float(x1), float(y1), float(x2) - float(x1), float(y2) - float(y1))
 
     @property
     def xyxy(self) -> tuple[float, float, float, float]:
-        """(x1, y1, x2, y2), pixels."""
+        """The corners (x1, y1, x2, y2), in pixels."""
         return (self.x, self.y, self.x + self.width, self.y + self.height)
 
     @property
     def area(self) -> float:
-        """Square pixels."""
+        """The area in square pixels."""
         return self.width * self.height
 
     def clipped(self, width: float, height: float) -> Box | None:
@@ -56,7 +60,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class LabelledBox:
-    """What a person said is there."""
+    """A box that a person drew, with its class."""
 
     class_name: str
     box: Box
@@ -68,7 +72,7 @@ class LabelledBox:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """What a model says is there; score in 0..1."""
+    """A box that a model found, with its class and score (0..1)."""
 
     class_name: str
     score: float
@@ -99,7 +103,7 @@ def iou_matrix(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.flo
         b: (m, 4) xyxy, pixels.
 
     Returns:
-        (n, m), 0..1; 0 where two empty boxes meet.
+        (n, m), 0..1; 0 for two empty boxes.
     """
     a = np.asarray(a, dtype=np.float64).reshape(-1, 4)
     b = np.asarray(b, dtype=np.float64).reshape(-1, 4)

@@ -1,6 +1,6 @@
-"""Whether a runtime answers the golden samples as the release says a healthy one does.
+"""Compares what a runtime detects on a golden sample with what the release says that it should detect.
 
-The device asks before it takes a release over; evaluation asks of each model that a release may carry.
+The device compares before it activates a release. Evaluation compares for each model that a release may carry.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from inspection.geometry import Detection
 def difference(
     got: Sequence[Detection], expected: Sequence[Detection], tolerance: Tolerance, score_floor: float
 ) -> str | None:
-    """What is wrong, in words; None where the answer is within the tolerance.
+    """The first difference, in words; None where the detections agree within the tolerance.
 
-    Each expected detection must have a partner of its own: same class, score and all four sides within tolerance.
-    A detection so weak that the tolerance could carry it below the floor may come or not come.
+    Each expected detection needs a partner of its own: the same class, and score and all four sides within the
+    tolerance. A detection whose score minus the tolerance is below the floor may be there or not.
 
     Args:
-        score_floor: from which score on the expectations were recorded.
+        score_floor: the score from which on the expected detections were recorded.
     """
     left = list(got)
     for wanted in expected:

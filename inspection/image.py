@@ -1,7 +1,7 @@
-"""From bytes to pixels, the same way for labels, training, evaluation and the device.
+"""Decodes images in the same way for labels, training, evaluation and the device.
 
-What an image is, its content says, not its name. EXIF orientation is applied, so width and height anywhere in
-this product are those after orientation. Sizes are read from the header before anything is decoded.
+The content decides the format, not the name. EXIF orientation is applied: width and height anywhere in this product
+are those after orientation. The size is read from the header before anything is decoded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
-# OpenCV refuses large images by an environment of its own; the limit here is `max_pixels`.
+# OpenCV has a limit of its own, in the environment; the limit that counts here is `max_pixels`.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 30))
 
 import cv2
@@ -27,7 +27,7 @@ EXTENSIONS: Final[dict[ImageFormat, str]] = {"jpeg": "jpg", "png": "png", "bmp":
 
 
 class ImageError(ValueError):
-    """Bytes that are no usable image; `reason` is a fixed word for counting, the message is for people."""
+    """The bytes are no usable image. `reason` is a fixed word for counting; the message is for people."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -40,10 +40,10 @@ def sha256_of(data: bytes) -> str:
 
 
 def image_format(data: bytes) -> ImageFormat:
-    """The format by its first bytes.
+    """The format of an image, by its first bytes.
 
     Raises:
-        ImageError: empty, or none of JPEG, PNG, BMP, WebP, TIFF.
+        ImageError: the bytes are empty, or none of JPEG, PNG, BMP, WebP, TIFF.
     """
     if not data:
         raise ImageError("empty", "expected an image, got 0 bytes")
@@ -63,13 +63,13 @@ def image_format(data: bytes) -> ImageFormat:
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode to 8-bit BGR with EXIF orientation applied; grey, 16-bit, CMYK and alpha are converted.
+    """Decode an image to 8-bit BGR, with EXIF orientation applied. Grey, 16-bit, CMYK and alpha are converted.
 
     Returns:
         (height, width, 3) uint8, BGR.
 
     Raises:
-        ImageError: with the reason; nothing else is raised for bad bytes.
+        ImageError: the bytes are no usable image; bad bytes raise nothing else.
     """
     kind = image_format(data)
     try:

@@ -1,4 +1,4 @@
-"""The deployed path from an image to a verdict: evaluation and the device run this very code."""
+"""The path from an image to a verdict. Evaluation and the device both run this code."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from inspection.preprocess import Preprocess, letterbox
 from inspection.verdict import ClassThreshold, Verdict, decide
 
 Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""(1, 3, height, width) float32 in 0..1 -> (1, 4 + classes, n) float32. The caller owns the runtime behind it."""
+"""(1, 3, height, width) float32 in 0..1 -> (1, 4 + classes, n) float32. The caller provides the runtime behind it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """Detections from the lowest `uncertain` threshold on, highest score first, and the verdict on them."""
+    """The detections on an image, highest score first, and the verdict."""
 
     detections: tuple[Detection, ...]
     verdict: Verdict
 
 
 class Inspector:
-    """Image -> letterbox -> network -> detections -> verdict."""
+    """Inspects images with one model: letterbox, network, decoding, verdict.
+
+    Raises:
+        ValueError: there is no class, or a class has no threshold.
+    """
 
     def __init__(
         self,
@@ -47,12 +51,17 @@ class Inspector:
         self._floor = min(threshold.uncertain for threshold in self._thresholds.values())
 
     def detect(self, image: NDArray[np.uint8], score_threshold: float) -> tuple[Detection, ...]:
-        """Detections from `score_threshold` on. image: (h, w, 3) uint8, BGR."""
+        """Detections with a score of at least `score_threshold`, highest first. image: (h, w, 3) uint8, BGR."""
         tensor, geometry = letterbox(image, self._preprocess)
         return decode_yolov8(self._infer(tensor), geometry, self._classes, score_threshold, self._nms)
 
     def inspect(self, image: NDArray[np.uint8], *, score_floor: float | None = None) -> Inspection:
-        """Detections and verdict. A `score_floor` below the thresholds adds weaker detections, for sampling."""
+        """Detections and verdict.
+
+        Args:
+            image: (h, w, 3) uint8, BGR.
+            score_floor: below the thresholds, it adds weaker detections, for sampling; the verdict stays the same.
+        """
         floor = self._floor if score_floor is None else min(self._floor, score_floor)
         detections = self.detect(image, floor)
         return Inspection(detections, decide(detections, self._thresholds))

@@ -10,16 +10,19 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _RAW_KEY = re.compile(
     r"(?P<site>[a-z0-9][a-z0-9-]{0,62})/(?P<device>[a-z0-9][a-z0-9-]{0,62})/"
-    r"(?P<year>[0-9]{4})/(?P<month>[0-9]{2})/(?P<day>[0-9]{2})/"  # not \d: it knows other scripts' digits
+    r"(?P<year>[0-9]{4})/(?P<month>[0-9]{2})/(?P<day>[0-9]{2})/"  # not \d, which matches digits of other scripts
     r"(?P<sha256>[0-9a-f]{64})\.(?:(?P<capture>[A-Za-z0-9-]{1,64})\.json|(?P<ext>jpg|png|bmp|webp|tif))"
 )
 
 
 def check_name(kind: str, name: str) -> str:
-    """A site, device, group or use case name, as it may stand in a key.
+    """Check and return the name of a site, device, group or use case, which becomes part of a key.
+
+    Args:
+        kind: what is named, for the message.
 
     Raises:
-        ValueError: anything but 1-63 of a-z, 0-9 and '-', beginning with a letter or digit.
+        ValueError: the name is not 1-63 characters of a-z, 0-9 and '-', beginning with a letter or digit.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"expected a {kind} of 1-63 characters a-z, 0-9 or '-', but got {name!r}")
@@ -39,10 +42,14 @@ class RawKey:
 
 
 def raw_image_key(site: str, device: str, captured_at: datetime, sha256: str, ext: str) -> str:
-    """Where an image lies. captured_at: timezone-aware; its UTC date is used.
+    """The key of an image.
+
+    Args:
+        captured_at: timezone-aware; its UTC date becomes part of the key.
+        ext: without the dot.
 
     Raises:
-        ValueError: a part that does not fit the layout, or a time without a zone.
+        ValueError: a part does not fit the layout, or the time has no zone.
     """
     if captured_at.tzinfo is None:
         raise ValueError(f"captured_at needs a time zone, but got {captured_at.isoformat()}")
@@ -54,7 +61,11 @@ def raw_image_key(site: str, device: str, captured_at: datetime, sha256: str, ex
 
 
 def capture_key(image_key: str, capture_id: str) -> str:
-    """The key of a Capture beside its image."""
+    """The key of a Capture, beside its image.
+
+    Raises:
+        ValueError: the image key or the capture id does not fit the layout.
+    """
     key = f"{image_key.rsplit('.', 1)[0]}.{capture_id}.json"
     if not _RAW_KEY.fullmatch(key):
         raise ValueError(
@@ -64,7 +75,7 @@ def capture_key(image_key: str, capture_id: str) -> str:
 
 
 def parse_raw_key(key: str) -> RawKey | None:
-    """The parts of a key; None for one that is not of this layout."""
+    """The parts of a key; None for a key of another layout."""
     match = _RAW_KEY.fullmatch(key)
     if match is None:
         return None

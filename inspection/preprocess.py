@@ -1,4 +1,4 @@
-"""Letterbox: from an image to a network's input, and the geometry that leads back."""
+"""Letterbox: turns an image into the input of a network, and boxes of the network back into pixels of the image."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _INTERPOLATIONS: Final[dict[str, int]] = {"linear": cv2.INTER_LINEAR, "area": cv
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """How an image becomes the network's input; travels in the release.
+    """How an image becomes the input of the network; part of the release.
 
-    width, height: pixels of the static input. pad_value: 0..255 grey of the border.
+    width, height: pixels of the static input. pad_value: grey of the border, 0..255.
     """
 
     width: int
@@ -44,8 +44,8 @@ class Preprocess:
 class Letterbox:
     """Where the image lies in the input.
 
-    scale_x and scale_y are input pixels per image pixel, each from its own rounded side: one common ratio is
-    wrong by up to half a pixel. pad_left and pad_top are input pixels.
+    scale_x and scale_y: input pixels per image pixel, each computed from its own rounded side, since one common ratio
+    would be wrong by up to half a pixel. pad_left and pad_top: input pixels.
     """
 
     scale_x: float
@@ -56,7 +56,7 @@ class Letterbox:
     image_height: int
 
     def to_image(self, xyxy: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """(n, 4) xyxy in input pixels -> (n, 4) xyxy in image pixels, not clipped."""
+        """Convert boxes, (n, 4) xyxy, from pixels of the input to pixels of the image; not clipped."""
         offset = np.array([self.pad_left, self.pad_top, self.pad_left, self.pad_top], dtype=np.float64)
         scale = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y], dtype=np.float64)
         result: NDArray[np.float64] = (xyxy.astype(np.float64).reshape(-1, 4) - offset) / scale
@@ -64,17 +64,17 @@ class Letterbox:
 
 
 def letterbox(image: NDArray[np.uint8], preprocess: Preprocess) -> tuple[NDArray[np.float32], Letterbox]:
-    """Scale without distortion, centre on a grey border, normalise.
+    """Scale an image without distortion, centre it on a grey border, and normalise it.
 
     Args:
         image: (h, w, 3) uint8, BGR, not empty.
 
     Returns:
-        (1, 3, height, width) float32 in 0..1, and the geometry. The border is split as Ultralytics' LetterBox
-        splits it (round of half ± 0.1), so that a network meets in use what it met in training.
+        (1, 3, height, width) float32 in 0..1, and the geometry. The border is split as Ultralytics' LetterBox splits
+        it (round of half ± 0.1), so that the network gets the same input in use as in training.
 
     Raises:
-        ValueError: another shape.
+        ValueError: the image has another shape.
     """
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"expected an image of shape (h, w, 3), but got {image.shape}")
@@ -92,7 +92,7 @@ def letterbox(image: NDArray[np.uint8], preprocess: Preprocess) -> tuple[NDArray
     top = round((preprocess.height - inner_height) / 2 - 0.1)
     tensor = np.empty((1, 3, preprocess.height, preprocess.width), dtype=np.float32)
     _fill_border(tensor, top, left, inner_height, inner_width, np.float32(preprocess.pad_value) / _WHITE)
-    # Plane by plane: a pass over whole pixels would read and write every third byte.
+    # One plane at a time: a pass over whole pixels would read and write every third byte.
     planes = cv2.split(resized)
     for channel, plane in enumerate(planes[::-1] if preprocess.colour_order == "rgb" else planes):
         inner = tensor[0, channel, top : top + inner_height, left : left + inner_width]

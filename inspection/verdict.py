@@ -1,4 +1,4 @@
-"""What the line is told about a frame."""
+"""The verdict on a frame, and the rule that decides it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inspection.geometry import Detection
 
 
 class Verdict(StrEnum):
-    """`uncertain` asks for a person's eyes; the line decides what to do with such a part."""
+    """The verdict on a frame. `uncertain`: a person should look at the part; the line decides what to do with it."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
     FAIL = "fail"
@@ -32,10 +32,10 @@ class ClassThreshold:
 
 
 def decide(detections: Iterable[Detection], thresholds: Mapping[str, ClassThreshold]) -> Verdict:
-    """The verdict of one frame.
+    """Decide the verdict on one frame: `fail` wins over `uncertain`, and `uncertain` over `pass`.
 
     Raises:
-        KeyError: a detection of a class that has no threshold: the release is wrong, and guessing is not safe.
+        KeyError: a detection has a class without a threshold. The release is wrong, and a guess would not be safe.
     """
     verdict = Verdict.PASS
     for detection in detections:
