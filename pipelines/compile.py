@@ -1,4 +1,4 @@
-"""Compile the pipelines to `pipelines/compiled/*.yaml`: what a cluster is given. Committed, and checked by a test."""
+"""Compile the pipelines to `pipelines/compiled/*.yaml`, for a cluster. The files are committed; a test checks them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOLDER: Final = Path(__file__).parent / "compiled"
 
 
 def compile_all(folder: Path = FOLDER) -> list[Path]:
-    """Write one YAML file a pipeline; returns their paths."""
+    """Write one YAML file for each pipeline; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in PIPELINES:

@@ -1,4 +1,4 @@
-"""Run a pipeline on this machine, in this process's identity: the same components that run on a cluster.
+"""Run a pipeline on this machine with this process's identity. It is the pipeline that runs on a cluster.
 
 `python -m pipelines.run_here training --arguments '{"use_case": "..."}' --outputs out.json`
 """

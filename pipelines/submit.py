@@ -18,11 +18,11 @@ from pipelines.training_pod import for_use_case
 
 
 class SubmitError(RuntimeError):
-    """Kubeflow Pipelines did not take the pipeline."""
+    """Kubeflow Pipelines does not answer or refuses the pipeline."""
 
 
 def with_registry(text: str, registry: str | None) -> str:
-    """The compiled pipeline with its images taken from another registry: `kizu/data` -> `<registry>/data`."""
+    """The compiled pipeline with the images of another registry: `kizu/data` becomes `<registry>/data`."""
     if not registry:
         return text
     documents = list(yaml.safe_load_all(text))
@@ -46,9 +46,9 @@ def submit(
     registry: str | None,
     use_case: UseCase | None = None,
 ) -> str:
-    """Upload (a new version where the pipeline is known) and start; returns the run's id.
+    """Upload a pipeline, as a new version where it is known, and start a run; returns the run's id.
 
-    use_case: whose resources and detector the steps that train get, where the pipeline has such.
+    use_case: its resources and detector are written into the steps that train, if the pipeline has such steps.
 
     Raises:
         SubmitError: the endpoint does not answer or refuses.
@@ -64,7 +64,7 @@ def submit(
         package.write_text(text, encoding="utf-8")
         try:
             with warnings.catch_warnings():
-                # The client says at each start which versions it speaks to; nobody can act on it.
+                # The client warns at each start about the versions that it supports; nobody can act on it.
                 warnings.filterwarnings("ignore", "This client only works with Kubeflow", FutureWarning)
                 client = kfp.Client(host=endpoint, namespace=namespace)
             pipeline_id, version_id = _upload(client, package, name, version_name)
@@ -83,7 +83,7 @@ def submit(
 
 
 def _upload(client: Any, package: Path, name: str, version_name: str) -> tuple[str, str]:
-    """Make sure that this very text is a version of the pipeline; returns (pipeline id, version id)."""
+    """Make the text a version of the pipeline, unless it is one; returns (pipeline id, version id)."""
     pipeline_id = client.get_pipeline_id(name)
     if pipeline_id is None:
         pipeline_id = client.upload_pipeline(str(package), pipeline_name=name).pipeline_id

@@ -1,4 +1,4 @@
-"""Approved labels -> dataset -> trained ONNX -> evaluation and gate -> a registered version that waits for approval."""
+"""The training pipeline: freeze a dataset, train, evaluate, judge the gate, register a version for approval."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,10 @@ from pipelines.wiring import settled
 
 
 class TrainingOutputs(NamedTuple):
-    """What was trained on what, and how it did. The registered version is found by its run.
+    """The dataset, the training run and its result. The registered version is found by its run.
 
-    note: that it was trained now, or the version or the failed gate of the earlier run with the same inputs.
+    failures: the gate's checks that do not hold. note: that the model was trained now, or the version or failed gate of
+    the earlier run with the same inputs.
     """
 
     dataset_digest: str
@@ -53,7 +54,7 @@ def training(use_case: str, label_version: int = -1, force: bool = False) -> Tra
         apply_gate(run_id=trained.outputs["run_id"], report_digest=evaluated.outputs["report_digest"]),
         "training",
     )
-    # A step of its own with one output: kfp's local runner takes a condition on any other output as false.
+    # The gate is a step of its own with one output: kfp's local runner takes a condition on any other output as false.
     with dsl.If(gate.output == True, name="gate-passed"):  # noqa: E712 - an operator of kfp's
         settled(
             register_model(

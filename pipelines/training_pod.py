@@ -1,7 +1,7 @@
-"""The pods of the steps that train: what the use case asks a cluster for, written into the compiled pipeline.
+"""The pods of the steps that train: the resources that a use case asks for are written into the compiled pipeline.
 
 Processors, memory, selector and tolerations could be parameters of the pipeline; shared memory, retries and the image
-could not. So there is a version of the pipeline for each set of resources, and for a detector with an image of its own.
+could not. So each set of resources, and each detector with an image of its own, is a version of the pipeline.
 """
 
 import copy
@@ -21,9 +21,9 @@ _STEPS: Final = ("exec-prepare-base-weights", "exec-train-detector")
 
 
 def with_resources(text: str, resources: Resources) -> str:
-    """The compiled pipeline whose steps that train have these resources; any other pipeline as it is.
+    """The compiled pipeline with these resources in the steps that train; a pipeline without such steps as it is.
 
-    A step's part is compiled by kfp from a pipeline of one step, so that its form is kfp's own.
+    kfp compiles the resources in a pipeline of one step, from which they are copied, so that their form is kfp's own.
     """
     specification, *others = yaml.safe_load_all(text)
     executors = specification.get("deploymentSpec", {}).get("executors", {})
@@ -44,9 +44,9 @@ def with_resources(text: str, resources: Resources) -> str:
 
 
 def with_detector(text: str, detector: str) -> str:
-    """The compiled pipeline whose steps that train have the image of this detector; any other pipeline as it is.
+    """The compiled pipeline with the detector's image in the steps that train; a pipeline without such steps as it is.
 
-    As compiled it names the image that has them all.
+    Before, the pipeline names the image that has all detectors.
     """
     if detector == "yolov8":
         return text
@@ -59,15 +59,15 @@ def with_detector(text: str, detector: str) -> str:
 
 
 def for_use_case(text: str, use_case: UseCase) -> str:
-    """The compiled pipeline with all that a use case asks of it besides arguments."""
+    """The compiled pipeline with the resources and the detector's image of a use case."""
     return with_detector(with_resources(text, use_case.resources), use_case.training.detector)
 
 
 def ask(task: Any, resources: Resources) -> Any:
-    """The kfp task with these resources."""
+    """Set the resources on a kfp task and return the task."""
     if resources.cpu is not None:
         task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
-        # A process sees all processors of its node, whatever its share of them is.
+        # A process sees all processors of its node, not only its share of them.
         task.set_env_variable("KIZU_TRAINING_THREADS", str(_threads(resources.cpu)))
     if resources.memory is not None:
         task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
@@ -82,7 +82,7 @@ def ask(task: Any, resources: Resources) -> Any:
         kubernetes.add_toleration(task, **given)
     if resources.workers:
         task.set_env_variable("KIZU_TRAINING_WORKERS", str(resources.workers))
-        # Without it /dev/shm has 64 MB, and loaders end with "bus error".
+        # Without it /dev/shm has 64 MB, and processes that load images end with "bus error".
         kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", "Memory", resources.shared_memory)  # noqa: S108
     if resources.retries:
         task.set_retry(resources.retries, backoff_duration="60s")
@@ -95,7 +95,7 @@ def _threads(cpu: str) -> int:
 
 
 def _compiled(resources: Resources) -> list[dict[str, Any]]:
-    """A pipeline of one step with these resources: its specification, and its platform's where it has one."""
+    """Compile a pipeline of one step with these resources: its specification, and its platform's if it has one."""
 
     @dsl.container_component
     def pod() -> dsl.ContainerSpec:

@@ -1,8 +1,8 @@
 """Another line of metal tags: smoother plates, with scratches as fine, bright and often broken lines.
 
-`scene` draws broad scratches with a burr among many harmless marks. A network that is to begin from
-generated parts should have seen both kinds: hairlines are as long as the plate is high or shorter than a finger is
-wide, lie in any direction, cross each other, come in bundles, and run out into traces too faint to be called a defect.
+`scene` draws broad scratches with a burr among many harmless marks. Base weights from generated parts should know both
+kinds. Hairlines are from a finger's width to the plate's height long, lie in any direction, cross each other, come in
+bundles, and end in traces that are too faint to be called a defect.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from components.generated_parts.scene import (
 )
 
 _GLINT = 1.7
-"""How much brighter than the full strength of a scratch with a burr the brightest point of a hairline is."""
+"""Brightness of a hairline's brightest point, as a multiple of a full scratch with a burr."""
 _MARGIN_PX = 6
 _FAINT = (0.04, 0.18)
-"""Strength of a trace that nobody calls a scratch, lowest and highest."""
+"""Lowest and highest strength of a trace that is not labelled as a scratch."""
 
 
 def make_hairline_surface(rng: np.random.Generator, *, defective: bool) -> PlateSurface:
-    """Draw one part, as `line_scene.make_surface` does. The same generator state gives the same part."""
+    """Draw one part, as `scene.make_surface` does. The same generator state gives the same part."""
     brightness = brushed_metal(rng)
     if rng.random() < 0.4:
         add_wipe_marks(brightness, rng)
@@ -53,11 +53,11 @@ def make_hairline_surface(rng: np.random.Generator, *, defective: bool) -> Plate
 
 
 def _path(rng: np.random.Generator, length_px: float) -> NDArray[np.float64]:
-    """(n, 2) x and y on the supersampled canvas, inside the plate and clear of the hole."""
+    """A path, (n, 2) x and y on the supersampled canvas, inside the plate and clear of the hole."""
     size = np.array([PLATE_WIDTH_PX, PLATE_HEIGHT_PX]) * SUPERSAMPLING
     margin = _MARGIN_PX * SUPERSAMPLING
     hole = np.array(HOLE_CENTRE_PX) * SUPERSAMPLING
-    while True:  # a shorter one always finds room
+    while True:  # ends, because a shorter path finds room at last
         path = wander(rng, rng.uniform(margin, size - margin), length_px, 0.02)
         inside = bool((path > margin).all() and (path < size - margin).all())
         if inside and float(np.hypot(*(path - hole).T).min()) > 1.5 * HOLE_RADIUS_PX * SUPERSAMPLING:
@@ -66,18 +66,18 @@ def _path(rng: np.random.Generator, length_px: float) -> NDArray[np.float64]:
 
 
 def _hairline(core: Layer, rng: np.random.Generator) -> Layer:
-    """One line and its faint ends; the mask of what is to be called a scratch."""
+    """Draw one line and its faint ends; returns the mask of what is labelled as a scratch."""
     length_px = float(np.exp(rng.uniform(np.log(26), np.log(190))))
     path = _path(rng, length_px)
     thickness = int(rng.integers(2, 6))
     _glitter(core, path, rng.uniform(0.5, 1.0), thickness, rng)
-    if rng.random() < 0.4:  # it runs out
+    if rng.random() < 0.4:  # it fades out
         _trace(core, _onward(path, rng.uniform(8, 40), rng), rng.uniform(*_FAINT), rng)
     return stroke(path, np.ones(len(path)), thickness)
 
 
 def _bundle(core: Layer, rng: np.random.Generator) -> Layer:
-    """Several lines side by side that people call one scratch."""
+    """Draw several lines side by side, which people label as one scratch; returns its mask."""
     path = _path(rng, rng.uniform(25, 100))
     mask = blank()
     for _ in range(int(rng.integers(2, 6))):
@@ -105,7 +105,7 @@ def _trace(core: Layer, path: NDArray[np.float64], strength: float, rng: np.rand
 
 
 def _onward(path: NDArray[np.float64], length_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Where the line would have gone on from its last point, or from its first."""
+    """The continuation of the line beyond its last point, or beyond its first."""
     ends = path[::-1] if rng.random() < 0.5 else path
     step = ends[-1] - ends[-2]
     count = max(int(length_px * SUPERSAMPLING / max(float(np.hypot(*step)), 1e-6)), 2)

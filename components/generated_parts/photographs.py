@@ -1,9 +1,9 @@
-"""Photographs of metal tags as a line camera sees them, with exact boxes: a production line to try the product on.
+"""Generated photographs of metal tags on a production line, with exact boxes, to try the product on.
 
-A part (`LineGenerator.part`) is photographed several times: what lies on the part stays, while pose, light, glare and
-noise differ. Deterministic: the same seed and index give the same bytes, and any part can be asked for on its own.
-Scratches are the only defect; brush lines, dust, stamp, drops, wipe marks and glare are as bright and are harmless,
-so that a threshold on brightness is no inspection (a test holds that).
+A part (`LineGenerator.part`) is photographed several times: the marks on the part stay, while pose, light, glare and
+noise differ. The same seed and index give the same bytes, and each part can be generated on its own. Scratches are the
+only defect. Brush lines, dust, stamp, drops, wipe marks and glare are as bright and harmless, so that a threshold on
+brightness cannot inspect these parts (a test checks that).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Scratches = Literal["burr", "hairline"]
 _NOMINAL_WIDTH = 450
 _NOMINAL_HEIGHT = 300
 _VISIBLE = 0.3
-"""A point belongs to a scratch if at least this part of the scratch's full strength is left after the pose."""
+"""A point belongs to a scratch if it has at least this share of the scratch's full strength in the photograph."""
 _GLEAM = (95.0, 140.0)
 """Brightness that a full scratch adds, 0..255, lowest and highest over the photographs."""
 _TROUGH_DEPTH = 0.6
@@ -50,7 +50,7 @@ class Photograph:
 
     @property
     def defective(self) -> bool:
-        """Whether any scratch is on it."""
+        """Whether the photograph shows a scratch."""
         return bool(self.boxes)
 
 
@@ -59,8 +59,8 @@ class LineGenerator:
     """A line of metal tags.
 
     Args:
-        seed: which line; parts of two seeds share nothing.
-        defect_rate: chance of a part to carry scratches, 0..1.
+        seed: of the line; lines with different seeds share no part.
+        defect_rate: probability that a part has scratches, 0..1.
         photographs_per_part: at least 1.
         width, height: of the photographs in pixels; the scene is scaled to fit.
         jpeg_quality: 1..100.
@@ -141,7 +141,7 @@ def _pose(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float
 
 
 def _posed(layer: Layer, pose: NDArray[np.float64], fine: tuple[int, int]) -> Layer:
-    """`layer` as it lies in the photograph: warped at `fine` (width, height), then reduced to the photograph's size."""
+    """The layer in the photograph: warped at `fine` (width, height), then reduced to the photograph's size."""
     warped = cv2.warpPerspective(layer, pose, fine, flags=cv2.INTER_LINEAR)
     size = (fine[0] // SUPERSAMPLING, fine[1] // SUPERSAMPLING)
     return np.asarray(cv2.resize(warped, size, interpolation=cv2.INTER_AREA), np.float32)
@@ -149,7 +149,7 @@ def _posed(layer: Layer, pose: NDArray[np.float64], fine: tuple[int, int]) -> La
 
 def _expose(surface: PlateSurface, pose: NDArray[np.float64], fine: tuple[int, int], rng: np.random.Generator) -> Layer:
     """The scene under one light: (height, width) float32, 0..255 and beyond where it is over-exposed."""
-    # How much a scratch gleams depends on where the light stands that day.
+    # The brightness of a scratch depends on where the light stands.
     gleam = float(rng.uniform(*_GLEAM))
     shaded = surface.brightness * (1 - _TROUGH_DEPTH * surface.trough * (1 - surface.core))
     cover = _posed(surface.cover, pose, fine)

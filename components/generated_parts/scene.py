@@ -1,8 +1,8 @@
-"""A metal tag as a physical thing: what lies on its surface, in coordinates of the part.
+"""The surface of a metal tag, drawn in coordinates of the part.
 
-Everything that belongs to the part (brushing, stamp, dust, wipe marks, drops, scratches) is drawn here, once a part.
-What belongs to one photograph (pose, light, glare, noise) is in `photographs`. All drawing is done on
-a canvas `SUPERSAMPLING` times finer than the photograph, so that thin lines survive the pose with sub-pixel accuracy.
+All that belongs to the part (brushing, stamp, dust, wipe marks, drops, scratches) is drawn here, once for each part.
+All that belongs to one photograph (pose, light, glare, noise) is in `photographs`. The canvas is `SUPERSAMPLING` times
+finer than the photograph, so that thin lines keep sub-pixel accuracy when the part is posed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def make_surface(rng: np.random.Generator, *, defective: bool) -> PlateSurface:
 
     A part that is not `defective` has the same harmless marks and no scratch.
     """
-    # Harmless marks come first and from one distribution: nothing but scratches tells good from bad.
+    # Harmless marks come first and from one distribution, so that only scratches tell a defective part from a good one.
     brightness = brushed_metal(rng)
     _add_brush_lines(brightness, rng)
     add_wipe_marks(brightness, rng)
@@ -70,7 +70,7 @@ def blank() -> Layer:
 
 
 def plate_cover() -> Layer:
-    """1 on metal, 0 beyond the edge and in the hole."""
+    """The mask of the plate: 1 on metal, 0 beyond the edge and in the hole."""
     cover = np.zeros((PLATE_HEIGHT_PX * SUPERSAMPLING, PLATE_WIDTH_PX * SUPERSAMPLING), np.uint8)
     height, width = cover.shape
     r = _CORNER_RADIUS_PX * SUPERSAMPLING
@@ -90,7 +90,7 @@ def brushed_metal(rng: np.random.Generator) -> Layer:
     noise = rng.standard_normal((height, width), np.float32)
     plate += np.asarray(cv2.blur(noise, (121, 1)), np.float32) * 22
     plate += np.asarray(cv2.blur(noise[::-1], (31, 3)), np.float32) * 10
-    # Patina: the plate is never one even grey, so no single threshold fits all of it.
+    # Patina: the plate is not evenly grey, so that no single threshold fits all of it.
     patina = cv2.resize(rng.standard_normal((4, 6), np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     plate += patina * float(rng.uniform(2, 7)) + float(rng.uniform(62, 92))
     return plate
@@ -200,7 +200,7 @@ def _scratch_paths(rng: np.random.Generator) -> list[NDArray[np.float64]]:
     margin = 12 * SUPERSAMPLING
     paths: list[NDArray[np.float64]] = []
     bounds: list[NDArray[np.float64]] = []
-    # Bounded: a third scratch that finds no room is left out, the first always finds some.
+    # Bounded: a third scratch may find no room and is left out; the first always finds some.
     for _ in range(200):
         if len(paths) == wanted:
             break
@@ -210,7 +210,7 @@ def _scratch_paths(rng: np.random.Generator) -> list[NDArray[np.float64]]:
         inside = bool((low > margin).all() and high[0] < width - margin and high[1] < height - margin)
         hole = np.array(HOLE_CENTRE_PX) * SUPERSAMPLING
         clear = bool(np.hypot(*(path - hole).T).min() > 2 * HOLE_RADIUS_PX * SUPERSAMPLING)
-        # A box a few pixels high cannot be hit within a labeller's hand: no strokes along an axis.
+        # A box a few pixels high cannot be hit within a labeler's hand: no strokes along an axis.
         roomy = bool((high - low).min() > 20 * SUPERSAMPLING)
         gap = 8 * SUPERSAMPLING
         apart = all((low > b[1] + gap).any() or (high < b[0] - gap).any() for b in bounds)
