@@ -20,6 +20,7 @@ NEED_THE_STACK = (
     "tests/components/labeling/",
     "tests/deploy/local/test_mlflow_accounts.py",
     "tests/deploy/local/test_stack.py",
+    "tests/docs/test_tutorials.py",
     "tests/kizu/test_doctor.py",
 )
 
