@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import time
@@ -18,8 +17,10 @@ from rich.console import Console
 
 from components.deployment import keys
 from components.ingest.folder import ingest
+from components.settings import Settings
 from components.stores.models.champion import champion
 from components.stores.models.evaluation_report import EvaluationReport
+from components.stores.models.mlflow_account import act_as
 from components.stores.models.registry import EVALUATION_REPORT, ModelRegistry, ModelVersion
 from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
 from components.stores.raw_images.images import RawImages
@@ -31,7 +32,7 @@ from demo.device import DEVICE, SITE, Agent, Device, feed, prepare, wait_until
 from demo.people import Labeler, Verifier
 from demo.progress import Progress
 from demo.summary import RoundResult, contact_sheet, round_table
-from deploy.access.identities import allow_approvers, mlflow_account, store_for
+from deploy.access.identities import allow_approvers, environment_for, store_for
 from deploy.access.layout import REPOSITORY, Layout
 from deploy.access.locks import locked
 from deploy.local import stack
@@ -43,6 +44,8 @@ PROBATION_S = 15.0
 PARTS = (110, 30)  # the first set, then what passes the camera
 QUICK_PARTS = (12, 4)
 PEOPLE_WAIT_S = 600
+UNKNOWN_WAIT_S = 20
+QUIET_RUNS = 3
 APPROVER = "approver"
 _USE_CASES = REPOSITORY / "use_cases"
 
@@ -168,12 +171,13 @@ def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
     console.print("starting the servers (the first time Label Studio takes about a minute)")
     allow_approvers(layout, use_case)
     stack.up(layout, on_progress=lambda line: console.print(f"        {line}", highlight=False))
-    os.environ.update(mlflow_account(layout, "deployment"))  # it looks at MLflow, and changes nothing there
+    config = Settings.from_environment(environment_for(layout, "deployment"))  # this account of MLflow can only read
+    act_as(config)
     _say_where(layout, console)
     demo = _Demo(
         layout, options, console, use_case, data, progress,
         prepare(layout, use_case=use_case.name, group=use_case.rollout.group),
-        began, ModelRegistry(layout.mlflow_url),
+        began, ModelRegistry.from_settings(config),
     )  # fmt: skip
     _say_people(demo)
     agent = Agent(demo.device)
@@ -250,12 +254,12 @@ def _with_people(demo: _Demo) -> str:
 
 
 def _label(demo: _Demo) -> str:
-    """Passes of the labeling pipeline until people have nothing left to do.
+    """Run the labeling pipeline until people have nothing left to do.
 
-    A pass waits for the stand-ins, who finish all they know; for real people, or images that nobody knows, it collects
-    what is done and leaves.
+    A run ends when people have finished all tasks, or after a time: a short one where some images stay open because
+    the stand-ins do not know their labels.
     """
-    wait_s = 0 if demo.options.real_people or demo.data.unlabelled else PEOPLE_WAIT_S
+    wait_s = UNKNOWN_WAIT_S if demo.data.unlabelled and not demo.options.real_people else PEOPLE_WAIT_S
     approved = rejected = 0
     outputs: dict[str, Any] = {}
     quiet = 0
@@ -270,12 +274,12 @@ def _label(demo: _Demo) -> str:
             f"approved {approved}, rejected {rejected}"
         )
         moved = outputs["labelled"] + outputs["approved"] + outputs["rejected"]
-        if left <= unknown and not moved:
+        # A batch that is full may have left images for the next one.
+        if left <= unknown and (not moved or outputs["found"] < demo.use_case.labeling.max_images_per_job):
             break
         quiet = 0 if moved else quiet + 1
-        if quiet > 60 and not demo.options.real_people:
+        if quiet > QUIET_RUNS and not demo.options.real_people:
             raise DemoError(f"nothing moved in Label Studio for a while; see {demo.layout.logs}")
-        time.sleep(10 if demo.options.real_people else 2)
     left_open = f"; {unknown} stay open, as nobody knows their labels" if unknown else ""
     return f"{approved} images approved, {rejected} sent back to labeling on the way{left_open}"
 
@@ -430,7 +434,7 @@ def _say_people(demo: _Demo) -> None:
                 soft_wrap=True,
             )
         demo.console.print("        label in the project ending in labeling, verify in the one ending in verification;")
-        demo.console.print("        this program looks every few seconds and goes on when all is done")
+        demo.console.print("        this program collects what you finish within seconds, and goes on when all is done")
         return
     demo.console.print(
         "[yellow]The people are a stand-in: two programs with Label Studio accounts of their own label and verify\n"

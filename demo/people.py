@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 Truth = Mapping[str, Sequence[LabelledBox]]
 
 MATCHING_IOU: Final = 0.5
+PAUSE_S: Final = 1.0
+"""How long a stand-in that has nothing to do waits before it asks for tasks again."""
 _TIMEOUT_S: Final = 30.0
 _PAGE: Final = 200
 # Label Studio needs milliseconds for each task that it lists: those that somebody did are not asked for.
@@ -51,7 +53,7 @@ class _Person:
     role = ""
 
     def __init__(
-        self, base_url: str, token: str, truth: Truth, *, use_case: str | None = None, pause_s: float = 3.0
+        self, base_url: str, token: str, truth: Truth, *, use_case: str | None = None, pause_s: float = PAUSE_S
     ) -> None:
         """use_case: work in its project alone; None: in those of all use cases."""
         self._http = httpx.Client(
@@ -186,7 +188,7 @@ class Labeler(_Person):
         seed: int = 0,
         forgets: float = 0.03,
         use_case: str | None = None,
-        pause_s: float = 3.0,
+        pause_s: float = PAUSE_S,
     ) -> None:
         super().__init__(base_url, token, truth, use_case=use_case, pause_s=pause_s)
         self._seed = seed

@@ -1,4 +1,8 @@
-"""Unlabelled images -> labeling tasks -> verification tasks -> approved rows. Run it as often as you like."""
+"""Unlabelled images -> labeling tasks -> verification tasks -> approved rows. Running it again is safe.
+
+Only `verify` waits for people. It collects drawings and decisions alike, so that a finished drawing becomes a
+verification task within seconds.
+"""
 
 from typing import NamedTuple
 
@@ -23,15 +27,15 @@ class LabelingOutputs(NamedTuple):
 
 @dsl.pipeline(name="labeling", description="Find images without an approved label, have people label and verify them.")
 def labeling(use_case: str, wait_s: int = 0) -> LabelingOutputs:
-    """use_case: the use case as canonical JSON. wait_s: 0 collects what is done and leaves."""
+    """use_case: the use case as canonical JSON. wait_s: how long to wait for people; 0 collects what is finished."""
     found = settled(find_unlabelled(use_case=use_case), "labeling")
-    drawn = settled(label(use_case=use_case, batch_uri=found.outputs["batch_uri"], wait_s=wait_s), "labeling")
-    checked = settled(verify(use_case=use_case, wait_s=wait_s), "labeling").after(drawn)
+    drawn = settled(label(use_case=use_case, batch_uri=found.outputs["batch_uri"]), "labeling")
+    checked = settled(verify(use_case=use_case, wait_s=wait_s, labelled=drawn.outputs["labelled"]), "labeling")
     settled(report_labels(use_case=use_case, label_version=checked.outputs["label_version"]), "labeling")
     return LabelingOutputs(
         found=found.outputs["count"],
-        labelled=drawn.outputs["labelled"],
-        open_labeling=drawn.outputs["open_tasks"],
+        labelled=checked.outputs["labelled"],
+        open_labeling=checked.outputs["open_labeling"],
         approved=checked.outputs["approved"],
         rejected=checked.outputs["rejected"],
         open_verification=checked.outputs["open_tasks"],

@@ -1,4 +1,4 @@
-"""The components of the pipeline `labeling`. use_case: its JSON text; wait_s: how long to wait for people, seconds."""
+"""The components of the pipeline `labeling`. use_case: its JSON text."""
 
 from typing import NamedTuple
 
@@ -11,28 +11,45 @@ from components import container_images
 
 
 @dsl.component(base_image=container_images.LABELING, install_kfp_package=False)
-def find_unlabelled(use_case: str) -> NamedTuple("Found", [("batch_uri", str), ("count", int)]):
-    """Images in the raw bucket without an approved label, as a batch in the state bucket."""
+def find_unlabelled(use_case: str) -> NamedTuple("FoundBatch", [("batch_uri", str), ("count", int)]):
+    """Find the images in the raw bucket without an approved label, as a batch in the state bucket."""
     from components.labeling import steps
+    from components.settings import settings
+    from components.use_case import parse_use_case
 
-    return steps.find_unlabelled(use_case)
+    return steps.find_unlabelled(settings(), parse_use_case(use_case))
 
 
 @dsl.component(base_image=container_images.LABELING, install_kfp_package=False)
-def label(use_case: str, batch_uri: str, wait_s: int) -> NamedTuple(
-    "Labelled", [("labelled", int), ("open_tasks", int)]
-):
-    """Tasks for the batch in Label Studio; finished boxes become label events."""
+def label(use_case: str, batch_uri: str) -> NamedTuple("Labelled", [("labelled", int), ("open_tasks", int)]):
+    """Make the batch's tasks in Label Studio; finished boxes become label events."""
     from components.labeling import steps
+    from components.settings import settings
+    from components.use_case import parse_use_case
 
-    return steps.label(use_case, batch_uri, wait_s)
+    return steps.label(settings(), parse_use_case(use_case), batch_uri)
 
 
 @dsl.component(base_image=container_images.LABELING, install_kfp_package=False)
-def verify(use_case: str, wait_s: int) -> NamedTuple(
-    "Verified", [("approved", int), ("rejected", int), ("open_tasks", int), ("label_version", int)]
+def verify(use_case: str, wait_s: int, labelled: int = 0) -> NamedTuple(
+    "Verified",
+    [
+        ("labelled", int),
+        ("open_labeling", int),
+        ("approved", int),
+        ("rejected", int),
+        ("open_tasks", int),
+        ("label_version", int),
+    ],
 ):
-    """A second person's look at each label; what is approved becomes part of the next dataset."""
-    from components.labeling import steps
+    """Have a second person check each label, and wait for people. Approved labels become part of the next dataset.
 
-    return steps.verify(use_case, wait_s)
+    wait_s: how long to wait for people, seconds. labelled: images that `label` found labelled; the output adds those
+    that were labelled since.
+    """
+    from components.labeling import steps
+    from components.settings import settings
+    from components.use_case import parse_use_case
+
+    done = steps.verify(settings(), parse_use_case(use_case), wait_s)
+    return done._replace(labelled=done.labelled + labelled)

@@ -3,8 +3,9 @@
 LabelingError
 ├── LabelStudioError        Label Studio refused a request, or answered something unexpected
 │   └── LabelStudioAway     it did not answer, or answered 5xx, after every attempt
-├── BatchError              a batch document that is missing or malformed
-└── LeaseError              another run is at work, or took over from this one
+└── BatchError              a batch document that is missing or malformed
+
+A lease that another run holds or took over is `components.stores.objects.leases.LeaseError`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,3 @@ class LabelStudioAway(LabelStudioError):
 
 class BatchError(LabelingError):
     """A batch of images that is missing or does not have the expected form."""
-
-
-class LeaseError(LabelingError):
-    """Another run holds the lease, or took it over."""

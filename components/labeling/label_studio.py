@@ -104,6 +104,26 @@ class LabelStudioServer:
 
         return self._calls.call("list tasks", read)
 
+    def mark(self, project_id: int) -> str:
+        """A text that changes with each task or annotation that is made, changed or removed in a project.
+
+        One request for one row. Label Studio sets a task's `updated_at` with each change of its annotations. The counts
+        are for a removal, and for a change that became visible after a later one.
+        """
+
+        def read() -> str:
+            page = self._calls.sdk.tasks.list(
+                project=project_id,
+                fields="task_only",
+                resolve_uri=False,
+                page_size=1,
+                query='{"ordering": ["-tasks:updated_at"]}',
+            )
+            latest = [f"{task.id} {task.updated_at}" for task in page.items or ()]
+            return f"{page.response.total} {page.response.total_annotations} {latest}"
+
+        return self._calls.call("ask for changes", read)
+
     def create_tasks(
         self, project_id: int, tasks: Sequence[NewTask], *, before_each: Callable[[], None] = lambda: None
     ) -> int:

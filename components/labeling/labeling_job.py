@@ -1,10 +1,9 @@
-"""The first job: people draw boxes. Reconciles instead of waiting: tops up tasks, collects what is finished."""
+"""The first job: people draw boxes. Each run makes the tasks that are missing and collects the finished drawings."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Tenure(Protocol):
-    """What a job needs of a lease."""
+    """The part of a lease that a job uses."""
 
     def renew(self) -> None:
         """Stay the holder, or raise LeaseError."""
@@ -33,20 +32,11 @@ Hold = Callable[[], AbstractContextManager[Tenure]]
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """How long to look for people's work: 0 collects what is done and leaves. Clock and sleep are arguments."""
-
-    wait_s: float
-    poll_s: float = 8.0
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-
-
-@dataclass(frozen=True, slots=True)
 class LabelingResult:
-    """labelled: new events of this run; open_tasks: waiting for a person; tally: boxes changed or left out.
+    """labelled: new label events of this run; open_tasks: tasks that wait for a person.
 
-    suggested_kept, suggested_changed: of the new events, those that left a model's boxes as they were, or did not.
+    tally: boxes changed or left out.
+    suggested_kept, suggested_changed: new drawings that kept a model's boxes as they were, or changed them.
     """
 
     labelled: int
@@ -64,41 +54,47 @@ def label(
     server: LabelStudioServer,
     labels: LabelStore,
     hold: Hold,
-    waiting: Waiting,
     prelabel: Prelabeller = lambda uri, sha256: None,
 ) -> LabelingResult:
-    """Make the batch's tasks, then collect finished ones until all are, or the wait is over.
+    """Make the batch's tasks and collect the drawings that are finished. This job does not wait for people.
 
     Raises:
-        LabelingError, LabelStoreError: run it again; it continues where it stopped.
+        LabelingError, LeaseError, LabelStoreError: run it again; it continues where it stopped.
     """
     with hold() as tenure:
         project_id = server.ensure_project(use_case, "labeling")
         created = _keep_tasks(use_case, batch, server, project_id, prelabel, tenure)
-    gives_up_at = waiting.now() + waiting.wait_s
     events = labels.events(use_case=use_case.name)
-    labelled: set[str] = set()
-    while True:
-        tasks = server.tasks(project_id)
-        drawings = read_drawings(use_case, project_id, tasks)
-        fresh = record(labels, events, drawings.events)
-        events += fresh
-        labelled |= {event.event_id for event in fresh}
-        ask_others(server, drawings)
-        if not drawings.open or waiting.now() >= gives_up_at:
-            break
-        waiting.sleep(min(waiting.poll_s, max(0.0, gives_up_at - waiting.now())))
-    tally = sum((item.tally for item in drawings.finished), Tally())
-    if tally.counts():
-        _log.warning("boxes changed or left out in project %d: %s", project_id, tally.counts())
+    tasks = server.tasks(project_id)
+    drawings = read_drawings(use_case, project_id, tasks)
+    labelled = {event.event_id for event in record(labels, events, drawings.events)}
+    ask_others(server, drawings)
     foreign = len(tasks) - len(own_tasks(tasks))
     if foreign:
-        _log.warning("%d tasks of project %d were not made by this product and are left alone", foreign, project_id)
-    kept, changed = len(labelled & drawings.suggested_kept), len(labelled & drawings.suggested_changed)
+        _log.warning("%d tasks of project %d were not made by Kizu and are left alone", foreign, project_id)
+    _log.info("%d images were labelled; %d labeling tasks are open", len(labelled), len(drawings.open))
+    kept, changed = log_drawings(project_id, drawings, labelled)
+    return LabelingResult(len(labelled), len(drawings.open), created, foreign, tally_of(drawings), kept, changed)
+
+
+def log_drawings(project_id: int, drawings: Drawings, labelled: Collection[str]) -> tuple[int, int]:
+    """Log what of people's boxes was changed or left out, and how people treated a model's boxes.
+
+    labelled: event ids of the new drawings. Returns how many of these kept a model's boxes as they were, and how many
+    changed them.
+    """
+    tally = tally_of(drawings)
+    if tally.counts():
+        _log.warning("boxes changed or left out in project %d: %s", project_id, tally.counts())
+    kept, changed = len(drawings.suggested_kept & set(labelled)), len(drawings.suggested_changed & set(labelled))
     if kept or changed:
         _log.info("of the boxes that a model suggested, people kept those of %d images and changed %d", kept, changed)
-    _log.info("%d images were labelled; %d labeling tasks are open", len(labelled), len(drawings.open))
-    return LabelingResult(len(labelled), len(drawings.open), created, foreign, tally, kept, changed)
+    return kept, changed
+
+
+def tally_of(drawings: Drawings) -> Tally:
+    """The boxes of all finished drawings that were changed or left out."""
+    return sum((item.tally for item in drawings.finished), Tally())
 
 
 def tasks_to_make(

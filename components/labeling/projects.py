@@ -180,4 +180,4 @@ class Projects:
         except LabelStudioAway:
             raise
         except LabelStudioError as e:
-            _log.warning("project %d gives no hints, and is looked at now and then: %s", project_id, e)
+            _log.warning("project %d sends no hints; runs poll it instead: %s", project_id, e)

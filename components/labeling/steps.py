@@ -9,25 +9,25 @@ from typing import NamedTuple
 from components.labeling import labeling_job, unlabelled, verification_job
 from components.labeling.candidates import memories
 from components.labeling.label_studio import LabelStudioServer
-from components.labeling.labeling_job import Waiting
-from components.labeling.lease import Lease, LeaseRules, hold
 from components.labeling.prelabels import ChampionPrelabels, champion_thresholds, load_champion
 from components.labeling.refusals import Refusals
-from components.settings import Settings, settings
+from components.labeling.waiting import Waiting
+from components.settings import Settings
 from components.stores.labels.store import LabelStore
+from components.stores.objects.leases import Lease, LeaseRules, hold
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.images import RawImages
-from components.use_case import UseCase, parse_use_case
+from components.use_case import UseCase
 from components.webhooks.receiver import sleeper
 
 _RULES = LeaseRules()
 
 
-class Found(NamedTuple):
+class FoundBatch(NamedTuple):
     """batch_uri: the batch in the state bucket; count: images in it."""
 
     batch_uri: str
-    count: int  # type: ignore[assignment] # the contract's name; nobody counts in this tuple
+    count: int  # type: ignore[assignment] # the name of the component's output; nobody counts in this tuple
 
 
 class Labelled(NamedTuple):
@@ -38,57 +38,64 @@ class Labelled(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """approved, rejected: of this run; open_tasks: still with people; label_version: of the label store."""
+    """labelled, approved, rejected: images of this run; open_labeling: labeling tasks that people have not finished.
 
+    open_tasks: verifications that people have not finished; label_version: of the label store.
+    """
+
+    labelled: int
+    open_labeling: int
     approved: int
     rejected: int
     open_tasks: int
     label_version: int
 
 
-def find_unlabelled(use_case: str) -> Found:
-    """Find the images without an approved label and write them down as a batch. use_case: its JSON or YAML text."""
-    chosen, now = parse_use_case(use_case), settings()
-    store = S3ObjectStore.from_settings(now)
-    memory = memories(store, now.bucket("state"), chosen.name)
-    raw, labels = RawImages(store, now.bucket("raw")), LabelStore.open(now)
-    batch = unlabelled.find_unlabelled(chosen, raw, labels, memory, champion_thresholds(now, chosen.name))
-    return Found(unlabelled.save_batch(store, now.bucket("state"), batch), len(batch.images))
+def find_unlabelled(settings: Settings, use_case: UseCase) -> FoundBatch:
+    """Find the images without an approved label and save them as a batch in the state bucket."""
+    store = S3ObjectStore.from_settings(settings)
+    memory = memories(store, settings.bucket("state"), use_case.name)
+    raw, labels = RawImages(store, settings.bucket("raw")), LabelStore.open(settings)
+    thresholds = champion_thresholds(settings, use_case.name)
+    batch = unlabelled.find_unlabelled(use_case, raw, labels, memory, thresholds)
+    return FoundBatch(unlabelled.save_batch(store, settings.bucket("state"), batch), len(batch.images))
 
 
-def label(use_case: str, batch_uri: str, wait_s: float, *, rules: LeaseRules = _RULES) -> Labelled:
-    """Make tasks for a batch and collect what people have finished, waiting for at most `wait_s` seconds."""
-    chosen, now = parse_use_case(use_case), settings()
-    store = S3ObjectStore.from_settings(now)
+def label(settings: Settings, use_case: UseCase, batch_uri: str, *, rules: LeaseRules = _RULES) -> Labelled:
+    """Make the tasks of a batch and collect the drawings that are finished. Does not wait for people."""
+    store = S3ObjectStore.from_settings(settings)
     batch = unlabelled.load_batch(store, batch_uri)
-    prelabel = ChampionPrelabels(
-        chosen, lambda: load_champion(now, chosen.name), RawImages(store, now.bucket("raw")).fetch
-    )
-    with LabelStudioServer.from_settings(now) as server, sleeper(now, wait_s) as sleep:
-        waiting = Waiting(wait_s, sleep=sleep)
-        result = labeling_job.label(
-            chosen, batch, server, LabelStore.open(now), _hold(store, now, chosen, rules), waiting, prelabel
-        )
+    raw = RawImages(store, settings.bucket("raw"))
+    prelabel = ChampionPrelabels(use_case, lambda: load_champion(settings, use_case.name), raw.fetch)
+    with LabelStudioServer.from_settings(settings) as server:
+        hold_lease = _hold(store, settings, use_case, rules)
+        result = labeling_job.label(use_case, batch, server, LabelStore.open(settings), hold_lease, prelabel)
     return Labelled(result.labelled, result.open_tasks)
 
 
-def verify(use_case: str, wait_s: float, *, rules: LeaseRules = _RULES) -> Verified:
-    """Have labels verified and collect the decisions, waiting for at most `wait_s` seconds."""
-    chosen, now = parse_use_case(use_case), settings()
-    store = S3ObjectStore.from_settings(now)
-    with LabelStudioServer.from_settings(now) as server, sleeper(now, wait_s) as sleep:
+def verify(settings: Settings, use_case: UseCase, wait_s: float, *, rules: LeaseRules = _RULES) -> Verified:
+    """Collect drawings and decisions and make verification tasks; wait for people for at most `wait_s` seconds."""
+    store = S3ObjectStore.from_settings(settings)
+    with LabelStudioServer.from_settings(settings) as server, sleeper(settings, wait_s) as sleep:
         result = verification_job.verify(
-            chosen,
+            use_case,
             server,
-            LabelStore.open(now),
-            Refusals(store, now.bucket("state")),
-            _hold(store, now, chosen, rules),
+            LabelStore.open(settings),
+            Refusals(store, settings.bucket("state")),
+            _hold(store, settings, use_case, rules),
             Waiting(wait_s, sleep=sleep),
         )
-    return Verified(result.approved, result.rejected, result.open_tasks, result.label_version)
+    return Verified(
+        result.labelled,
+        result.open_labeling,
+        result.approved,
+        result.rejected,
+        result.open_tasks,
+        result.label_version,
+    )
 
 
 def _hold(
-    store: S3ObjectStore, now: Settings, use_case: UseCase, rules: LeaseRules
+    store: S3ObjectStore, settings: Settings, use_case: UseCase, rules: LeaseRules
 ) -> Callable[[], AbstractContextManager[Lease]]:
-    return lambda: hold(store, now.bucket("state"), use_case.name, rules)
+    return lambda: hold(store, settings.bucket("state"), "labeling", use_case.name, rules)

@@ -1,15 +1,18 @@
-"""The second job: another person looks at the boxes and approves or rejects them.
+"""The second job: a second person looks at the boxes and approves or rejects them.
 
-What was verified is what is used: an approved row takes its boxes from the verification task, never from an
-annotation read again. An annotation that was changed since is labelled anew and verified anew.
+An approved row takes its boxes from the verification task, never from an annotation that is read again. So exactly the
+boxes that a person verified are used. An annotation that somebody changed since is a new label, and is verified anew.
 
-Every step may be cut off: decisions are recorded before anything is re-opened, and a pass begins by looking at
-what is there, so the next run does what this one did not.
+This job waits for people and works in passes. Each pass collects the finished drawings and decisions, makes the
+verification tasks that are missing, and gives rejected images back to labeling. A run may be killed at any moment:
+decisions are recorded before a task is opened again, and a pass starts from what it finds in Label Studio, so the next
+run does what this one did not.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,11 +28,12 @@ from components.labeling.decisions import (
 )
 from components.labeling.drawings import Drawings, FinishedLabels, read_drawings
 from components.labeling.label_studio import LabelStudioServer
-from components.labeling.labeling_job import Hold, Tenure, Waiting, ask_others, record, twins
+from components.labeling.labeling_job import Hold, Tenure, ask_others, log_drawings, record, twins
 from components.labeling.refusals import Refusals
 from components.labeling.task_data import VerificationData, verification_key
 from components.labeling.tasks import NewTask, Task
 from components.labeling.texts import TEXTS, Texts
+from components.labeling.waiting import Waiting, wait_for_change
 from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore, boxes_digest
 from components.use_case import UseCase
 
@@ -38,8 +42,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class VerificationResult:
-    """approved, rejected, refused: of this run. open_tasks: undecided, or returned and not yet drawn anew."""
+    """labelled, approved, rejected, refused: of this run. open_labeling: labeling tasks that wait for a person.
 
+    open_tasks: verification tasks without a decision, and rejected images that were not drawn again yet.
+    label_version: of the label store, after the run.
+    """
+
+    labelled: int
+    open_labeling: int
     approved: int
     rejected: int
     refused: int
@@ -49,8 +59,10 @@ class VerificationResult:
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    approved: int
-    rejected: int
+    """recorded: the events that this pass appended; drawings: of the labeling project, at its end."""
+
+    recorded: tuple[LabelEvent, ...]
+    drawings: Drawings
     refused: int
     open_tasks: int
 
@@ -63,27 +75,53 @@ def verify(
     hold: Hold,
     waiting: Waiting,
 ) -> VerificationResult:
-    """Make verification tasks, collect decisions, return rejected images, until nothing is open or the wait is over.
+    """Collect drawings and decisions, make verification tasks and return rejected images.
+
+    Waits until no labeling task and no verification is open, for at most `waiting.wait_s` seconds.
 
     Raises:
-        LabelingError, LabelStoreError: run it again; it continues where it stopped.
+        LabelingError, LeaseError, LabelStoreError: run it again; it continues where it stopped.
     """
     gives_up_at = waiting.now() + waiting.wait_s
-    approved = rejected = refused = 0
+    recorded: list[LabelEvent] = []
+    refused = 0
     projects: tuple[int, int] | None = None
     while True:
+        began = waiting.now()
         with hold() as tenure:
             if projects is None:
                 projects = server.ensure_project(use_case, "labeling"), server.ensure_project(use_case, "verification")
-            now = _reconcile(use_case, projects, server, labels, refusals, tenure)
-        approved, rejected, refused = approved + now.approved, rejected + now.rejected, refused + now.refused
-        if now.open_tasks == 0 or waiting.now() >= gives_up_at:
+            # Before anything is read: what changes while the pass reads is a change for the next one.
+            marks = {project: server.mark(project) for project in projects} if waiting.wait_s > 0 else {}
+            found = _reconcile(use_case, projects, server, labels, refusals, tenure)
+        recorded += found.recorded
+        refused += found.refused
+        ended = waiting.now()
+        if (found.open_tasks == 0 and not found.drawings.open) or ended >= gives_up_at:
             break
-        waiting.sleep(min(waiting.poll_s, max(0.0, gives_up_at - waiting.now())))
-    _log.info("%d images were approved and %d rejected; %d verifications are open", approved, rejected, now.open_tasks)
+        wait_for_change(waiting, marks, server.mark, until=gives_up_at, pause_s=ended - began)
+    by_status = Counter(event.status for event in recorded)
+    log_drawings(projects[0], found.drawings, [event.event_id for event in recorded])
+    result = VerificationResult(
+        labelled=by_status[LabelStatus.LABELLED],
+        open_labeling=len(found.drawings.open),
+        approved=by_status[LabelStatus.APPROVED],
+        rejected=by_status[LabelStatus.REJECTED],
+        refused=refused,
+        open_tasks=found.open_tasks,
+        label_version=labels.version(),
+    )
+    _log.info(
+        "%d images were labelled, %d approved and %d rejected; %d labeling tasks and %d verifications are open",
+        result.labelled,
+        result.approved,
+        result.rejected,
+        result.open_labeling,
+        result.open_tasks,
+    )
     if refused:
-        _log.warning("%d verifications were refused; see the lines above", refused)
-    return VerificationResult(approved, rejected, refused, now.open_tasks, labels.version())
+        _log.warning("%d verifications were refused; the lines above say why", refused)
+    return result
 
 
 def _reconcile(
@@ -102,25 +140,25 @@ def _reconcile(
     decisions, refused = read_decisions(tasks, events)
     texts = TEXTS[use_case.labeling.language]
     drawings = read_drawings(use_case, labeling, server.tasks(labeling))
-    events += record(labels, events, drawings.events)
-    fresh = record(labels, events, decision_events(use_case, verification, decisions, events))
-    events += fresh
+    recorded = record(labels, events, drawings.events)
+    recorded += record(labels, events + recorded, decision_events(use_case, verification, decisions, events + recorded))
     for refusal in refused:
         tenure.renew()
         _refuse(server, refusals, use_case, refusal)
     if _return_rejected(server, decisions, drawings, texts, tenure):
         drawings = read_drawings(use_case, labeling, server.tasks(labeling))
-        events += record(labels, events, drawings.events)
+        recorded += record(labels, events + recorded, drawings.events)
     ask_others(server, drawings)
 
-    tasks = _keep_tasks(server, verification, drawings.finished, server.tasks(verification), events, tenure, texts)
+    tasks = server.tasks(verification)
+    tasks = _keep_tasks(server, verification, drawings.finished, tasks, events + recorded, tenure, texts)
     # A decision made since the first look is not recorded yet, so its task counts as open.
     decided = {decision.task.id for decision in decisions}
     undecided = [task for task in tasks if verification_data_of(task) and task.id not in decided]
     returned = [task for task in drawings.open if task.data.get("note")]
     return _Pass(
-        approved=sum(1 for event in fresh if event.status is LabelStatus.APPROVED),
-        rejected=sum(1 for event in fresh if event.status is LabelStatus.REJECTED),
+        recorded=tuple(recorded),
+        drawings=drawings,
         refused=len(refused),
         open_tasks=len(undecided) + len(returned),
     )

@@ -1,7 +1,7 @@
-"""Label Studio's webhooks wake a waiting run. They are hints: what they say is not read, polling is the truth.
+"""Label Studio's webhooks wake a waiting run. They are hints: a run without webhooks finds the same by polling.
 
-The receiver listens on loopback only, while a run waits. A hint counts with the secret alone, which is compared in
-constant time; its body is limited and thrown away.
+The receiver listens on a loopback address, and only while a run waits. A request counts as a hint if it carries the
+secret, which is compared in constant time. The size of its body is limited, and the body is not used.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hmac
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +23,7 @@ from components.settings import Settings, SettingsError
 _log = logging.getLogger(__name__)
 
 SECRET_HEADER: Final = "X-Kizu-Webhook-Secret"  # noqa: S105 # the name of a header
-# Annotations come with many hints at once; Label Studio is not read more often than this.
+# Label Studio sends several hints for one annotation. After the first one the receiver waits this long for the others.
 MIN_PAUSE_S: Final = 0.5
 _MAX_BODY: Final = 64 * 1024
 _MIN_SECRET: Final = 16
@@ -32,7 +32,7 @@ _REQUEST_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """What Label Studio is told to call. `repr` hides the secret."""
+    """The URL that Label Studio calls, and the secret that it sends. `repr` hides the secret."""
 
     url: str
     secret: str
@@ -42,7 +42,7 @@ class Webhook:
 
 
 def webhook(settings: Settings) -> Webhook | None:
-    """The webhook that the settings name; None where they name none.
+    """The webhook that the settings name, or None.
 
     Raises:
         SettingsError: one of its settings is missing or wrong.
@@ -56,13 +56,13 @@ def webhook(settings: Settings) -> Webhook | None:
 
 
 class HintReceiver:
-    """Listens until closed. `wait` sleeps, and wakes early where a hint came."""
+    """Listens until closed. `wait` sleeps, and returns early when a hint comes."""
 
     def __init__(self, listen: str, secret: str) -> None:
-        """listen: `127.0.0.1:8099`; port 0 takes a free one.
+        """listen: address and port, such as `127.0.0.1:8099`; port 0 takes a free port.
 
         Raises:
-            SettingsError: the address is none of loopback's.
+            SettingsError: the address is not a loopback address.
             OSError: the port is taken.
         """
         host, port = _address(listen)
@@ -83,16 +83,22 @@ class HintReceiver:
         self._server.server_close()
         self._thread.join()
 
-    def wait(self, seconds: float) -> None:
-        """Sleep for so long, or until a hint comes."""
-        if self._hinted.wait(seconds):
-            time.sleep(min(seconds, MIN_PAUSE_S))  # what comes at once is looked at at once
-            self._hinted.clear()
+    def wait(self, seconds: float) -> bool:
+        """Sleep for `seconds`, or until a hint comes. Returns whether one came."""
+        if not self._hinted.wait(seconds):
+            return False
+        time.sleep(min(seconds, MIN_PAUSE_S))
+        self._hinted.clear()
+        return True
 
 
 @contextmanager
-def sleeper(settings: Settings, wait_s: float) -> Iterator[Any]:
-    """How to sleep between two looks: until a hint comes where hints are set up, else for the whole time."""
+def sleeper(settings: Settings, wait_s: float) -> Iterator[Callable[[float], bool | None]]:
+    """The function that sleeps while a run waits for people.
+
+    Where the settings name a webhook and an address to listen on, it returns True early when a hint comes. Else, or
+    where the port is taken, it is `time.sleep`.
+    """
     configured = webhook(settings)
     if configured is None or not settings.webhook_listen or wait_s <= 0:
         yield time.sleep
@@ -100,7 +106,7 @@ def sleeper(settings: Settings, wait_s: float) -> Iterator[Any]:
     try:
         receiver = HintReceiver(settings.webhook_listen, configured.secret)
     except OSError as e:
-        _log.warning("no hints on %s (%s); Label Studio is looked at now and then", settings.webhook_listen, e)
+        _log.warning("no hints on %s (%s); the run polls Label Studio instead", settings.webhook_listen, e)
         yield time.sleep
         return
     with receiver:

@@ -16,13 +16,13 @@ import pytest
 from components.labeling import labeling_job, unlabelled, verification_job
 from components.labeling.conversion import to_regions
 from components.labeling.label_studio import LabelStudioServer
-from components.labeling.labeling_job import Waiting
-from components.labeling.lease import LeaseRules, hold
 from components.labeling.project_config import APPROVE, DECISION, IMAGE, REASON, REJECT
 from components.labeling.refusals import Refusals
 from components.labeling.unlabelled import Batch
+from components.labeling.waiting import Waiting
 from components.settings import Settings
 from components.stores.labels.store import LabelEvent, LabelStore
+from components.stores.objects.leases import LeaseRules, hold
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.images import RawImages, capture_id_for
 from components.use_case import UseCase, parse_use_case
@@ -144,21 +144,19 @@ class World:
     def server(self) -> LabelStudioServer:
         return LabelStudioServer.from_settings(self.settings)
 
-    def label(self, batch: Batch | None = None, wait_s: float = 0.0) -> labeling_job.LabelingResult:
+    def label(self, batch: Batch | None = None) -> labeling_job.LabelingResult:
         with self.server() as server:
-            return labeling_job.label(
-                self.use_case, batch or self.find(), server, self.labels, self.lease, Waiting(wait_s, 0.3)
-            )
+            return labeling_job.label(self.use_case, batch or self.find(), server, self.labels, self.lease)
 
     def verify(self, wait_s: float = 0.0) -> verification_job.VerificationResult:
         refusals = self.refusals
         with self.server() as server:
             return verification_job.verify(
-                self.use_case, server, self.labels, refusals, self.lease, Waiting(wait_s, 0.3)
+                self.use_case, server, self.labels, refusals, self.lease, Waiting(wait_s, 0.1)
             )
 
     def lease(self) -> Any:
-        return hold(self.store, self.settings.bucket("state"), self.use_case.name, self.rules)
+        return hold(self.store, self.settings.bucket("state"), "labeling", self.use_case.name, self.rules)
 
     @property
     def refusals(self) -> Refusals:

@@ -9,8 +9,8 @@ import pytest
 from components.labeling import labeling_job, verification_job
 from components.labeling.errors import LabelStudioAway
 from components.labeling.label_studio import LabelStudioServer
-from components.labeling.labeling_job import Waiting
 from components.labeling.project_config import REJECT
+from components.labeling.waiting import Waiting
 from inspection.geometry import Box, LabelledBox
 from tests.components.labeling.fault_proxy import FaultProxy
 
@@ -30,7 +30,7 @@ def run(world, proxy, *, retries=0, timeout_s=60.0):
     with LabelStudioServer(
         proxy.url, world.settings.required("label_studio_api_key"), storage, retries=retries, timeout_s=timeout_s
     ) as server:
-        labeling_job.label(world.use_case, batch, server, world.labels, world.lease, Waiting(0.0))
+        labeling_job.label(world.use_case, batch, server, world.labels, world.lease)
         return verification_job.verify(world.use_case, server, world.labels, world.refusals, world.lease, Waiting(0.0))
 
 

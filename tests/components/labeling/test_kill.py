@@ -12,9 +12,11 @@ from dataclasses import replace
 import pytest
 
 from components.labeling import steps
-from components.labeling.lease import LeaseRules
 from components.labeling.project_config import APPROVE, REJECT
 from components.labeling.unlabelled import save_batch
+from components.settings import settings
+from components.stores.objects.leases import LeaseRules
+from components.use_case import parse_use_case
 from inspection.geometry import Box, LabelledBox
 from tests.components.labeling.conftest import new_world
 
@@ -32,8 +34,9 @@ def run_steps(environment, use_case, batch_uri, began):
     """The pipeline's steps, in a process with the identity of the pipeline."""
     os.environ.update(environment)
     began.set()
-    steps.label(use_case, batch_uri, 0, rules=RULES)
-    steps.verify(use_case, 0, rules=RULES)
+    chosen = parse_use_case(use_case)
+    steps.label(settings(), chosen, batch_uri, rules=RULES)
+    steps.verify(settings(), chosen, 0, rules=RULES)
 
 
 class Run:

@@ -7,12 +7,11 @@ import logging
 import pytest
 
 from components.labeling import labeling_job
-from components.labeling.labeling_job import Waiting
 from components.labeling.prelabels import ChampionPrelabels, champion_thresholds, load_champion
 from components.labeling.project_config import SHOWN_BOXES
 from components.stores.models.registry import CHAMPION, ModelRegistry
 from inspection.geometry import Box, LabelledBox
-from tests.components.evaluation.test_evaluate import brightness_model
+from tests.components.evaluation.brightness_detector import brightness_model
 from tests.components.model_runs import evaluated_run
 
 OTHER = [LabelledBox("dent", Box(50.0, 10.0, 20.0, 20.0))]
@@ -41,9 +40,7 @@ def label(world, settings=None):
     settings = settings or world.settings
     prelabel = ChampionPrelabels(world.use_case, lambda: load_champion(settings, world.use_case.name), world.raw.fetch)
     with world.server() as server:
-        return labeling_job.label(
-            world.use_case, world.find(), server, world.labels, world.lease, Waiting(0.0), prelabel
-        )
+        return labeling_job.label(world.use_case, world.find(), server, world.labels, world.lease, prelabel)
 
 
 def test_labelers_begin_with_the_champions_boxes_and_the_label_says_so(world):

@@ -14,11 +14,11 @@ from components.stores.objects.claims import (
     Claim,
     ClaimLost,
     Claims,
+    ClaimState,
     Held,
     Refused,
     RunState,
-    Standing,
-    standing,
+    claim_state,
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -84,7 +84,7 @@ def test_of_many_threads_at_once_one_has_the_claim_and_may_start(store, installa
     (held,) = (taken for taken in found if isinstance(taken, Held))
     assert sum(isinstance(taken, Refused) for taken in found) == 7
     after = take(claims, name, "late", LATER + SECOND, KnownRuns({held.claim.run_id: RunState.RUNNING}))
-    assert after.standing is Standing.RUNNING
+    assert after.state is ClaimState.RUNNING
     assert held.claim.run_id in after.why
 
 
@@ -92,7 +92,7 @@ def test_a_claim_without_a_run_is_taken_over_after_ten_minutes_and_not_before(cl
     """By the clock that the caller gives."""
     take(claims, name, "a")
     early = take(claims, name, "b", LATER - SECOND)
-    assert (early.standing, early.claim.holder) == (Standing.STARTING, "a")
+    assert (early.state, early.claim.holder) == (ClaimState.STARTING, "a")
     late = take(claims, name, "b", LATER)
     assert isinstance(late, Held)
     assert late.claim.holder == "b"
@@ -113,18 +113,18 @@ def test_who_renews_in_time_is_not_passed_over(claims, name):
     """Ten minutes count from the renewal."""
     held = take(claims, name)
     held.renew(NOW + TAKE_OVER_AFTER / 2)
-    assert take(claims, name, "b", LATER).standing is Standing.STARTING
+    assert take(claims, name, "b", LATER).state is ClaimState.STARTING
 
 
 @pytest.mark.parametrize(
-    ("state", "expected"), [(RunState.RUNNING, Standing.RUNNING), (RunState.SUCCEEDED, Standing.DONE)]
+    ("state", "expected"), [(RunState.RUNNING, ClaimState.RUNNING), (RunState.SUCCEEDED, ClaimState.DONE)]
 )
 def test_a_run_whose_start_nobody_answered_for_is_found_by_its_label(claims, name, state, expected):
     """The holder started it and died before it wrote the id down: no second one is started."""
     take(claims, name, "died")
     runs = KnownRuns({"run-7": state}, {name: "run-7"})
     found = take(claims, name, "b", LATER, runs)
-    assert (found.standing, found.claim.run_id) == (expected, "run-7")
+    assert (found.state, found.claim.run_id) == (expected, "run-7")
     assert take(claims, name, "c", LATER, KnownRuns({"run-7": state})).claim.run_id == "run-7"
 
 
@@ -142,7 +142,7 @@ def test_a_run_that_failed_is_tried_again_three_times_in_all(claims, name):
         held.started(f"run-{attempt}", now)
         held.ended(RunState.FAILED, "no space left", now)
         waiting = take(claims, name, "b", now + SECOND)
-        assert waiting.standing is Standing.WAITING
+        assert waiting.state is ClaimState.WAITING
         assert "no space left" in waiting.why
         now += TAKE_OVER_AFTER
         held = take(claims, name, f"b-{attempt}", now)
@@ -151,7 +151,7 @@ def test_a_run_that_failed_is_tried_again_three_times_in_all(claims, name):
     held.started("run-last", now)
     held.ended(RunState.FAILED, "no space left", now)
     last = take(claims, name, "c", now + timedelta(days=30))
-    assert last.standing is Standing.EXHAUSTED
+    assert last.state is ClaimState.EXHAUSTED
     assert "start it yourself" in last.why
 
 
@@ -159,7 +159,7 @@ def test_two_versions_of_one_use_case_are_not_trained_at_once(claims, below):
     """A claim of another version is as good as one of the same; of another use case it is not."""
     held = claims.take_only(f"{below}41", below, "a", KnownRuns(), NOW)
     refused = claims.take_only(f"{below}42", below, "b", KnownRuns(), NOW)
-    assert refused.standing is Standing.STARTING
+    assert refused.state is ClaimState.STARTING
     assert f"{below}41" in refused.why
     assert isinstance(take(claims, f"{below}42", "b"), Held), "the refused one left nothing behind"
     held.started("run-1", NOW)
@@ -197,19 +197,19 @@ def test_a_claim_that_cannot_be_read_blocks_nobody(store, installation, claims, 
 @pytest.mark.parametrize(
     ("claim", "state", "expected"),
     [
-        ({}, None, Standing.STARTING),
-        ({"claimed_at": NOW - TAKE_OVER_AFTER}, None, Standing.ABANDONED),
-        ({"claimed_at": NOW + timedelta(days=365)}, None, Standing.ABANDONED),
-        ({"run_id": "r"}, RunState.LOST, Standing.STARTING),
-        ({"run_id": "r", "claimed_at": NOW - TAKE_OVER_AFTER}, RunState.LOST, Standing.RETRY),
-        ({"run_id": "r", "claimed_at": NOW - timedelta(days=2)}, RunState.RUNNING, Standing.RUNNING),
-        ({"run_id": "r", "ended": "failed"}, RunState.RUNNING, Standing.WAITING),
-        ({"run_id": "r", "ended": "failed", "attempt": MAX_ATTEMPTS}, None, Standing.EXHAUSTED),
+        ({}, None, ClaimState.STARTING),
+        ({"claimed_at": NOW - TAKE_OVER_AFTER}, None, ClaimState.ABANDONED),
+        ({"claimed_at": NOW + timedelta(days=365)}, None, ClaimState.ABANDONED),
+        ({"run_id": "r"}, RunState.LOST, ClaimState.STARTING),
+        ({"run_id": "r", "claimed_at": NOW - TAKE_OVER_AFTER}, RunState.LOST, ClaimState.RETRY),
+        ({"run_id": "r", "claimed_at": NOW - timedelta(days=2)}, RunState.RUNNING, ClaimState.RUNNING),
+        ({"run_id": "r", "ended": "failed"}, RunState.RUNNING, ClaimState.WAITING),
+        ({"run_id": "r", "ended": "failed", "attempt": MAX_ATTEMPTS}, None, ClaimState.EXHAUSTED),
     ],
 )
 def test_what_a_claim_says_to_others(claim, state, expected):
     """A clock that is a year ahead blocks nobody; who said how a run ended is believed."""
-    assert standing(Claim(**{"holder": "a", "claimed_at": NOW, **claim}), state, NOW) is expected
+    assert claim_state(Claim(**{"holder": "a", "claimed_at": NOW, **claim}), state, NOW) is expected
 
 
 def test_a_claim_is_written_and_read_as_it_was():
