@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from components.stores.objects.whole_file import write_whole
 
 
 class Progress:
@@ -34,10 +35,4 @@ class Progress:
         return self._steps[step]
 
     def _save(self) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(".new")
-        with temporary.open("w", encoding="utf-8") as stream:
-            json.dump({"key": self._key, "steps": self._steps}, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(self._file)
+        write_whole(self._file, json.dumps({"key": self._key, "steps": self._steps}, indent=1).encode())

@@ -1,1 +1,1 @@
-"""Finding images without an approved label: a full look, a look at what is new, and the reference sample's way."""
+"""Find images without an approved label: a full scan, an incremental scan, and the way of the reference sample."""

@@ -13,8 +13,8 @@ from benchmarks.apart import apart
 from benchmarks.document import write_between
 from benchmarks.edge.neighbours import Neighbours
 from benchmarks.labels.comparison import compare
-from benchmarks.labels.looks import Look, Size, add_new, compact_table, fill, full_page_s, look
 from benchmarks.labels.material import approved_of
+from benchmarks.labels.scans import Scan, Size, add_new, compact_table, fill, full_page_s, scan
 from benchmarks.labels.table import BEGIN, END, Measured, Report, render
 from benchmarks.server import object_store
 from components.settings import Settings
@@ -31,7 +31,7 @@ def main() -> None:
         "--images", type=int, default=1_000_000, help="with as many label events; the listing is served"
     )
     parser.add_argument("--real", type=int, default=50_000, help="images of the size at which everything is real")
-    parser.add_argument("--new", type=int, default=1_000, help="images and events between two looks")
+    parser.add_argument("--new", type=int, default=1_000, help="images and events between two scans")
     parser.add_argument(
         "--reference", type=int, nargs="+", default=[5_000, 10_000, 20_000], help="beside the sample's way"
     )
@@ -72,24 +72,24 @@ def measure(sizes: Sequence[Size], reference: Sequence[int], work: Path, command
 
 def _measure(settings: Settings, size: Size) -> Measured:
     append_s = apart(fill, settings, size)
-    first = _look(settings, size, with_new=False)
+    first = _scan(settings, size, with_new=False)
     apart(add_new, settings, size)
-    new = _look(settings, size, with_new=True)
+    new = _scan(settings, size, with_new=True)
     apart(compact_table, settings)
-    compacted = _look(settings, size, with_new=True)
-    full = _look(settings, size, with_new=True, full=True)
+    compacted = _scan(settings, size, with_new=True)
+    full = _scan(settings, size, with_new=True, full=True)
     page_s = apart(full_page_s, settings) if size.real else None
     return Measured(size, append_s, first, new, compacted, full, page_s)
 
 
-def _look(settings: Settings, size: Size, *, with_new: bool, full: bool = False) -> Look:
-    """One look, and whether it found what there is to find."""
-    found = apart(look, settings, size, with_new, full)
+def _scan(settings: Settings, size: Size, *, with_new: bool, full: bool = False) -> Scan:
+    """One scan, and whether it found what there is to find."""
+    found = apart(scan, settings, size, with_new, full)
     _log.info("%s", found)
     new = size.new if with_new else 0
     expected = size.images + new - approved_of(size.events + new)
     if found.found != expected:
-        raise RuntimeError(f"expected {expected} images without an approved label, but the look found {found.found}")
+        raise RuntimeError(f"expected {expected} images without an approved label, but the scan found {found.found}")
     return found
 
 

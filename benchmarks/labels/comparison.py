@@ -11,7 +11,7 @@ from benchmarks.labels import reference
 from benchmarks.labels.material import label_events, make_factory
 from components.labeling.candidates import without_approval
 from components.stores.labels.store import SCHEMA
-from components.stores.labels.views import COLUMNS, standing
+from components.stores.labels.views import COLUMNS, images_by_label
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.columns import parse_image_keys
 from components.stores.raw_images.images import RawImages
@@ -69,7 +69,7 @@ def compare(images: int) -> Compared:
         listed = parse_image_keys(keys)
         reading_s.append(time.perf_counter() - began)
         began = time.perf_counter()
-        stand = standing(columns)
+        stand = images_by_label(columns)
         ours = without_approval(raw, listed, stand.approved, stand.waiting)
         ours_s.append(time.perf_counter() - began)
     if sorted(theirs) != sorted(image.uri for image in ours):

@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.edge.table import machine
 from benchmarks.labels.comparison import Compared
-from benchmarks.labels.looks import Look, Size
+from benchmarks.labels.scans import Scan, Size
 
 BEGIN: Final = "<!-- bench-labels: written by make bench-labels; edit nothing below -->"
 END: Final = "<!-- bench-labels: end -->"
@@ -21,17 +21,17 @@ MIN_TIMES: Final = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One size: the first look, one at what is new, one after a compaction, and a full one with everything known.
+    """One size: the first scan, an incremental one, one after a compaction, and a full one with everything known.
 
     append_s: the last append; page_s: a full page of S3's own listing, where that was used.
     """
 
     size: Size
     append_s: float
-    first: Look
-    new: Look
-    compacted: Look
-    full: Look
+    first: Scan
+    new: Scan
+    compacted: Scan
+    full: Scan
     page_s: float | None
 
 
@@ -64,17 +64,17 @@ def goals(report: Report) -> list[Goal]:
     """Judged on the largest size, and on the largest comparison."""
     largest, most = report.sizes[0], report.compared[-1]
     slowest = max(largest.first.whole_s, largest.full.whole_s)
-    resident = max(look.resident_bytes for look in (largest.first, largest.new, largest.compacted, largest.full))
+    resident = max(scan.resident_bytes for scan in (largest.first, largest.new, largest.compacted, largest.full))
     new, size = largest.new, largest.size
     return [
         Goal(
-            f"a full look of {size.images:,} images takes under {MAX_FULL_S:.0f} s",
+            f"a full scan of {size.images:,} images takes under {MAX_FULL_S:.0f} s",
             f"{slowest:.1f} s",
             slowest < MAX_FULL_S,
         ),
         Goal(f"and at most {_mb(MAX_RESIDENT_BYTES)} resident", _mb(resident), resident <= MAX_RESIDENT_BYTES),
         Goal(
-            "a look at what is new reads the new label events alone, and of the listing the last 31 days",
+            "an incremental scan reads only the new label events, and lists only the last 31 days",
             f"{new.rows:,} of {size.events + size.new:,} events, {new.keys:,} of {2 * (size.images + size.new):,} keys",
             not new.full and new.rows == size.new and new.keys < largest.full.keys / 5,
         ),
@@ -99,7 +99,7 @@ def render(report: Report) -> str:
     ]
     for measured in report.sizes:
         served = "listing real" if measured.size.real else "listing served"
-        for title, look in (
+        for title, scan in (
             ("full, nothing known", measured.first),
             (f"{measured.size.new:,} images and events are new", measured.new),
             ("the table was compacted since", measured.compacted),
@@ -107,8 +107,8 @@ def render(report: Report) -> str:
         ):
             lines.append(
                 f"| {measured.size.images:,} images, {measured.size.events:,} events, {served}: {title} | "
-                f"{look.whole_s:.2f} s | {look.listing_s:.2f} s | {look.table_s:.2f} s | {look.rest_s:.2f} s | "
-                f"{look.keys:,} | {look.rows:,} | {look.found:,} | {_mb(look.resident_bytes)} |"
+                f"{scan.whole_s:.2f} s | {scan.listing_s:.2f} s | {scan.table_s:.2f} s | {scan.rest_s:.2f} s | "
+                f"{scan.keys:,} | {scan.rows:,} | {scan.found:,} | {_mb(scan.resident_bytes)} |"
             )
     lines += [
         "",
@@ -124,7 +124,7 @@ def render(report: Report) -> str:
         "",
         *(
             f"- The last of the appends of 20,000 events to the table of {m.size.events:,}: {m.append_s:.1f} s, "
-            "with the look for events that are there already."
+            "with the scan for events that are there already."
             for m in report.sizes
         ),
         *(

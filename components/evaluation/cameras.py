@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from components.stores.datasets.manifest import ManifestImage
+from components.stores.objects.read_ahead import read_ahead
 from components.stores.objects.s3 import S3ObjectStore, parse_uri
 from components.stores.raw_images.images import RawImage, RawImages
 from inspection.paths import parse_raw_key
+
+_THREADS: Final = 8
+_AHEAD: Final = 256  # images whose Captures are being read
 
 
 def cameras_of(store: S3ObjectStore, entries: Sequence[ManifestImage]) -> dict[str, str]:
@@ -28,6 +32,5 @@ def cameras_of(store: S3ObjectStore, entries: Sequence[ManifestImage]) -> dict[s
         names = sorted({capture.camera for capture in RawImages(store, bucket).captures(image)})
         return f"{parsed.site}/{parsed.device} {names[0]}" if names else None
 
-    with ThreadPoolExecutor(8) as pool:
-        found = pool.map(one, entries)
-        return {entry.sha256: camera for entry, camera in zip(entries, found, strict=True) if camera}
+    found = read_ahead(one, entries, at_most=_AHEAD, threads=_THREADS)
+    return {entry.sha256: camera for entry, camera in zip(entries, found, strict=True) if camera}

@@ -14,7 +14,7 @@ from components.stores.raw_images.image_source import MAX_FILE_BYTES, ImageSourc
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundImage:
     """An image as it lies in the source. name: its path there."""
 
     name: str
@@ -25,7 +25,7 @@ class Found:
 class Finder(Protocol):
     """Finds the images of rows. Safe to share between threads."""
 
-    def find(self, image: str) -> Found:
+    def find(self, image: str) -> FoundImage:
         """The bytes of the image that a row names.
 
         Raises:
@@ -53,7 +53,7 @@ class InSource:
         if not self._by_name:
             raise ExchangeError("expected images to take the labels' images from, but there is no file there")
 
-    def find(self, image: str) -> Found:
+    def find(self, image: str) -> FoundImage:
         """See `Finder`."""
         file = self._file(image)
         if file is None and unquote(image) != image:
@@ -63,7 +63,7 @@ class InSource:
         if file.size > MAX_FILE_BYTES:
             raise RowError("too-large", f"expected at most {MAX_FILE_BYTES} bytes, got {file.size}")
         try:
-            return Found(file.name, self._source.read(file), file.modified)
+            return FoundImage(file.name, self._source.read(file), file.modified)
         except (OSError, ObjectNotFound) as e:
             raise RowError("unreadable", str(e)) from e
 
@@ -88,7 +88,7 @@ class ByAddress:
     def __init__(self, store: S3ObjectStore) -> None:
         self._store = store
 
-    def find(self, image: str) -> Found:
+    def find(self, image: str) -> FoundImage:
         """See `Finder`."""
         try:
             bucket, key = parse_uri(image)
@@ -98,7 +98,7 @@ class ByAddress:
             info = self._store.head(bucket, key)
             if info.size > MAX_FILE_BYTES:
                 raise RowError("too-large", f"expected at most {MAX_FILE_BYTES} bytes, got {info.size}")
-            return Found(key, self._store.get(bucket, key), info.modified.astimezone(UTC))
+            return FoundImage(key, self._store.get(bucket, key), info.modified.astimezone(UTC))
         except (ObjectNotFound, AccessDenied) as e:
             raise RowError("no-image", f"{e}; or give the folder or prefix with the images: --images") from e
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
-from components.exchange.finder import Finder, Found
+from components.exchange.finder import Finder, FoundImage
 from components.exchange.rows import RowError, SourceRow, SourceStatus, Unit
 from components.stores.labels.box_rule import Converted, Drawn, Tally, apply_rule, number
 from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore, boxes_digest, event_id
@@ -228,7 +228,7 @@ def _made(row: SourceRow, finder: Finder, raw: RawImages, options: ImportOptions
     return _Made(row, event, converted.tally, stored.new, withheld, group is not None)
 
 
-def _put(row: SourceRow, found: Found, raw: RawImages, options: ImportOptions) -> tuple[Stored, str | None]:
+def _put(row: SourceRow, found: FoundImage, raw: RawImages, options: ImportOptions) -> tuple[Stored, str | None]:
     sha256 = sha256_of(found.data)
     part = row.group or part_of(found.name, options.parts)
     reason = Reason.IMPORT

@@ -1,4 +1,4 @@
-"""The images without an approved label, in columns: an object is made of an image only when somebody looks at it."""
+"""The images without an approved label, in columns. An object is made of an image only when a caller asks for it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import overload
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.labeling.known_images import ImagesMemory, images_memory, look_at_images
-from components.labeling.known_labels import LabelsMemory, labels_memory, look_at_labels
+from components.labeling.known_images import ImagesMemory, images_memory, scan_images
+from components.labeling.known_labels import LabelsMemory, labels_memory, scan_labels
 from components.stores.labels.store import LabelStore
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.columns import keys_of
@@ -22,21 +22,22 @@ _CHUNK = 1000
 
 @dataclass(frozen=True, slots=True)
 class Memories:
-    """What the last look at the images and at the labels of a use case left."""
+    """The memories of the last scans: of the images, and of the labels of a use case."""
 
     images: ImagesMemory
     labels: LabelsMemory
 
 
 def memories(store: S3ObjectStore, bucket: str, use_case: str) -> Memories:
-    """Those in the state bucket."""
+    """The memories in the state bucket."""
     return Memories(images_memory(store, bucket), labels_memory(store, bucket, use_case))
 
 
 class Candidates(Sequence[RawImage]):
-    """Images without an approved label, each once: unseen before waiting, newest day first, then by sha256.
+    """Images without an approved label, each once. The order is the same on every run.
 
-    The same order on every run. `waiting`: sha256 of those whose boxes wait for the verifier.
+    Unseen images come before waiting ones, then the newest day first, then by sha256. `waiting`: sha256 of those
+    whose boxes wait for the verifier.
     several: sha256 of images for which several Captures were listed.
     """
 
@@ -98,15 +99,15 @@ def find_candidates(
     full: bool = False,
     now: datetime | None = None,
 ) -> Candidates:
-    """Look at the images and the labels; with a memory, at what is new. full: at everything, and remember that.
+    """Scan the images and the labels; incrementally where there is a memory. full: scan everything, and remember it.
 
     Raises:
         ObjectStoreError, LabelStoreError: a store could not be read.
     """
     at = now or datetime.now(UTC)
-    images = look_at_images(raw.listing, memory.images if memory else None, at, full=full)
-    stand = look_at_labels(labels, use_case, memory.labels if memory else None, at, full=full)
-    return without_approval(raw, images.rows, stand.approved, stand.waiting, images.several)
+    images = scan_images(raw.listing, memory.images if memory else None, at, full=full)
+    labelled = scan_labels(labels, use_case, memory.labels if memory else None, at, full=full)
+    return without_approval(raw, images.rows, labelled.approved, labelled.waiting, images.several)
 
 
 def without_approval(
@@ -136,7 +137,7 @@ def without_approval(
 
 
 def _once(images: pa.Table) -> tuple[pa.Table, dict[str, list[str]]]:
-    """One row an image, that of its smallest key; the other keys by that one."""
+    """One row for each image, that of its smallest key; and the image's other keys by that key."""
     counted = pc.value_counts(images["sha256"])
     several = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
     is_several = pc.is_in(images["sha256"], value_set=several)

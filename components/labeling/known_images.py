@@ -1,10 +1,11 @@
-"""The images of the raw bucket, found by listing only what may be new since the last look.
+"""The images of the raw bucket, found by listing only what may be new since the last scan.
 
-A device puts an image below the day of its capture, and sends it later: after `OUTBOX_AGE` at the latest, as long as it
-is switched on. So an incremental look lists again, device by device, the days from the last look minus that age on. It
-lists whole: devices that it has not seen, and importers, whose days are those of old files. What it cannot see, images
-of a device whose clock is behind or that lay in a drawer for longer, the next full look finds: one is made every week,
-whenever the memory is lost, and on demand.
+A device puts an image below the day of its capture and may send it later: after `OUTBOX_AGE` at the latest, if it stays
+switched on. So an incremental scan lists, device by device, all days from the last scan minus that age on. It lists
+completely: devices that it does not know, and importers, because their days are those of old files.
+
+An incremental scan does not see the images of a device whose clock is behind, or that was switched off for longer. The
+next full scan finds them. A full scan runs every week, when the memory is lost, and on demand.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from typing import Final, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.labeling.look_memory import MAX_SEGMENTS, Found, LookDocument, LookMemory
+from components.labeling.scan_memory import MAX_SEGMENTS, ScanDocument, ScanMemory, StoredMemory
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.columns import IMAGES, keys_of, list_columns
 from components.stores.raw_images.listing import RawListing
 
 _log = logging.getLogger(__name__)
 
-# The default of `outbox.max_age_days` on a device; one that is told to keep for longer is seen by the full looks.
+# The default of `outbox.max_age_days` on a device. If a device keeps images for longer, full scans find them.
 OUTBOX_AGE: Final = timedelta(days=30)
-_CLOCKS: Final = timedelta(days=1)  # of the devices, this machine and the store, apart
+_CLOCKS: Final = timedelta(days=1)  # how far the clocks of devices, this machine and the store may differ
 _IMPORTER: Final = "import-"
 
-ImagesMemory: TypeAlias = LookMemory[LookDocument]
+ImagesMemory: TypeAlias = ScanMemory[ScanDocument]
 
 
 @dataclass(frozen=True, slots=True)
 class KnownImages:
-    """rows: `IMAGES`, one a key; full: everything was listed; fresh: rows that the last look did not know.
+    """rows: `IMAGES`, one a key; full: everything was listed; fresh: how many rows the last scan did not know.
 
-    several: sha256 of the images of which this look listed several Captures: somebody objected, or releases disagreed.
+    several: sha256 of the images for which this scan listed several Captures: an objection, or releases that disagreed.
     """
 
     rows: pa.Table
@@ -46,25 +47,23 @@ class KnownImages:
 
 
 def images_memory(store: S3ObjectStore, bucket: str) -> ImagesMemory:
-    """What is remembered of the raw bucket, for all use cases. bucket: of the state."""
-    return LookMemory(store, bucket, "images", LookDocument, IMAGES)
+    """The memory of the raw bucket, shared by all use cases. bucket: the state bucket."""
+    return ScanMemory(store, bucket, "images", ScanDocument, IMAGES)
 
 
-def look_at_images(
-    listing: RawListing, memory: ImagesMemory | None, now: datetime, *, full: bool = False
-) -> KnownImages:
-    """All images there are; lists no more than it must, unless `full`.
+def scan_images(listing: RawListing, memory: ImagesMemory | None, now: datetime, *, full: bool = False) -> KnownImages:
+    """Find all images. Lists no more than it must, unless `full`.
 
     Raises:
         ObjectStoreError: the bucket or the memory could not be read or written.
     """
-    found: Found[LookDocument] = memory.read() if memory else Found(None, None)
+    found: StoredMemory[ScanDocument] = memory.read() if memory else StoredMemory(None, None)
     devices = listing.devices()
     known = found.memory
     if full or known is None or known.document.full_is_due(now):
         rows, several = list_columns(listing, listing.spans(devices))
         if memory:
-            document = LookDocument(looked_at=now, full_at=now, segments=(memory.save(rows),))
+            document = ScanDocument(looked_at=now, full_at=now, segments=(memory.save(rows),))
             memory.replace(document, found)
         return KnownImages(rows, full=True, fresh=rows.num_rows, several=several)
     since = (known.document.looked_at - OUTBOX_AGE - _CLOCKS).date()
@@ -80,14 +79,14 @@ def look_at_images(
     return KnownImages(rows, full=False, fresh=fresh.num_rows, several=several)
 
 
-def _next(memory: ImagesMemory, last: LookDocument, rows: pa.Table, fresh: pa.Table, now: datetime) -> LookDocument:
+def _next(memory: ImagesMemory, last: ScanDocument, rows: pa.Table, fresh: pa.Table, now: datetime) -> ScanDocument:
     if not fresh.num_rows:
         segments = last.segments
     elif len(last.segments) < MAX_SEGMENTS:
         segments = (*last.segments, memory.save(fresh))
     else:
         segments = (memory.save(rows),)
-    return LookDocument(looked_at=max(now, last.looked_at), full_at=last.full_at, segments=segments)
+    return ScanDocument(looked_at=max(now, last.looked_at), full_at=last.full_at, segments=segments)
 
 
 def _devices_of(rows: pa.Table) -> frozenset[str]:

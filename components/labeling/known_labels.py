@@ -1,4 +1,4 @@
-"""Where each image of a use case stands with its label, read from the rows that are new since the last look."""
+"""The label state of each image of a use case, read from the rows that are new since the last scan."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final, TypeAlias
 
 import pyarrow as pa
 
-from components.labeling.look_memory import MAX_SEGMENTS, Found, LookDocument, LookMemory
+from components.labeling.scan_memory import MAX_SEGMENTS, ScanDocument, ScanMemory, StoredMemory
 from components.stores.labels.store import SCHEMA, LabelStore, Mark
-from components.stores.labels.views import COLUMNS, condensed, standing
+from components.stores.labels.views import COLUMNS, condensed, images_by_label
 from components.stores.objects.s3 import S3ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -20,14 +20,14 @@ _SCHEMA: Final = pa.schema([SCHEMA.field(name) for name in COLUMNS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelsLook(LookDocument):
-    """table_id, table_version: the state of the label store up to which its rows are in the segments."""
+class LabelsScan(ScanDocument):
+    """table_id, table_version: of the label store. The segments hold its rows up to this version."""
 
     table_id: str
     table_version: int
 
 
-LabelsMemory: TypeAlias = LookMemory[LabelsLook]
+LabelsMemory: TypeAlias = ScanMemory[LabelsScan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,19 @@ class KnownLabels:
 
 
 def labels_memory(store: S3ObjectStore, bucket: str, use_case: str) -> LabelsMemory:
-    """What is remembered of a use case's labels. bucket: of the state."""
-    return LookMemory(store, bucket, f"labels/{use_case}", LabelsLook, _SCHEMA)
+    """The memory of a use case's labels. bucket: the state bucket."""
+    return ScanMemory(store, bucket, f"labels/{use_case}", LabelsScan, _SCHEMA)
 
 
-def look_at_labels(
+def scan_labels(
     labels: LabelStore, use_case: str, memory: LabelsMemory | None, now: datetime, *, full: bool = False
 ) -> KnownLabels:
-    """How every image stands; reads no more than it must, unless `full`.
+    """Find which images are approved and which wait for the verifier. Reads no more than it must, unless `full`.
 
     Raises:
         ObjectStoreError, LabelStoreError: the memory or the table could not be read, or the memory not written.
     """
-    found: Found[LabelsLook] = memory.read() if memory else Found(None, None)
+    found: StoredMemory[LabelsScan] = memory.read() if memory else StoredMemory(None, None)
     known = found.memory if not (full or found.memory is None or found.memory.document.full_is_due(now)) else None
     after = Mark(known.document.table_id, known.document.table_version) if known else None
     read = labels.columns(COLUMNS, use_case=use_case, after=after)
@@ -77,12 +77,12 @@ def look_at_labels(
                 segments = (memory.save(rows),)
             memory.replace(_document(read.mark, segments, max(now, last.looked_at), last.full_at), found)
     _log.info("%d label events were read", fresh)
-    stand = standing(rows)
-    return KnownLabels(stand.approved, stand.waiting, whole, fresh)
+    images = images_by_label(rows)
+    return KnownLabels(images.approved, images.waiting, whole, fresh)
 
 
-def _document(mark: Mark, segments: tuple[str, ...], looked_at: datetime, full_at: datetime) -> LabelsLook:
-    return LabelsLook(
+def _document(mark: Mark, segments: tuple[str, ...], looked_at: datetime, full_at: datetime) -> LabelsScan:
+    return LabelsScan(
         looked_at=looked_at,
         full_at=full_at,
         segments=segments,

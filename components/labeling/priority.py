@@ -1,16 +1,20 @@
-"""Which images people get first: active learning as rules over values.
+"""The order in which people get images: active learning as rules over values.
 
-1. What an operator objected to, newest first.
-2. What models doubt: two releases that disagree, then scores by how near they lie to the threshold.
+1. Images that an operator objected to, newest first.
+2. Images that models are unsure of: first those on which two releases disagree, then by how near a score lies to the
+   threshold.
 3. The rest, newest day first.
 
-From 2 on, a share of the places goes to images chosen by chance (by sha256 and use case, so that every run chooses
-alike), whatever waits before them: labels of what a model doubts alone would teach it a world that is all doubt.
-Whoever takes only the head of the order gets the same shares. What is above a cap, of one part or of one hour of
-capture, comes after all that is not; images whose boxes wait for the verifier come last.
+In 2 and 3 a share of the places goes to images chosen by chance. Chance depends on sha256 and use case, so every run
+chooses the same ones. Without that share, the labels would show only what a model doubts, and the next model would
+learn a distorted picture of the line. The share is spread evenly, so a caller that takes only the first images gets it
+too.
 
-Only Captures tell why an image was sent, and reading a million of them is out of the question. `shortlist` therefore
-chooses by keys alone whose Captures are worth reading.
+Images above a cap, of one part or of one hour of capture, come after all others; images whose boxes wait for the
+verifier come last.
+
+Only Captures tell why an image was sent, and there may be a million of them. `shortlist` therefore chooses by keys
+alone which Captures to read.
 """
 
 from __future__ import annotations
@@ -30,13 +34,13 @@ from components.use_case import UseCase
 from inspection.documents import Capture, Reason
 from inspection.verdict import Verdict
 
-# Of a shortlist: images chosen by chance, among them old ones that newer ones would hide.
+# The share of a shortlist that is chosen by chance, so that old images are not always hidden by newer ones.
 _SHORTLISTED_BY_CHANCE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """An image without an approved label. captures: by time; waiting: its boxes are with the verifier."""
+class LabelingCandidate:
+    """An image without an approved label. captures: by time; waiting: its boxes wait for the verifier."""
 
     image: RawImage
     captures: tuple[Capture, ...]
@@ -45,21 +49,21 @@ class Candidate:
 
     @property
     def hour(self) -> str | None:
-        """The hour (UTC) of its first Capture; None where no Capture tells."""
+        """The hour (UTC) of its first Capture; None without a Capture."""
         return f"{self.captures[0].captured_at.astimezone(UTC):%Y-%m-%d %H}" if self.captures else None
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A candidate in its place. why: for a person, in the language of the use case."""
+    """A candidate at its place in the order. why: for a person, in the language of the use case."""
 
-    candidate: Candidate
+    candidate: LabelingCandidate
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Doubt:
-    """disagreement comes before any score; nearness: 1 at the threshold, 0 as far from it as a score can be."""
+    """disagreement: sorted before any score; nearness: 1 at the threshold, 0 as far from it as a score can be."""
 
     disagreement: bool
     nearness: float
@@ -69,16 +73,16 @@ class _Doubt:
 def shortlist(
     images: Sequence[str], waiting: frozenset[str], several: frozenset[str], use_case: str, size: int
 ) -> list[int]:
-    """The places of at most `size` images whose Captures should be read, by what their keys tell.
+    """Choose at most `size` images whose Captures should be read, by their keys alone; returns their places.
 
-    Several Captures of one image are the trace of an objection or a disagreement, so these come first; then the
-    newest; a quarter by chance. Images that wait for the verifier come last.
+    An image has several Captures after an objection or a disagreement, so these images come first, then the newest
+    ones. A quarter is chosen by chance. Images that wait for the verifier come last.
 
     Args:
         images: sha256 of all candidates, unseen before waiting, newest first.
         waiting: sha256 of those that wait for the verifier.
         several: sha256 of images with several Captures.
-        use_case: its name; chance is another for each.
+        use_case: its name; each use case has its own chance.
         size: how many at most.
     """
     if len(images) <= size:
@@ -97,24 +101,24 @@ def shortlist(
 
 
 def in_order(
-    candidates: Iterable[Candidate], use_case: UseCase, thresholds: Mapping[str, float] | None = None
+    candidates: Iterable[LabelingCandidate], use_case: UseCase, thresholds: Mapping[str, float] | None = None
 ) -> list[Placed]:
-    """Every candidate once, in the order of the head of this module: the same for the same candidates.
+    """Every candidate once, in the order that the top of this module describes: the same for the same candidates.
 
     Args:
         candidates: in any order.
         use_case: its `labeling.priority` has the shares and caps.
-        thresholds: class -> the score from which the champion calls a part defective; for a class that is not
-            there, the middle of the use case's band of doubt.
+        thresholds: class -> the score from which the champion calls a part defective. A class without a threshold
+            gets the middle of the use case's band of uncertainty.
     """
     policy, texts = use_case.labeling.priority, TEXTS[use_case.labeling.language]
-    unseen: list[Candidate] = []
-    waiting: list[Candidate] = []
+    unseen: list[LabelingCandidate] = []
+    waiting: list[LabelingCandidate] = []
     for candidate in candidates:
         (waiting if candidate.waiting else unseen).append(candidate)
     objections: list[Placed] = []
-    doubted: list[tuple[_Doubt, Candidate]] = []
-    rest: list[Candidate] = []
+    doubted: list[tuple[_Doubt, LabelingCandidate]] = []
+    rest: list[LabelingCandidate] = []
     for candidate in sorted(unseen, key=lambda candidate: _newest(candidate.image)):
         if any(capture.reason is Reason.OBJECTION for capture in candidate.captures):
             objections.append(Placed(candidate, texts.objection))
@@ -156,7 +160,7 @@ def _doubt(
 
 
 def _mixed(line: Sequence[Placed], share: float, salt: int, texts: Texts) -> list[Placed]:
-    """The line with a share of its places given to chance, spread evenly over it."""
+    """The order with a share of its places given to images chosen by chance, spread evenly."""
     by_chance = iter(sorted(line, key=lambda placed: _chance(placed.candidate.image.sha256, salt)))
     in_turn = iter(line)
     taken: set[str] = set()
@@ -172,7 +176,7 @@ def _mixed(line: Sequence[Placed], share: float, salt: int, texts: Texts) -> lis
 
 
 def _capped(line: Sequence[Placed], max_per_group: int, max_per_hour: int, texts: Texts) -> list[Placed]:
-    """What is above a cap, behind the rest and in its own order."""
+    """Move the images above a cap behind all others; both groups keep their order."""
     of_group: Counter[str] = Counter()
     of_hour: Counter[str] = Counter()
     kept: list[Placed] = []
@@ -200,5 +204,5 @@ def _salt(use_case: str) -> int:
 
 
 def _chance(sha256: str, salt: int) -> int:
-    # A sha256 is uniform already; the use case turns it into an order of its own.
+    # A sha256 is uniformly distributed; the salt gives each use case an order of its own.
     return int(sha256[:16], 16) ^ salt

@@ -1,18 +1,18 @@
-"""Which images still need a person: those in raw without an approved label, as a batch for the labeling job."""
+"""Find the images in the raw bucket that have no approved label, as a batch for the labeling job."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from components.labeling.candidates import Memories, find_candidates
 from components.labeling.errors import BatchError
-from components.labeling.priority import Candidate, Placed, in_order, shortlist
+from components.labeling.priority import LabelingCandidate, Placed, in_order, shortlist
 from components.stores.labels.store import LabelStore
+from components.stores.objects.read_ahead import read_ahead
 from components.stores.objects.s3 import ObjectNotFound, ObjectStoreError, S3ObjectStore, parse_uri
 from components.stores.raw_images.images import RawImage, RawImages
 from components.use_case import UseCase
@@ -22,11 +22,11 @@ from inspection.image import ImageError, decode_image, sha256_of
 _log = logging.getLogger(__name__)
 
 _THREADS: Final = 8
-_CHUNK: Final = 32  # no image is fetched much beyond the limit
-# Images whose Captures are read besides those that there are places for: so many a place, and at most so many.
+_AHEAD: Final = 32  # images under way, so that few are fetched beyond the limit
+# How many images more than there are places have their Captures read: per place, and in all.
 _MORE_A_PLACE: Final = 4
 _MORE: Final = 2000
-_MAX_CAPTURES: Final = 16  # of one image: a device that was stolen may send any number
+_MAX_CAPTURES: Final = 16  # of one image: a stolen device may send any number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +48,8 @@ class BatchImage(Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetAside(Part):
-    """A raw object that nobody can label, and why: a reason of `ImageError`, or `bytes-do-not-match`."""
+class UnusableImage(Part):
+    """A raw object that cannot be labelled, and the reason: one of `ImageError`, or `bytes-do-not-match`."""
 
     sha256: str
     uri: str
@@ -62,7 +62,7 @@ class Batch(Document):
 
     use_case: str
     images: tuple[BatchImage, ...]
-    set_aside: tuple[SetAside, ...] = ()
+    set_aside: tuple[UnusableImage, ...] = ()
 
 
 def find_unlabelled(
@@ -72,16 +72,16 @@ def find_unlabelled(
     memory: Memories | None = None,
     thresholds: Mapping[str, float] | None = None,
 ) -> Batch:
-    """Images without an approved label, in the order of `priority`, at most `max_images_per_job`.
+    """The images without an approved label, in the order of `priority`, at most `max_images_per_job`.
 
-    Images whose boxes wait for the verifier come last, so that they do not take the place of those nobody has seen.
-    Objects that are damaged or no image are set aside, counted and logged, and do not count towards the limit.
+    Images whose boxes wait for the verifier come last, so that they do not displace images that nobody has seen.
+    Objects that are damaged or are no image are set aside, counted and logged. They do not count towards the limit.
 
     Args:
         use_case: whose images.
-        raw: where the images are.
-        labels: what is known of them.
-        memory: of the last look; without one everything is read.
+        raw: the raw bucket.
+        labels: the label store.
+        memory: of the last scan; without one everything is read.
         thresholds: class -> the champion's threshold; see `priority.in_order`.
 
     Raises:
@@ -89,19 +89,19 @@ def find_unlabelled(
     """
     candidates = find_candidates(use_case.name, raw, labels, memory)
     images: list[BatchImage] = []
-    set_aside: list[SetAside] = []
+    set_aside: list[UnusableImage] = []
     limit = use_case.labeling.max_images_per_job
     left = list(range(len(candidates)))
-    while left and len(images) < limit:  # again only where damaged objects took up the places
+    while left and len(images) < limit:  # a second round only where damaged objects took places
         most = limit + min(_MORE_A_PLACE * limit, _MORE)
         chosen = shortlist(candidates.sha256(left), candidates.waiting, candidates.several, use_case.name, most)
-        looked_up = [candidates[left[place]] for place in chosen]
-        placed = in_order(_candidates(use_case, raw, looked_up, candidates.waiting), use_case, thresholds)
-        for looked_at in _look(raw, placed, limit - len(images)):
-            if isinstance(looked_at, SetAside):
-                set_aside.append(looked_at)
+        shortlisted = [candidates[left[place]] for place in chosen]
+        placed = in_order(_candidates(use_case, raw, shortlisted, candidates.waiting), use_case, thresholds)
+        for opened in _open_in_order(raw, placed, limit - len(images)):
+            if isinstance(opened, UnusableImage):
+                set_aside.append(opened)
             elif len(images) < limit:
-                images.append(looked_at)
+                images.append(opened)
         seen = set(chosen)
         left = [index for place, index in enumerate(left) if place not in seen]
     if set_aside:
@@ -111,7 +111,7 @@ def find_unlabelled(
 
 
 def save_batch(store: S3ObjectStore, bucket: str, batch: Batch) -> str:
-    """Write a batch under its digest; its URI. The same batch is the same object."""
+    """Write a batch under its digest and return its URI. The same batch is the same object."""
     data = batch.to_json()
     key = f"batches/labeling/{batch.use_case}/{sha256_of(data)}.json"
     store.put(bucket, key, data, if_absent=True, content_type="application/json")
@@ -122,13 +122,13 @@ def load_batch(store: S3ObjectStore, uri: str) -> Batch:
     """Read a batch.
 
     Raises:
-        BatchError: there is none, it is malformed, or its bytes are not those of its digest.
+        BatchError: there is none, it is malformed, or its bytes do not match its digest.
     """
     try:
         bucket, key = parse_uri(uri)
         data = store.get(bucket, key)
         if sha256_of(data) != key.rsplit("/", 1)[-1].removesuffix(".json"):
-            raise BatchError(f"the bytes of the batch {uri} are not those of its digest; find the images again")
+            raise BatchError(f"the bytes of the batch {uri} do not match its digest; find the images again")
         return Batch.from_json(data)
     except (ObjectNotFound, DocumentError, ValueError) as e:
         raise BatchError(f"cannot read the batch {uri}: {e}; find the images again") from e
@@ -136,40 +136,38 @@ def load_batch(store: S3ObjectStore, uri: str) -> Batch:
 
 def _candidates(
     use_case: UseCase, raw: RawImages, images: Sequence[RawImage], waiting: frozenset[str]
-) -> list[Candidate]:
+) -> list[LabelingCandidate]:
     """The images with their Captures, which are small and read many at a time."""
 
-    def read(image: RawImage) -> Candidate:
+    def read(image: RawImage) -> LabelingCandidate:
         few = islice(raw.captures(image), _MAX_CAPTURES)
         captures = sorted(few, key=lambda capture: (capture.captured_at, capture.capture_id))
         parts = [capture.part_id for capture in captures if capture.part_id]
         group = parts[0] if parts and use_case.grouping.rule == "part" else image.sha256
-        return Candidate(image, tuple(captures), group, image.sha256 in waiting)
+        return LabelingCandidate(image, tuple(captures), group, image.sha256 in waiting)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(read, images))
+    return list(read_ahead(read, images, at_most=_AHEAD, threads=_THREADS))
 
 
-def _look(raw: RawImages, placed: Sequence[Placed], limit: int) -> Iterator[BatchImage | SetAside]:
+def _open_in_order(raw: RawImages, placed: Sequence[Placed], limit: int) -> Iterator[BatchImage | UnusableImage]:
+    """The images of the order, opened, until `limit` of them can be labelled."""
     usable = 0
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(placed), _CHUNK):
-            if usable >= limit:
-                return
-            for found in pool.map(lambda item: _look_at(raw, item), placed[start : start + _CHUNK]):
-                usable += isinstance(found, BatchImage)
-                yield found
+    for opened in read_ahead(lambda item: _open(raw, item), placed, at_most=_AHEAD, threads=_THREADS):
+        usable += isinstance(opened, BatchImage)
+        yield opened
+        if usable >= limit:
+            return
 
 
-def _look_at(raw: RawImages, placed: Placed) -> BatchImage | SetAside:
+def _open(raw: RawImages, placed: Placed) -> BatchImage | UnusableImage:
     candidate = placed.candidate
     image = candidate.image
     try:
         pixels = decode_image(raw.fetch(image.uri, image.sha256))
     except ImageError as e:
-        return _set_aside(image, e.reason, e)
+        return _unusable(image, e.reason, e)
     except ObjectNotFound as e:
-        return _set_aside(image, "bytes-do-not-match", e)
+        return _unusable(image, "bytes-do-not-match", e)
     return BatchImage(
         sha256=image.sha256,
         uri=image.uri,
@@ -183,12 +181,12 @@ def _look_at(raw: RawImages, placed: Placed) -> BatchImage | SetAside:
     )
 
 
-def _set_aside(image: RawImage, reason: str, error: ImageError | ObjectStoreError) -> SetAside:
+def _unusable(image: RawImage, reason: str, error: ImageError | ObjectStoreError) -> UnusableImage:
     _log.warning("%s is set aside (%s): %s", image.uri, reason, error)
-    return SetAside(sha256=image.sha256, uri=image.uri, reason=reason)
+    return UnusableImage(sha256=image.sha256, uri=image.uri, reason=reason)
 
 
-def _by_reason(set_aside: Sequence[SetAside]) -> str:
+def _by_reason(set_aside: Sequence[UnusableImage]) -> str:
     counts: dict[str, int] = {}
     for item in set_aside:
         counts[item.reason] = counts.get(item.reason, 0) + 1

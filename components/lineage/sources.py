@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Protocol, TypeVar
@@ -24,6 +23,7 @@ from components.stores.datasets.manifest import (
 from components.stores.labels.store import LabelStore
 from components.stores.labels.versions import versions_of_datasets
 from components.stores.models.registry import ModelRegistry, ModelRegistryError, ModelVersion, NoSuchModel, RunInfo
+from components.stores.objects.read_ahead import read_ahead
 from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
 from components.stores.raw_images.images import RawImages
 from inspection.codec import DocumentError
@@ -162,12 +162,12 @@ class Sources:
                 _log.warning("dataset %s is passed over: %s", digest, e)
                 return digest, None
 
-        with ThreadPoolExecutor(_MANIFESTS_AT_ONCE) as pool:
-            for digest, found in pool.map(fetch, list(manifest_digests(self._store, self._datasets))):
-                if found is not None:
-                    manifest, counts = found
-                    facts = dataset_facts(manifest, counts, self.label_version(digest))
-                    yield HeldImage(digest, manifest.use_case, manifest.images[0], facts)
+        digests = manifest_digests(self._store, self._datasets)
+        for digest, found in read_ahead(fetch, digests, at_most=_MANIFESTS_AT_ONCE, threads=_MANIFESTS_AT_ONCE):
+            if found is not None:
+                manifest, counts = found
+                facts = dataset_facts(manifest, counts, self.label_version(digest))
+                yield HeldImage(digest, manifest.use_case, manifest.images[0], facts)
 
     def label_version(self, dataset: str) -> int | None:
         """The version of the label store that a dataset was made from; None where this store does not know it."""

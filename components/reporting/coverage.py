@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
+from components.stores.objects.read_ahead import read_ahead
 from components.stores.raw_images.images import RawImage, RawImages
 
 _THREADS: Final = 16
+_AHEAD: Final = 256  # images whose Captures are being read
 _MAX_NAME: Final = 80
 
 
@@ -87,5 +88,5 @@ def _cameras(raw: RawImages, images: Iterable[RawImage]) -> dict[str, str]:
         capture = next(raw.captures(image), None)
         return image.sha256, capture.camera[:_MAX_NAME] if capture else None
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return {sha256: camera for sha256, camera in pool.map(look, images) if camera}
+    found = read_ahead(look, images, at_most=_AHEAD, threads=_THREADS)
+    return {sha256: camera for sha256, camera in found if camera}

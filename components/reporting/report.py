@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -23,6 +22,7 @@ from components.reporting.pictures import Picture, picture
 from components.reporting.suspects import Doubt, Shot, Suspect, Suspects, doubts, duplicates_doubt
 from components.settings import Settings
 from components.stores.labels.store import LabelEvent, LabelStore
+from components.stores.objects.read_ahead import read_ahead
 from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
 from components.stores.raw_images.images import RawImages
 from components.stores.raw_images.near_duplicates import Fingerprint, find_near_duplicates, fingerprint, thumbnail
@@ -32,7 +32,7 @@ from inspection.image import ImageError, decode_image
 _log = logging.getLogger(__name__)
 
 _THREADS: Final = 8
-_CHUNK: Final = 32
+_AHEAD: Final = 32
 _MAX_EARLIER_MODELS: Final = 4
 
 Fetch = Callable[[str, str], bytes]
@@ -193,11 +193,9 @@ def _models_of(
 
 
 def _images(events: Sequence[LabelEvent], fetch: Fetch) -> Iterator[tuple[LabelEvent, NDArray[np.uint8] | None]]:
-    """Fetched ahead by a chunk, so that memory is that of a chunk."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(events), _CHUNK):
-            chunk = events[start : start + _CHUNK]
-            yield from zip(chunk, pool.map(lambda event: _decoded(fetch, event), chunk), strict=True)
+    """Each event with its image. Images are fetched ahead, at most `_AHEAD` of them."""
+    images = read_ahead(lambda event: _decoded(fetch, event), events, at_most=_AHEAD, threads=_THREADS)
+    yield from zip(events, images, strict=True)
 
 
 def _decoded(fetch: Fetch, event: LabelEvent) -> NDArray[np.uint8] | None:

@@ -1,4 +1,4 @@
-"""Locks between processes of this machine. The kernel lets go of one however its holder ends."""
+"""Locks between processes of this machine. The kernel releases a lock when its holder ends, however it ends."""
 
 from __future__ import annotations
 
@@ -6,16 +6,36 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+
+def try_lock(path: Path, *, wait: bool = False) -> IO[str] | None:
+    """Take the lock of a file, which is made where it is missing, in a folder of mode 0700.
+
+    Returns the open file, which holds the lock until it is closed; None if another holds it and `wait` is False.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stream = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        return None
+    except BaseException:
+        stream.close()
+        raise
+    return stream
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Alone between processes, and threads, that name the same file. It stays, empty, in a folder of mode 0700.
+    """Hold the lock of a file while the block runs, alone between processes and threads. The file stays, empty.
 
     Raises:
         BlockingIOError: another holds it, and `wait` is False.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    stream = try_lock(path, wait=wait)
+    if stream is None:
+        raise BlockingIOError(f"another process holds the lock {path}")
+    with stream:
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from deploy.access.layout import LOOPBACK, REPOSITORY, Layout
+from deploy.access.locks import try_lock
 from deploy.local import supervisor
 from deploy.local.services import used_ports
 
@@ -219,17 +219,14 @@ def _check(layout: Layout) -> None:
 def _holder(layout: Layout) -> int | None:
     """The pid that holds the lock: a number in a file alone could be anybody's by now."""
     path = supervisor.lock_file(layout)
-    try:
-        stream = path.open("r+")
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = stream.read().strip()
-            return int(text) if text.isdigit() else _soon(layout)
+    stream = try_lock(path)
+    if stream is not None:
+        stream.close()
         return None
+    text = path.read_text().strip()
+    return int(text) if text.isdigit() else _soon(layout)
 
 
 def _soon(layout: Layout) -> int | None:

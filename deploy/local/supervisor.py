@@ -7,7 +7,6 @@ on SIGTERM stops all in reverse. One supervisor a home: it holds a lock, which t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -21,8 +20,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final
 
+from components.stores.objects.whole_file import write_whole
 from deploy.access.buckets import BucketError, ensure_on_this_machine
 from deploy.access.layout import REPOSITORY, Layout, base_environment
+from deploy.access.locks import try_lock
 from deploy.local.services import Service, all_services
 
 _log = logging.getLogger(__name__)
@@ -49,12 +50,8 @@ def lock_file(layout: Layout) -> Path:
 
 def take_lock(layout: Layout) -> IO[str] | None:
     """The lock, with this pid in it; None where another holds it."""
-    layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-    stream = lock_file(layout).open("a+")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        stream.close()
+    stream = try_lock(lock_file(layout))
+    if stream is None:
         return None
     stream.seek(0)
     stream.truncate()
@@ -174,9 +171,7 @@ class Supervisor:
         }
         text = json.dumps(document)
         if text != self._written:
-            temporary = self._layout.run / ".status.json.new"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self._layout.run / "status.json")
+            write_whole(self._layout.run / "status.json", text.encode())
             self._written = text
 
 

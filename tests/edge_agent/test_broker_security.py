@@ -1,65 +1,20 @@
-"""A broker that asks who is there: TLS, accounts and client certificates, with Mosquitto."""
+"""Brokers that require TLS, accounts or client certificates, with Mosquitto."""
 
 from __future__ import annotations
 
 import subprocess
 import threading
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from edge_agent.config import Mqtt, Tls
 from edge_agent.errors import ConfigError
 from edge_agent.outbox import Outbox
 from edge_agent.result_publisher import ResultPublisher
+from tests.certificates import Authority
 from tests.edge_agent.conftest import mosquitto_program
 from tests.edge_agent.servers import Broker, wait_for
 from tests.edge_agent.test_outbox import LIMITS
-
-
-class Authority:
-    """A plant's own certificate authority, with what it signs as PEM files in a folder."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.file = folder / f"{name}.pem"
-        certificate = self._builder(self.name, self.key).add_extension(x509.BasicConstraints(True, None), True)
-        self.file.write_bytes(certificate.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key for a host or a device."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        alternative = x509.SubjectAlternativeName([x509.DNSName(name)])
-        certificate = self._builder(subject, key).add_extension(alternative, False).sign(self.key, hashes.SHA256())
-        files = self.folder / f"{name}.crt", self.folder / f"{name}.key"
-        files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        files[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        files[1].chmod(0o600)
-        return files
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-        )
 
 
 @pytest.fixture
@@ -86,7 +41,7 @@ def secured(tmp_path, authority):
 
 
 def outcome(tmp_path, **mqtt) -> str:
-    """`connected`, or the problem that the publisher settles on."""
+    """`connected`, or the problem that the publisher reports in the end."""
     outbox = Outbox(tmp_path / "outbox", LIMITS)
     publisher = ResultPublisher(outbox, Mqtt(host="localhost", **mqtt), "plant1", "dev1")
     stop = threading.Event()
@@ -103,7 +58,7 @@ def outcome(tmp_path, **mqtt) -> str:
 
 @pytest.mark.parametrize("protocol", ["3.1.1", "5"])
 def test_a_client_certificate_opens_a_broker_that_asks_for_one(tmp_path, authority, secured, protocol):
-    """And its absence does not."""
+    """Without the certificate the broker refuses."""
     broker = secured("require_certificate true\nuse_identity_as_username true\nallow_anonymous false")
     certificate, key = authority.issue("dev1")
     tls = Tls(ca_file=authority.file, certificate_file=certificate, key_file=key)
@@ -113,7 +68,7 @@ def test_a_client_certificate_opens_a_broker_that_asks_for_one(tmp_path, authori
 
 @pytest.mark.parametrize("protocol", ["3.1.1", "5"])
 def test_a_wrong_password_is_told_and_the_right_one_opens(tmp_path, authority, secured, protocol):
-    """Over TLS, so that it does not travel in the clear."""
+    """The password travels over TLS."""
     passwords = tmp_path / "passwords"
     mosquitto_program()
     subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "dev1", "right"], check=True, capture_output=True)
@@ -126,7 +81,7 @@ def test_a_wrong_password_is_told_and_the_right_one_opens(tmp_path, authority, s
 # paho leaves the socket of a failed handshake to the garbage collector.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
 def test_a_broker_of_another_authority_is_not_spoken_to(tmp_path, secured):
-    """The account stays here."""
+    """The device does not send its account to a broker that it cannot verify."""
     broker = secured("allow_anonymous true")
     other = Authority(tmp_path, "other-ca")
     problem = outcome(tmp_path, port=broker.port, tls=Tls(ca_file=other.file))
@@ -134,7 +89,7 @@ def test_a_broker_of_another_authority_is_not_spoken_to(tmp_path, secured):
 
 
 def test_a_readable_key_or_a_missing_file_is_refused_at_the_start(tmp_path, authority):
-    """With the file's name."""
+    """The error names the file."""
     certificate, key = authority.issue("dev1")
     outbox = Outbox(tmp_path / "outbox", LIMITS)
     key.chmod(0o644)

@@ -9,7 +9,7 @@ import pytest
 
 from components.stores.labels.store import LabelStore
 from components.stores.labels.versions import record_label_version
-from tests.components.stores.labels.test_store import event
+from tests.components.stores.labels.label_events import event
 from tests.kizu.test_command import assert_is_an_error_in_one_line, kizu
 
 

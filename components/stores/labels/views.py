@@ -36,7 +36,7 @@ def latest_approved(rows: pa.Table) -> pa.Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ImagesByLabel:
     """sha256 of the images with an approved label, and of those that wait for the verifier.
 
     Those are the images whose last event says `labelled` and names the task in which a person drew: what was imported
@@ -47,7 +47,7 @@ class Standing:
     waiting: pa.ChunkedArray
 
 
-def standing(rows: pa.Table) -> Standing:
+def images_by_label(rows: pa.Table) -> ImagesByLabel:
     """How every image stands. rows: `COLUMNS`."""
     in_time = _in_time(rows)
     images, count = _codes(rows["sha256"])
@@ -55,7 +55,7 @@ def standing(rows: pa.Table) -> Standing:
     waiting = _of(rows, _last_of_each(images, count, in_time), _LABELLED)
     drawn: npt.NDArray[np.bool_] = pc.is_valid(rows["task"]).to_numpy()
     waiting = waiting[drawn[waiting]]
-    return Standing(rows["sha256"].take(pa.array(decided)), rows["sha256"].take(pa.array(waiting)))
+    return ImagesByLabel(rows["sha256"].take(pa.array(decided)), rows["sha256"].take(pa.array(waiting)))
 
 
 def condensed(rows: pa.Table) -> pa.Table:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from threading import Lock
 from typing import Final
 
 from components.settings import Settings
+from components.stores.objects.whole_file import PRIVATE, write_whole
 from inspection.image import sha256_of
 
 _log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ Fetch = Callable[[str, str], bytes]
 """`fetch(uri, sha256)`: the bytes of an image."""
 
 _LEAVE_FREE_BYTES: Final = 2_000_000_000  # a training writes to the same disk
-_UNFINISHED: Final = ".tmp"
+_UNFINISHED: Final = (".new", ".tmp")  # of `write_whole`, and of Kizu 0.1
 _UNFINISHED_S: Final = 3600.0  # an older one was left by a process that was killed
 _FILLED: Final = 0.9  # of the limit is left when room is made: not a look at the folder for each image
 _LOOKS: Final = 16  # at the folder while the limit is written once: other processes write there too
@@ -110,7 +110,7 @@ class ImageCache:
             if not self._let_in(len(data)):
                 return
             try:
-                _write(path, data)
+                write_whole(path, data, PRIVATE)
             finally:
                 with self._lock:
                     self._in_writing -= len(data)
@@ -177,20 +177,6 @@ class ImageCache:
                 self._folder,
                 reason,
             )
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all; two who write the same image write the same bytes."""
-    descriptor, temporary = tempfile.mkstemp(_UNFINISHED, f".{path.name[:8]}-", path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        _remove(temporary)
-        raise
 
 
 def _last_use_and_size(entry: os.DirEntry[str]) -> tuple[float, int]:

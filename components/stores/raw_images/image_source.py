@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from components.stores.objects.read_ahead import read_ahead
 from components.stores.objects.s3 import S3ObjectStore
 from inspection.image import ImageError, image_format
 
@@ -153,19 +151,8 @@ def device_of_import(name: str) -> str:
 
 
 def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`work` of each item, in order, by threads; only a few items are under way, however many there are."""
-    waiting: deque[Future[Result]] = deque()
-    source = iter(items)
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        try:
-            waiting.extend(pool.submit(work, item) for item in islice(source, _AHEAD))
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(work, item) for item in islice(source, 1))
-                yield result
-        finally:
-            for future in waiting:
-                future.cancel()
+    """`work` of each item, in the order of the items, by threads. At most a few items are under way at once."""
+    return read_ahead(work, items, at_most=_AHEAD, threads=_WORKERS)
 
 
 def _is_hidden(name: str) -> bool:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from typing import Final, Protocol, TypeVar
 
 from components.stores.objects.list_page import ListPage
+from components.stores.objects.read_ahead import read_ahead
 
 THREADS: Final = 8
+_AHEAD: Final = 32  # requests or spans under way, per thread
 _NAME: Final = r"[a-z0-9][a-z0-9-]{0,62}"
 _LEVELS: Final = (_NAME, _NAME, "[0-9]{4}", "[0-9]{2}")  # site, device, year, month
 _DEVICE_LEVEL: Final = 2
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class Lister(Protocol):
@@ -51,8 +53,7 @@ class RawListing:
 
     def devices(self) -> list[str]:
         """`<site>/<device>` of all that ever sent something."""
-        with ThreadPoolExecutor(self._threads) as pool:
-            return [prefix.rstrip("/") for prefix in self._below(pool, [""], _LEVELS[:_DEVICE_LEVEL])]
+        return [prefix.rstrip("/") for prefix in self._below([""], _LEVELS[:_DEVICE_LEVEL])]
 
     def spans(self, devices: Iterable[str], since: date | None = None) -> list[Span]:
         """All keys of these devices, by month; with `since` those of that day and later, by device."""
@@ -60,13 +61,11 @@ class RawListing:
         if since is not None:
             # With the slash: after the bare name of a folder, SeaweedFS passes over all that is in it.
             return [Span(prefix, f"{prefix}{since:%Y/%m/%d}/") for prefix in below]
-        with ThreadPoolExecutor(self._threads) as pool:
-            return [Span(prefix) for prefix in self._below(pool, below, _LEVELS[_DEVICE_LEVEL:])]
+        return [Span(prefix) for prefix in self._below(below, _LEVELS[_DEVICE_LEVEL:])]
 
     def read(self, spans: Iterable[Span], consume: Callable[[Iterator[Sequence[str]]], T]) -> list[T]:
         """`consume` each span's pages of keys, several spans at once; in the order of the spans."""
-        with ThreadPoolExecutor(self._threads) as pool:
-            return list(pool.map(lambda span: consume(self._pages(span)), spans))
+        return list(self._in_order(lambda span: consume(self._pages(span)), spans))
 
     def _pages(self, span: Span) -> Iterator[Sequence[str]]:
         page = self._lister.list_page(self._bucket, prefix=span.prefix, start_after=span.start_after)
@@ -75,10 +74,13 @@ class RawListing:
             page = self._lister.list_page(self._bucket, prefix=span.prefix, token=page.token)
             yield page.keys
 
-    def _below(self, pool: ThreadPoolExecutor, prefixes: list[str], levels: Sequence[str]) -> list[str]:
+    def _in_order(self, work: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
+        return read_ahead(work, items, at_most=_AHEAD * self._threads, threads=self._threads)
+
+    def _below(self, prefixes: list[str], levels: Sequence[str]) -> list[str]:
         for level in levels:
             fits = re.compile(rf"(?:.*/)?{level}/")
-            found = pool.map(self._prefixes, prefixes)
+            found = self._in_order(self._prefixes, prefixes)
             prefixes = [prefix for under in found for prefix in under if fits.fullmatch(prefix)]
         return prefixes
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -19,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from components.stores.objects.read_ahead import read_ahead
 from components.stores.raw_images.likeness import SIMILAR, Grey, Transform, compare, stretch
 
 _log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ _PER_IMAGE: Final = 4
 _MAX_PAIRS: Final = 5000
 _KEPT_IMAGES: Final = 2048  # thumbnails of at most 64 kB
 _THREADS: Final = 4
+_AHEAD: Final = 64  # pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class SimilarPair:
     """Two images by their place in a sequence, `a` < `b`. turned: whether they look alike with one turned by half."""
 
     a: int
@@ -80,7 +81,7 @@ def _hash(grey: Grey) -> int:
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
 
 
-def candidates(prints: Sequence[Fingerprint], *, per_image: int = _PER_IMAGE) -> list[Candidate]:
+def similar_pairs(prints: Sequence[Fingerprint], *, per_image: int = _PER_IMAGE) -> list[SimilarPair]:
     """Pairs whose hashes differ in few bits, at most about `per_image` nearest ones an image.
 
     Hashes are sorted eight times, each time beginning at another byte, and each is compared with the next ones in
@@ -93,7 +94,7 @@ def candidates(prints: Sequence[Fingerprint], *, per_image: int = _PER_IMAGE) ->
     found = np.concatenate([_neighbours(np.roll(_bytes(hashes), -k, axis=1), hashes, n, per_image) for k in range(8)])
     taken = [0] * n
     seen: set[tuple[int, int]] = set()
-    chosen: list[Candidate] = []
+    chosen: list[SimilarPair] = []
     # The nearest first; a pair is kept while one of the two has room for it.
     for distance, one, other in found[np.lexsort(found.T[::-1])].tolist():
         a, b = min(one, other % n), max(one, other % n)
@@ -102,7 +103,7 @@ def candidates(prints: Sequence[Fingerprint], *, per_image: int = _PER_IMAGE) ->
         seen.add((a, b))
         taken[a] += 1
         taken[b] += 1
-        chosen.append(Candidate(a, b, other >= n, distance))
+        chosen.append(SimilarPair(a, b, other >= n, distance))
     return chosen
 
 
@@ -145,7 +146,7 @@ def find_near_duplicates(
     confirming, e.g. those of two groups. max_pairs: that are compared, the nearest hashes first; the log says of more.
     """
     keys = sorted(prints)
-    found = [c for c in candidates([prints[k] for k in keys], per_image=per_image) if wanted(keys[c.a], keys[c.b])]
+    found = [c for c in similar_pairs([prints[k] for k in keys], per_image=per_image) if wanted(keys[c.a], keys[c.b])]
     if len(found) > max_pairs:
         _log.warning("%d pairs look alike; the nearest %d of them are compared", len(found), max_pairs)
 
@@ -154,7 +155,7 @@ def find_near_duplicates(
         image = load(key)
         return None if image is None else _Prepared(thumbnail(image), image.shape[1], image.shape[0])
 
-    def confirm(candidate: Candidate) -> NearDuplicate | None:
+    def confirm(candidate: SimilarPair) -> NearDuplicate | None:
         a, b = prepared(keys[candidate.a]), prepared(keys[candidate.b])
         if a is None or b is None:
             return None
@@ -167,8 +168,8 @@ def find_near_duplicates(
 
     # In the order of their images, so that an image is prepared once.
     ordered = sorted(found[:max_pairs], key=lambda c: (c.a, c.b))
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return [pair for pair in pool.map(confirm, ordered) if pair is not None]
+    confirmed = read_ahead(confirm, ordered, at_most=_AHEAD, threads=_THREADS)
+    return [pair for pair in confirmed if pair is not None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

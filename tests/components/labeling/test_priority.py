@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.labeling.priority import Candidate, in_order, shortlist
+from components.labeling.priority import LabelingCandidate, in_order, shortlist
 from components.stores.raw_images.images import RawImage
 from components.use_case import parse_use_case
 from inspection.documents import Capture, Reason
@@ -48,7 +48,7 @@ def capture(of, reason=Reason.CONTROL, *scores, at=NOON, release=None, verdict=N
 
 def candidate(name, reason=Reason.CONTROL, *scores, at=NOON, group=None, waiting=False):
     picture = image(name, at)
-    return Candidate(picture, (capture(picture, reason, *scores, at=at),), group or picture.sha256, waiting)
+    return LabelingCandidate(picture, (capture(picture, reason, *scores, at=at),), group or picture.sha256, waiting)
 
 
 def names(placed):
@@ -98,8 +98,8 @@ def test_verdicts_of_two_releases_that_differ_are_a_disagreement():
         for release, verdict in (("a", Verdict.PASS), ("b", Verdict.FAIL))
     )
     alike = tuple(capture(picture, Reason.CONTROL, 0.9, release=release * 64, verdict=Verdict.FAIL) for release in "ab")
-    assert in_order([Candidate(picture, both, "g")], use_case())[0].why == "two releases disagreed"
-    assert in_order([Candidate(picture, alike, "g")], use_case())[0].why == "newest first"
+    assert in_order([LabelingCandidate(picture, both, "g")], use_case())[0].why == "two releases disagreed"
+    assert in_order([LabelingCandidate(picture, alike, "g")], use_case())[0].why == "newest first"
 
 
 def test_an_uncertain_frame_without_a_detection_is_doubt_too():

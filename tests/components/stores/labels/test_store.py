@@ -2,7 +2,6 @@
 
 import multiprocessing
 import uuid
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
@@ -10,9 +9,7 @@ from pydantic import SecretStr
 from components.settings import Settings
 from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore, LabelStoreError, boxes_digest, event_id
 from inspection.geometry import Box, LabelledBox
-
-NOON = datetime(2025, 4, 1, 12, 0, tzinfo=UTC)
-SCRATCH = (LabelledBox("傷", Box(1.25, 2.5, 3.0, 4.0)),)
+from tests.components.stores.labels.label_events import NOON, SCRATCH, event
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +21,6 @@ def labels(installation):
 def use_case():
     """A name that no other test writes under: the table is one."""
     return f"u{uuid.uuid4().hex[:8]}"
-
-
-def event(use_case, name="e", *, minutes=0, status=LabelStatus.APPROVED, sha256="ab" * 32, **more):
-    return LabelEvent(
-        event_id=f"{use_case}-{name}", use_case=use_case, image_uri="s3://kizu-raw/x.jpg", sha256=sha256,
-        width=64, height=48, boxes=more.pop("boxes", SCRATCH), status=status, at=NOON + timedelta(minutes=minutes),
-        group="p1", source="test", **more,
-    )  # fmt: skip
 
 
 def test_an_event_is_read_as_it_was_written(labels, use_case):

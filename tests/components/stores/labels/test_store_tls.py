@@ -12,8 +12,8 @@ import pytest
 
 from components.stores.labels.store import LabelStore, LabelStoreError
 from components.stores.objects.s3 import S3ObjectStore
-from tests.components.stores.labels.test_store import event
-from tests.edge_agent.test_broker_security import Authority
+from tests.certificates import Authority
+from tests.components.stores.labels.label_events import event
 
 
 def _pump(source, sink):

@@ -16,7 +16,7 @@ from components.stores.labels import upkeep
 from components.stores.labels.store import LabelStore, LabelStoreError, Mark
 from components.stores.labels.upkeep import compact, vacuum
 from components.stores.labels.versions import label_versions, record_label_version
-from tests.components.stores.labels.test_store import event
+from tests.components.stores.labels.label_events import event
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.stores.labels.store import SCHEMA
-from components.stores.labels.views import COLUMNS, condensed, latest_approved, standing, unique
+from components.stores.labels.views import COLUMNS, condensed, images_by_label, latest_approved, unique
 
 NOON = datetime(2025, 4, 1, 12, tzinfo=UTC)
 
@@ -55,9 +55,9 @@ def in_plain_words(events):
 def on_columns(rows):
     approved = latest_approved(rows)
     found = dict(zip(approved["sha256"].to_pylist(), approved["event_id"].to_pylist(), strict=True))
-    stand = standing(rows)
-    assert sorted(stand.approved.to_pylist()) == sorted(found)
-    return found, set(stand.waiting.to_pylist())
+    images = images_by_label(rows)
+    assert sorted(images.approved.to_pylist()) == sorted(found)
+    return found, set(images.waiting.to_pylist())
 
 
 @given(histories())

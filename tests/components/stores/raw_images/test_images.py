@@ -1,28 +1,19 @@
 """The raw bucket on a real S3, as devices honest and stolen write to it."""
 
 import dataclasses
-import io
 import json
 from datetime import UTC, date, datetime
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from components.stores.objects.s3 import ObjectNotFound
 from components.stores.raw_images.images import RawImages, capture_id_for
 from inspection.documents import Capture, Reason
 from inspection.image import ImageError, sha256_of
 from inspection.paths import capture_key
+from tests.components.stores.raw_images.photographs import jpeg
 
 NOON = datetime(2025, 4, 1, 12, 0, tzinfo=UTC)
-
-
-def jpeg(seed):
-    stream = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 def capture_of(data, *, device="line-1", at=NOON, capture_id="c-1"):

@@ -13,9 +13,9 @@ from components.generated_parts.photographs import LineGenerator
 from components.stores.raw_images.likeness import SIMILAR, compare
 from components.stores.raw_images.near_duplicates import (
     Fingerprint,
-    candidates,
     find_near_duplicates,
     fingerprint,
+    similar_pairs,
     thumbnail,
 )
 from inspection.image import decode_image
@@ -117,7 +117,7 @@ def test_candidates_are_the_nearest_hashes_upright_or_turned():
     prints = [Fingerprint(*(int(v) for v in rng.integers(0, 2**63, 2))) for _ in range(2000)]
     prints[700] = Fingerprint(prints[7].upright ^ 0b10010001, prints[700].turned)
     prints[900] = Fingerprint(prints[900].upright, prints[9].upright ^ (1 << 63))
-    by_pair = {(c.a, c.b): (c.turned, c.distance) for c in candidates(prints)}
+    by_pair = {(c.a, c.b): (c.turned, c.distance) for c in similar_pairs(prints)}
     assert by_pair[7, 700] == (False, 3)
     assert by_pair[9, 900] == (True, 1)
 
@@ -125,8 +125,8 @@ def test_candidates_are_the_nearest_hashes_upright_or_turned():
 def test_many_that_look_alike_make_no_square_of_pairs():
     """Five thousand equal hashes: a few candidates an image, not twelve million."""
     alike = [Fingerprint(12345, 67890)] * 5000
-    assert len(candidates(alike, per_image=4)) <= 5000 * 4
-    assert candidates(alike[:1]) == candidates([]) == []
+    assert len(similar_pairs(alike, per_image=4)) <= 5000 * 4
+    assert similar_pairs(alike[:1]) == similar_pairs([]) == []
 
 
 @pytest.mark.skipif(PUBLIC is None, reason="KIZU_PUBLIC_TAGS names no folder of real images")

@@ -1,8 +1,9 @@
-"""What a look remembers for the next one, in `kizu-state/looks/<name>/`.
+"""The memory of an incremental scan, in `kizu-state/looks/<name>/`.
 
-A small document names segments: Parquet files named by their digest, written once, before the document that names
-them. The document alone is replaced, on the condition that nobody did so meanwhile; of two looks at once the first is
-kept, and both have seen what they say. A memory that is lost or damaged is no memory: the next look is a full one.
+The memory is a small document that names segments. Segments are Parquet files; each is named by its digest, is written
+once, and is written before the document that names it. Only the document is replaced, and only if no other scan
+replaced it meanwhile. Of two concurrent scans the first one's document stays, and both results are right. If the memory
+is lost or damaged, the next scan is a full one.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ _log = logging.getLogger(__name__)
 
 MAX_SEGMENTS: Final = 16
 FULL_EVERY: Final = timedelta(days=7)
-_UNUSED_FOR: Final = timedelta(days=1)  # a look that still reads or has just written a segment takes minutes
+_UNUSED_FOR: Final = timedelta(days=1)  # a scan that still reads a segment, or has just written one, takes minutes
 _READS: Final = 3
 
 
 class DamagedMemoryError(ValueError):
-    """A segment that is missing or has other bytes than its name says."""
+    """A segment is missing, or its bytes do not match its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LookDocument(Document):
-    """looked_at: when the last look began; full_at: when the last full one did; segments: digests, oldest first."""
+class ScanDocument(Document):
+    """looked_at: when the last scan began; full_at: when the last full scan began; segments: digests, oldest first."""
 
     looked_at: datetime
     full_at: datetime
     segments: tuple[str, ...]
 
     def full_is_due(self, now: datetime) -> bool:
-        """A full look is due every week, and where the clock went back: times of the memory mean nothing then."""
+        """Whether a full scan is due: every week, and when the clock went back, because then its times are wrong."""
         return now - self.full_at >= FULL_EVERY or now < self.looked_at - timedelta(days=1)
 
 
-D = TypeVar("D", bound=LookDocument)
+D = TypeVar("D", bound=ScanDocument)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,15 @@ class Remembered(Generic[D]):
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[D]):
-    """What was there. etag: of the document, usable or not."""
+class StoredMemory(Generic[D]):
+    """A memory as it was read. memory: None where there is no usable one; etag: of the document, usable or not."""
 
     memory: Remembered[D] | None
     etag: str | None
 
 
-class LookMemory(Generic[D]):
-    """The memory of one look. Its rows have the columns of `schema`."""
+class ScanMemory(Generic[D]):
+    """The memory of one kind of scan. Its rows have the columns of `schema`."""
 
     def __init__(
         self,
@@ -85,11 +86,11 @@ class LookMemory(Generic[D]):
         self._schema = schema
         self._clock = clock
 
-    def read(self) -> Found[D]:
-        """The memory, whole, or none.
+    def read(self) -> StoredMemory[D]:
+        """Read the memory; it is whole, or None.
 
         Raises:
-            ObjectStoreError: the store could not be read; that is no lost memory.
+            ObjectStoreError: the store could not be read. That does not mean that the memory is lost.
         """
         etag = None
         for _ in range(_READS):
@@ -97,20 +98,20 @@ class LookMemory(Generic[D]):
             try:
                 data, etag = self._store.get_with_etag(self._bucket, self._document_key)
             except ObjectNotFound:
-                return Found(None, None)
+                return StoredMemory(None, None)
             try:
                 document = self._kind.from_json(data)
                 rows = [self._segment(digest) for digest in document.segments]
             except (DocumentError, DamagedMemoryError) as e:
                 if etag == before:
-                    _log.warning("the memory %s is damaged, so this look is a full one: %s", self._prefix, e)
-                    return Found(None, etag)
-                continue  # once more: another look may have replaced the document and removed its segments
-            return Found(Remembered(document, pa.concat_tables([self._schema.empty_table(), *rows])), etag)
-        return Found(None, etag)
+                    _log.warning("the memory %s is damaged, so this scan is a full one: %s", self._prefix, e)
+                    return StoredMemory(None, etag)
+                continue  # read again: another scan may have replaced the document and removed its segments
+            return StoredMemory(Remembered(document, pa.concat_tables([self._schema.empty_table(), *rows])), etag)
+        return StoredMemory(None, etag)
 
     def save(self, rows: pa.Table) -> str:
-        """Write a segment; its digest."""
+        """Write a segment and return its digest."""
         stream = io.BytesIO()
         pq.write_table(rows.cast(self._schema), stream, compression="zstd")
         data = stream.getvalue()
@@ -118,8 +119,8 @@ class LookMemory(Generic[D]):
         self._store.put(self._bucket, self._segment_key(digest), data, if_absent=True)
         return digest
 
-    def replace(self, document: D, found: Found[D]) -> bool:
-        """Name the segments of the next look; False where another look did so since `found` was read."""
+    def replace(self, document: D, found: StoredMemory[D]) -> bool:
+        """Replace the document. Returns False, without a change, if another scan did so since `found` was read."""
         data = document.to_json()
         kept = self._store.put(
             self._bucket,
@@ -130,13 +131,13 @@ class LookMemory(Generic[D]):
             content_type="application/json",
         )
         if not kept:
-            _log.info("another look was first; its memory %s is kept", self._prefix)
+            _log.info("another scan was first; its memory %s is kept", self._prefix)
         elif found.memory is None or not set(found.memory.document.segments) <= set(document.segments):
             self._sweep(document.segments)
         return kept
 
     def _sweep(self, used: Collection[str]) -> None:
-        """Remove segments that no document names, once nobody can be reading them."""
+        """Remove segments that no document names, once no scan can be reading them."""
         keep = {self._document_key, *(self._segment_key(digest) for digest in used)}
         for info in self._store.list(self._bucket, self._prefix):
             if info.key not in keep and self._clock() - info.modified > _UNUSED_FOR:

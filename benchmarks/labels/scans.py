@@ -1,4 +1,4 @@
-"""The looks themselves, each in a process of its own, so that its resident memory is its own too."""
+"""The scans that are measured. Each runs in a process of its own, so that its resident memory is measured alone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks.labels.listing import PagedListing
 from benchmarks.labels.material import LAST_DAY, USE_CASE, Factory, label_events, make_factory
 from components.labeling.candidates import memories, without_approval
-from components.labeling.known_images import look_at_images
-from components.labeling.known_labels import look_at_labels
+from components.labeling.known_images import scan_images
+from components.labeling.known_labels import scan_labels
 from components.settings import Settings
 from components.stores.labels.store import LabelStore
 from components.stores.labels.upkeep import compact
@@ -30,7 +30,7 @@ _NEW_SEED = 3
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is. new: images and label events between the two looks. real: its listing is S3's own."""
+    """How much there is. new: images and label events between the two scans. real: its listing is S3's own."""
 
     images: int
     events: int
@@ -44,8 +44,8 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One look: seconds, and what was read. resident_bytes: the most that its process had."""
+class Scan:
+    """One scan: seconds, and what was read. resident_bytes: the most that its process had."""
 
     full: bool
     listing_s: float
@@ -93,7 +93,7 @@ def fill(settings: Settings, size: Size) -> float:
 
 
 def add_new(settings: Settings, size: Size) -> None:
-    """What happens between two looks: new images of the day, and new label events."""
+    """What happens between two scans: new images of the day, and new label events."""
     factory = make_factory(size.images)
     append_events(settings, factory, size.new, first=size.events // 2)
     if size.real:
@@ -115,7 +115,7 @@ def append_events(settings: Settings, factory: Factory, events: int, *, first: i
 
 
 def put_images(store: S3ObjectStore, bucket: str, factory: Factory, known: set[str] | None = None) -> None:
-    """The keys as objects, each image with its Capture; their content has no part in a look."""
+    """The keys as objects, each image with its Capture; their content has no part in a scan."""
     keys = [name for key in factory.image_keys() if key not in (known or ()) for name in (key, factory.capture_of(key))]
     with ThreadPoolExecutor(_PUTS_AT_ONCE) as pool:
         list(pool.map(lambda key: store.put(bucket, key, b"x"), keys))
@@ -126,7 +126,7 @@ def compact_table(settings: Settings) -> int:
     return compact(LabelStore.open(settings)).files_removed
 
 
-def look(settings: Settings, size: Size, with_new: bool, full: bool) -> Look:
+def scan(settings: Settings, size: Size, with_new: bool, full: bool) -> Scan:
     """Find the images without an approved label, as the labeling step does, with its memory in S3."""
     store = S3ObjectStore.from_settings(settings)
     raw = RawImages(store, settings.bucket("raw"))
@@ -140,22 +140,22 @@ def look(settings: Settings, size: Size, with_new: bool, full: bool) -> Look:
     _forget_peak()
 
     began = time.monotonic()
-    images = look_at_images(RawListing(lister, settings.bucket("raw")), memory.images, now, full=full)
+    images = scan_images(RawListing(lister, settings.bucket("raw")), memory.images, now, full=full)
     listed = time.monotonic()
-    stand = look_at_labels(LabelStore.open(settings), USE_CASE, memory.labels, now, full=full)
+    labelled = scan_labels(LabelStore.open(settings), USE_CASE, memory.labels, now, full=full)
     read = time.monotonic()
-    candidates = without_approval(raw, images.rows, stand.approved, stand.waiting)
+    candidates = without_approval(raw, images.rows, labelled.approved, labelled.waiting)
     first = candidates[:200]
     ended = time.monotonic()
     assert len(first) == min(200, len(candidates))
-    return Look(
-        full=images.full and stand.full,
+    return Scan(
+        full=images.full and labelled.full,
         listing_s=listed - began,
         table_s=read - listed,
         rest_s=ended - read,
         pages=lister.pages,
         keys=lister.keys,
-        rows=stand.fresh,
+        rows=labelled.fresh,
         found=len(candidates),
         resident_bytes=_peak_bytes(),
     )
@@ -173,7 +173,7 @@ def full_page_s(settings: Settings) -> float:
 
 
 def _forget_peak() -> None:
-    """Making the stand-in's keys is not part of a look."""
+    """Making the stand-in's keys is not part of a scan."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 

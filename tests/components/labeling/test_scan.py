@@ -1,4 +1,4 @@
-"""A look at what is new finds what a look at everything finds, whatever became of its memory.
+"""An incremental scan finds what a full scan finds, whatever became of its memory.
 
 The listing is a fake at its port, which says what was listed; memory and label store are real.
 """
@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from components.labeling.candidates import find_candidates, memories
-from components.labeling.known_images import images_memory, look_at_images
-from components.labeling.known_labels import labels_memory, look_at_labels
-from components.labeling.look_memory import MAX_SEGMENTS, LookDocument, LookMemory
+from components.labeling.known_images import images_memory, scan_images
+from components.labeling.known_labels import labels_memory, scan_labels
+from components.labeling.scan_memory import MAX_SEGMENTS, ScanDocument, ScanMemory
 from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore
 from components.stores.labels.upkeep import compact
 from components.stores.objects.list_page import ListPage
@@ -25,7 +25,7 @@ from components.stores.raw_images.listing import RawListing
 from inspection.documents import Capture, Reason
 from inspection.image import sha256_of
 from inspection.paths import raw_image_key
-from tests.components.stores.raw_images.test_images import jpeg
+from tests.components.stores.raw_images.photographs import jpeg
 
 NOW = datetime(2026, 5, 20, 8, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -56,65 +56,65 @@ def key(name, *, days_ago=0, device="line-1", site="nagoya"):
 @pytest.fixture
 def memory(store, installation):
     """A memory of images that no other test has."""
-    return LookMemory(store, installation.bucket("state"), f"images-{uuid.uuid4().hex}", LookDocument, IMAGES)
+    return ScanMemory(store, installation.bucket("state"), f"images-{uuid.uuid4().hex}", ScanDocument, IMAGES)
 
 
-def look(bucket, memory, now=NOW, **more):
-    return look_at_images(RawListing(bucket, "raw", threads=2), memory, now, **more)
+def scan(bucket, memory, now=NOW, **more):
+    return scan_images(RawListing(bucket, "raw", threads=2), memory, now, **more)
 
 
 def found(images):
     return set(keys_of(images.rows).to_pylist())
 
 
-def test_the_second_look_lists_only_the_days_from_which_a_device_may_still_send(memory):
-    """What a device kept for 29 days is found; nothing older is listed again."""
+def test_the_second_scan_lists_only_the_days_from_which_a_device_may_still_send(memory):
+    """The scan finds an image that a device kept for 29 days, and lists nothing older again."""
     old, recent = key("old", days_ago=60), key("recent", days_ago=3)
     bucket = Bucket(old, recent)
-    assert look(bucket, memory).full
+    assert scan(bucket, memory).full
     late, new = key("late", days_ago=29), key("new")
     bucket.keys |= {late, new}
     bucket.listed.clear()
-    second = look(bucket, memory, NOW + timedelta(hours=1))
+    second = scan(bucket, memory, NOW + timedelta(hours=1))
     assert (second.full, second.fresh, found(second)) == (False, 2, {old, recent, late, new})
     assert sorted(bucket.listed) == sorted([late, recent, new])
-    assert look(bucket, memory, NOW + timedelta(hours=2)).fresh == 0
+    assert scan(bucket, memory, NOW + timedelta(hours=2)).fresh == 0
 
 
 def test_new_devices_and_importers_are_listed_whole(memory):
-    """An old image of a device or a site never seen before; an importer's days are those of its files."""
+    """Old images of a device or site that no scan has seen, and of importers, whose days are those of their files."""
     bucket = Bucket(key("a"), key("i", device="import-old"))
-    look(bucket, memory)
+    scan(bucket, memory)
     more = {
         key("b", days_ago=400, device="line-2"),
         key("c", days_ago=400, site="oita"),
         key("d", days_ago=4000, device="import-old"),
     }
     bucket.keys |= more
-    assert found(look(bucket, memory)) == bucket.keys
+    assert found(scan(bucket, memory)) == bucket.keys
 
 
-def test_what_a_look_at_the_new_cannot_see_a_full_one_finds_on_demand_and_every_week(memory):
-    """A device whose clock is a year behind."""
+def test_what_an_incremental_scan_cannot_see_a_full_one_finds_on_demand_and_every_week(memory):
+    """Such as the images of a device whose clock is a year behind."""
     bucket = Bucket(key("a"))
-    look(bucket, memory)
+    scan(bucket, memory)
     bucket.keys.add(key("behind", days_ago=365))
-    assert found(look(bucket, memory, NOW + timedelta(days=6))) == {key("a")}
-    assert found(look(bucket, memory, NOW + timedelta(days=6), full=True)) == bucket.keys
+    assert found(scan(bucket, memory, NOW + timedelta(days=6))) == {key("a")}
+    assert found(scan(bucket, memory, NOW + timedelta(days=6), full=True)) == bucket.keys
     bucket.keys.add(key("behind again", days_ago=365))
-    assert not look(bucket, memory, NOW + timedelta(days=12)).full
-    weekly = look(bucket, memory, NOW + timedelta(days=13))
+    assert not scan(bucket, memory, NOW + timedelta(days=12)).full
+    weekly = scan(bucket, memory, NOW + timedelta(days=13))
     assert (weekly.full, found(weekly)) == (True, bucket.keys)
 
 
 def test_a_clock_that_was_ahead_hides_nothing_for_long(memory):
-    """A look from next year; the next one, in its right time, looks at everything."""
+    """After a scan whose clock was a year ahead, the next scan is a full one."""
     bucket = Bucket(key("a"))
-    look(bucket, memory, NOW + timedelta(days=400))
+    scan(bucket, memory, NOW + timedelta(days=400))
     bucket.keys.add(key("b"))
-    again = look(bucket, memory)
+    again = scan(bucket, memory)
     assert (again.full, found(again)) == (True, bucket.keys)
-    assert not look(bucket, memory).full
+    assert not scan(bucket, memory).full
 
 
 def _damage(how, memory, store, bucket):
@@ -148,28 +148,28 @@ def _damage(how, memory, store, bucket):
         ("killed before the document", False),
     ],
 )
-def test_a_lost_or_damaged_memory_is_a_full_look_and_never_a_wrong_answer(memory, store, installation, how, full):
-    """And it is whole again afterwards."""
+def test_a_lost_or_damaged_memory_is_a_full_scan_and_never_a_wrong_answer(memory, store, installation, how, full):
+    """After that scan the memory is whole again."""
     bucket = Bucket(key("a"), key("b", days_ago=200))
-    look(bucket, memory)
+    scan(bucket, memory)
     bucket.keys |= {key("c"), key("d")}
-    look(bucket, memory)
+    scan(bucket, memory)
     _damage(how, memory, store, installation.bucket("state"))
     bucket.keys.add(key("e"))
-    after = look(bucket, memory)
+    after = scan(bucket, memory)
     assert (after.full, found(after)) == (full, bucket.keys)
-    after = look(bucket, memory)
+    after = scan(bucket, memory)
     assert (after.full, found(after)) == (False, bucket.keys)
 
 
-def test_of_two_looks_at_once_both_see_everything_and_the_memory_stays_whole(memory):
-    """Each reads before the other writes; whoever is second keeps nothing, and nothing is missing next time."""
+def test_of_two_scans_at_once_both_see_everything_and_the_memory_stays_whole(memory):
+    """Each reads before the other writes; the second one writes nothing, and the next scan misses nothing."""
     bucket = Bucket(key("a"))
-    look(bucket, memory)
+    scan(bucket, memory)
     bucket.keys.add(key("b"))
 
     class Meanwhile:
-        """The other run's whole look happens while this one lists."""
+        """The other run's whole scan happens while this one lists."""
 
         done = False
 
@@ -177,20 +177,20 @@ def test_of_two_looks_at_once_both_see_everything_and_the_memory_stays_whole(mem
             if not self.done:
                 self.done = True
                 bucket.keys.add(key("c"))
-                assert found(look(bucket, memory, NOW + timedelta(hours=2))) == bucket.keys
+                assert found(scan(bucket, memory, NOW + timedelta(hours=2))) == bucket.keys
             return bucket.list_page(name, **more)
 
-    assert found(look(Meanwhile(), memory, NOW + timedelta(hours=1))) == bucket.keys
+    assert found(scan(Meanwhile(), memory, NOW + timedelta(hours=1))) == bucket.keys
     kept = memory.read().memory
     assert kept.document.looked_at == NOW + timedelta(hours=2)
     assert set(keys_of(kept.rows).to_pylist()) == bucket.keys
 
 
 def test_a_memory_stays_few_segments_and_unused_ones_go_after_a_day(store, installation):
-    """A look that still reads them is not disturbed."""
+    """A scan that still reads old segments is not disturbed."""
     days = [0.0]
-    memory = LookMemory(
-        store, installation.bucket("state"), f"images-{uuid.uuid4().hex}", LookDocument, IMAGES,
+    memory = ScanMemory(
+        store, installation.bucket("state"), f"images-{uuid.uuid4().hex}", ScanDocument, IMAGES,
         clock=lambda: datetime.now(UTC) + timedelta(days=days[0]),
     )  # fmt: skip
 
@@ -198,16 +198,16 @@ def test_a_memory_stays_few_segments_and_unused_ones_go_after_a_day(store, insta
         return [i for i in store.list(installation.bucket("state"), memory._prefix) if i.key.endswith(".parquet")]
 
     bucket = Bucket(key("a"))
-    look(bucket, memory)
+    scan(bucket, memory)
     for number in range(MAX_SEGMENTS):
         bucket.keys.add(key(number))
-        look(bucket, memory)
+        scan(bucket, memory)
     assert len(memory.read().memory.document.segments) == 1
     assert len(segments()) == MAX_SEGMENTS + 1
     days[0] = 1.5
-    look(bucket, memory, full=True)
+    scan(bucket, memory, full=True)
     bucket.keys.add(key("z"))
-    assert found(look(bucket, memory)) == bucket.keys
+    assert found(scan(bucket, memory)) == bucket.keys
     assert len(segments()) <= 3
 
 
@@ -237,37 +237,37 @@ def names(*images):
     return {sha256_of(str(image).encode()) for image in images}
 
 
-def test_a_look_at_labels_reads_only_rows_that_are_new(store, installation, labels, use_case):
+def test_a_scan_of_labels_reads_only_rows_that_are_new(store, installation, labels, use_case):
     """An approval that arrives late but is older than a deletion stays undone, though it is read after it."""
     memory = labels_memory(store, installation.bucket("state"), use_case)
     labels.append([event(use_case, "1", "a", LabelStatus.APPROVED), event(use_case, "2", "b", LabelStatus.LABELLED)])
-    first = look_at_labels(labels, use_case, memory, NOW)
+    first = scan_labels(labels, use_case, memory, NOW)
     assert (first.full, approved(first), set(first.waiting.to_pylist())) == (True, names("a"), names("b"))
     labels.append([event(use_case, "3", "b", LabelStatus.DELETED, 9)])
     labels.append([event(use_case, "4", "b", LabelStatus.APPROVED, 5), event(use_case, "5", "c", LabelStatus.APPROVED)])
-    second = look_at_labels(labels, use_case, memory, NOW)
+    second = scan_labels(labels, use_case, memory, NOW)
     assert (second.full, second.fresh, approved(second)) == (False, 3, names("a", "c"))
     assert second.waiting.to_pylist() == []
-    assert look_at_labels(labels, use_case, memory, NOW).fresh == 0
+    assert scan_labels(labels, use_case, memory, NOW).fresh == 0
 
 
 def test_after_a_compaction_all_labels_are_read_once(store, installation, labels, use_case):
-    """Its files are new, but their rows are not; what is said stays the same."""
+    """The files are new, but their rows are not: the result of the scan stays the same."""
     memory = labels_memory(store, installation.bucket("state"), use_case)
     labels.append([event(use_case, "1", "a", LabelStatus.APPROVED)])
     labels.append([event(use_case, "2", "b", LabelStatus.APPROVED)])
-    before = look_at_labels(labels, use_case, memory, NOW)
+    before = scan_labels(labels, use_case, memory, NOW)
     compact(labels)
-    after = look_at_labels(labels, use_case, memory, NOW)
+    after = scan_labels(labels, use_case, memory, NOW)
     assert (after.full, approved(after)) == (True, approved(before))
-    assert not look_at_labels(labels, use_case, memory, NOW).full
+    assert not scan_labels(labels, use_case, memory, NOW).full
 
 
-def test_looks_at_the_new_say_what_full_looks_say_over_a_long_history(store, installation, labels, use_case):
+def test_incremental_scans_say_what_full_scans_say_over_a_long_history(store, installation, labels, use_case):
     """Images come late, labels in any order and twice, a compaction between: seeded, so that a failure comes again."""
     chance = random.Random(4)
     bucket = Bucket(key("first"))
-    images = LookMemory(store, installation.bucket("state"), f"images-{use_case}", LookDocument, IMAGES)
+    images = ScanMemory(store, installation.bucket("state"), f"images-{use_case}", ScanDocument, IMAGES)
     stands = labels_memory(store, installation.bucket("state"), use_case)
     numbers = list(range(40))
     for step in range(16):
@@ -281,9 +281,9 @@ def test_looks_at_the_new_say_what_full_looks_say_over_a_long_history(store, ins
             labels.append([event(use_case, number, image, status, minute)])
         if step == 7:
             compact(labels)
-        seen, everything = look(bucket, images, now), look(bucket, None, now)
+        seen, everything = scan(bucket, images, now), scan(bucket, None, now)
         assert found(seen) == found(everything) == bucket.keys
-        stand, whole = look_at_labels(labels, use_case, stands, now), look_at_labels(labels, use_case, None, now)
+        stand, whole = scan_labels(labels, use_case, stands, now), scan_labels(labels, use_case, None, now)
         assert approved(stand) == approved(whole) == set(labels.latest_approved(use_case))
         assert set(stand.waiting.to_pylist()) == set(whole.waiting.to_pylist())
 
@@ -329,15 +329,15 @@ def test_candidates_are_each_image_once_unseen_first_newest_day_first(store, ins
     assert sorted(i.sha256 for i in raw.list_images()) == sorted([i.sha256 for i in candidates] + [sha["approved"]])
 
 
-def test_a_look_of_a_store_without_images_and_labels_is_empty(memory):
-    """The first day."""
-    assert found(look(Bucket(), memory)) == set()
-    assert found(look(Bucket(), memory)) == set()
-    assert isinstance(look(Bucket(key("a")), memory).rows, pa.Table)
+def test_a_scan_of_a_store_without_images_and_labels_is_empty(memory):
+    """As on the first day of an installation."""
+    assert found(scan(Bucket(), memory)) == set()
+    assert found(scan(Bucket(), memory)) == set()
+    assert isinstance(scan(Bucket(key("a")), memory).rows, pa.Table)
 
 
 def test_all_use_cases_share_the_memory_of_the_images(store, installation):
-    """It lies where the next run of any use case finds it."""
+    """Its key holds no use case; that of the labels does."""
     bucket = installation.bucket("state")
     assert images_memory(store, bucket)._document_key == "looks/images/look.json"
     assert memories(store, bucket, "tags").labels._document_key == "looks/labels/tags/look.json"
