@@ -1,4 +1,4 @@
-"""What is killed at every moment between a camera, the outbox and its two ends."""
+"""Scenarios between a camera, the outbox and its two ends, which are killed at every moment."""
 
 from __future__ import annotations
 
@@ -126,14 +126,14 @@ class Frames(Scenario):
 
 
 class FramesApart(Frames):
-    """The same with the camera's folder, `rejected` and `done` on file systems of their own."""
+    """The same with the camera's folder and the state folder on different file systems."""
 
     def on(self, steps: Steps, folder: Path) -> Steps:
         return Apart(steps, folder)
 
 
 class Apart(Steps):
-    """Steps on a machine where the camera's folder and the state folder are file systems of their own."""
+    """Steps on a machine where the camera's folder and the state folder are on different file systems."""
 
     def __init__(self, steps: Steps, root: Path) -> None:
         self._steps, self._root = steps, root
@@ -150,7 +150,7 @@ class Apart(Steps):
 
 
 class Caps(Scenario):
-    """An outbox over its caps and on a disk that fills up: what is given up is counted once, the rest is there."""
+    """An outbox over its caps, on a disk that fills up: each dropped item is counted once, and the others are there."""
 
     frames = 8
 
@@ -207,7 +207,7 @@ class Caps(Scenario):
 
 
 class OldIndex(Scenario):
-    """An agent starts on the outbox of an earlier version: tables change, and nothing of what waits may."""
+    """An agent starts on the outbox of an earlier version: the tables change, and the items stay."""
 
     def prepare(self, folder: Path, ports) -> None:
         (folder / "state").mkdir()
@@ -244,7 +244,7 @@ class OldIndex(Scenario):
 
 
 class Acknowledging(Outbox):
-    """Says of each frame that it is recorded, once it is."""
+    """An outbox that tells of each frame that it has recorded."""
 
     def __init__(self, said, folder: Path, limits: OutboxLimits, ports, disk=None) -> None:
         super().__init__(folder, limits, disk=disk or ports.disk, connect=ports.connect)
@@ -257,7 +257,7 @@ class Acknowledging(Outbox):
 
 
 class CountingStore(FolderStore):
-    """Says of each object that it was created."""
+    """A store that tells of each object that it has created."""
 
     def __init__(self, folder: Path, said) -> None:
         super().__init__(folder)
@@ -271,7 +271,7 @@ class CountingStore(FolderStore):
 
 
 class Filling:
-    """A disk of which something else takes all room from time to time."""
+    """A disk that another program fills from time to time."""
 
     def __init__(self, disk) -> None:
         self._disk = disk
@@ -285,7 +285,7 @@ class Filling:
 
 
 class Until(threading.Event):
-    """Set when the work between two frames says that all is done."""
+    """An event that is set when the work between two frames says that all is done."""
 
     def __init__(self, work) -> None:
         super().__init__()

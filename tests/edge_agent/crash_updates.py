@@ -1,4 +1,4 @@
-"""What is killed at every moment of an update, and what the next start must do."""
+"""Scenarios of an update, which are killed at every moment, and what the next start must do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ONE_THREAD = RuntimeChoice(threads=1)
 
 
 class Scenario:
-    """prepare: what was there before. run: what is interrupted. check: the next start, and what is wrong after it."""
+    """prepare: the state before. run: what is interrupted. check: the next start, and what is wrong after it."""
 
     def on(self, steps: Steps, folder: Path) -> Steps:
         """The disk that it runs on."""
@@ -121,7 +121,7 @@ class Update(Scenario):
         return release.digest if release else None
 
     def _answers(self) -> Iterator[str]:
-        """What runs answers as its release does: it is whole, and the one that its digest says."""
+        """Check that the running release answers as the release with its digest should."""
         release = self.active.get()
         if release is None:
             return
@@ -138,14 +138,14 @@ class FirstInstall(Update):
 
 
 class UnsyncedUpdate(Update):
-    """The update on a disk that forgets to sync: these tests must notice."""
+    """The update on a disk that does not sync; the tests must notice that."""
 
     def on(self, steps: Steps, folder: Path) -> Steps:
         return Unsynced(steps)
 
 
 class Unsynced(Steps):
-    """Steps of which no `sync` comes to anything."""
+    """Steps whose `sync` does nothing."""
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
@@ -157,7 +157,7 @@ class Unsynced(Steps):
 
 
 def rubbish(folder: Path) -> Iterator[str]:
-    """Files that a crash left and no later start would touch."""
+    """Temporary files that a crash left and that no later start would remove."""
     for path in folder.rglob("*"):
         if path.is_file() and (path.name.startswith((".", "tmp")) or path.suffix in (".tmp", ".part")):
             yield f"left behind: {path.relative_to(folder)}"

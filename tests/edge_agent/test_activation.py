@@ -1,4 +1,4 @@
-"""The activation as a pure rule: what follows from each event in each phase, and from a crash in each."""
+"""The activation as a pure rule: what follows from each event in each phase, and from a crash in each phase."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def after(state, *events):
 
 
 def test_the_happy_way_ends_with_the_new_release_as_current():
-    """And the old one as previous, the oldest as factory."""
+    """The old release becomes the previous one, and the first one stays the factory release."""
     state, act = after(State(current=OLD, factory=OLD), *HAPPY)
     assert (state.phase, state.current, state.running, act) == (Phase.PROBATION, OLD, NEW, Act.RUN_PENDING)
     state, act = after(state, Healthy(59.9))
@@ -56,14 +56,14 @@ def test_the_happy_way_ends_with_the_new_release_as_current():
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
 def test_a_crash_at_any_point_boots_the_release_before(steps):
-    """Whatever was persisted last."""
+    """Whichever state was written last, the next start runs the current release."""
     state, _ = after(State(current=OLD), *HAPPY[:steps])
     state, act = after(state, Booted())
     assert (state.phase, state.running, act) == (Phase.IDLE, OLD, Act.RUN_CURRENT)
 
 
 def test_a_crash_in_probation_is_remembered_a_power_cut_while_fetching_is_not():
-    """Only what points at the release is held against it."""
+    """A crash counts against a release only where the release can have caused it."""
     in_probation, _ = after(State(current=OLD), *HAPPY, Booted())
     assert NEW in in_probation.failed
     while_fetching, _ = after(State(current=OLD), *HAPPY[:1], Booted())
@@ -71,7 +71,7 @@ def test_a_crash_in_probation_is_remembered_a_power_cut_while_fetching_is_not():
 
 
 def test_an_agent_that_keeps_dying_with_a_release_in_hand_gives_it_up():
-    """A trial that takes the whole machine down does not loop for ever."""
+    """A trial that takes the whole machine down is not repeated for ever."""
     state = State(current=OLD)
     for _ in range(MAX_ATTEMPTS):
         assert NEW not in state.failed
@@ -80,7 +80,7 @@ def test_an_agent_that_keeps_dying_with_a_release_in_hand_gives_it_up():
 
 
 def test_power_cuts_while_fetching_are_never_held_against_a_release():
-    """A long download may see many, and goes on after each."""
+    """A long download may see many power cuts, and continues after each."""
     state = State(current=OLD)
     for _ in range(3 * MAX_ATTEMPTS):
         state, act = after(state, Offered(NEW, 5, 60.0), Booted())
@@ -88,7 +88,7 @@ def test_power_cuts_while_fetching_are_never_held_against_a_release():
 
 
 def test_the_first_release_survives_a_power_cut_in_its_probation():
-    """There is nothing to go back to; but it is not tried for ever either."""
+    """There is no release to go back to, so the first one is tried again, a limited number of times."""
     state, _ = after(State(), *HAPPY)
     for _ in range(MAX_ATTEMPTS - 1):
         state, act = after(state, Booted())
@@ -105,14 +105,14 @@ def test_an_orderly_stop_before_probation_counts_no_attempt(steps):
 
 
 def test_an_orderly_stop_in_probation_runs_it_again_from_the_start():
-    """With the new release running at once."""
+    """The next start runs the new release, and its probation begins again."""
     state, act = after(State(current=OLD), *HAPPY, Stopping(), Booted())
     assert (state.phase, state.running, act) == (Phase.PROBATION, NEW, Act.RUN_PENDING)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_failed_step_keeps_the_current_release(steps):
-    """Remembered where the release is at fault, not where the network is."""
+    """A failure of the release is remembered; a failure of the network is not."""
     state, act = after(State(current=OLD), *HAPPY[:steps], Failed("bad"))
     assert (state.phase, state.running, act, state.failed[NEW].reason) == (Phase.IDLE, OLD, Act.NOTHING, "bad")
     state, _ = after(State(current=OLD), *HAPPY[:steps], Failed("offline", transient=True))
@@ -120,27 +120,27 @@ def test_a_failed_step_keeps_the_current_release(steps):
 
 
 def test_events_that_do_not_fit_change_nothing():
-    """A late answer of an earlier step does no harm."""
+    """An answer of an earlier step that comes too late has no effect."""
     for event in (Fetched(), TrialPassed(), Loaded(), Failed("x"), Unhealthy("x"), Healthy(1e9), Stopping()):
         assert after(State(current=OLD), event) == (State(current=OLD), Act.NOTHING)
 
 
 def test_a_release_that_works_after_all_is_no_longer_held_as_failed():
-    """A higher sequence gave it another chance."""
+    """A higher sequence let the release be tried again, and it passed."""
     state = State(current=OLD, failed={NEW: FailedRelease(4, "slow that day")})
     state, _ = after(state, *HAPPY, Healthy(60.0))
     assert (state.current, state.failed) == (NEW, {})
 
 
 def test_a_sequence_never_falls():
-    """Whatever is seen."""
+    """The state keeps the highest sequence that was seen."""
     assert after(State(sequence=7), Seen(5))[0].sequence == 7
     assert after(State(sequence=7), Seen(9))[0].sequence == 9
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 4])
 def test_every_state_survives_the_disk(steps, tmp_path):
-    """Written and read again, it is the same."""
+    """A state that is written and read again is the same."""
     state = State(current=OLD, previous=OLD, factory=OLD, failed={"c" * 64: FailedRelease(3, "理由")})
     if steps:
         state, _ = after(state, *HAPPY[:steps])
@@ -151,7 +151,7 @@ def test_every_state_survives_the_disk(steps, tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 1}', '{"schema_version": 2}'])
 def test_a_damaged_state_file_is_named(text, tmp_path):
-    """Nobody guesses which release a device should run."""
+    """The agent does not guess which release it should run, and names the file."""
     (tmp_path / "activation.json").write_text(text)
     with pytest.raises(StateError, match=r"activation\.json"):
         ReleaseStore(tmp_path).load_state()
@@ -170,7 +170,7 @@ def answer(state, **changes):
 
 
 def test_a_named_device_takes_the_release_of_its_wave():
-    """The first wave that includes it counts."""
+    """The first wave that includes the device decides."""
     waves = (Wave(release_digest=NEW, devices=("dev1",)), Wave(release_digest=OLD, percent=100.0))
     assert answer(desired(*waves)) == Take(NEW, 5, 60.0)
     assert isinstance(answer(desired(*waves), device="dev2"), Keep)
@@ -192,20 +192,20 @@ def test_a_named_device_takes_the_release_of_its_wave():
     ],
 )
 def test_a_device_keeps_what_it_has_and_says_why(state, changes, reason):
-    """Each cause has its word."""
+    """Each cause has a fixed word."""
     got = answer(state, **changes)
     assert isinstance(got, Keep)
     assert got.reason == reason
 
 
 def test_a_failed_release_is_tried_again_under_a_higher_sequence():
-    """Somebody means it again."""
+    """A higher sequence means that the publisher asks for the release again."""
     state = desired(Wave(release_digest=NEW, percent=100.0))
     assert isinstance(answer(state, failed={NEW: FailedRelease(4, "slow")}), Take)
 
 
 def test_the_operator_goes_back_to_the_previous_release_and_it_is_not_taken_again():
-    """Until a new order comes."""
+    """The release that was left is refused until a desired state with a higher sequence asks for it."""
     state, act = after(State(current=NEW, previous=OLD, factory=OLD, sequence=5), RolledBack())
     assert (state.current, state.previous, act) == (OLD, None, Act.RUN_CURRENT)
     assert state.failed[NEW] == FailedRelease(5, BY_OPERATOR)
@@ -215,7 +215,7 @@ def test_the_operator_goes_back_to_the_previous_release_and_it_is_not_taken_agai
 
 
 def test_going_back_in_a_probation_ends_it():
-    """As if it had failed."""
+    """The release on probation is treated as one that failed."""
     state, act = after(State(current=OLD, sequence=4), *HAPPY, RolledBack())
     assert (state.phase, state.running, act) == (Phase.IDLE, OLD, Act.RUN_CURRENT)
     assert state.failed[NEW].reason == BY_OPERATOR
@@ -225,12 +225,12 @@ def test_going_back_in_a_probation_ends_it():
     "state", [State(), State(current=OLD), State(current=OLD, factory=OLD, previous=OLD)], ids=["new", "only", "same"]
 )
 def test_where_there_is_nothing_to_go_back_to_nothing_changes(state):
-    """A line without a release would stand."""
+    """A rollback never leaves the device without a release."""
     assert after(state, RolledBack()) == (state, Act.NOTHING)
 
 
 def test_going_back_twice_ends_at_the_factory_release():
-    """And not at the one that was left."""
+    """The second rollback does not return to the release that was left by the first."""
     factory = "f" * 64
     state, _ = after(State(current=NEW, previous=OLD, factory=factory), RolledBack(), RolledBack())
     assert (state.current, set(state.failed)) == (factory, {NEW, OLD})
@@ -239,7 +239,7 @@ def test_going_back_twice_ends_at_the_factory_release():
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_going_back_while_a_release_is_fetched_or_tried_lets_it_go(steps):
-    """Whatever its steps still answer changes nothing."""
+    """Later answers of the steps of that release change nothing."""
     state, act = after(State(current=NEW, previous=OLD, sequence=4), Offered("c" * 64, 5, 1.0), *HAPPY[1:steps])
     state, act = after(state, RolledBack())
     assert (state.current, state.pending, act) == (OLD, None, Act.RUN_CURRENT)
@@ -247,7 +247,7 @@ def test_going_back_while_a_release_is_fetched_or_tried_lets_it_go(steps):
 
 
 def test_a_pinned_release_stays_whatever_is_published():
-    """And its files are kept."""
+    """No other release is taken, and the files of the pinned one are kept."""
     state, act = after(State(current=NEW, previous=OLD, sequence=5), Pinned(OLD))
     assert (state.current, state.previous, state.pinned, act) == (OLD, NEW, OLD, Act.RUN_CURRENT)
     assert OLD in state.kept
@@ -261,14 +261,14 @@ def test_a_pinned_release_stays_whatever_is_published():
 
 
 def test_only_a_release_that_is_here_can_be_pinned():
-    """Nothing is fetched for a pin."""
+    """A pin fetches nothing."""
     state = State(current=NEW, previous=OLD)
     assert after(state, Pinned("c" * 64)) == (state, Act.NOTHING)
     assert after(state, Pinned(NEW))[0].pinned == NEW
 
 
 def test_a_pin_survives_a_restart(tmp_path):
-    """It is part of the state."""
+    """The pin is part of the state on disk."""
     store = ReleaseStore(tmp_path)
     state, _ = after(State(current=NEW), Pinned(NEW))
     store.save_state(state)

@@ -132,7 +132,7 @@ def take(device, publisher, built, **desire):
 
 
 def test_the_whole_way_on_a_device(device, publisher, seaweed, broker):
-    """Waits for a release, takes it, inspects, tells the line, sends back what is doubtful, reports, swaps, stops."""
+    """An agent waits for a release, takes it, inspects, publishes results, sends images, reports, swaps and stops."""
     listener = Listener(broker.port)
     raw, fleet = seaweed.store("admin"), seaweed.store("admin")
     before = {item.key for item in raw.list("kizu-raw")}
@@ -197,7 +197,7 @@ def test_the_whole_way_on_a_device(device, publisher, seaweed, broker):
 
 
 def test_a_release_that_fails_here_is_reported_and_the_line_goes_on(device, publisher, seaweed):
-    """With the real trial process."""
+    """The real trial process refuses the release, and the report to the fleet says why."""
     device.start()
     first, wrong = build_release(1), build_release(2, golden_score=0.6)
     take(device, publisher, first)
@@ -210,7 +210,7 @@ def test_a_release_that_fails_here_is_reported_and_the_line_goes_on(device, publ
 
 
 def test_a_kill_in_probation_boots_the_release_before_and_loses_no_frame(device, publisher, broker):
-    """kill -9 with frames in the folder."""
+    """The agent is killed with -9 while frames wait in the folder."""
     listener = Listener(broker.port)
     device.start()
     first, second = build_release(1), build_release(2, gain=0.9)
@@ -236,7 +236,7 @@ def test_a_kill_in_probation_boots_the_release_before_and_loses_no_frame(device,
 
 
 def test_a_device_inspects_without_a_network(tmp_path, seaweed, publisher):
-    """Store and broker are gone: frames are judged, everything waits."""
+    """Store and broker cannot be reached: frames are inspected, and everything for the network waits."""
     device = Device(tmp_path / "device", seaweed, publisher.root_bytes)
     try:
         device.start()
@@ -260,7 +260,7 @@ def test_a_device_inspects_without_a_network(tmp_path, seaweed, publisher):
 
 
 def test_a_second_agent_on_the_same_state_folder_refuses(device):
-    """One readable line, exit 1; the first goes on."""
+    """The second agent prints one readable line and exits with 1; the first goes on."""
     device.start()
     second = device.ask("run")
     assert second.returncode == 1
@@ -270,7 +270,7 @@ def test_a_second_agent_on_the_same_state_folder_refuses(device):
 
 
 def test_status_and_selftest_tell_the_truth(device, publisher, broker):
-    """Before, during and after."""
+    """Status and self-test are right before the agent runs, while it runs, and after it."""
     asked = device.ask("status")
     assert (asked.returncode, "is it running?" in asked.stderr) == (1, True)
     test = device.ask("selftest")
@@ -303,7 +303,7 @@ def test_status_and_selftest_tell_the_truth(device, publisher, broker):
     ],
 )
 def test_a_wrong_configuration_ends_with_one_line(device, change, message):
-    """And the trace only with --debug."""
+    """The traceback is shown with --debug only."""
     config = yaml.safe_load(device.config.read_text()) | change
     device.config.write_text(yaml.safe_dump(config))
     ended = device.ask("run")
@@ -316,7 +316,7 @@ def test_a_wrong_configuration_ends_with_one_line(device, change, message):
 
 
 def test_config_check_reads_and_starts_nothing(device):
-    """For a person who has just written the file."""
+    """A person who has just written the file can check it."""
     checked = device.ask("config", "check")
     assert checked.returncode == 0
     assert "device dev1 of group line1" in checked.stdout
@@ -328,7 +328,7 @@ def test_config_check_reads_and_starts_nothing(device):
 
 
 def test_the_page_answers_only_to_its_own_names_and_escapes_what_it_shows(device, publisher):
-    """A page elsewhere cannot reach it by a name of its own; a file name is not markup."""
+    """DNS rebinding does not reach the page, and a file name is shown as text, not as markup."""
     device.start()
     take(device, publisher, build_release(1))
     device.feed("<img src=x onerror=alert(1)>.png", picture(*BAD))
@@ -347,7 +347,7 @@ def test_the_page_answers_only_to_its_own_names_and_escapes_what_it_shows(device
 
 
 def test_the_agent_is_small_and_soon_ready(device, publisher):
-    """Measured, with room for a busy machine: the goals are 250 MB and 3 s."""
+    """The bounds leave room for a busy machine; the goals are 250 MB and 3 s."""
     device.start()
     take(device, publisher, build_release(1))
     device.stop()

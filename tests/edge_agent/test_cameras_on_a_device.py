@@ -42,7 +42,7 @@ def test_a_trigger_takes_one_frame_of_a_network_camera_and_a_folder_goes_on_besi
     broker,
     stream,
 ):
-    """One message, one frame, with its part; the same message twice is one; a camera that is gone is seen again."""
+    """Each message takes one frame with its part, a repeated one takes none, and a lost camera is opened again."""
     line = Listener(broker.port)
     device.start()
     take(device, publisher, build_release(1))

@@ -1,4 +1,4 @@
-"""A clock that jumps by a year, forward or back: nothing is dropped for it, and order stays order."""
+"""A clock that jumps by a year, forward or back: nothing is dropped for it, and the order stays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEN_DAYS = OutboxLimits(max_age_days=10, min_free_bytes=0)
 
 
 class Clocks:
-    """The wall's and the one that never jumps; a restart of the machine begins the second anew."""
+    """The time of day, and a clock that never jumps; a restart of the machine sets the second one back to its start."""
 
     def __init__(self) -> None:
         self.wall, self.steady = 1_800_000_000.0, 1000.0
@@ -78,7 +78,7 @@ def test_a_jump_of_the_clock_drops_nothing_and_keeps_the_order(tmp_path, clocks,
 
 
 def test_age_is_the_time_of_use_over_restarts(tmp_path, clocks):
-    """Six days, a year in a drawer, and five days are eleven."""
+    """Six days of use, a year switched off, and five days of use are an age of eleven days."""
     outbox = clocks.open(tmp_path)
     put(outbox, 0)
     clocks.pass_(6 * DAY)
@@ -112,7 +112,7 @@ def test_an_outbox_of_an_earlier_agent_goes_on(tmp_path, clocks):
 
 
 def test_a_start_with_a_wrong_clock_keeps_the_counts_of_the_day(tmp_path, clocks):
-    """Those of older days go by their number, not by what day it seems to be."""
+    """Counts of older days are removed by how many days there are, not by what day the clock shows."""
     outbox = clocks.open(tmp_path)
     for day in range(50):
         put(outbox, day, reason=Reason.CONTROL)
@@ -130,7 +130,7 @@ def test_a_start_with_a_wrong_clock_keeps_the_counts_of_the_day(tmp_path, clocks
 
 
 def test_a_half_written_file_is_waited_for_when_the_clock_went_back(tmp_path):
-    """Its time lies in the future: what counts is how long it was seen not to change."""
+    """The time of the file lies in the future, so the agent counts how long it has not seen it change."""
     (tmp_path / "camera").mkdir()
     path = tmp_path / "camera" / "a.png"
     source = FolderSource(FolderCamera(path=path.parent, poll_interval_s=0.02, settle_s=0.6), tmp_path / "done")
@@ -157,13 +157,13 @@ def device(tmp_path):
 
 
 def shift(publisher: Publisher, days: int) -> None:
-    """Expiries as a device sees them whose clock is wrong by so many days."""
+    """Set the expiry of the metadata to what a device sees whose clock is `days` days ahead."""
     for role in (publisher.targets, publisher.snapshot, publisher.timestamp):
         role.signed.expires = publisher.expires - timedelta(days=days)
 
 
 def test_a_clock_a_year_ahead_takes_nothing_new_until_it_is_right_again(device):
-    """All metadata looks expired; the line goes on."""
+    """All metadata looks expired; inspection goes on."""
     first, second = build_release(1), build_release(2, gain=0.9)
     device.take(first)
     device.commit()
@@ -181,7 +181,7 @@ def test_a_clock_a_year_ahead_takes_nothing_new_until_it_is_right_again(device):
 
 
 def test_a_clock_a_year_behind_still_refuses_what_is_older_than_it_has_seen(device):
-    """Without a right clock nothing tells that metadata is stale; but it never goes back."""
+    """A slow clock hides that metadata is stale, but older metadata is still refused."""
     first, second = build_release(1), build_release(2, gain=0.9)
     shift(device.publisher, -365)
     device.take(first)

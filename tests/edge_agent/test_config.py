@@ -1,4 +1,4 @@
-"""The configuration file: unknown keys by name, overrides, secrets that others may read."""
+"""The configuration file: unknown keys are named, the environment overrides, and secrets must be private."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write(folder, value=None, mode=0o644):
 
 
 def test_paths_are_relative_to_the_file_and_defaults_are_safe(tmp_path):
-    """A bundle can be moved as a whole; the page stays on loopback."""
+    """A bundle can be moved as a whole, and the page listens on loopback."""
     config = load_config(write(tmp_path), {})
     assert config.cameras[0].path == tmp_path / "camera"
     assert config.state_folder == tmp_path / "state"
@@ -46,19 +46,19 @@ def test_paths_are_relative_to_the_file_and_defaults_are_safe(tmp_path):
      ({"cameras": [{"source": "opencv", "device": 0, "path": "x"}]}, "cameras.0.path")],
 )  # fmt: skip
 def test_an_unknown_key_is_refused_by_name_with_the_known_ones(tmp_path, changes, key):
-    """A typo is not silently a default."""
+    """A typing error does not lead to a default."""
     with pytest.raises(ConfigError, match=f"unknown key '{key}'; known here: .*"):
         load_config(write(tmp_path, VALUE | changes), {})
 
 
 def test_an_unknown_override_is_refused_by_name(tmp_path):
-    """The environment is no back door for typos."""
+    """A typing error in the environment is refused as one in the file is."""
     with pytest.raises(ConfigError, match=r"unknown key 's3\.endpont'"):
         load_config(write(tmp_path), {"KIZU_EDGE_S3__ENDPONT": "x"})
 
 
 def test_the_environment_overrides_the_file(tmp_path):
-    """Texts, numbers and lists; a password made of digits stays a text."""
+    """Texts, numbers and lists can be overridden, and a password made of digits stays a text."""
     config = load_config(
         write(tmp_path),
         {
@@ -87,7 +87,7 @@ def test_the_environment_overrides_the_file(tmp_path):
      (yaml.safe_dump(VALUE | {"mqtt": {"host": "h", "tls": {"key_file": "x"}}}), "together")],
 )  # fmt: skip
 def test_a_wrong_file_is_refused_with_the_place(tmp_path, text, message):
-    """One readable line."""
+    """The error is one readable line that names the key."""
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message) as caught:
@@ -96,13 +96,13 @@ def test_a_wrong_file_is_refused_with_the_place(tmp_path, text, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    """With what to do."""
+    """The error says what to do."""
     with pytest.raises(ConfigError, match=r"none\.yaml.*--config"):
         load_config(tmp_path / "none.yaml", {})
 
 
 def test_a_password_in_a_readable_file_is_refused(tmp_path):
-    """Others on the machine could read it."""
+    """Other users of the machine could read the password."""
     value = VALUE | {"mqtt": {"host": "broker", "password": "secret"}}
     with pytest.raises(ConfigError, match="chmod 600"):
         load_config(write(tmp_path, value), {})
@@ -111,7 +111,7 @@ def test_a_password_in_a_readable_file_is_refused(tmp_path):
 
 
 def test_a_camera_with_an_account_in_its_url_makes_the_file_private(tmp_path):
-    """Others on the machine could watch the line."""
+    """Other users of the machine could watch the line."""
     value = VALUE | {"cameras": [{"source": "opencv", "device": "rtsp://user:secret@127.0.0.1/stream"}]}
     with pytest.raises(ConfigError, match="chmod 600"):
         load_config(write(tmp_path, value), {})
@@ -119,13 +119,13 @@ def test_a_camera_with_an_account_in_its_url_makes_the_file_private(tmp_path):
 
 
 def test_the_protocol_of_the_broker_may_be_written_as_a_number(tmp_path):
-    """YAML reads `5` as one."""
+    """YAML reads `5` as a number, which is accepted."""
     assert load_config(write(tmp_path, VALUE | {"mqtt": {"host": "h", "protocol": 5}}), {}).mqtt.protocol == "5"
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
 def test_readable_credentials_are_refused(tmp_path, mode):
-    """A device's key is its own."""
+    """Other users of the machine must not read the key of the device."""
     path = tmp_path / "credentials.json"
     path.write_text('{"access_key": "a", "secret_key": "hidden"}')
     path.chmod(mode)
@@ -137,7 +137,7 @@ def test_readable_credentials_are_refused(tmp_path, mode):
 
 
 def test_credentials_of_another_form_do_not_show_up_in_the_error(tmp_path):
-    """The file's text is secret even when it is wrong."""
+    """The text of the file is secret even where its form is wrong."""
     path = tmp_path / "credentials.json"
     path.write_text("hidden")
     os.chmod(path, 0o600)

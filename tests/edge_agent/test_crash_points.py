@@ -42,7 +42,7 @@ def show(scenario: str, how: str, tried: dict, capsys, record_property) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(scenario, fast_folder, capsys, record_property):
-    """The next start runs a verified release, and what was interrupted completes."""
+    """The next start runs a verified release, and completes what was interrupted."""
     outcome = try_all(scenario, "kill", fast_folder)
     show(scenario, "kill -9", outcome["tried"], capsys, record_property)
     assert outcome["problems"] == []
@@ -56,7 +56,7 @@ def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(scenario, fast_fo
 def test_a_power_cut_at_any_point_loses_nothing_and_doubles_nothing(
     scenario, how, fast_folder, capsys, record_property
 ):
-    """Whatever was not synced is gone, in each of the ways in which file systems lose it."""
+    """What was not synced is lost, in each of the ways in which file systems lose it."""
     outcome = try_all(scenario, how, fast_folder)
     show(scenario, how, outcome["tried"], capsys, record_property)
     assert outcome["problems"] == []
@@ -73,7 +73,7 @@ def test_a_crash_while_the_tables_of_an_earlier_agent_change_loses_nothing(how, 
 
 
 def test_a_disk_that_does_not_sync_is_found_out(fast_folder):
-    """These tests can fail: without fsync a kill does no harm, a power cut does."""
+    """On a disk that does not sync, a kill does no harm and a power cut does: these tests can fail."""
     assert try_all("UnsyncedUpdate", "kill", fast_folder)["problems"] == []
     assert try_all("UnsyncedUpdate", "cut-bytes", fast_folder)["problems"] != []
 
@@ -89,7 +89,7 @@ time.sleep(600)
 
 
 def test_a_killed_agent_leaves_no_lock_behind(tmp_path):
-    """While it lives the second refuses; the moment it is dead the next may start."""
+    """While one agent lives a second one refuses; as soon as it is dead the next may start."""
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLDER, str(tmp_path / "state")], stdout=subprocess.PIPE, cwd=ROOT
     )

@@ -1,4 +1,4 @@
-"""The disk's calls on a real one; what survives a crash is the business of `test_crash_points`."""
+"""The file operations on a real disk; `test_crash_points` tests what survives a crash."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_agent.disk import RealDisk, Steps
 
 
 class Noted(Steps):
-    """Real steps, with the folders that were synced."""
+    """Real steps, which note the folders that were synced."""
 
     def __init__(self, refuse: int = 0) -> None:
         self.synced: list[str] = []
@@ -37,7 +37,7 @@ def test_a_folder_is_durable_up_to_the_first_that_was_there(tmp_path):
 
 
 def test_a_move_over_file_systems_copies(tmp_path, fast_folder):
-    """By what the kernel says; `fast_folder` is in memory where there is such a place."""
+    """The kernel refuses the rename; `fast_folder` is on a file system in memory where the machine has one."""
     (tmp_path / "a.png").write_bytes(b"picture")
     RealDisk().move(tmp_path / "a.png", fast_folder / "b.png")
     assert (fast_folder / "b.png").read_bytes() == b"picture"
@@ -50,7 +50,7 @@ def test_a_move_over_file_systems_copies(tmp_path, fast_folder):
 
 
 def test_a_move_that_is_refused_for_another_reason_leaves_the_file(tmp_path):
-    """Nothing is copied in its stead."""
+    """The file is not copied instead."""
     (tmp_path / "c").mkdir()
     (tmp_path / "a.png").write_bytes(b"picture")
     with pytest.raises(OSError, match="refused"):
@@ -59,7 +59,7 @@ def test_a_move_that_is_refused_for_another_reason_leaves_the_file(tmp_path):
 
 
 def test_a_file_of_which_a_power_cut_left_both_names_is_moved(tmp_path):
-    """A rename of a file to itself does nothing, and says that all is well."""
+    """A rename of a file to itself would change nothing and report success."""
     (tmp_path / "a").write_bytes(b"x")
     (tmp_path / "b").hardlink_to(tmp_path / "a")
     RealDisk().move(tmp_path / "a", tmp_path / "b")
@@ -67,7 +67,7 @@ def test_a_file_of_which_a_power_cut_left_both_names_is_moved(tmp_path):
 
 
 def test_what_an_interrupted_write_left_is_written_over(tmp_path):
-    """No start has to look for it."""
+    """The next write replaces the temporary file, so no start has to look for it."""
     (tmp_path / ".state.json.tmp").write_bytes(b"half of something longer")
     RealDisk().write(tmp_path / "state.json", b"new", mode=0o640)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("state.json", b"new")]
@@ -75,7 +75,7 @@ def test_what_an_interrupted_write_left_is_written_over(tmp_path):
 
 
 def test_removing_what_is_not_there_is_no_error(tmp_path):
-    """Neither is a whole folder, whatever is in it."""
+    """A missing file is no error, and a whole folder is removed with everything in it."""
     RealDisk().remove(tmp_path / "a")
     RealDisk().remove(tmp_path / "nowhere" / "a")
     RealDisk().remove_tree(tmp_path / "tree")

@@ -1,4 +1,4 @@
-"""Files of a release arrive in pieces: cut off, gone on with, verified, never whole in memory."""
+"""Files of a release arrive in pieces: interrupted, continued, verified, and never whole in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = f"targets/releases/r/{hashlib.sha256(MODEL).hexdigest()}.model.onnx"
 
 
 class Cut(MemoryStore):
-    """A store whose connection breaks after some bytes; it notes what it was asked for."""
+    """A store whose connection breaks after some bytes; it notes each request."""
 
     def __init__(self, data: bytes = MODEL, after: int | None = None) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ def names(folder) -> list[str]:
 
 
 def test_a_download_that_was_cut_off_goes_on_where_it_stopped(tmp_path):
-    """By a new process as well: what counts is the file."""
+    """A new process continues it too, since the file on the disk decides."""
     store = Cut(after=4000)
     with pytest.raises(StoreUnavailable):
         bring(store, tmp_path)
@@ -64,27 +64,27 @@ def test_a_download_that_was_cut_off_goes_on_where_it_stopped(tmp_path):
 
 
 def test_what_is_here_already_is_not_fetched(tmp_path):
-    """The store need not even be there."""
+    """The store is not asked at all."""
     (tmp_path / "model.onnx").write_bytes(MODEL)
     assert bring(Cut(after=0), tmp_path) == MODEL
 
 
 def test_a_part_that_is_complete_is_only_checked(tmp_path):
-    """Killed between the last byte and the name."""
+    """The agent was killed after the last byte and before the rename."""
     (tmp_path / ".model.onnx.part").write_bytes(MODEL)
     assert bring(Cut(after=0), tmp_path) == MODEL
 
 
 @pytest.mark.parametrize("part", [b"\0" * 3000, MODEL[:2500] + b"?" * 100, b"\0" * len(MODEL), MODEL + b"x"])
 def test_a_part_that_a_power_cut_damaged_is_thrown_away_and_fetched_anew(tmp_path, part):
-    """At once, not at the next look."""
+    """The file is fetched again at once, not only at the next poll."""
     (tmp_path / ".model.onnx.part").write_bytes(part)
     assert bring(Cut(), tmp_path) == MODEL
     assert names(tmp_path) == ["model.onnx"]
 
 
 def test_wrong_bytes_in_the_store_leave_nothing_behind(tmp_path):
-    """And a good part before them does not help."""
+    """A part that was good before does not change that."""
     wrong = MODEL[:5000] + b"?" + MODEL[5001:]
     (tmp_path / ".model.onnx.part").write_bytes(MODEL[:3000])
     with pytest.raises(LengthOrHashMismatchError):
@@ -94,7 +94,7 @@ def test_wrong_bytes_in_the_store_leave_nothing_behind(tmp_path):
 
 @pytest.mark.parametrize("data", [MODEL + b"x" * 5000, MODEL[:-1], b""])
 def test_an_object_of_another_length_is_refused(tmp_path, data):
-    """Of a longer one, no more than one byte too many is read."""
+    """At most one byte more than the signed length is read of a longer object."""
     store = Cut(data)
     with pytest.raises(DownloadLengthMismatchError, match=f"expected {len(MODEL)} bytes"):
         bring(store, tmp_path)
@@ -103,7 +103,7 @@ def test_an_object_of_another_length_is_refused(tmp_path, data):
 
 
 def test_a_download_leaves_room_on_the_disk_for_the_line(tmp_path):
-    """It waits, and keeps what it has."""
+    """The download waits, and keeps the part that it has."""
     free = RealDisk().free_bytes(tmp_path)
     with pytest.raises(UpdateError, match="must stay free") as caught:
         bring(Cut(), tmp_path, min_free_bytes=free * 2)
@@ -125,7 +125,7 @@ def test_a_model_is_never_whole_in_memory(tmp_path):
 
 
 def test_a_real_store_serves_the_pieces(tmp_path, seaweed):
-    """Ranges as S3 has them: beyond the end there is less, not an error."""
+    """A range that reaches beyond the end of an object gives fewer bytes and no error."""
     seaweed.store("signer").put(BUCKET, KEY, MODEL)
     (tmp_path / ".model.onnx.part").write_bytes(MODEL[:1234])
     assert bring(edge_adapter(seaweed, "dev1"), tmp_path) == MODEL

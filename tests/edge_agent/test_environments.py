@@ -1,4 +1,4 @@
-"""What is installed where: one OpenCV, the same on both sides; a device without a training framework."""
+"""What is installed: one OpenCV, in the same version on both sides, and no training framework on the device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(json.dumps(found))
 
 
 def edge_python() -> str:
-    """The device's interpreter, else a counted skip; a failure where everything is required."""
+    """The device's interpreter. Where it is missing the test is skipped, or fails where nothing may be skipped."""
     if EDGE_PYTHON.exists():
         return str(EDGE_PYTHON)
     if os.environ.get("KIZU_REQUIRE_ALL") == "1":
@@ -36,14 +36,14 @@ def opencv(python: str) -> dict[str, str]:
 
 
 def test_exactly_one_distribution_provides_opencv_in_one_version_on_both_sides():
-    """Resizing differs between versions, and parity with it."""
+    """Versions of OpenCV resize differently, and results would differ."""
     here, device = opencv(sys.executable), opencv(edge_python())
     assert len(here) == 1, here
     assert here == device
 
 
 def test_the_device_has_no_training_framework_installed():
-    """What is not there cannot be imported by accident."""
+    """A package that is not installed cannot be imported by mistake."""
     script = (
         "import importlib.util, json, sys; print(json.dumps([n for n in sys.argv[1:] if importlib.util.find_spec(n)]))"
     )

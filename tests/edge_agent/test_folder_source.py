@@ -33,7 +33,7 @@ def names(source, wait=0.3):
 
 
 def test_frames_come_in_the_order_of_their_names_and_are_put_away(folder):
-    """Spaces and kanji are names like any other."""
+    """Names with spaces and kanji work like any other."""
     for name in ("b.png", "a 1.png", "傷.png"):
         (folder / name).write_bytes(picture(1))
     assert names(make(folder)) == ["a 1.png", "b.png", "傷.png"]
@@ -42,7 +42,7 @@ def test_frames_come_in_the_order_of_their_names_and_are_put_away(folder):
 
 
 def test_a_growing_file_is_not_taken_before_it_rests(folder):
-    """Half a picture is no picture."""
+    """A file that is still being written is not a frame."""
     source = make(folder, poll_interval_s=0.1)
     data = picture(200)
     with (folder / "a.png").open("wb") as file:
@@ -57,7 +57,7 @@ def test_a_growing_file_is_not_taken_before_it_rests(folder):
 
 
 def test_unfinished_and_hidden_names_and_sidecars_are_left_alone(folder):
-    """They are somebody's work in progress."""
+    """Such files are not frames: another program is still working on them."""
     for name in (".a.png", "a.png.tmp", "a.part", "a.png.json"):
         (folder / name).write_bytes(b"x")
     assert make(folder).next(0.2) is None
@@ -65,7 +65,7 @@ def test_unfinished_and_hidden_names_and_sidecars_are_left_alone(folder):
 
 
 def test_the_part_is_named_by_the_sidecar(folder):
-    """And a broken sidecar does not cost the frame."""
+    """A broken sidecar does not cost the frame."""
     for name, text in (("a.png", '{"part_id": "T-1"}'), ("b.png", "{")):
         (folder / f"{name}.json").write_text(text)
         (folder / name).write_bytes(picture(1))
@@ -79,7 +79,7 @@ def test_the_part_is_named_by_the_sidecar(folder):
 
 
 def test_a_rejected_file_lies_aside_with_its_reason(folder):
-    """Two of one name do not overwrite each other."""
+    """Two rejected files of one name do not overwrite each other."""
     source = make(folder)
     for _ in range(2):
         (folder / "a.png").write_bytes(b"no picture")
@@ -91,7 +91,7 @@ def test_a_rejected_file_lies_aside_with_its_reason(folder):
 
 
 def test_a_young_file_that_does_not_decode_is_looked_at_again(folder):
-    """A slow writer that pauses longer than two looks does not lose its frame."""
+    """A slow writer that pauses longer than two scans does not lose its frame."""
     source = make(folder, settle_s=30.0)
     (folder / "a.png").write_bytes(picture(9)[:50])
     frame = source.next(0.3)
@@ -109,7 +109,7 @@ def test_a_young_file_that_does_not_decode_is_looked_at_again(folder):
 
 
 def test_the_same_name_again_is_another_frame(folder):
-    """Cameras that count to 999 begin again."""
+    """Some cameras count to 999 and start again."""
     source = make(folder)
     (folder / "a.png").write_bytes(picture(1))
     first = source.next(0.3)
@@ -122,7 +122,7 @@ def test_the_same_name_again_is_another_frame(folder):
 
 
 def test_a_frame_that_was_not_put_away_comes_again(folder):
-    """Nothing is lost between two tries."""
+    """A frame is not lost between two attempts."""
     source = make(folder)
     (folder / "a.png").write_bytes(picture(1))
     first, second = source.next(0.3), source.next(0.3)
@@ -130,7 +130,7 @@ def test_a_frame_that_was_not_put_away_comes_again(folder):
 
 
 def test_only_so_many_processed_files_are_kept(folder):
-    """None where they are to be deleted."""
+    """No file is kept where processed files are deleted."""
     for number in range(30):
         (folder / f"{number:02}.png").write_bytes(picture(1, seed=number))
     assert len(names(make(folder, processed_keep=5))) == 30
@@ -142,7 +142,7 @@ def test_only_so_many_processed_files_are_kept(folder):
 
 
 def test_a_folder_that_is_gone_is_an_error_and_one_that_returns_is_not(folder):
-    """A network drive comes and goes."""
+    """A network drive may disappear and return."""
     source = make(folder)
     folder.rename(folder.with_name("away"))
     with pytest.raises(SourceError, match="camera's folder"):
@@ -153,7 +153,7 @@ def test_a_folder_that_is_gone_is_an_error_and_one_that_returns_is_not(folder):
 
 
 def test_a_name_that_is_no_utf8_is_a_name(folder):
-    """Old cameras write old encodings."""
+    """Old cameras write names in old encodings."""
     with open(os.fsencode(folder) + b"/\x8f\x9d.png", "wb") as file:
         file.write(picture(1))
     source = make(folder)
@@ -164,7 +164,7 @@ def test_a_name_that_is_no_utf8_is_a_name(folder):
 
 
 def test_an_enormous_file_is_never_read(folder):
-    """It would take the memory of the whole box."""
+    """The file would take all memory of the device."""
     with (folder / "a.png").open("wb") as file:
         file.truncate(300_000_000)
     frame = make(folder).next(0.3)
@@ -173,7 +173,7 @@ def test_an_enormous_file_is_never_read(folder):
 
 
 def test_latest_shows_the_newest_alone_and_counts_the_others(folder):
-    """They are put away unseen, not lost in silence."""
+    """The older files are put away without inspection, and counted."""
     source = make(folder, mode="latest")
     for number, name in enumerate(("c.png", "a.png", "b.png")):
         (folder / name).write_bytes(picture(1))
@@ -184,7 +184,7 @@ def test_latest_shows_the_newest_alone_and_counts_the_others(folder):
 
 
 def test_a_frame_that_somebody_took_away_meanwhile_is_put_away(folder):
-    """It cannot come again, which is all that is wanted."""
+    """The file cannot come again, so there is no error."""
     (folder / "a.png").write_bytes(picture(1))
     source = make(folder)
     frame = source.next(1.0)

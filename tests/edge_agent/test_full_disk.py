@@ -44,7 +44,7 @@ FRAMES = 4
 
 
 class FillingUp(Steps):
-    """Has room for a number of writes, and then for none until somebody makes some."""
+    """A disk with room for a number of writes, and then for none until the test makes room."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -70,7 +70,7 @@ class FillingUp(Steps):
 
 
 def inspect_on(steps: FillingUp, folder: Path, release) -> list[str]:
-    """Inspect what is in the camera's folder until all is put away; the first error makes room. Returns the errors."""
+    """Inspect everything in the camera's folder; make room at the first error. Returns the errors."""
     camera = folder / "camera"
     camera.mkdir(parents=True)
     for number in range(FRAMES):
@@ -105,7 +105,7 @@ def inspect_on(steps: FillingUp, folder: Path, release) -> list[str]:
 
 
 def test_a_disk_that_fills_up_at_any_write_costs_no_frame(tmp_path, capsys):
-    """The frame stays with the camera until its result is kept."""
+    """The frame stays with the camera until its result is on disk."""
     release = loaded(tmp_path)
     plenty = FillingUp(10**9)
     assert inspect_on(plenty, tmp_path / "plenty", release) == []
@@ -140,7 +140,7 @@ def advance(updates: Updates) -> None:
 
 
 def test_a_disk_that_fills_up_at_any_write_of_an_update_delays_it(tmp_path, capsys):
-    """The release before runs meanwhile, nothing is held against the new one, and no restart is needed."""
+    """The previous release runs in the meantime, the new one is not marked as failed, and no restart is needed."""
     store = MemoryStore()
     publisher = Publisher(lambda key, data: store.objects.__setitem__((BUCKET, key), data))
     first, second = build_release(1), build_release(2, gain=0.9)
@@ -184,7 +184,7 @@ def test_a_disk_that_fills_up_at_any_write_of_an_update_delays_it(tmp_path, caps
 
 
 def test_a_bad_release_on_probation_is_not_kept_because_the_disk_is_full(tmp_path):
-    """The fault that could not be written down is not forgotten."""
+    """A fault that could not be written to disk is kept in memory."""
     store = MemoryStore()
     publisher = Publisher(lambda key, data: store.objects.__setitem__((BUCKET, key), data))
     first, second = build_release(1), build_release(2, gain=0.9)
@@ -214,7 +214,7 @@ def test_a_bad_release_on_probation_is_not_kept_because_the_disk_is_full(tmp_pat
 
 
 def test_a_stop_on_a_full_disk_is_still_a_stop(tmp_path):
-    """It ends, and says what it could not write."""
+    """The agent ends, and logs what it could not write."""
     store = MemoryStore()
     publisher = Publisher(lambda key, data: store.objects.__setitem__((BUCKET, key), data))
     built = build_release(1)
@@ -229,7 +229,7 @@ def test_a_stop_on_a_full_disk_is_still_a_stop(tmp_path):
 
 
 def test_an_index_that_cannot_grow_records_nothing_and_goes_on_later(tmp_path):
-    """SQLite's own `database or disk is full`, in the middle of a transaction."""
+    """SQLite answers `database or disk is full` in the middle of a transaction."""
     connection = connect(tmp_path / "outbox.sqlite")
     outbox = Outbox(tmp_path, OutboxLimits(min_free_bytes=0), connect=lambda path: connection)
     connection.execute("PRAGMA max_page_count = 16")
@@ -251,7 +251,7 @@ def test_an_index_that_cannot_grow_records_nothing_and_goes_on_later(tmp_path):
 
 
 def on_a_small_disk(folder: Path) -> None:
-    """In a process of its own, with `folder` on a file system of 2 MB: what `Bench` does when that is full."""
+    """Run `Bench` in a process of its own until `folder`, a file system of 2 MB, is full."""
     bench = Bench(folder)
     for number in range(20):
         bench.feed(f"{number:02}.png", picture(*DOUBTFUL, seed=number))
@@ -274,7 +274,7 @@ def on_a_small_disk(folder: Path) -> None:
 
 
 def test_a_real_file_system_that_is_full_costs_no_frame(tmp_path):
-    """SQLite, images and moves on a tmpfs of 2 MB."""
+    """SQLite, images and moves share a tmpfs of 2 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
     alone = ["unshare", "--user", "--map-root-user", "--mount"]

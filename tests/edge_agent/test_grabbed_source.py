@@ -1,4 +1,4 @@
-"""Cameras that hand out pixels: a real stream through OpenCV, and every order of events with a driver of our own."""
+"""Cameras that deliver pixels: a real stream through OpenCV, and every order of events with a driver of our own."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def value_of(frame) -> int:
 
 
 def test_every_picture_is_a_frame_and_the_camera_waits(make):
-    """No faster than they are asked for, but for two read ahead."""
+    """Pictures are read no faster than they are asked for, except for two in advance."""
     source, driver = make()
     driver.show(*(grey(number) for number in range(10)))
     wait_for(lambda: driver.reads >= 2)
@@ -99,7 +99,7 @@ def test_every_picture_is_a_frame_and_the_camera_waits(make):
 
 
 def test_latest_keeps_the_newest_and_counts_the_stale(make):
-    """A slow inspection looks at what is before the camera now."""
+    """A slow inspection gets the newest picture."""
     source, driver = make("latest")
     driver.show(*(grey(number) for number in range(10)))
     wait_for(lambda: driver.reads == 10)
@@ -108,7 +108,7 @@ def test_latest_keeps_the_newest_and_counts_the_stale(make):
 
 
 def test_a_frame_that_could_not_be_recorded_comes_again(make):
-    """First in turn, the very same."""
+    """The same frame comes again, before all others."""
     source, driver = make()
     driver.show(grey(1), grey(2))
     first = source.next(5.0)
@@ -118,7 +118,7 @@ def test_a_frame_that_could_not_be_recorded_comes_again(make):
 
 
 def test_a_frame_given_back_gives_way_to_a_newer_one_in_latest(make):
-    """And is counted."""
+    """The frame that was given back is counted as skipped."""
     source, driver = make("latest")
     driver.show(grey(1))
     first = source.next(5.0)
@@ -132,7 +132,7 @@ def test_a_frame_given_back_gives_way_to_a_newer_one_in_latest(make):
 
 
 def test_a_camera_that_is_unplugged_is_opened_again(make):
-    """Meanwhile whoever asks is told why nothing comes."""
+    """Until it works again, `next` raises an error that says why no frame comes."""
     source, driver = make()
     driver.show(grey(1))
     assert value_of(source.next(5.0)) == 1
@@ -153,7 +153,7 @@ def test_a_camera_that_is_unplugged_is_opened_again(make):
 
 
 def test_a_driver_that_fails_in_a_way_of_its_own_does_not_end_the_agent(make):
-    """Vendors' libraries raise what they like."""
+    """The libraries of vendors may raise any exception."""
     source, driver = make()
     driver.show(ZeroDivisionError("inside the driver"), grey(3))
     wait_for(lambda: driver.reads >= 2)
@@ -161,7 +161,7 @@ def test_a_driver_that_fails_in_a_way_of_its_own_does_not_end_the_agent(make):
 
 
 def test_a_trigger_takes_one_fresh_frame_with_its_part(make):
-    """What was before the camera earlier is no frame, and a message that comes twice takes one."""
+    """A picture from before the trigger is no frame, and a message that comes twice takes one frame."""
     triggers = TriggerQueue()
     source, driver = make("every", triggers=triggers)
     driver.show(grey(1), grey(2))
@@ -179,7 +179,7 @@ def test_a_trigger_takes_one_fresh_frame_with_its_part(make):
 
 @pytest.mark.parametrize("payload", [b"", b"now", b"[1]", b'{"part_id": null}', b"\xff"])
 def test_a_trigger_without_a_part_takes_a_frame_too(payload):
-    """A PLC that can send nothing but a pulse is served."""
+    """A PLC may send an empty message."""
     triggers = TriggerQueue()
     triggers.put(payload)
     assert triggers.take().part_id is None
@@ -187,7 +187,7 @@ def test_a_trigger_without_a_part_takes_a_frame_too(payload):
 
 
 def test_more_triggers_than_can_wait_are_counted(make):
-    """A camera that is gone must not fill the memory."""
+    """Triggers for a camera that has failed must not fill the memory."""
     triggers = TriggerQueue()
     for _ in range(150):
         triggers.put(b"")
@@ -195,7 +195,7 @@ def test_more_triggers_than_can_wait_are_counted(make):
 
 
 class Stream:
-    """A network camera: motion JPEG over HTTP, as many sell it."""
+    """A network camera of a common kind: motion JPEG over HTTP."""
 
     def __init__(self, port: int = 0) -> None:
         self.value = 100
@@ -232,7 +232,7 @@ class Stream:
 
 
 def test_a_network_camera_is_seen_lost_and_seen_again():
-    """A real stream through OpenCV's own decoder, its server stopped and started."""
+    """A real stream goes through OpenCV's own decoder while its server is stopped and started."""
     stream = Stream()
     camera = OpenCvCamera(
         source="opencv", device=f"http://user:secret@127.0.0.1:{stream.port}/live.mjpg", timeout_s=3.0
@@ -263,7 +263,7 @@ def test_a_network_camera_is_seen_lost_and_seen_again():
 
 
 def test_a_video_device_that_is_not_there_is_named():
-    """With what was configured."""
+    """The error names the configured device."""
     with pytest.raises(SourceError, match="video device 93"):
         OpenCvGrabber(OpenCvCamera(source="opencv", device=93)).open()
 
@@ -273,7 +273,7 @@ def test_a_video_device_that_is_not_there_is_named():
     [("rtsp://a:b@h:554/s", "rtsp://***@h:554/s"), ("rtsp://h/s@2", "rtsp://h/s@2"), ("/dev/video0", "/dev/video0")],
 )
 def test_an_account_is_never_shown(url, shown):
-    """Logs are read by many."""
+    """Many people read logs, so messages hold no user and no password."""
     assert without_account(url) == shown
 
 
@@ -287,14 +287,14 @@ def test_an_account_is_never_shown(url, shown):
     ],
 )
 def test_pixels_of_a_genicam_camera_become_bgr(pixel_format, data, wanted):
-    """Worked out by hand."""
+    """The values are worked out by hand."""
     image = to_bgr(np.asarray(data, dtype=np.uint8 if isinstance(data, list) else data.dtype), 2, 2, pixel_format)
     assert image.shape == (2, 2, 3)
     assert tuple(int(value) for value in image[0, 0]) == wanted
 
 
 def test_a_bayer_mosaic_of_red_alone_is_red():
-    """The name tells the first two pixels of the first row."""
+    """The name of a Bayer format gives the first two pixels of the first row."""
     mosaic = np.zeros((8, 8), dtype=np.uint8)
     mosaic[0::2, 0::2] = 200
     assert tuple(to_bgr(mosaic.ravel(), 8, 8, "BayerRG8")[4, 4] > 100) == (False, False, True)
@@ -303,13 +303,13 @@ def test_a_bayer_mosaic_of_red_alone_is_red():
 
 @pytest.mark.parametrize(("size", "pixel_format", "message"), [(3, "Mono8", "got 3 values"), (4, "YUV", "PixelFormat")])
 def test_a_buffer_that_is_not_understood_is_refused(size, pixel_format, message):
-    """No guessing at pixels."""
+    """Pixels of an unknown format are not guessed."""
     with pytest.raises(SourceError, match=message):
         to_bgr(np.zeros(size, dtype=np.uint8), 2, 2, pixel_format)
 
 
 class Harvester:
-    """What `harvesters` gives, as far as the agent asks: a stand-in whose calls can be counted."""
+    """A stand-in for `harvesters`, with the calls that the agent makes, which can be counted."""
 
     def __init__(self) -> None:
         self.set: dict[str, object] = {}
@@ -389,7 +389,7 @@ def producer(tmp_path):
 
 
 def test_a_genicam_camera_is_opened_set_read_and_let_go(producer):
-    """Features are set before the first picture, and the buffer is given back to the producer."""
+    """Features are set before the first picture, and each buffer is returned to the producer."""
     harvester = Harvester()
     camera = GenICamCamera(source="genicam", producer=producer, serial_number="12", features={"ExposureTime": 5000.0})
     grabber = GenICamGrabber(camera, harvester=harvester)
@@ -406,7 +406,7 @@ def test_a_genicam_camera_is_opened_set_read_and_let_go(producer):
 
 
 def test_a_genicam_camera_that_is_not_there_is_named(producer, tmp_path):
-    """And a missing producer is an error of the configuration."""
+    """A missing producer is an error of the configuration."""
     camera = GenICamCamera(source="genicam", producer=producer, serial_number="gone")
     with pytest.raises(SourceError, match="GenICam camera gone: ValueError: no device found"):
         GenICamGrabber(camera, harvester=Harvester()).open()
@@ -424,7 +424,7 @@ def simulated_producer() -> Path:
     ("serial_number", "colour"), [("0", (False, False, True)), ("1", (False, True, False)), ("2", (True, False, False))]
 )
 def test_a_real_producer_shows_the_camera_that_was_asked_for_in_its_colours(serial_number, colour):
-    """Through harvesters and GenTL: the camera by its serial number, a feature set, twice opened, BGR in order."""
+    """The camera is found by its serial number, a feature is set, it is opened twice, and pixels come as BGR."""
     camera = GenICamCamera(
         source="genicam", producer=simulated_producer(), serial_number=serial_number,
         features={"BouncingBallSize": 40, "PixelFormat": "RGBa8"},
@@ -442,7 +442,7 @@ def test_a_real_producer_shows_the_camera_that_was_asked_for_in_its_colours(seri
 
 
 def test_a_real_producer_says_which_camera_or_feature_it_does_not_have():
-    """The vendor's words, and what was asked for."""
+    """The error holds the message of the vendor and what was asked for."""
     producer = simulated_producer()
     wrong = [
         ({"serial_number": "77"}, "cannot open GenICam camera 77"),

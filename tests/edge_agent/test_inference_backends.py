@@ -1,4 +1,4 @@
-"""The runtimes behind the inference port: one contract, and what happens where the chosen one is not there."""
+"""The runtimes behind the inference port: one contract, and what happens where the chosen one is not available."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
 def choice(request) -> RuntimeChoice:
-    """One of the runtimes, surely: no fall-back hides behind a green test."""
+    """One of the runtimes; where it is missing the test is skipped, so that no fall-back hides behind a green test."""
     if request.param == "openvino":
         require_openvino()
     return RuntimeChoice(threads=1, backend=request.param)
@@ -47,7 +47,7 @@ def model_file(folder: Path, data: bytes) -> Path:
 
 
 def test_each_backend_gives_the_detections_worked_out_by_hand(tmp_path, choice, caplog):
-    """Quadrants, brightness as score; both runtimes within a thousandth, and nothing was fallen back to."""
+    """Both runtimes agree with the expected scores within a thousandth, and no fall-back took place."""
     built = build_release()
     with caplog.at_level(logging.WARNING):
         loaded = load_release(built.write(tmp_path / "release"), built.digest, built.release, choice)
@@ -62,7 +62,7 @@ def test_each_backend_gives_the_detections_worked_out_by_hand(tmp_path, choice, 
 
 
 def test_each_backend_answers_a_new_array_for_every_frame(tmp_path, choice):
-    """An answer that a caller keeps is not written over by the next frame."""
+    """The next frame does not overwrite an answer that a caller keeps."""
     infer = load_model(model_file(tmp_path, quadrant_model()), SHAPE, choice)
     white, black = infer(np.ones(SHAPE, np.float32)), infer(np.zeros(SHAPE, np.float32))
     assert white.dtype == np.float32
@@ -73,27 +73,27 @@ def test_each_backend_answers_a_new_array_for_every_frame(tmp_path, choice):
 
 @pytest.mark.parametrize("side", [32, 128])
 def test_each_backend_refuses_a_model_of_another_input(tmp_path, choice, side):
-    """The release says one size, its model another."""
+    """The release gives one size, and its model has another."""
     path = model_file(tmp_path, quadrant_model(side=side))
     with pytest.raises(InferenceError, match="expected one static float input of shape"):
         load_model(path, SHAPE, choice)
 
 
 def test_each_backend_wraps_what_goes_wrong_while_running(tmp_path, choice):
-    """The loop sees one kind of error."""
+    """The loop sees InferenceError only."""
     infer = load_model(model_file(tmp_path, quadrant_model()), SHAPE, choice)
     with pytest.raises(InferenceError, match="failed while running"):
         infer(np.zeros((1, 3, 2, 2), np.float32))
 
 
 def test_each_backend_passes_the_trial_of_a_good_release(tmp_path, choice):
-    """The side process runs what the device runs."""
+    """The trial's process uses the runtime that the device uses."""
     built = build_release()
     assert try_release_aside(built.write(tmp_path / "release"), built.digest, choice, threading.Event()).ok
 
 
 def test_a_model_that_openvino_does_not_take_runs_on_onnxruntime_and_the_log_says_so(tmp_path, caplog):
-    """An operator of onnxruntime's own, which OpenVINO does not know."""
+    """The model has an operator of onnxruntime that OpenVINO does not know."""
     require_openvino()
     node = helper.make_node("Inverse", ["images"], ["output"], domain="com.microsoft")
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, SIDE, SIDE]) for name in ("images", "output")]
@@ -109,7 +109,7 @@ def test_a_model_that_openvino_does_not_take_runs_on_onnxruntime_and_the_log_say
 
 
 def test_a_model_that_is_no_model_is_refused_by_both(tmp_path, choice):
-    """Falling back does not hide a damaged file."""
+    """A fall-back does not hide a damaged file."""
     with pytest.raises(InferenceError, match=r"cannot load model\.onnx"):
         load_model(model_file(tmp_path, b"no model"), SHAPE, choice)
 
@@ -144,7 +144,7 @@ def load_in(python: str, model: Path, home: Path) -> tuple[dict, str]:
 
 
 def test_openvino_reaches_for_no_network_and_leaves_nothing_in_the_home_folder(tmp_path):
-    """As it comes, its package tells its maker of each import."""
+    """The package as it comes would report each import to its maker."""
     require_openvino()
     home = tmp_path / "home"
     home.mkdir()
@@ -155,7 +155,7 @@ def test_openvino_reaches_for_no_network_and_leaves_nothing_in_the_home_folder(t
 
 
 def test_without_openvino_the_device_inspects_on_onnxruntime_and_the_log_says_what_to_install(tmp_path):
-    """In the device's own environment, which does not carry it: a wrong line of configuration stops no line."""
+    """In the device's own environment, which has no OpenVINO, a wrong setting does not stop the line."""
     answer, log = load_in(edge_python(), model_file(tmp_path, quadrant_model()), tmp_path)
     assert answer["openvino"] is False
     assert "OpenVINO is not installed here" in log

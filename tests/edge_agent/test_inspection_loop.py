@@ -1,4 +1,4 @@
-"""The loop in this process: verdicts, what is recorded, what is set aside, and frames over a swap."""
+"""The loop in this process: verdicts, what is recorded, what is set aside, and frames during a swap."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def loaded(folder, **changes) -> LoadedRelease:
 
 
 class Bench:
-    """A loop with all its parts."""
+    """An inspection loop with all its parts."""
 
     def __init__(self, folder, **loop) -> None:
         self.camera = folder / "camera"
@@ -69,7 +69,7 @@ class Bench:
 
 
 def test_verdicts_and_detections_are_those_worked_out_by_hand(tmp_path):
-    """White quadrant: fail; grey: uncertain; black: pass. The boxes are the quadrants."""
+    """A white quadrant fails, a grey one is uncertain, a black one passes; the boxes are the quadrants."""
     bench = Bench(tmp_path)
     bench.active.set(loaded(tmp_path))
     with bench:
@@ -86,7 +86,7 @@ def test_verdicts_and_detections_are_those_worked_out_by_hand(tmp_path):
 
 
 def test_only_the_doubtful_frame_waits_for_upload(tmp_path):
-    """With its detections and the release that judged it."""
+    """Its Capture holds the detections and the release that judged it."""
     bench = Bench(tmp_path)
     release = loaded(tmp_path)
     bench.active.set(release)
@@ -103,7 +103,7 @@ def test_only_the_doubtful_frame_waits_for_upload(tmp_path):
 
 
 def test_bad_files_are_set_aside_with_a_reason_and_counted_and_the_rest_goes_on(tmp_path):
-    """No crash, no stop."""
+    """A bad file neither ends nor stops the loop."""
     bench = Bench(tmp_path)
     bench.active.set(loaded(tmp_path))
     with bench:
@@ -128,7 +128,7 @@ def draw_jpeg() -> bytes:
 
 
 def test_without_a_release_frames_wait_in_the_folder(tmp_path):
-    """And are inspected once there is one."""
+    """The frames are inspected as soon as there is a release."""
     bench = Bench(tmp_path)
     with bench:
         bench.feed("1.png", picture(*BAD))
@@ -139,7 +139,7 @@ def test_without_a_release_frames_wait_in_the_folder(tmp_path):
 
 
 def test_a_frame_recorded_before_a_kill_is_put_away_and_not_inspected_again(tmp_path):
-    """The one moment between the result on disk and the file out of the folder."""
+    """The kill came after the result was on disk and before the file was moved."""
     bench = Bench(tmp_path)
     bench.active.set(loaded(tmp_path))
     bench.feed("1.png", picture(*BAD))
@@ -181,7 +181,7 @@ class Broken:
 
 
 def test_a_model_that_fails_keeps_the_frame_during_probation_and_sets_it_aside_after(tmp_path):
-    """On probation the release is at fault; after it, the frame."""
+    """On probation the release is at fault; after it, the frame is."""
     on_probation = [True]
     bench = Bench(tmp_path, on_probation=lambda: on_probation[0])
     good = loaded(tmp_path)
@@ -201,7 +201,7 @@ def test_a_model_that_fails_keeps_the_frame_during_probation_and_sets_it_aside_a
 
 
 def test_the_quota_of_the_release_bounds_what_goes_back(tmp_path):
-    """The rest is counted."""
+    """Frames beyond the quota are counted."""
     bench = Bench(tmp_path)
     sampling = Sampling(uncertain_low=0.3, uncertain_high=0.7, max_per_hour=2)
     bench.active.set(loaded(tmp_path, sampling=sampling))
@@ -214,7 +214,7 @@ def test_the_quota_of_the_release_bounds_what_goes_back(tmp_path):
 
 
 def test_corrupt_frames_in_a_row_stop_nothing(tmp_path):
-    """A hundred of them, of four kinds; the good frame after them is inspected, and none comes again."""
+    """After a hundred corrupt frames of four kinds a good frame is inspected, and none of them comes again."""
     bench = Bench(tmp_path)
     bench.active.set(loaded(tmp_path))
     kinds = (b"", b"no image at all", picture(*BAD)[:60], draw_jpeg()[:-200])
@@ -239,7 +239,7 @@ def folder_source(folder, name) -> FolderSource:
 
 
 def test_each_camera_has_its_turn_and_one_that_is_gone_holds_up_no_other(tmp_path):
-    """Where one camera floods the loop, the other waits for one frame at most; and its folder may vanish meanwhile."""
+    """Beside a camera that floods the loop, another one waits for one frame at most, even while a folder is gone."""
     many, few, gone = (folder_source(tmp_path, name) for name in ("many", "few", "gone"))
     shutil.rmtree(tmp_path / "gone")
     bench = Bench(tmp_path)
@@ -268,7 +268,7 @@ def test_each_camera_has_its_turn_and_one_that_is_gone_holds_up_no_other(tmp_pat
 
 
 def test_frames_on_which_the_release_before_would_decide_otherwise_go_back(tmp_path):
-    """Asked after the line has its answer, at the policy's rate; with what the running release found."""
+    """The comparison runs after the result is recorded, at the rate of the policy."""
     sampling = Sampling(uncertain_low=0.3, uncertain_high=0.7, disagreement_rate=1.0)
     bench = Bench(tmp_path)
     # The old one sees half as much: what is white is grey to it.
@@ -287,7 +287,7 @@ def test_frames_on_which_the_release_before_would_decide_otherwise_go_back(tmp_p
 
 
 def test_no_release_before_or_a_rate_of_zero_compares_nothing(tmp_path):
-    """The comparison costs a second inference, and is the policy's to ask for."""
+    """The comparison costs a second inference, so only the policy turns it on."""
     sampling = Sampling(uncertain_low=0.3, uncertain_high=0.7)
     bench = Bench(tmp_path)
     bench.active.set(loaded(tmp_path, version=2, sampling=sampling))

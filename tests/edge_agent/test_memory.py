@@ -1,4 +1,4 @@
-"""What the process asks of its heap, seen in a process of its own."""
+"""The settings of the heap, tested in a process of its own."""
 
 from __future__ import annotations
 

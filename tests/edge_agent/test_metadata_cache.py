@@ -1,4 +1,4 @@
-"""python-tuf's cache of metadata, damaged: the device goes on inspecting, and the next look heals it."""
+"""A damaged metadata cache of python-tuf: the device goes on inspecting, and the next poll repairs the cache."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def cache(device) -> Path:
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_of_the_cache_is_fetched_again(device, name, damage):
-    """A power cut empties or halves it; the disk of a device ages."""
+    """A power cut empties or halves files of the cache."""
     first, second = device.running(), build_release(2, gain=0.9)
     path = cache(device) / name
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
@@ -54,7 +54,7 @@ def test_a_damaged_file_of_the_cache_is_fetched_again(device, name, damage):
 
 
 def test_all_of_the_cache_lost_takes_nothing_older(device):
-    """The sequence that was seen is kept elsewhere, with the state of the activation."""
+    """The highest sequence is kept elsewhere, in the state of the activation."""
     first, second = build_release(1), build_release(2, gain=0.9)
     yesterday = dict(device.store.objects)
     device.take(second)
@@ -70,7 +70,7 @@ def test_all_of_the_cache_lost_takes_nothing_older(device):
 
 
 def test_a_cache_that_is_damaged_while_offline_stops_nothing(device):
-    """It heals when the store is back."""
+    """The cache is repaired when the store can be reached again."""
     for path in cache(device).rglob("*.json"):
         if not path.is_symlink():
             path.write_bytes(b"\0" * 10)
@@ -86,7 +86,7 @@ def test_a_cache_that_is_damaged_while_offline_stops_nothing(device):
 
 
 def test_what_a_kill_left_in_the_cache_is_removed_at_the_start(device):
-    """A temporary file of the library's, and a half written state of ours."""
+    """A temporary file of python-tuf and a half-written state of ours are removed."""
     (cache(device) / "tmpabcdef").write_bytes(b"half")
     (device.folder / ".activation.json.tmp").write_bytes(b"half")
     device.start()

@@ -1,4 +1,4 @@
-"""One contract for both S3 adapters, boto3's of the components and minio's of the device, on a real server."""
+"""One contract for both S3 clients, boto3 in the components and minio on the device, on a real server."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def key():
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 5000])
 def test_what_is_put_is_got(adapter, key, data):
-    """Whatever the size; the last one wins."""
+    """An object of any size is read as it was written; the last write wins."""
     store = adapter.store()
     assert store.put(RAW, key, b"before") is True
     assert store.put(RAW, key, data) is True
@@ -57,14 +57,14 @@ def test_what_is_put_is_got(adapter, key, data):
 
 @pytest.mark.parametrize("name", ["with space.png", "傷 01.png", "a+b&c=d%20.png", "päth/ü.json"])
 def test_any_name_is_a_key(adapter, key, name):
-    """Signatures depend on how a name is written."""
+    """A signature depends on how a key is encoded."""
     store = adapter.store()
     store.put(RAW, f"{key}/{name}", b"1")
     assert store.get(RAW, f"{key}/{name}") == b"1"
 
 
 def test_put_if_absent_writes_once(adapter, key):
-    """The second says no and changes nothing."""
+    """The second write answers False and changes nothing."""
     store = adapter.store()
     assert store.put(RAW, key, b"first", if_absent=True) is True
     assert store.put(RAW, key, b"second", if_absent=True) is False
@@ -80,13 +80,13 @@ def test_the_content_type_is_kept_and_nothing_else_is_added(adapter, key):
 
 @pytest.mark.parametrize("bucket", [RAW, "kizu-none"])
 def test_a_missing_object_or_bucket_is_not_found(adapter, key, bucket):
-    """One error for both."""
+    """Both raise the same error."""
     with pytest.raises(adapter.not_found, match=key):
         adapter.store().get(bucket, key)
 
 
 def test_a_wrong_key_is_denied(adapter, key):
-    """And says so without showing it."""
+    """The error does not show the key."""
     adapter.seaweed.keys = lambda name: {"access_key": "nobody", "secret_key": "wrong-secret"}
     try:
         with pytest.raises(adapter.denied) as caught:
@@ -97,7 +97,7 @@ def test_a_wrong_key_is_denied(adapter, key):
 
 
 def test_a_device_may_do_its_own_part_and_nothing_else(adapter, key):
-    """Put below its prefix; no get, no list, no other prefix, not even one that begins with its name."""
+    """A device may put below its own prefix; it may not get, list, or use a prefix that begins with its name."""
     store = adapter.store("dev1")
     assert store.put(RAW, key, b"mine", if_absent=True) is True
     assert store.put(RAW, key, b"mine", if_absent=True) is False
@@ -121,7 +121,7 @@ def test_a_device_may_do_its_own_part_and_nothing_else(adapter, key):
 
 
 def test_parts_of_an_object_can_be_read(seaweed, key):
-    """So that a download can be resumed."""
+    """A download can be resumed."""
     store = edge_adapter(seaweed, "admin")
     store.put(RAW, key, bytes(range(100)))
     assert store.get_range(RAW, key, 10, 5) == bytes(range(10, 15))
@@ -133,7 +133,7 @@ def test_parts_of_an_object_can_be_read(seaweed, key):
 
 
 def test_a_server_that_is_not_there_is_unavailable_soon(seaweed):
-    """Seconds, not minutes: the caller has its own patience."""
+    """The error comes within seconds, since the caller decides how often to try again."""
     store = edge_adapter(seaweed, "dev1", "http://127.0.0.1:1")
     start = time.monotonic()
     with pytest.raises(edge_errors.StoreUnavailable, match=r"127\.0\.0\.1:1"):
@@ -143,13 +143,13 @@ def test_a_server_that_is_not_there_is_unavailable_soon(seaweed):
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:8333", "ftp://x", "http://", "http://x/path"])
 def test_an_endpoint_of_another_form_is_refused(endpoint):
-    """With the expected form."""
+    """The error says the expected form."""
     with pytest.raises(edge_errors.ConfigError, match="host:port"):
         edge_store.S3ObjectStore(endpoint, "us-east-1", Credentials("a", SecretStr("b")))
 
 
 def test_a_portal_that_answers_for_the_store_is_unavailable(tmp_path):
-    """A login page of a hotel or a proxy is neither an object nor a crash."""
+    """The login page of a network is neither an object nor a crash."""
     import http.server
     import threading
 

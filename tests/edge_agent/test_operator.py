@@ -1,4 +1,4 @@
-"""What people and programs beside the line may do to a running agent, and what they may not."""
+"""What people and programs beside the line may do to a running agent, and what they may not do."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def objections(seaweed) -> list[Capture]:
 
 
 def test_a_posted_image_is_answered_with_its_result(posted, publisher):  # noqa: F811
-    """The very message that goes to the line, when it is on disk."""
+    """The answer is the message that goes to the line, and it comes after the result is on disk."""
     posted.start()
     take(posted, publisher, build_release(1))
     status, body, headers = request(posted, "POST", "/inspect?part_id=T-1&name=a.png", picture(*BAD))
@@ -95,7 +95,7 @@ def test_a_posted_image_is_answered_with_its_result(posted, publisher):  # noqa:
 
 
 def test_what_is_no_image_or_too_much_is_refused_with_the_reason(posted, publisher):  # noqa: F811
-    """Before it takes memory, and without harm to what comes next."""
+    """A bad request is refused before it takes memory, and the next one is inspected."""
     posted.start()
     take(posted, publisher, build_release(1))
     assert request(posted, "POST", "/inspect", b"")[0] == 422
@@ -113,7 +113,7 @@ def test_what_is_no_image_or_too_much_is_refused_with_the_reason(posted, publish
 
 
 def test_a_full_queue_says_so_and_what_waits_too_long_is_not_inspected(posted, publisher):  # noqa: F811
-    """Without a release nothing moves: two wait, the third is sent away, and the two hear that there was no verdict."""
+    """Without a release two images wait and get no verdict, and the third is refused."""
     posted.start()
     answers: list[int] = []
     senders = [
@@ -131,7 +131,7 @@ def test_a_full_queue_says_so_and_what_waits_too_long_is_not_inspected(posted, p
 
 
 def test_from_elsewhere_an_image_needs_the_token(posted, publisher):  # noqa: F811
-    """A proxy on this machine does not make its visitors local."""
+    """A request through a proxy on this machine does not count as local."""
     posted.start()
     take(posted, publisher, build_release(1))
     data = picture(*GOOD)
@@ -142,13 +142,13 @@ def test_from_elsewhere_an_image_needs_the_token(posted, publisher):  # noqa: F8
 
 
 def test_without_an_http_camera_there_is_no_endpoint(device):  # noqa: F811
-    """What is not configured is not open."""
+    """The endpoint exists only where a camera of source http is configured."""
     device.start()
     assert request(device, "POST", "/inspect", picture(*GOOD))[0] == 404
 
 
 def test_a_wrong_verdict_goes_back_as_an_objection_once(device, publisher, seaweed):  # noqa: F811
-    """With the token, the session's own mark, and from the page itself; else not."""
+    """An objection needs a session, its csrf mark, and a form of this page."""
     device.start()
     take(device, publisher, build_release(1))
     device.feed("1.png", picture(*GOOD, seed=77))
@@ -177,7 +177,7 @@ def test_a_wrong_verdict_goes_back_as_an_objection_once(device, publisher, seawe
 
 
 def test_roll_back_and_pin_from_the_command_while_it_runs_and_while_it_does_not(device, publisher):  # noqa: F811
-    """The same words, the same rule."""
+    """The commands follow the same rule and say the same in both cases."""
     device.start()
     first, second = build_release(1), build_release(2)
     take(device, publisher, first)
@@ -206,7 +206,7 @@ def test_roll_back_and_pin_from_the_command_while_it_runs_and_while_it_does_not(
 
 
 def test_a_token_that_others_may_read_is_refused_at_the_start(device):  # noqa: F811
-    """It would be nobody's."""
+    """The agent does not start with a token that other users may read."""
     token = device.folder / "operator.token"
     token.write_text("a-token-that-is-long-enough\n")
     device.config.write_text(device.config.read_text() + "\n")
@@ -224,7 +224,7 @@ def test_a_token_that_others_may_read_is_refused_at_the_start(device):  # noqa: 
 
 
 def test_metrics_are_what_prometheus_reads(posted, publisher):  # noqa: F811
-    """Counters by verdict, depth of the outbox, the release, how long it took."""
+    """The parser of Prometheus reads verdicts, the outbox, the release and the times."""
     from prometheus_client.parser import text_string_to_metric_families
 
     posted.start()
@@ -268,13 +268,13 @@ HOSTS = frozenset({"localhost", "edge.plant"})
     ],
 )
 def test_who_is_let_in(method, headers, status):
-    """A name that is not ours, and what another site sends, is not."""
+    """A request under an unknown name, or from another site, is refused."""
     refused = refusal(method, headers, HOSTS)
     assert (refused and refused[0]) == status
 
 
 def test_both_languages_say_everything():
-    """No key is missing, none is empty, none is left in English."""
+    """No text is missing, none is empty, and none is left in English."""
     assert set(TEXTS["en"]) == set(TEXTS["ja"])
     assert all(text.strip() for texts in TEXTS.values() for text in texts.values())
     same = {key for key in TEXTS["en"] if TEXTS["en"][key] == TEXTS["ja"][key]}
@@ -287,5 +287,5 @@ def test_both_languages_say_everything():
      ("auto", "fr", "en"), ("en", "ja", "en"), ("auto", "ja;q=x", "en"), ("auto", "ja;q=0", "en")],
 )  # fmt: skip
 def test_the_language_is_what_the_browser_likes_best(configured, accepted, wanted):
-    """Unless the device is told."""
+    """A configured language wins over the browser's."""
     assert choose_language(configured, accepted) == wanted

@@ -1,4 +1,4 @@
-"""A week without S3 and broker, one frame in five seconds, on a clock that is told the time."""
+"""A week without S3 and broker, one frame every five seconds, on a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAMPLING = Sampling(uncertain_low=0.3, uncertain_high=0.7, nothing_found_rate=0.
 
 
 def recorded_inspections() -> list[Inspection]:
-    """What a line shows: mostly good parts, a defect in fifty, a doubt in a hundred."""
+    """What a line shows: mostly good parts, one defect in fifty, one doubtful part in a hundred."""
     chance = random.Random(7)
     found = []
     for _ in range(1000):
@@ -41,7 +41,7 @@ def recorded_inspections() -> list[Inspection]:
 
 
 class Line:
-    """The loop's way from an inspection to the outbox, one frame each five seconds."""
+    """What the loop does between an inspection and the outbox, one frame every five seconds."""
 
     def __init__(self, folder: Path, limits: OutboxLimits, disk=None) -> None:
         self.now, self.steady = 1_800_000_000.0, 0.0
@@ -97,7 +97,7 @@ class Line:
 
 @pytest.fixture
 def quiet():
-    """A hundred thousand warnings of dropped items are not what is looked at here."""
+    """Silence the log: it would hold a hundred thousand warnings of dropped items."""
     logging.disable(logging.WARNING)
     yield
     logging.disable(logging.NOTSET)
@@ -110,7 +110,7 @@ def show(capsys, record_property, **numbers: int) -> None:
 
 
 def test_a_week_without_a_network_loses_nothing_under_the_caps(fast_folder, capsys, record_property):
-    """And when it is back, results arrive in order and images by importance, each once."""
+    """When the network is back, results arrive in order and images by importance, each once."""
     line = Line(fast_folder / "outbox", OutboxLimits(min_free_bytes=0))
     for number in range(WEEK):
         line.frame(number)
@@ -133,7 +133,7 @@ def test_a_week_without_a_network_loses_nothing_under_the_caps(fast_folder, caps
 def test_over_the_caps_the_least_important_and_oldest_is_dropped_and_counted(
     fast_folder, quiet, capsys, record_property
 ):
-    """What remains is the newest of the most important, in order; the sum is right to the last frame."""
+    """The newest items of the most important classes remain, in order, and every drop is counted."""
     limits = OutboxLimits(max_bytes=5_000_000, min_free_bytes=0)
     line = Line(fast_folder / "outbox", limits)
     frames = WEEK
@@ -156,7 +156,7 @@ def test_over_the_caps_the_least_important_and_oldest_is_dropped_and_counted(
 
 
 class SmallDisk(RealDisk):
-    """A disk of so many bytes, of which images alone take some."""
+    """A disk of `size` bytes, of which only images take some."""
 
     def __init__(self, images: Path, size: int) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class SmallDisk(RealDisk):
 
 
 def test_a_floor_of_free_disk_is_kept_and_costs_images_only(fast_folder, quiet):
-    """The least important and oldest of them; results, which are small, all stay."""
+    """The least important and oldest images are dropped; all results, which are small, stay."""
     folder = fast_folder / "outbox"
     (folder / "images").mkdir(parents=True)
     disk = SmallDisk(folder / "images", 30_000)

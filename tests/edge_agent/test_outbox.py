@@ -1,4 +1,4 @@
-"""The outbox keeps what it promised: through kills, full disks and long outages; what it drops it counts."""
+"""The outbox keeps its items through kills, full disks and long outages, and counts what it drops."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def put(outbox, number, **kind):
 
 
 def test_a_frame_recorded_twice_is_recorded_once(outbox):
-    """Killed between recording and putting the frame away, the next start does not double it."""
+    """A start after a kill between recording and putting away does not double the frame."""
     assert put(outbox, 1) is True
     assert put(outbox, 1) is False
     assert outbox.depth()["result"] == outbox.depth()["uncertain"] == 1
@@ -69,7 +69,7 @@ def test_a_frame_recorded_twice_is_recorded_once(outbox):
 
 
 def test_results_leave_in_order_and_images_by_importance(outbox):
-    """Oldest first in each class."""
+    """In each class the oldest item goes first."""
     kinds = [(Reason.CONTROL, Verdict.PASS), (Reason.UNCERTAIN, Verdict.PASS), (Reason.UNCERTAIN, Verdict.FAIL),
              (Reason.OBJECTION, Verdict.PASS), (Reason.UNCERTAIN, Verdict.PASS)]  # fmt: skip
     for number, (reason, verdict) in enumerate(kinds):
@@ -84,7 +84,7 @@ def test_results_leave_in_order_and_images_by_importance(outbox):
 
 
 def test_the_same_picture_twice_is_one_file_and_two_captures(outbox):
-    """The file stays until both are delivered."""
+    """The file stays until both Captures are delivered."""
     for number in (1, 2):
         outbox.record(f"f{number}", result(number), image(number, seed=7), publish=False)
     assert len(list(outbox.image_folder.iterdir())) == 1
@@ -95,7 +95,7 @@ def test_the_same_picture_twice_is_one_file_and_two_captures(outbox):
 
 
 def test_over_the_cap_the_least_important_and_oldest_goes_and_is_counted(tmp_path):
-    """Results go last of all."""
+    """Results are dropped last."""
     size = len(image(0).data)
     outbox = Outbox(tmp_path, OutboxLimits(max_bytes=8 * (size + 1500), min_free_bytes=0))
     for number in range(40):
@@ -115,7 +115,7 @@ def test_over_the_cap_the_least_important_and_oldest_goes_and_is_counted(tmp_pat
 
 
 def test_what_is_too_old_goes(tmp_path):
-    """A device that was offline for long sends what is still worth it."""
+    """Items that are older than the limit are dropped and counted."""
     now = [1_000_000.0]
     outbox = Outbox(tmp_path, OutboxLimits(max_age_days=10, min_free_bytes=0), monotonic=lambda: now[0])
     put(outbox, 1)
@@ -132,7 +132,7 @@ class AlmostFull(RealDisk):
 
 
 def test_without_free_disk_the_image_is_dropped_and_the_result_kept(tmp_path):
-    """The line is told in any case."""
+    """The line gets its result in any case."""
     outbox = Outbox(tmp_path, OutboxLimits(min_free_bytes=100_000), disk=AlmostFull())
     assert put(outbox, 1) is True
     assert (outbox.depth()["result"], outbox.depth()["uncertain"], outbox.dropped()) == (1, 0, 1)
@@ -155,14 +155,14 @@ def test_a_full_disk_records_nothing_and_says_so(tmp_path):
 
 
 def test_a_damaged_index_is_named(tmp_path):
-    """Nobody deletes it silently."""
+    """The agent does not delete it silently."""
     (tmp_path / "outbox.sqlite").write_bytes(b"this is no database" * 100)
     with pytest.raises(StateError, match=r"outbox\.sqlite"):
         Outbox(tmp_path, LIMITS)
 
 
 def test_a_file_without_a_row_is_removed_at_the_start(tmp_path):
-    """As a kill between the two leaves one."""
+    """A kill between the write of the file and of the row leaves such a file."""
     Outbox(tmp_path, LIMITS).close()
     (tmp_path / "images" / "orphan.png").write_bytes(b"x")
     (tmp_path / "images" / ".half.tmp").write_bytes(b"x")
@@ -172,7 +172,7 @@ def test_a_file_without_a_row_is_removed_at_the_start(tmp_path):
 
 
 def test_uploads_put_the_image_then_its_capture(outbox):
-    """In the layout of the raw bucket, with the time of sending."""
+    """Both have the keys of the raw bucket, and the Capture says when it was sent."""
     put(outbox, 1, reason=Reason.CONTROL)
     store = MemoryStore()
     uploader = Uploader(outbox, store, "kizu-raw")
@@ -186,7 +186,7 @@ def test_uploads_put_the_image_then_its_capture(outbox):
 
 
 def test_an_outage_keeps_everything(outbox):
-    """And the end of it sends everything once."""
+    """After the outage everything is sent, once."""
     for number in range(10):
         put(outbox, number)
     store = MemoryStore()
@@ -203,7 +203,7 @@ def test_an_outage_keeps_everything(outbox):
 
 
 def test_a_damaged_image_is_dropped_counted_and_does_not_block_the_others(outbox):
-    """Wrong bytes under a good name are never sent."""
+    """Wrong bytes are never sent under the name of other bytes."""
     put(outbox, 1)
     put(outbox, 2)
     outbox.next_image().image_file.write_bytes(b"rot")
@@ -338,7 +338,7 @@ class FolderStore(MemoryStore):
 
 
 def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(tmp_path):
-    """A writer that also uploads is killed again and again; all it acknowledged arrives, each once."""
+    """A writer that also uploads is killed six times; all frames that it acknowledged arrive, each once."""
     start, acknowledged = 0, []
     spread = random.Random(5)
     root = Path(__file__).resolve().parents[2]
@@ -374,7 +374,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(tmp_path):
 
 
 def test_priorities_are_those_of_the_reasons():
-    """A defect is worth more than a doubt, an objection more than both."""
+    """A defect is more important than a doubt, and an objection more than both."""
     assert Priority.of(Reason.OBJECTION, Verdict.FAIL) is Priority.OBJECTION
     assert Priority.of(Reason.UNCERTAIN, Verdict.FAIL) is Priority.DEFECT
     assert Priority.of(Reason.UNCERTAIN, Verdict.UNCERTAIN) is Priority.UNCERTAIN

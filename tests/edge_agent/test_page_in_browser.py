@@ -17,7 +17,7 @@ CHROMIUM = shutil.which("chromium")
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_an_operator_sees_the_verdict_the_frame_and_nothing_that_a_name_could_run(device, publisher):  # noqa: F811
-    """A page without any error, whose pictures load, and on which a file's name is text."""
+    """The page has no error, its pictures load, and the name of a file is shown as text."""
     from playwright.sync_api import sync_playwright
 
     device.start()
@@ -52,7 +52,7 @@ def test_an_operator_sees_the_verdict_the_frame_and_nothing_that_a_name_could_ru
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_an_operator_objects_and_rolls_back_in_japanese(device, publisher, seaweed):  # noqa: F811
-    """The buttons ask who is there first; the page goes on showing what is new without a reload."""
+    """A button asks for the token first, and the page shows new frames without a reload."""
     from playwright.sync_api import expect, sync_playwright
 
     device.start()

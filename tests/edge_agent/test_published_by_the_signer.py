@@ -1,4 +1,4 @@
-"""The two ends of the releases bucket: what the signer's repository publishes, a device's own identity reads."""
+"""Both ends of the releases bucket: a device reads, with its own identity, what the signer publishes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def publish(tmp_path, root, seaweed):
-    """A signer over an empty bucket; with the time it believes in."""
+    """A function that makes a signer over an empty bucket. now: the clock of the signer."""
     admin = seaweed.store("admin")
     for item in list(admin.list(BUCKET)):
         admin.delete(BUCKET, item.key)
@@ -47,7 +47,7 @@ def look(seaweed, root, tmp_path) -> ReleaseClient:
 
 
 def test_a_device_reads_what_the_signer_published(publish, seaweed, root, tmp_path):
-    """Empty at first, then a release and who should run it; and again after a renewal."""
+    """The repository is empty at first, then holds a release and a desired state, and is renewed."""
     publisher = publish()
     publisher.initialise()
     repository = look(seaweed, root, tmp_path)
@@ -68,7 +68,7 @@ def test_a_device_reads_what_the_signer_published(publish, seaweed, root, tmp_pa
 
 
 def test_a_signer_that_was_asleep_too_long_is_noticed(publish, seaweed, root, tmp_path):
-    """Its timestamp has expired: a frozen repository looks the same."""
+    """The timestamp has expired, as that of a frozen repository would."""
     publish(now=lambda: datetime.now(UTC) - timedelta(days=8)).initialise()
     with pytest.raises(UpdateError, match="expired") as caught:
         look(seaweed, root, tmp_path).refresh()

@@ -90,7 +90,7 @@ def flip_a_byte(store: MemoryStore, key: str) -> None:
 
 
 def test_a_published_release_is_taken_and_committed(device):
-    """From nothing: fetched, tried, on probation, kept; the first one is the factory release."""
+    """The release is fetched, tried, on probation and kept; the first one becomes the factory release."""
     built = build_release()
     device.take(built)
     assert device.running() == built.digest
@@ -102,7 +102,7 @@ def test_a_published_release_is_taken_and_committed(device):
 
 
 def test_a_device_without_an_offer_waits(device):
-    """Nothing published for the group is no error."""
+    """A group for which nothing was published is no error."""
     device.updates.poll()
     assert device.running() is None
     assert device.updates.reason.startswith("no-desired-state")
@@ -124,7 +124,7 @@ def test_one_wrong_byte_in_a_file_leaves_the_current_release_running(device, nam
 
 
 def test_a_repaired_file_is_taken_at_the_next_look(device):
-    """Bytes damaged on the way are not held against the release."""
+    """A release is not marked as failed because its bytes were damaged on the way."""
     built = build_release()
     keys = device.publisher.add_release(built)
     flip_a_byte(device.store, keys["model.onnx"])
@@ -147,7 +147,7 @@ def test_a_longer_file_is_refused_by_its_length(device):
 
 
 def test_expired_metadata_keeps_inspecting_and_takes_nothing_new(device):
-    """The line never stops for an update server."""
+    """Inspection goes on without an update server."""
     first, second = build_release(1), build_release(2, gain=0.9)
     device.take(first)
     device.commit()
@@ -160,7 +160,7 @@ def test_expired_metadata_keeps_inspecting_and_takes_nothing_new(device):
 
 
 def test_older_metadata_played_again_is_refused(device):
-    """A store that is turned back to yesterday does not turn the device back."""
+    """A store that is set back to an older state does not set the device back."""
     first, second = build_release(1), build_release(2, gain=0.9)
     device.take(first)
     device.commit()
@@ -176,7 +176,7 @@ def test_older_metadata_played_again_is_refused(device):
 
 
 def test_a_lower_sequence_with_good_signatures_is_refused(device):
-    """Even the signer cannot take a device back by an older sequence; going back is a higher one."""
+    """Not even the signer can use an older sequence; going back takes a higher one."""
     first, second = build_release(1), build_release(2, gain=0.9)
     device.take(first)
     device.commit()
@@ -192,7 +192,7 @@ def test_a_lower_sequence_with_good_signatures_is_refused(device):
 
 
 def test_metadata_signed_by_an_unknown_key_is_refused(device):
-    """Who can write to the bucket cannot sign."""
+    """The right to write to the bucket does not give the right to sign."""
     first, second = build_release(1), build_release(2, gain=0.9)
     device.take(first)
     device.commit()
@@ -203,7 +203,7 @@ def test_metadata_signed_by_an_unknown_key_is_refused(device):
 
 
 def test_metadata_that_was_changed_is_refused(device):
-    """A byte in the timestamp breaks its signature or its form."""
+    """One changed byte in the timestamp breaks its signature or its form."""
     built = build_release()
     device.publisher.add_release(built)
     device.publisher.desire(built.digest)
@@ -216,7 +216,7 @@ def test_metadata_that_was_changed_is_refused(device):
 
 
 def test_a_mixed_snapshot_is_refused(device):
-    """A snapshot that is not the one the timestamp names does not pass."""
+    """A snapshot that the timestamp does not name is refused."""
     first = build_release(1)
     device.take(first)
     device.commit()
@@ -231,7 +231,7 @@ def test_a_mixed_snapshot_is_refused(device):
 
 
 def test_another_root_is_not_believed(device, tmp_path):
-    """The root is pinned: a repository with keys of its own is a stranger."""
+    """The root is pinned, so a repository with keys of its own is refused."""
     other = MemoryStore()
     stranger = Publisher(lambda key, data: other.objects.__setitem__((BUCKET, key), data))
     built = build_release()
@@ -244,7 +244,7 @@ def test_another_root_is_not_believed(device, tmp_path):
 
 
 def test_a_rotated_root_is_followed_and_the_old_keys_are_not_believed_any_more(device):
-    """A device enrolled with the first root reads what the second signs."""
+    """A device with the first root reads what the second root's keys sign."""
     first, second = build_release(1), build_release(2, gain=0.9)
     device.take(first)
     device.commit()
@@ -272,7 +272,7 @@ class Nonsense(MemoryStore):
 
 
 def test_an_error_nobody_foresaw_does_not_stop_the_line(device):
-    """It is logged and reported, and the current release goes on."""
+    """The error is logged and reported, and the current release goes on."""
     built = build_release()
     device.take(built)
     device.commit()
@@ -288,7 +288,7 @@ def test_an_error_nobody_foresaw_does_not_stop_the_line(device):
 
 
 def test_an_unreachable_store_changes_nothing(device):
-    """Offline is a state, not a failure."""
+    """A device that is offline goes on with its release."""
     built = build_release()
     device.take(built)
     device.commit()
@@ -311,7 +311,7 @@ def test_an_unreachable_store_changes_nothing(device):
     ],
 )
 def test_a_release_that_fails_its_trial_is_remembered_and_not_tried_again(device, built, reason):
-    """Until the sequence rises: then the publisher means it again."""
+    """A desired state with a higher sequence makes the device try it again."""
     first, second = build_release(1), built()
     device.take(first)
     device.commit()
@@ -327,7 +327,7 @@ def test_a_release_that_fails_its_trial_is_remembered_and_not_tried_again(device
 
 
 def test_a_runtime_error_during_probation_brings_the_previous_release_back(device):
-    """And the failed one is remembered."""
+    """The release that failed is remembered."""
     first, second = build_release(1), build_release(2, gain=0.9)
     device.take(first)
     device.commit()
@@ -351,7 +351,7 @@ def test_a_silent_loop_during_probation_brings_the_previous_release_back(device)
 
 
 def test_a_crash_during_probation_boots_the_previous_release(device):
-    """No decision and no writing is needed on the way back."""
+    """The next start needs no decision and no write to go back."""
     first, second = build_release(1), build_release(2, gain=0.9)
     device.take(first)
     device.commit()
@@ -363,7 +363,7 @@ def test_a_crash_during_probation_boots_the_previous_release(device):
 
 
 def test_an_orderly_stop_during_probation_is_no_failure(device):
-    """The probation begins anew at the next start."""
+    """The probation starts again from the beginning at the next start."""
     first, second = build_release(1), build_release(2, gain=0.9)
     device.take(first)
     device.commit()
@@ -375,7 +375,7 @@ def test_an_orderly_stop_during_probation_is_no_failure(device):
 
 
 def test_a_release_damaged_on_the_disk_is_replaced_by_the_one_before_and_fetched_anew(device):
-    """The disk of a device ages; the release in S3 does not."""
+    """The previous release runs until the damaged one has been fetched again."""
     first, second = build_release(1), build_release(2, gain=0.9)
     for built in (first, second):
         device.take(built)
@@ -390,7 +390,7 @@ def test_a_release_damaged_on_the_disk_is_replaced_by_the_one_before_and_fetched
 
 
 def test_only_current_previous_and_factory_releases_stay_on_the_disk(device):
-    """Years of releases do not fill the disk."""
+    """All other releases are removed, so the disk does not fill up."""
     built = [build_release(number, gain=1.0 - number / 100) for number in range(1, 5)]
     for release in built:
         device.take(release)
@@ -400,14 +400,14 @@ def test_only_current_previous_and_factory_releases_stay_on_the_disk(device):
 
 
 def test_a_root_that_is_none_is_refused_with_a_reason(tmp_path):
-    """A wrong file in the bundle is named, not a traceback."""
+    """The error names the pinned root."""
     with pytest.raises(UpdateError, match="pinned root") as caught:
         ReleaseClient(MemoryStore(), BUCKET, b"{}", tmp_path / "tuf")
     assert caught.value.reason in ("invalid-metadata", "wrong-signature")
 
 
 def test_the_trial_process_reports_a_model_that_kills_it(tmp_path):
-    """Whatever dies there, dies there."""
+    """A model that kills the trial's process is a failed trial."""
     from edge_agent.ota.trial import try_release_aside
 
     built = build_release()

@@ -1,4 +1,4 @@
-"""Results on the line: in order, kept through an outage of a real broker, with a status that tells the truth."""
+"""Results on the line: in order, kept through an outage of a real broker, with a correct status."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Listener:
 
 @pytest.fixture
 def line(tmp_path, any_broker):
-    """A publisher running against the broker, and what it needs."""
+    """A publisher that runs against the broker, with its outbox, stop event and thread."""
     outbox = Outbox(tmp_path / "outbox", LIMITS)
     mqtt = Mqtt(host="127.0.0.1", port=any_broker.port, protocol=any_broker.protocol)
     publisher = ResultPublisher(outbox, mqtt, "plant1", "dev1", reconnect_limit_s=1)
@@ -66,7 +66,7 @@ def record(outbox, numbers) -> None:
 
 
 def test_results_arrive_in_order_and_leave_the_outbox(line, any_broker):
-    """Each once where nothing goes wrong."""
+    """Each result arrives once where nothing fails."""
     outbox, publisher, _, _ = line
     listener = Listener(any_broker.port)
     wait_for(lambda: publisher.connected)
@@ -79,7 +79,7 @@ def test_results_arrive_in_order_and_leave_the_outbox(line, any_broker):
 
 
 def test_an_outage_of_the_broker_loses_no_result_and_keeps_their_order(line, any_broker):
-    """What came twice is known by its capture_id."""
+    """A result that arrives twice has the same capture_id."""
     outbox, publisher, _, _ = line
     wait_for(lambda: publisher.connected)
     any_broker.stop()
@@ -98,7 +98,7 @@ def test_an_outage_of_the_broker_loses_no_result_and_keeps_their_order(line, any
 
 
 def test_a_broker_killed_in_the_middle_of_a_burst_loses_nothing(line, any_broker):
-    """Handed to the client is not delivered: the row goes when the broker has said so."""
+    """A row is removed only after the broker has confirmed its message."""
     outbox, publisher, _, _ = line
     listener = Listener(any_broker.port)
     wait_for(lambda: publisher.connected)
@@ -117,7 +117,7 @@ def test_a_broker_killed_in_the_middle_of_a_burst_loses_nothing(line, any_broker
 
 
 def test_the_status_is_retained_and_says_offline_after_an_orderly_stop(line, any_broker):
-    """Whoever subscribes later knows at once."""
+    """A program that subscribes later gets the status at once."""
     _, publisher, stop, thread = line
     wait_for(lambda: publisher.connected)
     publisher.announce("abc")
@@ -128,7 +128,7 @@ def test_the_status_is_retained_and_says_offline_after_an_orderly_stop(line, any
 
 
 def test_the_broker_says_offline_for_a_device_that_vanished(tmp_path, any_broker):
-    """The last will."""
+    """The broker publishes the last will of the device."""
     outbox = Outbox(tmp_path / "outbox", LIMITS)
     mqtt = Mqtt(host="127.0.0.1", port=any_broker.port, protocol=any_broker.protocol)
     clients: list[Client] = []
@@ -161,7 +161,7 @@ def states_of(port: int) -> list[tuple[str, str | None]]:
 
 
 def test_a_trigger_on_the_broker_is_passed_on_and_old_news_is_not(tmp_path, any_broker):
-    """A message that was retained was meant for a part that has long passed."""
+    """A retained message was meant for an earlier part, so it triggers nothing."""
     speaker = Client(CallbackAPIVersion.VERSION2, client_id="plc", protocol=MQTTv311)
     speaker.connect("127.0.0.1", any_broker.port)
     speaker.loop_start()
@@ -190,7 +190,7 @@ def test_a_trigger_on_the_broker_is_passed_on_and_old_news_is_not(tmp_path, any_
 
 
 def test_without_a_broker_results_wait(tmp_path):
-    """And stopping does not hang."""
+    """Stopping the publisher does not hang."""
     outbox = Outbox(tmp_path / "outbox", LIMITS)
     publisher = ResultPublisher(outbox, Mqtt(host="127.0.0.1", port=1), "plant1", "dev1")
     stop = threading.Event()

@@ -1,4 +1,4 @@
-"""The message to the line against its published schema: docs/reference/result.schema.json."""
+"""The message to the line agrees with its published schema, docs/reference/result.schema.json."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def message(**changes) -> dict:
     ],
 )
 def test_what_the_agent_says_is_what_the_schema_promises(changes):
-    """Optional parts absent and present, and keys of a later version."""
+    """Results with and without optional fields, and with keys of a later version, are valid."""
     jsonschema.Draft202012Validator(SCHEMA).validate(message(**changes))
 
 
@@ -44,11 +44,11 @@ def test_what_the_agent_says_is_what_the_schema_promises(changes):
     "change", [{"verdict": "maybe"}, {"schema_version": 2}, {"sha256": "x"}, {"detections": [{"score": 1}]}]
 )
 def test_the_schema_refuses_what_the_agent_never_says(change):
-    """A schema that takes anything promises nothing."""
+    """The schema does not accept just anything."""
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(SCHEMA).validate(message() | change)
 
 
 def test_every_field_is_described():
-    """A new one must be written down as well."""
+    """A new field must be described in the schema too."""
     assert set(SCHEMA["properties"]) == {item.name for item in dataclasses.fields(Result)} - {"unknown"}

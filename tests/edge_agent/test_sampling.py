@@ -1,4 +1,4 @@
-"""Which frames go back: by score, by chance drawn from the frame itself, within a quota."""
+"""Which frames go back: by score, by a chance that the frame itself decides, within a quota."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def reason(inspection, sha256=FRAMES[0], **policy):
     ],
 )
 def test_frames_near_the_threshold_go_back(inspection, expected):
-    """A clear answer does not teach."""
+    """A frame with a clear answer is not sent as uncertain."""
     assert reason(inspection) is expected
 
 
 def test_rates_are_met_and_the_same_frame_always_gets_the_same_answer():
-    """Chance comes from the frame's hash."""
+    """The hash of the frame decides."""
     nothing = Inspection((), Verdict.PASS)
     first = [reason(nothing, sha256, nothing_found_rate=0.1, control_rate=0.05) for sha256 in FRAMES]
     again = [reason(nothing, sha256, nothing_found_rate=0.1, control_rate=0.05) for sha256 in FRAMES]
@@ -52,14 +52,14 @@ def test_rates_are_met_and_the_same_frame_always_gets_the_same_answer():
 
 
 def test_control_frames_are_drawn_from_clear_answers_too():
-    """Whatever the model is sure of is checked now and then."""
+    """A share of the frames that the model is sure of is checked as well."""
     sure = Inspection(found(0.99), Verdict.FAIL)
     assert reason(sure, control_rate=1.0) is Reason.CONTROL
     assert reason(sure, nothing_found_rate=1.0) is None
 
 
 def test_draws_are_independent_of_each_other():
-    """Else every control frame would be a nothing-found frame as well."""
+    """Otherwise every control frame would be a nothing-found frame too."""
     both = sum(share("nothing-found", sha256) < 0.5 and share("control", sha256) < 0.5 for sha256 in FRAMES)
     assert 0.22 < both / len(FRAMES) < 0.28
 
@@ -69,7 +69,7 @@ def policy(**changes):
 
 
 def test_a_quota_lets_so_many_through_in_any_hour():
-    """And recovers one by one."""
+    """Room returns frame by frame as the hour moves on."""
     quota = Quota()
     assert [quota.take(policy(max_per_hour=2), now) for now in (0.0, 10.0, 20.0, 3599.0, 3600.0, 3601.0, 3610.0)] == [
         True, True, False, False, True, False, True,
@@ -79,7 +79,7 @@ def test_a_quota_lets_so_many_through_in_any_hour():
 
 @pytest.mark.parametrize(("name", "length_s"), [("max_per_minute", 60), ("max_per_hour", 3600), ("max_per_day", 86400)])
 def test_each_window_holds_by_itself(name, length_s):
-    """The narrowest decides."""
+    """The narrowest window decides."""
     quota, wanted = Quota(), policy(**{name: 3})
     assert [quota.take(wanted, float(at)) for at in (0, 1, 2, 3, length_s - 1, length_s)] == [
         True, True, True, False, False, True,
@@ -87,7 +87,7 @@ def test_each_window_holds_by_itself(name, length_s):
 
 
 def test_a_device_may_send_less_than_the_release_asks_for_and_never_more():
-    """Policy is the release's; limits are the device's."""
+    """The release sets the policy, and the device sets limits."""
     asked = policy(nothing_found_rate=0.5, control_rate=0.1, max_per_minute=10, max_per_hour=100, max_per_day=500)
     assert tightened(asked, SamplingLimits()) == asked
     less = tightened(asked, SamplingLimits(nothing_found_rate=0.2, control_rate=0.9, max_per_hour=5, max_per_day=9999))

@@ -36,7 +36,7 @@ MAX_GROWTH = 0.05
 
 @dataclass(frozen=True)
 class Look:
-    """The agent's process at one moment."""
+    """The agent's process at one moment: memory and descriptors."""
 
     frames: int
     resident_mb: float
@@ -63,7 +63,7 @@ def look(pid: int, frames: int) -> Look:
 
 
 def photographs() -> list[bytes]:
-    """640 x 480 with noise: good, bad and doubtful, as JPEG."""
+    """Good, bad and doubtful JPEGs of 640 x 480 pixels with noise."""
     random = np.random.default_rng(3)
     found = []
     for number in range(40):
@@ -75,7 +75,7 @@ def photographs() -> list[bytes]:
 
 
 class Neighbours:
-    """Who else is there while the line runs: a MES that posts, a page and metrics that are looked at."""
+    """What else happens while the line runs: a MES posts images, and somebody reads the page and the metrics."""
 
     def __init__(self, device, jpegs: list[bytes]) -> None:
         self.device, self.jpegs = device, jpegs
@@ -116,7 +116,7 @@ def test_ten_thousand_frames_leave_memory_flat_and_no_descriptor_open(
     capsys,
     record_property,
 ):
-    """Results to a broker, images to a store, releases that take turns, a page and a MES beside them."""
+    """Beside the frames, results go to a broker, images to a store, and releases take turns."""
     jpegs = photographs()
     device.start()
     sampling = Sampling(uncertain_low=0.3, uncertain_high=0.7, control_rate=0.02, disagreement_rate=0.1)
