@@ -1,4 +1,4 @@
-"""From an output tensor to detections."""
+"""The output tensor of a network becomes detections."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ TWO = ("scratch", "dent")
 
 
 def output_of(*rows):
-    """Rows (cx, cy, w, h, score a class...) as a network gives them."""
+    """An output tensor with these rows: (cx, cy, w, h, then one score for each class)."""
     return np.array(rows, dtype=np.float32).T[None]
 
 
@@ -21,7 +21,7 @@ def decode(output, *, geometry=SAME, classes=TWO, threshold=0.25, nms=None):
 
 
 def test_a_row_becomes_a_box_of_its_best_class():
-    """Centre (100, 50) and sides 20 x 10 begin at (90, 45)."""
+    """A row with centre (100, 50) and sides 20 x 10 is a box that begins at (90, 45)."""
     (found,) = decode(output_of((100, 50, 20, 10, 0.3, 0.75)))
     assert found.class_name == "dent"
     assert found.score == 0.75
@@ -29,52 +29,52 @@ def test_a_row_becomes_a_box_of_its_best_class():
 
 
 def test_boxes_are_led_back_through_the_letterbox():
-    """Half size, 10 px of border at the left and 20 above: input (60, 70) is image (100, 100)."""
+    """At half size, with 10 px of border at the left and 20 above, (60, 70) in the input is (100, 100) in the image."""
     geometry = Letterbox(0.5, 0.5, 10, 20, 400, 300)
     (found,) = decode(output_of((60, 70, 10, 20, 0.9, 0)), geometry=geometry)
     assert found.box == Box(90, 80, 20, 40)
 
 
 def test_a_box_ends_at_the_edge_of_the_image_and_one_in_the_border_is_none():
-    """What lies outside is cut; a box wholly in the grey border is not a detection."""
+    """A box is cut at the edge of the image, and a box wholly in the grey border is no detection."""
     found = decode(output_of((0, 100, 20, 20, 0.9, 0), (400, 100, 20, 20, 0.8, 0)))
     assert [d.box for d in found] == [Box(0, 90, 10, 20)]
 
 
 def test_the_threshold_itself_is_enough():
-    """From the threshold on, not above it."""
+    """A score that is equal to the threshold is a detection."""
     output = output_of((50, 50, 10, 10, 0.5, 0), (150, 150, 10, 10, 0.4375, 0))
     assert [d.score for d in decode(output, threshold=0.5)] == [0.5]
     assert [d.score for d in decode(output, threshold=0.4375)] == [0.5, 0.4375]
 
 
 def test_highest_score_comes_first():
-    """Whatever the order of the rows."""
+    """The order of the rows does not matter."""
     found = decode(output_of((50, 50, 9, 9, 0.5, 0), (150, 50, 9, 9, 0, 0.75), (250, 50, 9, 9, 0.625, 0)))
     assert [d.score for d in found] == [0.75, 0.625, 0.5]
 
 
 def test_overlapping_boxes_of_one_class_are_one():
-    """IoU 0.818 is more than 0.5: the higher score stays."""
+    """An IoU of 0.818 is more than 0.5, so only the box with the higher score stays."""
     found = decode(output_of((100, 100, 20, 20, 0.6, 0), (102, 100, 20, 20, 0.9, 0)))
     assert [(d.score, d.box.x) for d in found] == [(pytest.approx(0.9), 92)]
 
 
 def test_overlapping_boxes_of_two_classes_are_two_unless_asked():
-    """A scratch in a dent is both; class_agnostic makes them one."""
+    """A scratch in a dent gives two detections; with class_agnostic it gives one."""
     output = output_of((100, 100, 20, 20, 0.6, 0), (100, 100, 20, 20, 0, 0.9))
     assert [d.class_name for d in decode(output)] == ["dent", "scratch"]
     assert [d.class_name for d in decode(output, nms=Nms(class_agnostic=True))] == ["dent"]
 
 
 def test_suppression_is_greedy_a_suppressed_box_suppresses_nothing():
-    """A chain a-b-c where b overlaps both: a takes b, and c stays."""
+    """In a chain a-b-c where b overlaps both, a removes b, and c stays."""
     a, b, c = (100, 100, 20, 20, 0.9, 0), (106, 100, 20, 20, 0.8, 0), (112, 100, 20, 20, 0.7, 0)
     assert [d.box.x for d in decode(output_of(a, b, c))] == [90, 102]  # IoU a-b 0.54, a-c 0.25
 
 
 def test_boxes_that_overlap_by_exactly_the_bound_are_two():
-    """IoU 0.5 is not more than 0.5."""
+    """An IoU of 0.5 is not more than 0.5, so both boxes stay."""
     output = output_of((100, 100, 20, 20, 0.9, 0), (100, 95, 20, 10, 0.8, 0))
     assert len(decode(output, nms=Nms(iou=0.5))) == 2
     assert len(decode(output, nms=Nms(iou=0.49))) == 1
@@ -90,7 +90,7 @@ def test_no_more_than_asked_and_the_best_of_them():
 @pytest.mark.parametrize("place", range(6))
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_row_with_a_number_that_is_none_is_dropped_alone(place, bad):
-    """A broken row is no detection, and does not take a healthy one with it."""
+    """A row with NaN or infinity is no detection, and the other rows are not affected."""
     broken = [100, 100, 20, 20, 0.9, 0.1]
     broken[place] = bad
     found = decode(output_of(broken, (200, 100, 20, 20, 0.5, 0)))
@@ -99,25 +99,25 @@ def test_a_row_with_a_number_that_is_none_is_dropped_alone(place, bad):
 
 @pytest.mark.parametrize("side", [0.0, -3.0, 1e-7, 1e-30])
 def test_a_box_without_an_extent_is_dropped_not_raised(side):
-    """Sides of zero, less, or too small to tell two corners apart."""
+    """A side may be zero, negative, or too small to tell two corners apart."""
     found = decode(output_of((300, 100, side, 20, 0.9, 0), (100, 200, 20, side, 0.9, 0), (50, 50, 8, 8, 0.5, 0)))
     assert [d.box for d in found if d.box.area > 1] == [Box(46, 46, 8, 8)]
 
 
 def test_enormous_numbers_do_not_stop_the_line():
-    """Finite in the tensor, not finite as a corner."""
+    """A number may be finite in the tensor and infinite as a corner."""
     found = decode(output_of((3e38, 100, 3e38, 20, 0.9, 0), (50, 50, 8, 8, 0.5, 0)))
     assert [d.box for d in found] == [Box(46, 46, 8, 8)]
 
 
 def test_a_score_a_hair_above_one_is_one():
-    """Rounding in a runtime is not an error."""
+    """A rounding error of a runtime is no error."""
     (found,) = decode(output_of((50, 50, 8, 8, 1.0000001, 0)))
     assert found.score == 1.0
 
 
 def test_nothing_found_is_an_empty_answer():
-    """No candidate at all, and none above the threshold."""
+    """There may be no row at all, or none above the threshold."""
     assert decode(np.zeros((1, 6, 0), np.float32)) == ()
     assert decode(np.zeros((1, 6, 100), np.float32)) == ()
 
@@ -131,7 +131,7 @@ def test_a_tensor_of_another_shape_is_refused_by_shape(shape):
 
 @pytest.mark.parametrize("arguments", [{"iou": 0.0}, {"iou": 1.1}, {"max_detections": 0}])
 def test_settings_that_suppress_all_or_nothing_are_refused(arguments):
-    """NMS is valid at birth."""
+    """Nms cannot be created with such values."""
     with pytest.raises(ValueError, match="but got"):
         Nms(**arguments)
 
@@ -139,7 +139,7 @@ def test_settings_that_suppress_all_or_nothing_are_refused(arguments):
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("agnostic", [False, True])
 def test_random_outputs_give_what_ultralytics_gives(seed, agnostic):
-    """Boxes within 0.01 px, same classes, same scores, same order."""
+    """Boxes agree within 0.01 px, with the same classes and scores in the same order."""
     reference = pytest.importorskip("tests.inspection.reference_ultralytics")
     rng = np.random.default_rng(seed)
     rows = np.concatenate(

@@ -60,7 +60,7 @@ def changed(document, **changes):
 
 @EACH
 def test_what_is_written_is_read_again(document):
-    """Same value, and the same bytes once more."""
+    """Reading gives the same value, and writing it again gives the same bytes."""
     again = type(document).from_json(document.to_json())
     assert again == document
     assert again.to_json() == document.to_json()
@@ -105,7 +105,7 @@ def test_a_device_report_without_the_numbers_of_frames_is_still_read():
 
 
 def test_unknown_keys_are_kept_in_the_parts_of_a_document_too():
-    """In a model, in a wave."""
+    """An unknown key of a model survives reading and writing."""
     data = json.loads(RELEASE.to_json())
     data["models"][0]["runtime"] = "onnxruntime"
     assert json.loads(Release.from_json(json.dumps(data).encode()).to_json()) == data
@@ -113,7 +113,7 @@ def test_unknown_keys_are_kept_in_the_parts_of_a_document_too():
 
 @EACH
 def test_each_key_that_is_needed_is_missed_by_name(document):
-    """Every field without a default, one after another."""
+    """The error names each field without a default that is missing."""
     for field in dataclasses.fields(document):
         value = json.loads(document.to_json())
         value.pop(field.name, None)
@@ -162,7 +162,7 @@ def test_each_key_that_is_needed_is_missed_by_name(document):
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place(document, key, value, said):
-    """The message says where, what was expected, what came."""
+    """The message says where the value is, what was expected, and what came."""
     with pytest.raises(DocumentError, match=said):
         type(document).from_json(changed(document, **{key: value}))
 
@@ -171,7 +171,7 @@ def test_a_wrong_value_is_refused_with_its_place(document, key, value, said):
     "name", ["../model.onnx", "/etc/passwd", "a/b", "", ".hidden", "a\n", "modèle.onnx", "x" * 200]
 )
 def test_a_release_never_names_a_path(name):
-    """Files of a release are plain names: a device joins them to a folder."""
+    """Files of a release are plain names, since a device joins them to a folder."""
     with pytest.raises(ValueError, match="plain file name"):
         ModelFile(precision="fp32", file=name, sha256=SHA, bytes=1)
     with pytest.raises(ValueError, match="plain file name"):
@@ -180,7 +180,7 @@ def test_a_release_never_names_a_path(name):
 
 @EACH
 def test_a_newer_form_is_refused_with_what_to_do(document):
-    """A program does not guess at a form that it does not know."""
+    """A program does not guess what a newer form means; the error says to update it."""
     with pytest.raises(DocumentError, match=r"schema_version 2 is newer than this program .* update it"):
         type(document).from_json(changed(document, schema_version=2))
 
@@ -189,13 +189,13 @@ def test_a_newer_form_is_refused_with_what_to_do(document):
     "data", [b"", b"{", b"\xff\xfe", b"[]", b"null", b'"text"', b"[" * 100_000, b'{"schema_version":true}']
 )
 def test_bytes_that_are_no_document_are_a_document_error(data):
-    """Whatever a stolen device writes, one kind of error comes of it."""
+    """Whatever a device writes, reading it raises DocumentError only."""
     with pytest.raises(DocumentError):
         Reported.from_json(data)
 
 
 def test_numbers_that_are_none_are_not_read():
-    """NaN and Infinity are no JSON, wherever they stand: what was read can be written again."""
+    """NaN and Infinity are refused everywhere, since JSON cannot hold them."""
     for text in (b"NaN", b"Infinity", b"1e999"):
         with pytest.raises(DocumentError):
             Reported.from_json(REPORTED.to_json().replace(b'"uptime_s":0.0', b'"uptime_s":' + text))
@@ -210,7 +210,7 @@ def test_text_that_cannot_be_written_is_not_read():
 
 
 def test_bytes_are_canonical():
-    """Sorted keys, no spaces, UTF-8 as it is, times in UTC: the digest of a release rests on it."""
+    """Sorted keys, no spaces, UTF-8 and times in UTC: the digest of a release depends on it."""
     data = DESIRED.to_json()
     assert data == (
         b'{"probation_s":60.0,"report_timeout_s":3600.0,"schema_version":1,"sequence":4,"use_case":"metal-tag","waves":['
@@ -223,31 +223,31 @@ def test_bytes_are_canonical():
 
 
 def test_one_moment_has_one_form():
-    """Noon in UTC is 21:00 in Japan, and the bytes are the same."""
+    """Noon in UTC and 21:00 in Japan give the same bytes."""
     japan = dataclasses.replace(CAPTURE, captured_at=NOON.astimezone(timezone(timedelta(hours=9))))
     assert japan.to_json() == CAPTURE.to_json()
 
 
 def test_the_digest_of_a_release_follows_every_change():
-    """Another threshold is another release."""
+    """A release with another threshold has another digest."""
     other = dataclasses.replace(RELEASE, thresholds={"傷": ClassThreshold(0.5, 0.26)})
     assert other.digest != RELEASE.digest
 
 
 def test_defaults_of_a_golden_sample_are_written():
-    """A reader of another version must not fill in its own tolerance."""
+    """A reader of another version must not use its own default tolerance."""
     assert json.loads(RELEASE.to_json())["golden"][0]["tolerance"] == {"score": 0.05, "box_px": 3.0}
     assert RELEASE.golden[0].tolerance == Tolerance()
 
 
 def test_a_wave_by_name_includes_those_named():
-    """And nobody else."""
+    """It includes no other device."""
     wave = Wave(release_digest=SHA, devices=("line-1", "line-2"))
     assert [wave.includes(name) for name in ("line-1", "line-2", "line-3", "line-11")] == [True, True, False, False]
 
 
 def test_a_wave_by_share_is_a_fixed_share():
-    """sha256("line-1") mod 100 is 15 and that of "line-2" is 55, for good, on any machine."""
+    """sha256("line-1") mod 100 is 15 and that of "line-2" is 55, on every machine."""
     assert not Wave(release_digest=SHA, percent=15).includes("line-1")
     assert Wave(release_digest=SHA, percent=15.5).includes("line-1")
     assert Wave(release_digest=SHA, percent=16).includes("line-1")
@@ -258,7 +258,7 @@ def test_a_wave_by_share_is_a_fixed_share():
 
 
 def test_a_wider_wave_keeps_whom_it_had():
-    """Opening a rollout takes nobody back, and a share is about that share."""
+    """A higher percent excludes no device, and the share of devices is about that percent."""
     names = [f"line-{n}" for n in range(1000)]
     reached = [{name for name in names if Wave(release_digest=SHA, percent=p).includes(name)} for p in (0, 10, 50, 100)]
     assert reached[0] < reached[1] < reached[2] < reached[3]
@@ -267,7 +267,7 @@ def test_a_wider_wave_keeps_whom_it_had():
 
 
 def test_the_first_wave_that_includes_a_device_counts():
-    """A canary runs the new release, the others the old one, and without a wave nothing is wanted."""
+    """A canary gets the new release, the others the old one, and a device in no wave gets none."""
     new, old = "a" * 64, "b" * 64
     desired = dataclasses.replace(
         DESIRED, waves=(Wave(release_digest=new, devices=("line-1",)), Wave(release_digest=old, percent=100))
@@ -306,7 +306,7 @@ REPORTS = st.builds(
 
 @given(CAPTURES | REPORTS)
 def test_any_document_is_read_as_it_was_written(document: Document):
-    """Any text, time, number and unknown key: same value, same bytes."""
+    """Any text, time, number and unknown key gives the same value and the same bytes."""
     again = type(document).from_json(document.to_json())
     assert again == document
     assert again.to_json() == document.to_json()
@@ -314,6 +314,6 @@ def test_any_document_is_read_as_it_was_written(document: Document):
 
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_a_document_or_a_document_error(data):
-    """No other exception comes out of reading."""
+    """Reading raises no other exception."""
     with contextlib.suppress(DocumentError):
         assert isinstance(Reported.from_json(data), Reported)

@@ -15,7 +15,7 @@ BOXES = st.builds(Box, PLACES, PLACES, SIDES, SIDES)
 
 
 def test_corners_and_area_follow_from_top_left_and_sides():
-    """(2, 3) with 4 x 5 ends at (6, 8) and covers 20."""
+    """A box at (2, 3) with sides 4 x 5 ends at (6, 8) and has an area of 20."""
     box = Box(2, 3, 4, 5)
     assert box.xyxy == (2, 3, 6, 8)
     assert box.area == 20
@@ -26,13 +26,13 @@ def test_corners_and_area_follow_from_top_left_and_sides():
     "values", [(0, 0, 0, 1), (0, 0, 1, 0), (0, 0, -1, 1), (math.nan, 0, 1, 1), (0, math.inf, 1, 1), (0, 0, math.inf, 1)]
 )
 def test_a_degenerate_box_is_never_born(values):
-    """No side of zero or less, nothing that is not finite."""
+    """A box with a side of zero or less, or a number that is not finite, cannot be created."""
     with pytest.raises(ValueError, match="a box needs"):
         Box(*values)
 
 
 def test_swapped_corners_are_refused():
-    """Corners in the wrong order are a mistake, not a box to be mended."""
+    """Corners in the wrong order are an error; they are not swapped silently."""
     with pytest.raises(ValueError, match="positive"):
         Box.from_xyxy(5, 5, 1, 1)
 
@@ -50,7 +50,7 @@ def test_swapped_corners_are_refused():
     ],
 )
 def test_a_box_is_clipped_to_the_image(box, expected):
-    """In a 100 x 50 image; touching the edge from outside leaves nothing."""
+    """The image is 100 x 50; a box that touches the edge from outside leaves nothing."""
     assert box.clipped(100, 50) == expected
 
 
@@ -66,13 +66,13 @@ def test_a_box_is_clipped_to_the_image(box, expected):
     ],
 )
 def test_overlap_by_hand(a, b, expected):
-    """Same, half, corner, inside, touching, apart; alone and as a matrix."""
+    """The same box, half, a corner, inside, touching and apart give the same for two boxes and as a matrix."""
     assert iou(a, b) == pytest.approx(expected, abs=1e-12)
     assert iou_matrix(np.array([a.xyxy]), np.array([b.xyxy])) == pytest.approx(np.array([[expected]]), abs=1e-12)
 
 
 def test_the_matrix_has_a_row_for_each_of_the_first_boxes():
-    """Two against three, and none against some."""
+    """Two boxes against three give (2, 3), and no box against some gives no row."""
     a = np.array([[0, 0, 10, 10], [0, 0, 1, 1]], dtype=float)
     b = np.array([[0, 0, 10, 10], [0, 0, 1, 1], [20, 20, 30, 30]], dtype=float)
     assert iou_matrix(a, b).tolist() == [[1.0, 0.01, 0.0], [0.01, 1.0, 0.0]]
@@ -81,14 +81,14 @@ def test_the_matrix_has_a_row_for_each_of_the_first_boxes():
 
 
 def test_two_empty_boxes_overlap_by_nothing():
-    """No division by zero, and no warning of one."""
+    """The overlap is 0, without a division by zero and without a warning."""
     empty = np.array([[3.0, 3.0, 3.0, 3.0]])
     assert iou_matrix(empty, empty).tolist() == [[0.0]]
 
 
 @given(BOXES, BOXES)
 def test_overlap_is_symmetric_and_bounded(a, b):
-    """Whatever the boxes: the same both ways, 0..1, and as the matrix says."""
+    """For any two boxes the overlap lies in 0..1, is the same both ways, and agrees with the matrix."""
     assert 0.0 <= iou(a, b) <= 1.0 + 1e-9
     assert iou(a, b) == pytest.approx(iou(b, a), abs=1e-9)
     assert iou(a, b) == pytest.approx(iou_matrix(np.array([a.xyxy]), np.array([b.xyxy]))[0, 0], abs=1e-6)
@@ -96,7 +96,7 @@ def test_overlap_is_symmetric_and_bounded(a, b):
 
 @given(BOXES, st.floats(1, 5000), st.floats(1, 5000))
 def test_a_clipped_box_lies_inside_and_is_clipped_for_good(box, width, height):
-    """Clipping never leaves the image, never grows, and a second time changes nothing."""
+    """A clipped box lies inside the image, is no larger than before, and clipping it again changes nothing."""
     clipped = box.clipped(width, height)
     if clipped is not None:
         x1, y1, x2, y2 = clipped.xyxy
@@ -108,7 +108,7 @@ def test_a_clipped_box_lies_inside_and_is_clipped_for_good(box, width, height):
 
 
 def test_a_score_outside_of_0_to_1_and_a_class_without_a_name_are_refused():
-    """A detection and a label are valid at birth."""
+    """Such a detection or label cannot be created."""
     with pytest.raises(ValueError, match="score"):
         Detection("scratch", 1.2, Box(0, 0, 1, 1))
     with pytest.raises(ValueError, match="score"):

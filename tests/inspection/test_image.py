@@ -1,4 +1,4 @@
-"""From bytes to pixels: what a camera, a scanner or a careless upload may send."""
+"""Decoding of what a camera, a scanner or a careless upload may send."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ EXIF = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x00\x00"  # without an entry
 
 
 def picture(mode="RGB"):
-    """Left half red, right half blue (or dark and bright), so that a turn or a swap of channels shows."""
+    """An image with a red left half and a blue right half (or dark and bright), so that a rotation or a channel swap shows."""
     rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     rgb[:, : WIDTH // 2] = (200, 30, 20)
     rgb[:, WIDTH // 2 :] = (20, 30, 200)
@@ -31,7 +31,7 @@ def encoded(image, kind, **options):
 
 
 def assert_is_the_picture(decoded, *, tolerance=12):
-    """Shape, type, and BGR: red at the left, blue at the right."""
+    """Check shape and type, and that the left is red and the right blue in BGR."""
     assert decoded.shape == (HEIGHT, WIDTH, 3)
     assert decoded.dtype == np.uint8
     assert np.abs(decoded[24, 8].astype(int) - (20, 30, 200)).max() <= tolerance
@@ -59,7 +59,7 @@ def refused(data, **options):
     ],
 )
 def test_each_kind_is_known_by_its_content_and_decoded_to_bgr(kind, options, expected):
-    """Five kinds, whatever the file was called."""
+    """All five formats are recognised whatever the file is called."""
     data = encoded(picture(), kind, **options)
     assert image_format(data) == expected
     assert_is_the_picture(decode_image(data), tolerance=25 if kind == "WEBP" else 12)
@@ -67,12 +67,12 @@ def test_each_kind_is_known_by_its_content_and_decoded_to_bgr(kind, options, exp
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "RGB"])
 def test_alpha_and_palettes_become_colours(mode):
-    """A PNG with transparency or a palette is an ordinary picture."""
+    """A PNG with transparency or a palette is decoded to BGR."""
     assert_is_the_picture(decode_image(encoded(picture(mode), "PNG")), tolerance=60 if mode == "P" else 12)
 
 
 def test_transparent_pixels_keep_their_colour():
-    """Alpha is dropped, not blended with black: a scratch on a transparent ground stays visible."""
+    """Alpha is dropped, not blended with black, so that a scratch on a transparent ground stays visible."""
     image = picture("RGBA")
     image.putalpha(0)
     assert_is_the_picture(decode_image(encoded(image, "PNG")))
@@ -80,7 +80,7 @@ def test_transparent_pixels_keep_their_colour():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_a_grey_picture_gets_three_equal_channels(kind):
-    """Cameras on lines are often grey."""
+    """Many cameras on lines deliver grey images."""
     decoded = decode_image(encoded(picture("L"), kind))
     assert decoded.shape == (HEIGHT, WIDTH, 3)
     assert (decoded[..., 0] == decoded[..., 1]).all()
@@ -90,7 +90,7 @@ def test_a_grey_picture_gets_three_equal_channels(kind):
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bits_become_eight_by_their_upper_byte(kind):
-    """0x8040 is 128 of 255; it is scaled, never cut to its lower byte."""
+    """0x8040 becomes 128 of 255: the value is scaled, not cut to its lower byte."""
     deep = Image.fromarray(np.full((HEIGHT, WIDTH), 0x8040, np.uint16))
     decoded = decode_image(encoded(deep, kind))
     assert decoded.shape == (HEIGHT, WIDTH, 3)
@@ -99,7 +99,7 @@ def test_sixteen_bits_become_eight_by_their_upper_byte(kind):
 
 
 def test_a_cmyk_jpeg_becomes_colours():
-    """As a print shop's scanner writes it; red stays red, not its negative."""
+    """A scanner may write such a file; red stays red and is not inverted."""
     decoded = decode_image(encoded(picture("CMYK"), "JPEG", quality=95, subsampling=0))
     assert_is_the_picture(decoded, tolerance=25)
 
@@ -114,7 +114,7 @@ def test_a_cmyk_jpeg_becomes_colours():
     ],
 )
 def test_a_turned_camera_gives_an_upright_picture(orientation, shape, red_at):
-    """EXIF orientation is applied: 6 turns clockwise, so the left becomes the top, and sides are swapped."""
+    """EXIF orientation 6 turns the image clockwise: the left becomes the top, and the sides are swapped."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     decoded = decode_image(encoded(picture(), "JPEG", quality=95, subsampling=0, exif=exif))
@@ -123,7 +123,7 @@ def test_a_turned_camera_gives_an_upright_picture(orientation, shape, red_at):
 
 
 def test_zero_bytes_are_empty():
-    """The file of a full disk."""
+    """A full disk leaves such a file."""
     assert refused(b"") == "empty"
 
 
@@ -140,20 +140,20 @@ def test_zero_bytes_are_empty():
     ],
 )
 def test_what_is_no_image_is_said_to_be_none(data):
-    """Text, a table, a drawing, zeros, a sound."""
+    """Text, a table, a drawing, zeros and a sound are refused as `not-an-image`."""
     assert refused(data) == "not-an-image"
 
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_a_gif_is_no_image_of_ours(frames):
-    """Still or animated; no camera of a line writes it."""
+    """A GIF is refused, still or animated: no camera of a line writes one."""
     data = encoded(picture("P"), "GIF", save_all=True, append_images=[picture("L")] * (frames - 1))
     assert refused(data) == "not-an-image"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_an_animation_is_refused(kind):
-    """Nobody knows which of its pictures was labelled."""
+    """It would be unknown which of its pictures was labelled."""
     other = Image.fromarray(np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
     data = encoded(picture(), kind, save_all=True, append_images=[other])
     assert refused(data) == "animated"
@@ -166,14 +166,14 @@ def noise():
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "TIFF"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.9, 0.99])
 def test_half_a_picture_is_none(kind, share):
-    """An upload that broke off: libjpeg would fill the rest with grey, and it would be labelled and trained on."""
+    """libjpeg would fill the rest of a broken upload with grey, and it would be labelled and trained on."""
     data = encoded(noise(), kind)
     assert refused(data[: int(len(data) * share)]) in ("truncated", "unreadable")
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture(share):
-    """A camera's JPEG holds a small JPEG with an end mark of its own."""
+    """The JPEG of a camera may hold a small JPEG with an end mark of its own."""
     segment = b"Exif\x00\x00" + encoded(picture().resize((16, 12)), "JPEG")
     whole = encoded(noise().resize((WIDTH, HEIGHT)), "JPEG", quality=80)
     data = whole[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + whole[2:]
@@ -190,7 +190,7 @@ def test_what_a_camera_appends_after_a_picture_does_not_matter():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "TIFF"])
 def test_a_header_alone_is_an_image_error_at_any_length(kind):
-    """Every prefix of a picture, byte by byte through its header."""
+    """Each prefix of an image, byte by byte through its header, raises ImageError."""
     data = encoded(picture("RGBA"), kind, lossless=True, exif=EXIF) if kind == "WEBP" else encoded(picture(), kind)
     for length in range(1, min(len(data) - 1, 700)):
         assert refused(data[:length]) in ("not-an-image", "truncated", "unreadable", "too-large"), length
@@ -198,7 +198,7 @@ def test_a_header_alone_is_an_image_error_at_any_length(kind):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "TIFF"])
 def test_flipped_bytes_give_a_picture_or_an_image_error(kind):
-    """Whatever a bad cable does; no other exception, no crash."""
+    """Damaged bytes raise no other exception and crash nothing."""
     whole = encoded(picture(), kind)
     rng = np.random.default_rng(3)
     for _ in range(150):
@@ -210,7 +210,7 @@ def test_flipped_bytes_give_a_picture_or_an_image_error(kind):
 
 
 def test_a_picture_that_claims_to_be_enormous_is_refused_before_it_is_decoded(monkeypatch):
-    """A PNG of a few bytes whose header claims 100000 x 100000: ten thousand million pixels are never allocated."""
+    """The header of a small PNG claims 100000 x 100000 pixels, which are never allocated."""
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
     body = b"IDAT" + zlib.compress(b"\x00" * 1000)
@@ -225,7 +225,7 @@ def test_a_picture_that_claims_to_be_enormous_is_refused_before_it_is_decoded(mo
 
 
 def test_a_chunk_that_claims_to_be_enormous_is_refused_before_it_is_read():
-    """OpenCV would allocate 4 GB for the claim of 200 bytes."""
+    """OpenCV would allocate 4 GB for a file of 200 bytes."""
     data = bytearray(encoded(picture(), "PNG"))
     at = data.index(b"IDAT") - 4
     data[at : at + 4] = struct.pack(">I", 0xEFFFFFFF)
@@ -236,14 +236,14 @@ def test_a_chunk_that_claims_to_be_enormous_is_refused_before_it_is_read():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "TIFF"])
 def test_the_limit_of_pixels_is_read_from_every_header(kind):
-    """3072 pixels pass a limit of 3072 and not one of 3071."""
+    """An image of 3072 pixels passes a limit of 3072 and is refused by one of 3071."""
     data = encoded(picture(), kind)
     assert decode_image(data, max_pixels=WIDTH * HEIGHT).shape == (HEIGHT, WIDTH, 3)
     assert refused(data, max_pixels=WIDTH * HEIGHT - 1) == "too-large"
 
 
 def test_a_webp_with_alpha_has_its_size_read_too():
-    """The extended form keeps its sides elsewhere."""
+    """The extended form of WebP has its size in another place."""
     data = encoded(picture("RGBA"), "WEBP", lossless=True, exif=EXIF)
     assert data[12:16] == b"VP8X"
     assert decode_image(data).shape == (HEIGHT, WIDTH, 3)
@@ -251,6 +251,6 @@ def test_a_webp_with_alpha_has_its_size_read_too():
 
 
 def test_the_identity_of_an_image_is_the_sha256_of_its_bytes():
-    """The known digest of nothing and of "abc"."""
+    """The digests of no bytes and of "abc" are the published ones."""
     assert sha256_of(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert sha256_of(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -14,25 +14,25 @@ KEY = f"nagoya/line-1/2025/04/01/{SHA}.jpg"
 
 
 def test_an_image_lies_below_site_device_and_day():
-    """The layout of the contract."""
+    """The key has the layout of the contract."""
     assert raw_image_key("nagoya", "line-1", NOON, SHA, "jpg") == KEY
     assert parse_raw_key(KEY) == RawKey("nagoya", "line-1", date(2025, 4, 1), SHA, "jpg", None)
 
 
 def test_the_day_is_that_of_utc():
-    """Two in the morning in Japan is still the day before in UTC."""
+    """Two in the morning in Japan is the day before in UTC."""
     early = datetime(2025, 4, 2, 2, 0, tzinfo=timezone(timedelta(hours=9)))
     assert raw_image_key("nagoya", "line-1", early, SHA, "jpg") == KEY
 
 
 def test_a_time_without_a_zone_is_refused():
-    """Nobody knows which day it is."""
+    """The day of such a time is unknown."""
     with pytest.raises(ValueError, match="time zone"):
         raw_image_key("nagoya", "line-1", NOON.replace(tzinfo=None), SHA, "jpg")
 
 
 def test_a_capture_lies_beside_its_image():
-    """And is told apart from it."""
+    """The two keys can be told apart."""
     key = capture_key(KEY, "c-1")
     assert key == f"nagoya/line-1/2025/04/01/{SHA}.c-1.json"
     parsed = parse_raw_key(key)
@@ -58,7 +58,7 @@ def test_a_capture_lies_beside_its_image():
     ],
 )
 def test_a_name_that_does_not_fit_a_key_is_refused(name):
-    """Kanji, capitals, spaces, dots, slashes, full-width letters, nothing, too long: for site and device alike."""
+    """Kanji, capitals, spaces, dots, slashes, full-width letters, an empty and a too long name, for site and device."""
     with pytest.raises(ValueError, match="expected a line of 1-63 characters"):
         check_name("line", name)
     with pytest.raises(ValueError, match="expected a site"):
@@ -68,7 +68,7 @@ def test_a_name_that_does_not_fit_a_key_is_refused(name):
 
 
 def test_the_longest_name_is_63():
-    """As long as a label of DNS."""
+    """That is the length of a DNS label."""
     assert check_name("device", "a" * 63) == "a" * 63
 
 
@@ -76,14 +76,14 @@ def test_the_longest_name_is_63():
     ("sha256", "ext"), [("ab", "jpg"), (SHA.upper(), "jpg"), (SHA, "gif"), (SHA, "jpeg"), (SHA, "")]
 )
 def test_a_key_names_a_digest_and_a_known_kind(sha256, ext):
-    """Nothing else becomes a key."""
+    """A text that is no digest, or an unknown extension, is refused."""
     with pytest.raises(ValueError, match="expected a sha256 and jpg"):
         raw_image_key("nagoya", "line-1", NOON, sha256, ext)
 
 
 @pytest.mark.parametrize("capture_id", ["", "../x", "a/b", "a.b", "日", "x" * 65])
 def test_a_capture_id_is_plain(capture_id):
-    """A Capture never leaves the folder of its image."""
+    """The key of a Capture cannot leave the folder of its image."""
     with pytest.raises(ValueError, match="capture id"):
         capture_key(KEY, capture_id)
 
@@ -110,7 +110,7 @@ def test_a_capture_id_is_plain(capture_id):
     ],
 )
 def test_what_is_not_of_the_layout_is_nothing(key):
-    """Other objects in the bucket are passed over; a day that does not exist is none."""
+    """The key of another object, or one with an impossible date, gives None."""
     assert parse_raw_key(key) is None
 
 
@@ -121,5 +121,5 @@ def test_what_is_not_of_the_layout_is_nothing(key):
     st.sampled_from(["jpg", "png", "bmp", "webp", "tif"]),
 )
 def test_a_key_is_parsed_into_what_it_was_made_of(site, device, at, ext):
-    """Whatever fits goes in and comes out."""
+    """Parsing a key gives the parts that it was made of."""
     assert parse_raw_key(raw_image_key(site, device, at, SHA, ext)) == RawKey(site, device, at.date(), SHA, ext, None)

@@ -1,4 +1,4 @@
-"""Letterbox: into the network's input and back."""
+"""Letterbox: into the input of a network, and back."""
 
 import numpy as np
 import pytest
@@ -15,14 +15,14 @@ def image_of(height, width, seed=0):
 
 
 def to_input(xyxy, geometry):
-    """The way in, as the letterbox did it: the inverse of `to_image`."""
+    """Convert boxes from pixels of the image to pixels of the input: the inverse of `to_image`."""
     scale = np.array([geometry.scale_x, geometry.scale_y] * 2)
     pad = np.array([geometry.pad_left, geometry.pad_top] * 2)
     return xyxy * scale + pad
 
 
 def test_a_wide_image_is_centred_between_grey_bars():
-    """100 x 50 into 64 x 64: scaled by 0.64 to 64 x 32, with 16 grey rows above and below."""
+    """100 x 50 into 64 x 64 is scaled by 0.64 to 64 x 32, with 16 grey rows above and below."""
     white = np.full((50, 100, 3), 255, dtype=np.uint8)
     tensor, geometry = letterbox(white, Preprocess(64, 64))
     assert tensor.shape == (1, 3, 64, 64)
@@ -34,7 +34,7 @@ def test_a_wide_image_is_centred_between_grey_bars():
 
 
 def test_an_odd_border_leaves_the_extra_pixel_on_the_far_side():
-    """32 x 31 in 32 x 32: the one row of border stands below, as Ultralytics puts it."""
+    """32 x 31 in 32 x 32 has its one row of border below, as in Ultralytics."""
     white = np.full((31, 32, 3), 255, dtype=np.uint8)
     tensor, geometry = letterbox(white, Preprocess(32, 32))
     assert geometry.pad_top == 0
@@ -57,14 +57,14 @@ def test_a_small_image_is_enlarged():
 
 
 def test_an_image_of_the_input_size_is_only_normalised():
-    """No resampling where none is needed: each byte is there, divided by 255, red first."""
+    """The image is not resampled: each byte is there, divided by 255, red first."""
     image = image_of(32, 64)
     tensor, _ = letterbox(image, Preprocess(64, 32))
     assert (tensor[0].transpose(1, 2, 0) * 255).round().astype(np.uint8).tolist() == image[:, :, ::-1].tolist()
 
 
 def test_a_network_that_wants_blue_first_gets_it():
-    """colour_order bgr leaves OpenCV's order."""
+    """colour_order bgr keeps OpenCV's order."""
     blue = np.zeros((32, 32, 3), dtype=np.uint8)
     blue[:, :, 0] = 255
     rgb, _ = letterbox(blue, Preprocess(32, 32))
@@ -80,7 +80,7 @@ def test_the_grey_of_the_border_can_be_chosen():
 
 
 def test_a_line_of_one_pixel_keeps_one_pixel():
-    """1 x 10000 would round to nothing; a side never falls below one pixel."""
+    """1 x 10000 would round to a width of 0; a side is never shorter than one pixel."""
     _, geometry = letterbox(image_of(1, 10_000), Preprocess(64, 64))
     assert geometry.scale_y == 1.0
     assert geometry.scale_x == 64 / 10_000
@@ -88,7 +88,7 @@ def test_a_line_of_one_pixel_keeps_one_pixel():
 
 @pytest.mark.parametrize("shape", [(10, 10), (10, 10, 1), (10, 10, 4), (0, 10, 3)])
 def test_anything_but_a_colour_image_is_refused(shape):
-    """Grey, alpha and empty arrays are the decoder's business."""
+    """The decoder, not the letterbox, converts grey images and images with alpha."""
     with pytest.raises(ValueError, match="expected an image of shape"):
         letterbox(np.zeros(shape, dtype=np.uint8), Preprocess(64, 64))
 
@@ -105,7 +105,7 @@ def test_anything_but_a_colour_image_is_refused(shape):
     ],
 )
 def test_an_input_that_no_network_has_is_refused(arguments):
-    """Sides are multiples of 32; words are those that we know."""
+    """Sides must be multiples of 32, and words must be known ones."""
     with pytest.raises(ValueError, match=r"but got"):
         Preprocess(**arguments)
 
@@ -116,7 +116,7 @@ def test_an_input_that_no_network_has_is_refused(arguments):
 )  # fmt: skip
 @settings(deadline=None, max_examples=60)
 def test_there_and_back_again_is_exact(height, width, size, corners):
-    """A box in the image, put into the input and back, moves by less than a millionth of a pixel."""
+    """A box that is put into the input and back moves by less than a millionth of a pixel."""
     _, geometry = letterbox(np.zeros((height, width, 3), np.uint8), Preprocess(*size))
     xyxy = np.array([corners], dtype=np.float64)
     assert np.abs(geometry.to_image(to_input(xyxy, geometry)) - xyxy).max() < 1e-6
@@ -125,7 +125,7 @@ def test_there_and_back_again_is_exact(height, width, size, corners):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("target", [(224, 320), (640, 640), (192, 256)])
 def test_pixels_and_boxes_are_those_of_ultralytics(size, target):
-    """The input is the same to the byte; boxes lead back to within 0.01 px. target: (height, width)."""
+    """The input agrees to the byte, and boxes agree within 0.01 px. target: (height, width)."""
     reference = pytest.importorskip("tests.inspection.reference_ultralytics")
     image = image_of(*size)
     tensor, geometry = letterbox(image, Preprocess(target[1], target[0]))

@@ -1,4 +1,4 @@
-"""What the line is told, and the path from image to verdict."""
+"""The verdict on a frame, and the path from an image to it."""
 
 import numpy as np
 import pytest
@@ -28,19 +28,19 @@ THRESHOLDS = {"scratch": ClassThreshold(0.5, 0.25), "dent": ClassThreshold(0.8, 
     ],
 )
 def test_the_worst_detection_decides_by_its_class(found, expected):
-    """Each class has its own thresholds; the bound itself counts; the order does not."""
+    """Each class has its own thresholds, a score equal to a threshold counts, and the order does not matter."""
     assert decide([Detection(name, score, BOX) for name, score in found], THRESHOLDS) is expected
 
 
 def test_a_class_without_a_threshold_is_an_error_not_a_pass():
-    """Guessing about a class that the release does not know is not safe."""
+    """A guess about a class that the release does not know would not be safe."""
     with pytest.raises(KeyError):
         decide([Detection("stain", 0.01, BOX)], THRESHOLDS)
 
 
 @pytest.mark.parametrize(("fail", "uncertain"), [(0.5, 0.6), (0.5, 0.0), (1.1, 0.5), (0.0, 0.0)])
 def test_thresholds_out_of_order_are_refused(fail, uncertain):
-    """0 < uncertain <= fail <= 1."""
+    """Thresholds must satisfy 0 < uncertain <= fail <= 1."""
     with pytest.raises(ValueError, match="thresholds need"):
         ClassThreshold(fail, uncertain)
 
@@ -60,14 +60,14 @@ def inspector(score):
 
 
 def test_an_image_becomes_detections_in_its_own_pixels_and_a_verdict():
-    """A 128 x 128 image: the box in the input's middle is twice as large in the image."""
+    """In an image of 128 x 128 the box of the input is twice as large."""
     answer = inspector(0.75).inspect(np.zeros((128, 128, 3), np.uint8))
     assert answer.verdict is Verdict.FAIL
     assert answer.detections == (Detection("scratch", 0.75, Box(48, 48, 32, 32)),)
 
 
 def test_detections_begin_at_the_lowest_doubt_unless_weaker_ones_are_asked_for():
-    """0.125 lies below every threshold: no detection, unless sampling asks; the verdict is the same."""
+    """A score of 0.125 is no detection unless sampling asks for it, and the verdict is the same."""
     image = np.zeros((128, 128, 3), np.uint8)
     assert inspector(0.125).inspect(image).detections == ()
     weaker = inspector(0.125).inspect(image, score_floor=0.1)
@@ -76,14 +76,14 @@ def test_detections_begin_at_the_lowest_doubt_unless_weaker_ones_are_asked_for()
 
 
 def test_a_floor_above_the_thresholds_hides_nothing_from_the_verdict():
-    """Asking for strong detections only must not turn a doubt into a pass."""
+    """A floor for detections must not turn an uncertain frame into a pass."""
     answer = inspector(0.3).inspect(np.zeros((128, 128, 3), np.uint8), score_floor=0.9)
     assert answer.verdict is Verdict.UNCERTAIN
     assert len(answer.detections) == 1
 
 
 def test_a_class_without_threshold_and_no_class_at_all_are_refused_at_birth():
-    """An inspector that cannot decide is not made."""
+    """An inspector that could not decide cannot be created."""
     with pytest.raises(ValueError, match="missing \\['stain'\\]"):
         Inspector(one_box(0.5), Preprocess(64, 64), ("scratch", "stain"), THRESHOLDS, Nms())
     with pytest.raises(ValueError, match="expected a threshold"):
