@@ -17,7 +17,7 @@ EXIF = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x00\x00"  # without an entry
 
 
 def picture(mode="RGB"):
-    """An image with a red left half and a blue right half (or dark and bright), so that a rotation or a channel swap shows."""
+    """An image with a red left and a blue right half (or dark and bright), so that a turn or a channel swap shows."""
     rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     rgb[:, : WIDTH // 2] = (200, 30, 20)
     rgb[:, WIDTH // 2 :] = (20, 30, 200)
