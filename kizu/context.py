@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from components.settings import Settings
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 DEFAULT_USE_CASE: Final = REPOSITORY / "use_cases" / "metal-tag.yaml"
@@ -46,36 +49,63 @@ def of_this_machine(module: str) -> Any:
         raise
 
 
-def use_identity(name: str) -> None:
-    """On one machine, take the settings of an identity; elsewhere the environment has them already."""
-    import os
+def settings_as(identity: str) -> Settings:
+    """The settings that a command works with.
 
-    if os.environ.get("KIZU_S3_ENDPOINT") or os.environ.get("MLFLOW_TRACKING_URI"):
-        return
-    from deploy.access.identities import environment_for
-
-    if not of_this_machine("deploy.local.stack").status(layout()).healthy:
-        raise CommandError("no server is configured and the local stack is not up; run: kizu up")
-    os.environ.update(environment_for(layout(), name))
-
-
-def use_own_account(account: str | None, password_file: Path | None) -> None:
-    """Take the account of a person, whose act it is: from options, the environment, or by asking at the terminal.
+    Where the environment names a server, they are read from it. Else they are those of an identity of the servers on
+    this machine.
 
     Raises:
-        CommandError: no server is configured, or there is nobody to ask.
+        CommandError: the environment names no server, and the servers of this machine are not up.
+        SettingsError: a setting has the wrong form.
+    """
+    if is_configured():
+        from components.settings import settings
+
+        return settings()
+    _require_servers_of_this_machine()
+    return settings_here(identity)
+
+
+def settings_here(identity: str) -> Settings:
+    """The settings of an identity of the servers on this machine, whatever servers the environment names.
+
+    The environment still gives settings that no identity has, such as those of another store that images come from.
+    """
+    import os
+
+    from components.settings import Settings
+    from components.stores.models.mlflow_account import act_as
+    from deploy.access.identities import environment_for
+
+    config = Settings.from_environment({**os.environ, **environment_for(layout(), identity)})
+    act_as(config)
+    # All servers are on loopback. The clients of S3, Delta Lake and MLflow look up a proxy in the environment alone.
+    os.environ["NO_PROXY"] = "*"
+    return config
+
+
+def settings_with_own_account(account: str | None, password_file: Path | None) -> Settings:
+    """Settings with the MLflow account of a person: from options, from the environment, or asked for at the terminal.
+
+    Raises:
+        CommandError: no server is configured, the password file cannot be read, or there is no terminal to ask at.
+        SettingsError: a setting has the wrong form.
     """
     import os
     import sys
 
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        if not of_this_machine("deploy.local.stack").status(layout()).healthy:
-            raise CommandError("no server is configured and the local stack is not up; run: kizu up")
-        os.environ["MLFLOW_TRACKING_URI"] = layout().mlflow_url
-    name = account or os.environ.get("MLFLOW_TRACKING_USERNAME")
+    from components.settings import Settings
+    from components.stores.models.mlflow_account import act_as
+
+    environment = dict(os.environ)
+    if not environment.get("MLFLOW_TRACKING_URI"):
+        _require_servers_of_this_machine()
+        environment["MLFLOW_TRACKING_URI"] = layout().mlflow_url
+    name = account or environment.get("MLFLOW_TRACKING_USERNAME")
     # The environment's password is that of the environment's account.
-    same = account in (None, os.environ.get("MLFLOW_TRACKING_USERNAME"))
-    password = os.environ.get("MLFLOW_TRACKING_PASSWORD") if same else None
+    same = account in (None, environment.get("MLFLOW_TRACKING_USERNAME"))
+    password = environment.get("MLFLOW_TRACKING_PASSWORD") if same else None
     if password_file is not None:
         try:
             password = password_file.read_text(encoding="utf-8").strip("\r\n")
@@ -83,12 +113,27 @@ def use_own_account(account: str | None, password_file: Path | None) -> None:
             raise CommandError(f"cannot read the password file {password_file}: {e}") from e
     if (not name or not password) and not sys.stdin.isatty():
         raise CommandError(
-            "an approval is a person's act: expected your account of MLflow as MLFLOW_TRACKING_USERNAME and "
+            "a person approves with their own account: expected MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or --account and --password-file, or a terminal to ask at"
         )
-    name = name or typer.prompt("account of MLflow")
-    os.environ["MLFLOW_TRACKING_USERNAME"] = str(name)
-    os.environ["MLFLOW_TRACKING_PASSWORD"] = password or typer.prompt(f"password of {name}", hide_input=True)
+    name = name or str(typer.prompt("account of MLflow"))
+    password = password or str(typer.prompt(f"password of {name}", hide_input=True))
+    environment |= {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+    config = Settings.from_environment(environment)
+    act_as(config)
+    return config
+
+
+def is_configured() -> bool:
+    """Whether the environment names a server. Else the commands use the servers of this machine."""
+    import os
+
+    return bool(os.environ.get("KIZU_S3_ENDPOINT") or os.environ.get("MLFLOW_TRACKING_URI"))
+
+
+def _require_servers_of_this_machine() -> None:
+    if not of_this_machine("deploy.local.stack").status(layout()).healthy:
+        raise CommandError("no server is configured and the local stack is not up; run: kizu up")
 
 
 def use_case(path: Path) -> Any:

@@ -28,10 +28,25 @@ PASSWORD_CACHE_S: Final = 60.0
 
 
 def create_app() -> ASGIApp:
-    """What uvicorn serves. It raises, and so ends the server, where a wall would be missing."""
+    """What uvicorn serves: MLflow calls this by its name and without arguments, so the settings are read here.
+
+    Raises:
+        SettingsError: the files of accounts and approvers are not named.
+        AccountsError: a file of the administrator cannot be used.
+        UnknownMlflow: this MLflow cannot be guarded. The server does not start.
+    """
     logging.getLogger("components").setLevel(logging.INFO)
     config = settings()
-    files = AccountFiles(Path(config.required("mlflow_accounts")), Path(config.required("mlflow_approvers")))
+    return guarded(AccountFiles(Path(config.required("mlflow_accounts")), Path(config.required("mlflow_approvers"))))
+
+
+def guarded(files: AccountFiles) -> ASGIApp:
+    """MLflow's app with accounts, the guarded registry below it, and the door in front of all routes.
+
+    Raises:
+        AccountsError: a file of the administrator cannot be used.
+        UnknownMlflow: this MLflow cannot be guarded.
+    """
     _check_server()
     check_methods()
     guard_sessions()

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="valid-type"
-"""The kfp side of deployment."""
+"""The kfp components of the pipeline `deployment`. use_case: its JSON text."""
 
 from typing import NamedTuple
 
@@ -10,16 +10,23 @@ from components import container_images
 
 @dsl.component(base_image=container_images.CONTROL, install_kfp_package=False)
 def resolve_approved(use_case: str, version: int) -> int:
-    """The approved version to deploy (0: the newest approved one)."""
+    """Return the approved version to deploy. version: 0 takes the newest approved one."""
     from components.deployment.publish import resolve
+    from components.settings import settings
+    from components.stores.models.registry import ModelRegistry
+    from components.use_case import parse_use_case
 
-    return resolve(use_case, int(version))
+    return resolve(ModelRegistry.from_settings(settings()), parse_use_case(use_case).name, int(version))
 
 
 @dsl.component(base_image=container_images.CONTROL, install_kfp_package=False)
 def publish_release(use_case: str, version: int) -> NamedTuple("Outputs", release_digest=str, sequence=int):
-    """Have the signer publish the release and the desired state."""
+    """Ask the signer to publish the release and the desired state of its group."""
     from components.deployment.publish import publish
+    from components.settings import settings
+    from components.stores.releases.signer_client import SignerClient
+    from components.use_case import parse_use_case
 
-    digest, sequence = publish(use_case, int(version))
+    signer = SignerClient(settings().required("signer_url"))
+    digest, sequence = publish(signer, parse_use_case(use_case).name, int(version))
     return (digest, sequence)

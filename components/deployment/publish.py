@@ -1,42 +1,43 @@
-"""The steps of the deployment pipeline: find the approved version, ask the signer."""
+"""The two steps of the deployment pipeline: find the approved version, and ask the signer to publish it."""
 
 from __future__ import annotations
 
 import logging
 
-from components.settings import settings
 from components.stores.models.approval import ApprovalError, require_approval
 from components.stores.models.registry import ModelRegistry
 from components.stores.releases.signer_client import SignerClient
-from components.use_case import parse_use_case
 
 _log = logging.getLogger(__name__)
 
 
-def resolve(use_case_json: str, version: int) -> int:
-    """The version to deploy: the one asked for, or the newest approved one where 0 is asked.
+def resolve(registry: ModelRegistry, model: str, version: int) -> int:
+    """Return the version to deploy: the one asked for, or the newest approved one where 0 is asked for.
 
     Raises:
-        ApprovalError: it is not approved, or nothing is.
+        ApprovalError: the version is not approved, or no version is.
     """
-    use_case = parse_use_case(use_case_json)
-    registry = ModelRegistry.from_settings(settings())
     if version <= 0:
-        approved = [v.version for v in registry.versions(use_case.name) if v.approval == "approved"]
+        approved = [v.version for v in registry.versions(model) if v.approval == "approved"]
         if not approved:
             raise ApprovalError(
-                f"no version of {use_case.name} is approved; set the tag approval of one to approved in MLflow, "
+                f"no version of {model} is approved; set the tag approval of one to approved in MLflow, "
                 "or run: kizu approve VERSION"
             )
         version = approved[0]
-    require_approval(registry, use_case.name, version)
+    require_approval(registry, model, version)
     return version
 
 
-def publish(use_case_json: str, version: int) -> tuple[str, int]:
-    """Ask the signer for the release, then for the desired state; returns (release digest, sequence)."""
-    model = parse_use_case(use_case_json).name
-    signer = SignerClient(settings().required("signer_url"))
+def publish(signer: SignerClient, model: str, version: int) -> tuple[str, int]:
+    """Ask the signer to publish the release, then the desired state of its group.
+
+    Returns:
+        The digest of the release, and the sequence of the desired state.
+
+    Raises:
+        SignerError: the signer refused, or did not answer.
+    """
     digest = signer.publish_release(model, version)
     sequence = signer.publish_desired(model, version)
     _log.info("release %s of %s version %d is desired, sequence %d", digest, model, version, sequence)

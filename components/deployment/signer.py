@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from components.deployment.keys import KeysError, load_root, load_signers
 from components.deployment.release import ReleaseError, build_release
-from components.settings import SettingsError, settings
+from components.settings import Settings, SettingsError, settings
 from components.stores.models.approval import ApprovalError
 from components.stores.models.registry import ModelRegistry, ModelRegistryError, NoSuchModel
 from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
@@ -208,28 +208,33 @@ def _renew_forever(repository: ReleaseRepository, stop: threading.Event, every_s
             _log.exception("could not renew timestamp and snapshot")
 
 
+def compose(config: Settings) -> Starlette:
+    """Open the repository and the registry that the settings name; returns the HTTP side.
+
+    An empty bucket becomes an empty repository. Metadata that expire soon are signed again.
+
+    Raises:
+        SettingsError, KeysError, ObjectStoreError, RepositoryError: the signer cannot work with these settings.
+    """
+    folder = Path(config.required("signer_keys"))
+    repository = ReleaseRepository(
+        S3ObjectStore.from_settings(config), config.bucket("releases"), load_root(folder), load_signers(folder)
+    )
+    repository.initialise()
+    repository.renew()
+    return make_app(Signer(repository, ModelRegistry.from_settings(config)), repository)
+
+
 def main() -> int:
     """Run the signer on KIZU_SIGNER_HOST:KIZU_PORT_SIGNER with the keys in KIZU_SIGNER_KEYS."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         config = settings()
-        folder = Path(config.required("signer_keys"))
-        repository = ReleaseRepository(
-            S3ObjectStore.from_settings(config), config.bucket("releases"), load_root(folder), load_signers(folder)
-        )
-        repository.initialise()
-        repository.renew()
-        registry = ModelRegistry.from_settings(config)
+        app = compose(config)
     except (SettingsError, KeysError, ObjectStoreError, RepositoryError) as e:
         _log.error("the signer cannot start: %s", e)
         return 1
-    uvicorn.run(
-        make_app(Signer(repository, registry), repository),
-        host=config.signer_host,
-        port=config.signer_port,
-        log_level="warning",
-        server_header=False,
-    )
+    uvicorn.run(app, host=config.signer_host, port=config.signer_port, log_level="warning", server_header=False)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The kfp side of the report on labels."""
+"""The kfp component of the label report."""
 
 from kfp import dsl
 
@@ -9,9 +9,14 @@ from components import container_images
 def report_labels(
     use_case: str, label_version: int, summary: dsl.Output[dsl.Markdown], page: dsl.Output[dsl.HTML]
 ) -> None:
-    """The report as of a version of the label store: its counts as Markdown, all of it as a page."""
+    """Write the label report as of a version of the label store: the counts as Markdown, the whole report as a page."""
+    from datetime import UTC, datetime
     from pathlib import Path
 
     from components.reporting.write import write_report
+    from components.settings import settings
+    from components.use_case import parse_use_case
 
-    write_report(use_case, int(label_version), Path(summary.path), Path(page.path))
+    product = parse_use_case(use_case)
+    now = datetime.now(UTC)
+    write_report(settings(), product, int(label_version), Path(summary.path), Path(page.path), now=now)

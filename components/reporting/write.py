@@ -1,30 +1,49 @@
-"""The report on labels as files, with the settings of this process."""
+"""Write the label report as files."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from components.reporting.page import to_html, to_markdown
 from components.reporting.report import LabelReport, ReportOptions, build_report
-from components.settings import settings
+from components.settings import Settings
 from components.stores.objects.whole_file import write_whole
-from components.use_case import parse_use_case
+from components.use_case import UseCase
 
-# In a pipeline nobody waits for a model to look at all of it; `kizu labels report --images` does.
+# The pipeline looks at few images, so that a labeling run ends soon. `kizu labels report --images` looks at more.
 OPTIONS: Final = ReportOptions(images=200, suspects=20, captures=500, pairs=200)
 
 
 def write_report(
-    use_case: str, label_version: int, summary: Path | None, page: Path | None, options: ReportOptions = OPTIONS
+    config: Settings,
+    use_case: UseCase,
+    label_version: int,
+    summary: Path | None,
+    page: Path | None,
+    *,
+    now: datetime,
+    options: ReportOptions = OPTIONS,
 ) -> LabelReport:
-    """Make the report and write it, each file whole or not at all. use_case: its JSON or YAML text.
+    """Make the report and write it. Each file is written whole or not at all.
+
+    Args:
+        config: names the label store, the raw bucket and the model registry.
+        use_case: whose labels.
+        label_version: of the label store; -1 takes the latest labels.
+        summary: where the summary goes, as Markdown; None writes none.
+        page: where the whole report goes, as HTML; None writes none.
+        now: the time that the report shows as its own, UTC.
+        options: how much is looked at.
+
+    Returns:
+        The report.
 
     Raises:
         LabelStoreError, ObjectStoreError: a store could not be read; nothing was written.
     """
-    report = build_report(parse_use_case(use_case), settings(), options, datetime.now(UTC), label_version=label_version)
+    report = build_report(use_case, config, options, now, label_version=label_version)
     if summary is not None:
         write_whole(summary, to_markdown(report).encode())
     if page is not None:

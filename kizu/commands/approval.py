@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kizu.context import console, use_own_account
+from kizu.context import console, settings_with_own_account
 
 app = typer.Typer()
 
@@ -23,12 +23,11 @@ PasswordFileOption = Annotated[
 
 
 def _decide(model: str, version: int, decision: Any, reason: str, account: str | None, password_file: Any) -> None:
-    use_own_account(account, password_file)
-    from components.settings import settings
+    config = settings_with_own_account(account, password_file)
     from components.stores.models.approval import decide_approval
     from components.stores.models.registry import ModelRegistry
 
-    found = decide_approval(ModelRegistry.from_settings(settings()), model, version, decision, reason=reason)
+    found = decide_approval(ModelRegistry.from_settings(config), model, version, decision, reason=reason)
     console.print(f"{model} version {version} is {decision}, by {found.tags.get('approval_by', 'nobody')}")
 
 

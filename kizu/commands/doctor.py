@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kizu.context import console, layout, use_identity
+from kizu.context import console, is_configured, layout, settings_as
 
 app = typer.Typer()
 
@@ -21,12 +21,11 @@ def doctor(
     """Look whether labeling can work: S3, its rules, Label Studio, MLflow, the signer. Changes nothing."""
     import os
 
-    use_identity("labeling")
-    from components.settings import settings
+    config = settings_as("labeling")
     from kizu.doctor import diagnose
 
-    config = settings()
-    if not config.signer_url and "KIZU_HOME" in os.environ:  # on one machine, the signer is not labeling's business
+    here = "KIZU_HOME" in os.environ or not is_configured()
+    if here and not config.signer_url:  # on one machine the labeling identity does not know the signer
         config = config.model_copy(update={"signer_url": layout().signer_url})
     failed = 0
     for finding in diagnose(config, origin=label_studio_origin):

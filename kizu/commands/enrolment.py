@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.table import Table
 
-from kizu.context import DEFAULT_USE_CASE, CommandError, console, layout, use_case, use_identity
+from kizu.context import DEFAULT_USE_CASE, CommandError, console, layout, settings_as, use_case
 
 app = typer.Typer()
 
@@ -161,9 +161,7 @@ def enrolled(provider: ProviderOption = Provider.SEAWEEDFS, policies: PolicyFold
 def _settings(*, needs_store: bool) -> Any:
     from components.settings import settings
 
-    if needs_store:
-        use_identity("admin")
-    return settings()
+    return settings_as("admin") if needs_store else settings()
 
 
 def _provider(kind: Provider, config: Any, policies: Path, key_file: Path | None) -> Any:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, layout, use_identity
+from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, layout, settings_as
 from kizu.context import use_case as read_use_case
 
 import_app = typer.Typer(no_args_is_help=True, help="Images and labels of others into the raw bucket and label store.")
@@ -48,18 +48,18 @@ def import_images(
     set_aside: ListingOption = None,
 ) -> None:
     """Put images into the raw bucket. What is no usable image is set aside, listed and counted."""
-    use_identity("importer")
+    config = settings_as("importer")
     from components.ingest.images import import_images as run
     from components.ingest.journal import open_journal
     from inspection.image import sha256_of
 
-    found = _source(source)
+    found = _source(config, source)
     name = name or _name_of(source)
     address = source if source.startswith("s3://") else str(Path(source).resolve())
     journal_file = layout().home / "imports" / f"{sha256_of(f'{address}|{name}|{site}'.encode())[:16]}.jsonl"
     known_parts = _parts(parts, source)
     with open_journal(journal_file) as journal, progress("images") as advance:
-        result = run(raw_images(), found, journal, name=name, site=site, parts=known_parts, on_file=advance)
+        result = run(raw_images(config), found, journal, name=name, site=site, parts=known_parts, on_file=advance)
     console.print(
         f"{result.files} files: {len(result.images)} images ({result.new} new), {len(result.set_aside)} set aside"
     )
@@ -87,16 +87,15 @@ def import_ground_truth(
     set_aside: ListingOption = None,
 ) -> None:
     """Labels of SageMaker Ground Truth. Images come from --images, or from where the rows say."""
-    use_identity("importer")
+    config = settings_as("importer")
     from components.exchange.feature_store import read_feature_store
     from components.exchange.finder import ByAddress, InSource
     from components.exchange.ground_truth import ManifestOptions, read_manifest
-    from components.settings import settings
     from components.stores.objects.s3 import S3ObjectStore
 
     product = read_use_case(use_case)
     names = _class_names(product, class_)
-    lines = list(io.StringIO(_text(labels), newline=""))
+    lines = list(io.StringIO(_text(config, labels), newline=""))
     is_manifest = next((line for line in lines if line.strip()), "").lstrip().startswith("{")
     words = frozenset(word.strip().lower() for word in approved_class) if approved_class else None
     rows: Any = (
@@ -104,9 +103,9 @@ def import_ground_truth(
         if is_manifest
         else read_feature_store(lines, names)
     )
-    finder: Any = InSource(_source(images)) if images else ByAddress(S3ObjectStore.source_of(settings()))
+    finder: Any = InSource(_source(config, images)) if images else ByAddress(S3ObjectStore.source_of(config))
     _import_labels(
-        rows, finder, product, "ground-truth" if is_manifest else "feature-store",
+        config, rows, finder, product, "ground-truth" if is_manifest else "feature-store",
         trust=trust_status, name=name or _name_of(images or labels), site=site, parts=_parts(parts, images, labels),
         listing=set_aside,
     )  # fmt: skip
@@ -125,7 +124,7 @@ def import_coco(
     set_aside: ListingOption = None,
 ) -> None:
     """Labels of a COCO file. Images come from --images, or from `images/` beside the file, or beside it."""
-    use_identity("importer")
+    config = settings_as("importer")
     from datetime import UTC, datetime
 
     from components.exchange.coco import read_coco
@@ -134,10 +133,11 @@ def import_coco(
     product = read_use_case(use_case)
     beside = file.parent / "images"
     images = images or str(beside if beside.is_dir() else file.parent)
-    data = _bytes(str(file))
+    data = _bytes(config, str(file))
     dated = datetime.fromtimestamp(file.stat().st_mtime, UTC)
     _import_labels(
-        read_coco(data, _class_names(product, class_), dated), InSource(_source(images)), product, "coco",
+        config, read_coco(data, _class_names(product, class_), dated), InSource(_source(config, images)),
+        product, "coco",
         trust=trust_status, name=name or _name_of(str(file.parent)), site=site, parts=_parts(parts, images, str(file)),
         listing=set_aside,
     )  # fmt: skip
@@ -155,19 +155,21 @@ def import_yolo(
     set_aside: ListingOption = None,
 ) -> None:
     """Labels of a YOLO folder. An empty label file says that nothing is there to see."""
-    use_identity("importer")
+    config = settings_as("importer")
     from components.exchange.finder import InSource
     from components.exchange.yolo import read_yolo
 
     product = read_use_case(use_case)
     _import_labels(
-        read_yolo(folder, _class_names(product, class_)), InSource(_source(str(folder))), product, "yolo",
+        config, read_yolo(folder, _class_names(product, class_)), InSource(_source(config, str(folder))),
+        product, "yolo",
         trust=trust_status, name=name or _name_of(str(folder)), site=site, parts=_parts(parts, str(folder)),
         listing=set_aside,
     )  # fmt: skip
 
 
 def _import_labels(
+    config: Any,
     rows: Iterator[Any],
     finder: Any,
     product: Any,
@@ -180,7 +182,6 @@ def _import_labels(
     listing: Path | None,
 ) -> None:
     from components.exchange.importing import ImportOptions, import_rows
-    from components.settings import settings
     from components.stores.labels.store import LabelStore
     from components.stores.raw_images.image_source import device_of_import
 
@@ -193,7 +194,7 @@ def _import_labels(
         parts=parts,
     )
     with progress("rows") as advance:
-        result = import_rows(rows, finder, raw_images(), LabelStore.open(settings()), options, advance)
+        result = import_rows(rows, finder, raw_images(config), LabelStore.open(config), options, advance)
     said = ", ".join(f"{count} {status}" for status, count in sorted(result.rows.items())) or "none"
     total = sum(result.rows.values())
     console.print(
@@ -220,9 +221,8 @@ def _list_set_aside(items: Any, file: Path) -> None:
     console.print(f"what was set aside, and why: {file}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _source(address: str) -> Any:
+def _source(config: Any, address: str) -> Any:
     """A folder or an S3 prefix."""
-    from components.settings import settings
     from components.stores.objects.s3 import S3ObjectStore
     from components.stores.raw_images.image_source import FolderSource, ImageSourceError, S3Source
 
@@ -233,34 +233,31 @@ def _source(address: str) -> Any:
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     if not bucket:
         raise CommandError(f"expected s3://bucket/prefix, but got {address!r}")
-    return S3Source(S3ObjectStore.source_of(settings()), bucket, prefix)
+    return S3Source(S3ObjectStore.source_of(config), bucket, prefix)
 
 
-def raw_images() -> Any:
+def raw_images(config: Any) -> Any:
     """The raw bucket, as this process may use it."""
-    from components.settings import settings
     from components.stores.objects.s3 import S3ObjectStore
     from components.stores.raw_images.images import RawImages
 
-    config = settings()
     return RawImages(S3ObjectStore.from_settings(config), config.bucket("raw"))
 
 
-def _bytes(address: str) -> bytes:
-    from components.settings import settings
+def _bytes(config: Any, address: str) -> bytes:
     from components.stores.objects.s3 import S3ObjectStore, parse_uri
 
     if address.startswith("s3://"):
-        return S3ObjectStore.source_of(settings()).get(*parse_uri(address))
+        return S3ObjectStore.source_of(config).get(*parse_uri(address))
     try:
         return Path(address).read_bytes()
     except OSError as e:
         raise CommandError(f"cannot read {address}: {e.strerror}") from e
 
 
-def _text(address: str) -> str:
+def _text(config: Any, address: str) -> str:
     # A byte that is no UTF-8 spoils its own row, not the file.
-    return _bytes(address).decode("utf-8-sig", errors="replace")
+    return _bytes(config, address).decode("utf-8-sig", errors="replace")
 
 
 def _parts(file: Path | None, *beside: str | None) -> dict[str, str]:

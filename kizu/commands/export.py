@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kizu.commands.exchange import progress, raw_images
-from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, use_identity
+from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, settings_as
 from kizu.context import use_case as read_use_case
 
 export_app = typer.Typer(no_args_is_help=True, help="Approved labels as other tools' files.")
@@ -28,13 +28,15 @@ def export_coco(
     no_images: NoImagesOption = False,
 ) -> None:
     """The latest approved labels, or a dataset's, as COCO: annotations.json (or <split>.json) and images/."""
-    use_identity("training")
+    config = settings_as("training")
     from components.exchange import exporting
 
     product = read_use_case(use_case)
-    images, classes = _selected(product, label_version, dataset)
+    images, classes = _selected(config, product, label_version, dataset)
     with progress("images", None if no_images else len(images)) as advance:
-        exporting.export_coco(folder, images, classes, product.name, None if no_images else raw_images().fetch, advance)
+        exporting.export_coco(
+            folder, images, classes, product.name, None if no_images else raw_images(config).fetch, advance
+        )
     _say_exported(images, folder)
 
 
@@ -47,13 +49,13 @@ def export_yolo(
     no_images: NoImagesOption = False,
 ) -> None:
     """The latest approved labels, or a dataset's, as Ultralytics reads them: data.yaml, images/, labels/, parts.csv."""
-    use_identity("training")
+    config = settings_as("training")
     from components.exchange import exporting
 
     product = read_use_case(use_case)
-    images, classes = _selected(product, label_version, dataset)
+    images, classes = _selected(config, product, label_version, dataset)
     with progress("images", None if no_images else len(images)) as advance:
-        exporting.export_yolo(folder, images, classes, None if no_images else raw_images().fetch, advance)
+        exporting.export_yolo(folder, images, classes, None if no_images else raw_images(config).fetch, advance)
     _say_exported(images, folder)
 
 
@@ -65,13 +67,12 @@ def export_parquet(
     all_events: Annotated[bool, typer.Option("--all", help="Every event, not the latest approved ones alone.")] = False,
 ) -> None:
     """Rows of the label store as they stand there."""
-    use_identity("training")
+    config = settings_as("training")
     from components.exchange import exporting
-    from components.settings import settings
     from components.stores.labels.store import LabelStore
 
     product = read_use_case(use_case)
-    store = LabelStore.open(settings())
+    store = LabelStore.open(config)
     version = store.version() if label_version < 0 else label_version
     events = (
         store.events(use_case=product.name, version=version)
@@ -82,14 +83,12 @@ def export_parquet(
     console.print(f"{len(events)} rows in {file}", highlight=False)
 
 
-def _selected(product: Any, label_version: int, dataset: str | None) -> tuple[list[Any], Any]:
+def _selected(config: Any, product: Any, label_version: int, dataset: str | None) -> tuple[list[Any], Any]:
     from components.exchange.selection import from_labels, from_manifest
-    from components.settings import settings
     from components.stores.datasets.manifest import load_manifest
     from components.stores.labels.store import LabelStore
     from components.stores.objects.s3 import S3ObjectStore
 
-    config = settings()
     if dataset is not None:
         if label_version >= 0:
             raise CommandError("expected --label-version or --dataset, but got both")

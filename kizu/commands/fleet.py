@@ -9,14 +9,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from kizu.context import console, use_identity
+from kizu.context import console, settings_as
 
 app = typer.Typer()
 
 
 def _pass_over(group: str, *, act: bool) -> Any:
-    use_identity("reconciler")
-    from components.settings import settings
+    config = settings_as("reconciler")
     from components.stores.fleet.reports import FleetReports
     from components.stores.models.registry import ModelRegistry
     from components.stores.objects.s3 import S3ObjectStore
@@ -25,7 +24,6 @@ def _pass_over(group: str, *, act: bool) -> Any:
     from reconciler.rules import group_state
     from reconciler.rules import reconcile as one_pass
 
-    config = settings()
     signer = SignerClient(config.required("signer_url"))
     fleet = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet"))
     if not act:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, use_case, use_identity
+from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, settings_as, use_case
 
 labels_app = typer.Typer(no_args_is_help=True, help="The label store: what is in it, and its upkeep.")
 
@@ -21,7 +21,7 @@ def version(
     """The store's version, now or at a time: what `kizu train --label-version` takes. -1: before the first label."""
     from components.stores.labels.store import LabelStore
 
-    labels = LabelStore.open(_settings())
+    labels = LabelStore.open(settings_as("labeling"))
     console.print(labels.version() if at is None else labels.version_at(_time(at)), highlight=False)
 
 
@@ -39,7 +39,7 @@ def look(
     from components.stores.objects.s3 import S3ObjectStore
     from components.stores.raw_images.images import RawImages
 
-    config = _settings()
+    config = settings_as("labeling")
     name = use_case(inspects).name
     store = S3ObjectStore.from_settings(config)
     found = find_candidates(
@@ -62,7 +62,7 @@ def compact() -> None:
     from components.stores.labels.store import LabelStore
     from components.stores.labels.upkeep import compact as compact_store
 
-    done = compact_store(LabelStore.open(_settings()))
+    done = compact_store(LabelStore.open(settings_as("labeling")))
     console.print(
         f"version {done.version}: {done.files_removed} files became {done.files_added}; "
         "the old ones stay until: kizu labels vacuum",
@@ -86,7 +86,7 @@ def vacuum(
     from components.stores.labels.versions import label_versions
     from components.stores.objects.s3 import S3ObjectStore
 
-    config = _settings()
+    config = settings_as("labeling")
     labels = LabelStore.open(config)
     mark = labels.mark()
     used = label_versions(S3ObjectStore.from_settings(config), config.bucket("datasets"), mark.table_id)
@@ -97,13 +97,6 @@ def vacuum(
         f"versions kept besides the present one: {kept}",
         highlight=False,
     )
-
-
-def _settings() -> Any:
-    use_identity("labeling")
-    from components.settings import settings
-
-    return settings()
 
 
 def _time(text: str) -> datetime:

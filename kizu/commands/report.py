@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kizu.commands.labels import labels_app
-from kizu.context import DEFAULT_USE_CASE, UseCaseOption, console, use_identity
+from kizu.context import DEFAULT_USE_CASE, UseCaseOption, console, settings_as
 from kizu.context import use_case as read_use_case
 
 
@@ -26,13 +27,13 @@ def report(
 ) -> None:
     """Images, boxes, people, agreement with models, suspected label errors and coverage, as a page to look at."""
     chosen = read_use_case(use_case)
-    use_identity("labeling")
+    config = settings_as("labeling")
     from components.reporting.report import ReportOptions
     from components.reporting.write import write_report
 
     options = ReportOptions(images=images, suspects=suspects, captures=captures)
     with console.status("looking at the labels"):
-        made = write_report(chosen.to_json(), label_version, markdown, output, options)
+        made = write_report(config, chosen, label_version, markdown, output, now=datetime.now(UTC), options=options)
     looks = made.looks
     console.print(
         f"{len(made.counts.approved)} approved images, {made.counts.boxes} boxes; "

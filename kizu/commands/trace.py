@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kizu.context import CommandError, use_identity
+from kizu.context import CommandError, settings_as
 
 app = typer.Typer()
 
@@ -28,21 +28,19 @@ def trace(
     svg: Annotated[Path | None, typer.Option(help="Draw the graph into this file as well.")] = None,
 ) -> None:
     """Where something comes from, down to who drew and verified the labels, and where it went. Changes nothing."""
-    use_identity("auditor")
+    config = settings_as("auditor")
     from components.lineage.published_releases import PublishedReleases
     from components.lineage.question import NothingKnown
     from components.lineage.question import trace as find
     from components.lineage.sources import Sources
     from components.lineage.svg import to_svg
     from components.lineage.text import to_text
-    from components.settings import settings
     from components.stores.fleet.reports import FleetReports
     from components.stores.labels.store import LabelStore
     from components.stores.models.registry import ModelRegistry
     from components.stores.objects.s3 import S3ObjectStore
     from components.stores.raw_images.images import RawImages
 
-    config = settings()
     store = S3ObjectStore.from_settings(config)
     sources = Sources(
         store,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, layout, of_this_machine
+from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, layout, of_this_machine, settings_here
 from kizu.context import use_case as read_use_case
 
 app = typer.Typer()
@@ -54,17 +54,13 @@ def _train_if_due(policy: Any) -> dict[str, Any] | None:
     import socket
     import uuid
 
-    from deploy.access.identities import environment_for
-
-    # What decides is looked at where the run will be: on this machine, as the identity of the run.
-    os.environ.update(environment_for(layout(), "training"))
-    from components.settings import settings
     from components.stores.objects.claims import Claims, Refused, RunState
     from components.stores.objects.s3 import S3ObjectStore
     from pipelines.run_records import RunRecords, new_run_id
     from reconciler.training_due import judge_due, training_facts
 
-    config = settings()
+    # The run will be on this machine with the identity `training`, so the facts are read with the same identity.
+    config = settings_here("training")
     facts = training_facts(config, policy.name)
     verdict = judge_due(policy.retraining, facts, _now())
     if not verdict.due:

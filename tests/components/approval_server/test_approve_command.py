@@ -71,9 +71,9 @@ def test_without_an_account_and_without_a_terminal_it_says_what_it_expects(regis
     """Nobody is asked, and nothing is decided."""
     done = kizu("approve", "1", "--model", name)
     assert done.returncode == 1
-    assert "an approval is a person's act" in done.stderr
+    assert "a person approves with their own account" in done.stderr
     done = kizu("approve", "1", "--model", name, "--account", "approver", MLFLOW_TRACKING_USERNAME="trainer",
                 MLFLOW_TRACKING_PASSWORD=password_of("trainer"))  # fmt: skip
     assert done.returncode == 1, "another account's password is not taken"
-    assert "an approval is a person's act" in done.stderr
+    assert "a person approves with their own account" in done.stderr
     assert registry.version(name, 1).approval == "pending"
