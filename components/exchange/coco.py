@@ -1,7 +1,7 @@
 """COCO's detection JSON (https://cocodataset.org/#format-data): `images`, `categories`, `annotations`.
 
-Boxes are x, y, width, height, in pixels. What COCO has no place for stands
-under `kizu` (of the file and of each image): it comes back when the file does.
+Boxes are x, y, width, height, in pixels. Facts that COCO has no field for are kept under the key `kizu`, of the file
+and of each image. Importing an exported file brings them back.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STATUS: Final = {"approved": SourceStatus.APPROVED, "rejected": SourceStatus.RE
 
 
 def to_coco(images: Sequence[Selected], classes: Sequence[str], use_case: str, file_name: Mapping[str, str]) -> bytes:
-    """One COCO file. Categories count from 1, as COCO's do; file_name: sha256 -> name below the images' folder."""
+    """Make one COCO file. Categories count from 1, as in COCO's own; file_name: sha256 -> name in `images/`."""
     annotations: list[dict[str, Any]] = []
     entries: list[dict[str, Any]] = []
     for image_id, image in enumerate(images, start=1):
@@ -68,10 +68,10 @@ def to_coco(images: Sequence[Selected], classes: Sequence[str], use_case: str, f
 
 
 def read_coco(data: bytes, names: ClassNames, dated: datetime) -> Iterator[SourceRow | SetAside]:
-    """A row for each image, those without an annotation included: nothing is there to see. dated: of the file.
+    """A row for each image, also for an image without an annotation: it has no boxes. dated: the date of the file.
 
     Raises:
-        ExchangeError: no COCO file.
+        ExchangeError: it is not a COCO file.
     """
     try:
         whole = json.loads(data)

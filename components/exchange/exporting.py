@@ -1,4 +1,4 @@
-"""Approved labels, and their images, as another tool's files. What is written is there whole or not at all."""
+"""Export approved labels and their images as the files of another tool. An export is complete or not there at all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def export_coco(
     """`annotations.json`, or one `<split>.json` a split, and `images/`, unless `fetch` is None.
 
     Raises:
-        ExchangeError: the folder is there already, an image has other bytes, or a box a class that is not known.
+        ExchangeError: the folder exists already, an image has other bytes, or a box has an unknown class.
     """
     _check(images, classes)
     with _new_folder(folder) as made:
@@ -80,10 +80,10 @@ def export_yolo(
 
 
 def export_parquet(file: Path, events: Sequence[LabelEvent]) -> None:
-    """The rows as they stand in the label store, in its schema.
+    """Write the rows of the label store, in its schema, to a Parquet file.
 
     Raises:
-        ExchangeError: the file is there already.
+        ExchangeError: the file exists already.
     """
     if file.exists():
         raise ExchangeError(f"expected a new file, but {file} is there already; remove it or name another")
@@ -125,7 +125,7 @@ def _file_name(image: Selected) -> str:
 
 
 def _extension(uri: str) -> str:
-    """Of a raw image's key, which is by its content."""
+    """The extension of a raw image's key, which follows from the image's content."""
     extension = uri.rsplit(".", 1)[-1]
     if extension not in EXTENSIONS.values():
         raise ExchangeError(
@@ -155,7 +155,7 @@ def _write_images(
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """Filled beside its place under another name, and renamed at the end."""
+    """A folder that the block fills under a temporary name; it gets its name at the end."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ExchangeError(f"expected a new or empty folder, but {folder} holds something; remove it or name another")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -164,6 +164,6 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     made.mkdir()
     try:
         yield made
-        made.replace(folder)  # over an empty folder too
+        made.replace(folder)  # also replaces an empty folder
     finally:
         shutil.rmtree(made, ignore_errors=True)

@@ -1,7 +1,7 @@
 """A Feature Store group of labels, exported as CSV: the form of the public AWS sample.
 
 Columns: source_ref, image_width, image_height, annotations (a Python or JSON list of class_id, left, top, width,
-height, in pixels), event_time (seconds since 1970, or ISO 8601), status, and, where there, labeling_job and is_deleted
+height, in pixels), event_time (seconds since 1970, or ISO 8601), status, and optionally labeling_job and is_deleted
 (of an Athena export). A `class_id` is the place of the class in the use case unless it was renamed: the
 export does not name classes.
 """
@@ -32,10 +32,10 @@ _STATUS: Final = {"APPROVED": SourceStatus.APPROVED, "REJECTED": SourceStatus.RE
 
 
 def read_feature_store(lines: Iterable[str], names: ClassNames) -> Iterator[SourceRow | SetAside]:
-    """The rows of an export, and those that do not parse, in order. lines: with their ends.
+    """Read the rows of an export, and set aside those that do not parse, in order. lines: with their line ends.
 
     Raises:
-        ExchangeError: the columns are not there.
+        ExchangeError: columns are missing.
     """
     limit = csv.field_size_limit(MAX_FIELD)
     try:
@@ -104,7 +104,7 @@ def _annotations(text: str) -> list[Any]:
         try:
             found = json.loads(text)
         except ValueError:
-            found = ast.literal_eval(text.strip())  # literals only: nothing in the text is run
+            found = ast.literal_eval(text.strip())  # reads literals only, and runs nothing in the text
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as e:
         raise RowError("annotations", f"expected a list of boxes, but got {text[:60]!r}") from e
     if not isinstance(found, list):

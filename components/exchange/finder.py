@@ -1,4 +1,4 @@
-"""From a source's name for an image to its bytes."""
+"""Find the bytes of an image by the name that a source of labels gives it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from components.stores.raw_images.image_source import MAX_FILE_BYTES, ImageSourc
 
 @dataclass(frozen=True, slots=True)
 class FoundImage:
-    """An image as it lies in the source. name: its path there."""
+    """An image of the source. name: its path there."""
 
     name: str
     data: bytes
@@ -29,15 +29,15 @@ class Finder(Protocol):
         """The bytes of the image that a row names.
 
         Raises:
-            RowError: there is none, several could be meant, or it is too large.
+            RowError: there is no such image, several files fit, or it is too large.
         """
 
 
 class InSource:
-    """Below a folder or a prefix: the file whose path ends most like the row's.
+    """Finds images in a folder or below a prefix: the file whose path has the longest common end with the row's.
 
-    `s3://bucket/2021/bad/x.jpg` is `images/bad/x.jpg` rather than `images/good/x.jpg`, and `x.jpg` where that is the
-    only file of this name.
+    `s3://bucket/2021/bad/x.jpg` finds `images/bad/x.jpg` rather than `images/good/x.jpg`, and finds `x.jpg` if that is
+    the only file of this name.
     """
 
     def __init__(self, source: ImageSource) -> None:
@@ -83,7 +83,7 @@ class InSource:
 
 
 class ByAddress:
-    """At the very address that the row names."""
+    """Finds images in S3, at the address that the row names."""
 
     def __init__(self, store: S3ObjectStore) -> None:
         self._store = store

@@ -1,12 +1,12 @@
-"""SageMaker Ground Truth's output manifest: JSON lines, an image a line.
+"""SageMaker Ground Truth's output manifest: JSON lines, one for each image.
 
-A labeling job adds to each line an attribute of a name of its own and `<attribute>-metadata`, whose `type` says what
-it is (https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html). Read here are:
+A labeling job adds an attribute to each line, and `<attribute>-metadata`, whose `type` says what the attribute is
+(https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html). This module reads:
 
 - `groundtruth/object-detection`: the boxes. Where an adjustment job ran after it (`adjustment-status` in its metadata),
   the adjusted attribute wins; of several adjustments the last one.
-- `groundtruth/label-verification`: what a verifier said, in `class-name`. It speaks of the boxes before it: one that is
-  older than the boxes says nothing of them.
+- `groundtruth/label-verification`: what a verifier said, in `class-name`. It is about the boxes before it; a
+  verification that is older than the boxes is ignored.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from components.stores.raw_images.set_aside import SetAside
 BOXES: Final = "groundtruth/object-detection"
 VERIFICATION: Final = "groundtruth/label-verification"
 MAX_LINE: Final = 10_000_000
-# A verification job's classes are named by whoever made it. These words are read; others say neither.
+# The maker of a verification job names its classes. These words are known; other words mean neither.
 APPROVED: Final = frozenset({"accept", "accepted", "approve", "approved", "correct", "good", "ok", "pass", "yes"})
 REJECTED: Final = frozenset({"bad", "decline", "declined", "fail", "incorrect", "no", "reject", "rejected", "wrong"})
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestOptions:
-    """How to read a manifest. attribute: the label attribute with the boxes, None: found by its type.
+    """How to read a manifest. attribute: the label attribute with the boxes; None: it is found by its type.
 
-    approved_words: the verification classes that approve; others then reject. None: the words of this module.
+    approved_words: the verification classes that mean approval; all others then mean rejection. None: the words
+    that this module knows.
     """
 
     attribute: str | None = None
@@ -50,7 +51,7 @@ class _Attribute:
 def read_manifest(
     lines: Iterable[str], names: ClassNames, options: ManifestOptions | None = None
 ) -> Iterator[SourceRow | SetAside]:
-    """The rows of a manifest, and the lines that do not parse, in order. Never raises for a bad line."""
+    """Read the rows of a manifest, and set aside lines that do not parse, in order. Never raises for a bad line."""
     options = options or ManifestOptions()
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -1,6 +1,6 @@
 """Rows of other tools become raw images and label events. Importing again changes nothing.
 
-What a source says is kept, and believed only as far as it is told to be:
+The import keeps what a source says about verification, and believes it only if the caller trusts the source:
 
 | The source says | without trust | with trust |
 |---|---|---|
@@ -10,9 +10,9 @@ What a source says is kept, and believed only as far as it is told to be:
 | labelled, nobody verified it | `labelled` | `labelled` |
 | nothing (COCO and YOLO know no verification) | `labelled` | `approved` |
 
-An image of which a box was left out (`box_rule`) is `labelled` in any case. `verifier` is null, because
-nobody here verified anything; `reason` records what the source said and whether it was trusted. `labelled` rows have no
-task in Label Studio: their images are labelled there like any other without an approved row.
+An image that lost a box (`box_rule`) is always `labelled`. `verifier` is null, because nobody verified the image in
+Kizu. `reason` records what the source said and whether it was trusted. `labelled` rows have no task in Label Studio:
+their images are labelled there like all others without an approved row.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _TRUSTED: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportOptions:
-    """source: the format, as it stands on each row; device, site: as which the images are kept."""
+    """source: the format, recorded in each row; device, site: under which the images are stored."""
 
     use_case: UseCase
     source: str
@@ -61,9 +61,9 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImportedLabels:
-    """What became of a file. rows: that made an event, by status; new: events that were not in the store before.
+    """The result of an import. rows: those that made an event, by status; new: events that the store lacked.
 
-    boxes: of all rows; tally: boxes changed or left out; withheld: rows that would be approved but lost a box.
+    boxes: of all rows; tally: boxes changed or left out; withheld: rows that would be approved, but lost a box.
     """
 
     rows: Mapping[LabelStatus, int]
@@ -102,7 +102,7 @@ def import_rows(
     """Put the images of the rows into the raw bucket and their events into the label store.
 
     Raises:
-        ObjectStoreError, LabelStoreError: a store does not answer. What was imported stays; run it again.
+        ObjectStoreError, LabelStoreError: a store does not answer. What was imported so far stays; run it again.
     """
 
     def one(item: SourceRow | SetAside) -> _Made | SetAside:
@@ -142,7 +142,7 @@ def import_rows(
 
 
 class _Before:
-    """The events of this use case, to tell what is new, and what is the same but for the part that the image shows."""
+    """The events of this use case, to find out which rows are new, and which differ only in the part."""
 
     def __init__(self, events: Iterable[LabelEvent]) -> None:
         self._group_of_event: dict[str, str] = {}
@@ -151,9 +151,9 @@ class _Before:
             self._remember(event)
 
     def new_event(self, made: _Made) -> LabelEvent | None:
-        """The event, if it is not there. The same again with another part, which was told later, is a later event."""
+        """The event, if it is not in the store. The same labels with another part make a later event."""
         event = made.event
-        if not made.group_told:  # silence takes no part back
+        if not made.group_told:  # a row that names no part does not remove a known one
             if event.event_id in self._group_of_event:
                 return None
             event = replace(event, group=self._group_of_image.get(event.sha256, event.group))
@@ -171,7 +171,7 @@ class _Before:
 
 
 def _without_contradictions(items: Iterable[_Made | SetAside]) -> Iterator[_Made | SetAside]:
-    """Of two rows that say different things of one image at one time, nobody knows which is right: the second goes."""
+    """Set aside the second of two rows that contradict each other: the same image and time, other boxes or status."""
     seen: dict[tuple[str, object], tuple[str, int | None]] = {}
     for item in items:
         if isinstance(item, SetAside):
@@ -202,7 +202,7 @@ def _made(row: SourceRow, finder: Finder, raw: RawImages, options: ImportOptions
     withheld = status is LabelStatus.APPROVED and options.trust_status and converted.tally.left_out > 0
     if status is LabelStatus.APPROVED and (withheld or not options.trust_status):
         status = LabelStatus.LABELLED
-    # Where the source does not say when, a copy of its file has another date; that makes it no other event.
+    # Without a time in the source, the time is the file's date. A copy of the file must not make another event.
     when = row.at.isoformat() if row.at is not None and row.at_said else ""
     event = LabelEvent(
         event_id=event_id(
@@ -256,7 +256,7 @@ def _converted(row: SourceRow, options: ImportOptions, stored: Stored) -> Conver
 
 
 def _in_pixels(drawn: Drawn, width: int, height: int) -> Drawn:
-    """From YOLO's shares (of the centre) to pixels (of the corner)."""
+    """Convert YOLO's boxes (centre, as shares of the image) to pixels from the corner."""
     x, y, w, h = (number(value) for value in (drawn.x, drawn.y, drawn.width, drawn.height))
     if x is None or y is None or w is None or h is None:
         return replace(drawn, x=None)

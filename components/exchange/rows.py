@@ -1,4 +1,4 @@
-"""What every reader gives: one row an image, as the source says it, before anything is believed."""
+"""What every reader returns: one row for each image, as the source says it. Trust is applied later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class ExchangeError(ValueError):
-    """A file of labels that cannot be read or written at all; the message says what to do."""
+    """A file of labels cannot be read or written at all; the message says what to do."""
 
 
 class RowError(ValueError):
@@ -27,7 +27,7 @@ class RowError(ValueError):
 
 
 class SourceStatus(StrEnum):
-    """What the source says of a row; `unsaid` for formats that know no verification."""
+    """What the source says about a row; `unsaid` for formats without verification."""
 
     LABELLED = "labelled"
     APPROVED = "approved"
@@ -37,7 +37,7 @@ class SourceStatus(StrEnum):
 
 
 class Unit(StrEnum):
-    """In what the boxes of a row are given."""
+    """The unit of the boxes of a row."""
 
     PIXELS = "pixels"
     SHARES = "shares"
@@ -46,10 +46,10 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRow:
-    """One image and its boxes. at: when they were drawn; at_said: False where that is but the date of a file.
+    """One image and its boxes. at: when they were drawn; at_said: False if that is only the date of a file.
 
     said: the source's own word for the status;
-    width, height: pixels as the source says, None where it does not; job: what the boxes come from, for the record.
+    width, height: pixels as the source says, or None; job: the job that made the boxes, for the record.
     """
 
     line: int | None
@@ -67,7 +67,7 @@ class SourceRow:
 
 
 class ClassNames:
-    """From a source's classes to those of the use case: by the names given, else by the same name or place."""
+    """Maps a source's classes to those of the use case: by the given names, else by the same name or number."""
 
     def __init__(self, classes: tuple[str, ...], renamed: Mapping[str, str]) -> None:
         """renamed: the source's name or number -> a class of the use case.
@@ -82,7 +82,7 @@ class ClassNames:
         self._renamed = renamed
 
     def find(self, index: Any, name: Any = None) -> str | None:
-        """The use case's class; None where it has none. index: the source's number; name: None where it names none."""
+        """The use case's class, or None. index: the source's number; name: None if the source names none."""
         for said in (name, str(index)):
             if isinstance(said, str) and said in self._renamed:
                 return self._renamed[said]
@@ -104,7 +104,7 @@ def whole_pixels(value: Any, name: str) -> int:
     """A side of an image.
 
     Raises:
-        RowError: anything but a positive whole number.
+        RowError: it is not a positive whole number.
     """
     try:
         found = number(float(value)) if isinstance(value, str) else number(value)
@@ -116,10 +116,10 @@ def whole_pixels(value: Any, name: str) -> int:
 
 
 def moment(value: Any, name: str) -> datetime:
-    """A time: ISO 8601 (UTC where it names no zone), or seconds since 1970.
+    """Parse a time: ISO 8601 (UTC if it names no zone), or seconds since 1970.
 
     Raises:
-        RowError: neither, or outside of 1970 to 2200.
+        RowError: it is neither, or not between 1970 and 2200.
     """
     text = str(value).strip()
     try:

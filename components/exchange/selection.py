@@ -12,7 +12,7 @@ from inspection.geometry import LabelledBox
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selected:
-    """An image and its boxes (pixels). split: '' where the labels are not split; at: ISO 8601, '' where not known."""
+    """An image and its boxes (pixels). split: '' if the labels are not split; at: ISO 8601, '' if unknown."""
 
     sha256: str
     uri: str
@@ -25,7 +25,7 @@ class Selected:
 
 
 def from_labels(approved: Mapping[str, LabelEvent]) -> list[Selected]:
-    """The approved labels (sha256 -> event), by sha256: the same labels are the same file."""
+    """The approved labels (sha256 -> event), sorted by sha256, so that the same labels give the same file."""
     return [
         Selected(
             sha256=event.sha256,
@@ -41,7 +41,7 @@ def from_labels(approved: Mapping[str, LabelEvent]) -> list[Selected]:
 
 
 def from_manifest(manifest: Manifest) -> list[Selected]:
-    """The images of a dataset, by sha256."""
+    """The images of a dataset, sorted by sha256."""
     return [
         Selected(
             sha256=image.sha256,

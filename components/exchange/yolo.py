@@ -1,7 +1,8 @@
 """YOLO's folder, as Ultralytics reads it (https://docs.ultralytics.com/datasets/detect/).
 
-`data.yaml` names the classes; beside each `images/…/x.jpg` lies `labels/…/x.txt` with a line a box: class, centre x,
-centre y, width, height, in shares of the picture. An empty file: nothing is there to see; no file: nobody looked.
+`data.yaml` names the classes. Beside each `images/…/x.jpg` is `labels/…/x.txt` with one line for each box: class,
+centre x, centre y, width, height, as shares of the image. An empty file means that the image has nothing to mark. No
+file means that nobody labelled the image.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _MAX_LABEL_BYTES: Final = 10_000_000
 
 
 def label_text(image: Selected, classes: Sequence[str]) -> str:
-    """The label file of an image; as many digits as bring the pixels back."""
+    """The label file of an image, with enough digits to restore the pixels."""
     lines = []
     for labelled in image.boxes:
         box = labelled.box
@@ -42,7 +43,7 @@ def label_text(image: Selected, classes: Sequence[str]) -> str:
 
 
 def label_path(image: str) -> str:
-    """Where Ultralytics looks for the labels of an image: `labels` for the last folder `images`, and `.txt`."""
+    """Where Ultralytics looks for labels of an image: the last `images` becomes `labels`, the extension `.txt`."""
     parts = list(PurePosixPath(image).parts)
     for index in range(len(parts) - 2, -1, -1):
         if parts[index] == "images":
@@ -52,7 +53,7 @@ def label_path(image: str) -> str:
 
 
 def data_text(classes: Sequence[str], splits: Sequence[str]) -> str:
-    """`data.yaml`. Labels without a split are for training and, as Ultralytics wants one, for validation alike."""
+    """`data.yaml`. Labels without a split are used for training and for validation, as Ultralytics requires both."""
     places = {split: f"images/{split}" for split in splits if split} or {"train": "images", "val": "images"}
     return yaml.safe_dump({**places, "names": dict(enumerate(classes))}, sort_keys=False, allow_unicode=True)
 
@@ -79,10 +80,10 @@ def read_yolo(folder: Path, names: ClassNames) -> Iterator[SourceRow | SetAside]
 
 
 def class_names(folder: Path) -> dict[int, str] | None:
-    """The classes that the folder names, by number; None where it names none.
+    """The classes that the folder names, by number; None if it names none.
 
     Raises:
-        ExchangeError: there is a file, but it does not say.
+        ExchangeError: there is a file, but it does not name them.
     """
     data_file, classes_file = folder / DATA_FILE, folder / CLASSES_FILE
     try:

@@ -1,1 +1,1 @@
-"""The way in for images that no device sent: a folder becomes raw images and Captures."""
+"""Import of images that no device sent: files of a folder or a prefix become raw images and Captures."""

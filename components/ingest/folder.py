@@ -21,7 +21,7 @@ IngestError = ImageSourceError
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What became of a folder. images: sha256 -> file."""
+    """The result for a folder. images: sha256 -> file."""
 
     images: Mapping[str, Path]
     new: int
@@ -44,7 +44,7 @@ def ingest(
     reason: Reason = Reason.IMPORT,
     on_file: Callable[[], None] = lambda: None,
 ) -> Ingested:
-    """These files of a folder; see `import_images`, which this calls without a journal."""
+    """Import these files of a folder, as `import_images` does without a journal."""
     with open_journal(None) as journal:
         done = import_images(
             raw,

@@ -1,4 +1,4 @@
-"""Import images that no device sent. Running it again changes nothing; a run that was cut off goes on where it was."""
+"""Import images that no device sent. Running it again changes nothing; an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of the files of a source. images: sha256 -> the name in the source."""
+    """The result for the files of a source. images: sha256 -> the name in the source."""
 
     images: Mapping[str, str]
     files: int
@@ -63,18 +63,18 @@ def import_images(
     """Put images and Captures into the raw bucket, as device `import-<name>` and with the file's own date.
 
     Args:
-        raw: where to.
-        source: where from.
-        journal: what an earlier run did.
+        raw: the raw bucket.
+        source: the files.
+        journal: what an earlier run did, or None.
         name: of this import.
-        site: that the images come from.
+        site: where the images come from.
         parts: path below the source (with or without a leading `images/`), or file name -> part.
         reason: of the Captures.
         on_file: called after each file.
 
     Raises:
-        ObjectStoreError: the raw bucket does not answer. What was put stays; run it again.
-        ValueError: the site is no name.
+        ObjectStoreError: the raw bucket does not answer. What was imported so far stays; run it again.
+        ValueError: the site is not a valid name.
     """
     check_name("site", site)
     device = device_of_import(name)
@@ -111,7 +111,7 @@ def _import_one(
     part: str | None,
     reason: Reason,
 ) -> _Put | SetAside | None:
-    """None: a text, which is nothing to import and nothing to speak of."""
+    """Import one file. None for a text file, which is neither imported nor counted."""
     stamp = f"{file.stamp}|{device}|{site}|{part}|{reason}" if file.stamp else ""
     done = journal.find(file.name, stamp)
     if done is not None and raw.has(done.capture_key):
@@ -120,11 +120,11 @@ def _import_one(
         return SetAside(file.name, "too-large", f"expected at most {MAX_FILE_BYTES} bytes, got {file.size}")
     try:
         data = source.read(file)
-    except (OSError, ObjectNotFound) as e:  # one file; a store that is away ends the run
+    except (OSError, ObjectNotFound) as e:  # of one file; a store that does not answer ends the run
         return SetAside(file.name, "unreadable", str(e))
     sha256 = sha256_of(data)
     capture = Capture(
-        # a part that is told later is another Capture: they are written once
+        # a part that is named later makes another Capture, because a Capture never changes
         capture_id=capture_id_for(sha256, f"{reason}|{part}" if part else reason, file.modified),
         sha256=sha256,
         device=device,

@@ -1,8 +1,8 @@
-"""What an import has put already, so that it can be taken up again without reading everything again.
+"""A journal of what an import has stored, so that an interrupted import need not read everything again.
 
-A file of JSON lines, one an image: the name in the source, the stamp that changes with its bytes, its sha256 and the
-key of its Capture. It is a hint: whoever uses a line asks the store whether the Capture is there. A line that was cut
-off is passed over, and its image is put again, which changes nothing.
+It is a file of JSON lines, one for each image: the name in the source, a stamp that changes with its bytes, its sha256
+and the key of its Capture. The journal is a hint: the import asks the store whether the Capture is there before it uses
+a line. A line that was cut off is ignored, and its image is stored again, which changes nothing.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Journal:
         self._lock = Lock()
 
     def find(self, name: str, stamp: str) -> Done | None:
-        """What became of a file, if its bytes are still the same."""
+        """The entry of a file, if its bytes are still the same."""
         done = self._known.get(name)
         return done if done is not None and stamp and done.stamp == stamp else None
 
     def add(self, done: Done) -> None:
-        """Remember; called after the image and its Capture are in the store."""
+        """Add an entry. Call it after the image and its Capture are in the store."""
         with self._lock:
             self._known[done.name] = done
             if self._stream is not None:
@@ -50,7 +50,7 @@ class Journal:
 
 @contextmanager
 def open_journal(path: Path | None) -> Iterator[Journal]:
-    """The journal of an import, made where there is none; None: nothing is remembered."""
+    """Open the journal of an import; it is made if there is none. None: the import keeps no journal."""
     if path is None:
         yield Journal({}, None)
         return

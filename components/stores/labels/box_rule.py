@@ -10,8 +10,7 @@
 | a class that the use case does not have, or not exactly one class | left out |
 | anything but a rectangle | left out |
 
-A box that is left out is missing from what people see next, so no trust in a source approves its image: a person
-decides.
+People do not see a box that was left out. So its image is never approved by trust in a source; a person decides.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ from typing import Any, Final
 from inspection.geometry import Box, LabelledBox
 
 MIN_SIDE_PX: Final = 0.01
-_SLACK_PX: Final = 1e-6  # shares and back may overshoot the border by a rounding error; that is no clipping
+# Converting to shares and back may pass the border by a rounding error, which does not count as clipping.
+_SLACK_PX: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +44,18 @@ class Tally:
         return Tally(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})
 
     def counts(self) -> dict[str, int]:
-        """Only what happened: reason -> number of boxes."""
+        """Reason -> number of boxes, for the reasons that occurred."""
         return {name: getattr(self, name) for name in self.__slots__ if getattr(self, name)}
 
     @property
     def left_out(self) -> int:
-        """Boxes that are gone; the others were changed and kept."""
+        """How many boxes were left out; all others were changed and kept."""
         return self.outside + self.no_area + self.not_a_number + self.unknown_class + self.not_a_rectangle
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """Boxes in pixels of the picture, and what was changed or left out on the way."""
+    """Boxes in pixels of the image, and how many were changed or left out."""
 
     boxes: tuple[LabelledBox, ...]
     tally: Tally
@@ -118,7 +118,7 @@ def _one(drawn: Drawn, classes: Sequence[str], width: int, height: int) -> tuple
         tally += Tally(rotated=1)
     if x2 - x1 < MIN_SIDE_PX or y2 - y1 < MIN_SIDE_PX:
         return None, Tally(no_area=1)
-    # without rotation the side is kept as it was drawn: x2 - x1 would lose its last digits
+    # without rotation the side stays as it was drawn, because x2 - x1 would lose its last digits
     whole = Box(x, y, w, h) if w > 0 and h > 0 and rotation % 360.0 == 0.0 else Box.from_xyxy(x1, y1, x2, y2)
     inside = whole.clipped(width, height)
     if inside is None or inside.width < MIN_SIDE_PX or inside.height < MIN_SIDE_PX:

@@ -1,7 +1,7 @@
 """Labels: an append-only Delta Lake table of events on S3, and the views on it.
 
-Every view deduplicates by `event_id`, so that a writer that was killed may append again. The rules of the views, on
-columns, are in `label_views`; compaction and vacuum in `label_upkeep`.
+Every view deduplicates by `event_id`, so a writer that was killed may append again. The rules of the views are in
+`views.py`, compaction and vacuum in `upkeep.py`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ SCHEMA: Final = pa.schema(
     ]
 )
 
-# Delta forgets its log after 30 days by default, and with it every reading as of a version.
+# By default Delta deletes its log after 30 days; old versions could not be read then.
 _CONFIGURATION: Final[dict[str, str | None]] = {"delta.logRetentionDuration": "interval 36500 days"}
 _ATTEMPTS: Final = 10
 
@@ -79,7 +79,7 @@ class LabelStoreError(RuntimeError):
 
 
 class LabelStatus(StrEnum):
-    """What an event says of an image."""
+    """What an event says about an image."""
 
     LABELLED = "labelled"
     APPROVED = "approved"
@@ -126,7 +126,7 @@ def event_id(source: str, project: str, annotation: str, updated_at: str, status
 
 
 def boxes_digest(boxes: Iterable[LabelledBox]) -> str:
-    """SHA-256 over class and rounded pixels (1/100), whatever the order."""
+    """SHA-256 over class and pixels (rounded to 1/100) of the boxes, in any order."""
     # float: 1 and 1.0 are written differently; + 0.0: so are -0.0 and 0.0.
     rows = sorted(
         (b.class_name, *(round(float(v), 2) + 0.0 for v in (b.box.x, b.box.y, b.box.width, b.box.height)))
@@ -137,7 +137,7 @@ def boxes_digest(boxes: Iterable[LabelledBox]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A state of the table: which table, made anew or not, and its version; -1 where there is none yet."""
+    """A state of the table: its id, which changes if it is made anew, and its version; -1 if there is no table yet."""
 
     table_id: str = ""
     version: int = -1
@@ -145,7 +145,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class LabelColumns:
-    """Columns as of a mark. rows: not deduplicated; whole: all rows, not only those since the earlier mark."""
+    """Columns at a mark. rows: not deduplicated; whole: whether these are all rows, not only those since a mark."""
 
     rows: pa.Table
     mark: Mark
@@ -175,10 +175,10 @@ class LabelStore:
         return cls(f"s3://{settings.bucket('labels')}/events", options)
 
     def append(self, events: Sequence[LabelEvent]) -> int:
-        """Add events that are not there yet; returns the table's version afterwards.
+        """Append the events that are not in the table yet. Returns the table's version afterwards.
 
         Raises:
-            LabelStoreError: the store refused, or others kept winning the commit.
+            LabelStoreError: the store refused, or other writers committed first each time.
         """
         for attempt in range(_ATTEMPTS):
             table = self.table()
@@ -209,14 +209,14 @@ class LabelStore:
         return self.mark().version
 
     def mark(self, version: int | None = None) -> Mark:
-        """The table as it is now, or was at a version."""
+        """The state of the table now, or at a version."""
         return _mark(self.table(version))
 
     def version_at(self, time: datetime) -> int:
         """The version that the table had at a time, by the clocks of its writers; -1 before the first.
 
         Raises:
-            ValueError: the time has no zone.
+            ValueError: the time has no time zone.
         """
         if time.tzinfo is None:
             raise ValueError(f"expected a time with a zone, but got {time.isoformat()}")
@@ -229,16 +229,16 @@ class LabelStore:
     def events(
         self, *, use_case: str | None = None, version: int | None = None, sha256: str | None = None
     ) -> list[LabelEvent]:
-        """All events, each once, by time, optionally of one use case, one image, and as of a version (`version_at`)."""
+        """All events, each once, by time; optionally of one use case or image, or as of a version (`version_at`)."""
         found = self.columns(SCHEMA.names, use_case=use_case, version=version, sha256=sha256)
         rows = unique(found.rows).to_pylist()
         return sorted((_from_row(row) for row in rows), key=lambda event: (event.at, event.event_id))
 
     def latest_approved(self, use_case: str, *, version: int | None = None) -> dict[str, LabelEvent]:
-        """sha256 -> its latest approved event; an image deleted since is not in it."""
+        """sha256 -> its latest approved event; images that were deleted since are not in it."""
         found = self.columns(COLUMNS, use_case=use_case, version=version)
         wanted = latest_approved(found.rows)["event_id"]
-        # A second reading at the same version: boxes and all, but only of the rows that count.
+        # A second read at the same version, with boxes, but only of the rows that count.
         rows = self.columns(SCHEMA.names, use_case=use_case, version=found.mark.version, event_ids=wanted).rows
         events = (_from_row(row) for row in unique(rows).to_pylist())
         return {event.sha256: event for event in sorted(events, key=lambda event: (event.at, event.event_id))}

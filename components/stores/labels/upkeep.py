@@ -1,4 +1,4 @@
-"""Compaction and vacuum of the label store. Neither changes what a view shows, now or as of a version that is kept."""
+"""Compaction and vacuum of the label store. Neither changes what a view shows, now or at a version that is kept."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from components.stores.labels.store import LabelStore, LabelStoreError
 
-# Whoever reads an old version, or writes files that are not committed yet, is done after this time.
+# After this time no reader of an old version, and no writer of uncommitted files, is still at work.
 RETENTION: Final = timedelta(days=7)
 MIN_RETENTION: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """files_removed: small files that the version no longer has; they stay on the store until a vacuum."""
+    """files_removed: small files that the new version does not use; they stay in the bucket until a vacuum."""
 
     version: int
     files_added: int
@@ -28,14 +28,14 @@ class Compaction:
 
 @dataclass(frozen=True, slots=True)
 class Vacuum:
-    """files: removed, or with a dry run to be removed; kept_versions: whose files stayed for the datasets' sake."""
+    """files: removed, or, in a dry run, to be removed; kept_versions: versions whose files were kept for datasets."""
 
     files: tuple[str, ...]
     kept_versions: tuple[int, ...]
 
 
 def compact(labels: LabelStore) -> Compaction:
-    """Join small files into large ones. Running it again changes nothing; writers may append meanwhile.
+    """Join small files into large ones. Running it again changes nothing, and writers may append meanwhile.
 
     Raises:
         LabelStoreError: there is no table, or another compaction was first.
@@ -55,11 +55,11 @@ def vacuum(
 ) -> Vacuum:
     """Remove files that neither the table nor the versions in `keep` need, once they are out of use for `retention`.
 
-    Files that a killed writer left go too. The log stays: it says what every version was.
+    It also removes files that a killed writer left. The log stays: it describes every version.
 
     Raises:
         LabelStoreError: there is no table, a version of `keep` is not there, or the store refused.
-        ValueError: a retention below an hour: files that a writer has not committed yet would go.
+        ValueError: the retention is below an hour, so files that a writer has not committed yet would be removed.
     """
     if retention < MIN_RETENTION:
         raise ValueError(f"expected a retention of at least {MIN_RETENTION}, but got {retention}: writers at work lose")
@@ -69,13 +69,13 @@ def vacuum(
 def _vacuum(labels: LabelStore, keep: Collection[int], retention: timedelta, dry_run: bool) -> Vacuum:
     table = _table(labels)
     for version in keep:
-        labels.table(version)  # says which one is missing, before anything goes
+        labels.table(version)  # raises for a missing version before anything is removed
     try:
         files = table.vacuum(
             retention_hours=int(retention.total_seconds() // 3600),
             dry_run=dry_run,
             enforce_retention_duration=False,  # ours is checked above
-            full=True,  # a checkpoint forgets files that went long ago
+            full=True,  # a checkpoint does not list files that were removed long ago
             keep_versions=sorted(keep),
         )
     except (DeltaError, OSError) as e:

@@ -1,9 +1,9 @@
-"""Which versions of the label store datasets were made from.
+"""Which versions of the label store the datasets were made from.
 
-One object each, in the datasets bucket: `label-versions/<table>/<version>/<dataset>.json`.
+Each is an object in the datasets bucket: `label-versions/<table>/<version>/<dataset>.json`.
 
-A manifest cannot name it, for the same labels are the same dataset; and the registry knows only of models that passed
-their gate. So it is written down beside the manifest, before it, and a vacuum keeps what is written.
+A manifest cannot name its version, because the same labels give the same dataset. The registry knows only models that
+passed their gate. So the version is written beside the manifest, and before it. A vacuum keeps these versions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LabelVersion(Document):
 
 
 def record_label_version(store: S3ObjectStore, bucket: str, use_case: str, dataset_digest: str, mark: Mark) -> None:
-    """Write it once. bucket: of the datasets."""
+    """Record the version, once. bucket: the datasets bucket."""
     record = LabelVersion(
         dataset_digest=dataset_digest, use_case=use_case, table_id=mark.table_id, label_version=mark.version
     )
@@ -48,7 +48,7 @@ def label_versions(store: S3ObjectStore, bucket: str, table_id: str) -> list[int
 
 
 def versions_of_datasets(store: S3ObjectStore, bucket: str, table_id: str) -> dict[str, int]:
-    """Dataset -> the highest version of this table that it was made from: the same labels are the same dataset."""
+    """Dataset -> the highest version of this table that it was made from; several versions may give one dataset."""
     keys = (_KEY.fullmatch(info.key) for info in store.list(bucket, _prefix(table_id)))
     return dict(sorted(((m["dataset"], int(m["version"])) for m in keys if m), key=lambda item: item[1]))
 

@@ -1,6 +1,6 @@
-"""The rules of the label store's views, on Arrow columns: a million events are a second's work, and no Python objects.
+"""The rules of the label store's views, on Arrow columns: a million events take a second, and need no Python objects.
 
-An event's place in time is (`at`, `event_id`): the clock of the act, and where two acts have the same, the identity.
+Events are ordered by (`at`, `event_id`): the time of the act, and the id where two acts have the same time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# What the views below need of an event.
+# The columns that the views below need.
 COLUMNS: Final = ("event_id", "sha256", "status", "at", "task")
 _DECIDED: Final = pa.array(["approved", "deleted"])
 _APPROVED: Final = pa.array(["approved"])
@@ -23,7 +23,7 @@ Places: TypeAlias = npt.NDArray[np.int64]  # rows of a table
 
 
 def unique(rows: pa.Table) -> pa.Table:
-    """Each event once. rows: with `event_id`; of an event that was written twice, the last row."""
+    """Each event once: of an event that was written twice, the last row. rows: with `event_id`."""
     once = _once(rows)
     return rows if once is None else rows.take(pa.array(np.flatnonzero(once)))
 
@@ -39,8 +39,8 @@ def latest_approved(rows: pa.Table) -> pa.Table:
 class ImagesByLabel:
     """sha256 of the images with an approved label, and of those that wait for the verifier.
 
-    Those are the images whose last event says `labelled` and names the task in which a person drew: what was imported
-    as `labelled` has no task, and nobody will ever be asked to verify it.
+    An image waits if its last event is `labelled` and names a task in which a person drew. Imported `labelled` rows
+    have no task, and nobody is asked to verify them.
     """
 
     approved: pa.ChunkedArray
@@ -48,7 +48,7 @@ class ImagesByLabel:
 
 
 def images_by_label(rows: pa.Table) -> ImagesByLabel:
-    """How every image stands. rows: `COLUMNS`."""
+    """Find the approved and the waiting images. rows: `COLUMNS`."""
     in_time = _in_time(rows)
     images, count = _codes(rows["sha256"])
     decided = _of(rows, _last_of_each(images, count, _of(rows, in_time, _DECIDED)), _APPROVED)
@@ -59,7 +59,7 @@ def images_by_label(rows: pa.Table) -> ImagesByLabel:
 
 
 def condensed(rows: pa.Table) -> pa.Table:
-    """As few rows that give the same views, also together with rows that come later. rows: `COLUMNS`."""
+    """The fewest rows that give the same views, also together with later rows. rows: `COLUMNS`."""
     in_time = _in_time(rows)
     images, count = _codes(rows["sha256"])
     decided = _last_of_each(images, count, _of(rows, in_time, _DECIDED))

@@ -1,7 +1,7 @@
-"""Images of datasets on this machine's own disk, by their sha256: what one step fetched, the next one reads here.
+"""Images of datasets on this machine's own disk, named by their sha256. What one step fetched, the next one reads here.
 
-Nothing here is believed: an image is read only where its bytes have the digest that names it. So the folder may be
-shared by any number of processes, lost, damaged, or removed at any time, and costs no more than a fetch.
+The cache is not trusted: an image is used only if its bytes have the digest that names it. So several processes may
+share the folder, and it may be lost, damaged or removed at any time. That costs no more than fetching again.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _LOOKS: Final = 16  # at the folder while the limit is written once: other proce
 
 
 def cached(fetch: Fetch, config: Settings, needed: Iterable[str]) -> Fetch:
-    """`fetch` behind the cache of this machine; itself where none is set.
+    """`fetch` with the cache of this machine before it; `fetch` itself if no cache is set.
 
     Args:
-        needed: sha256 of the images that this step reads; none of them goes to make room for another.
+        needed: sha256 of the images that this step reads. None of them is removed to make room for another.
     """
     if not config.cache_dir:
         return fetch
@@ -55,10 +55,10 @@ def cached(fetch: Fetch, config: Settings, needed: Iterable[str]) -> Fetch:
 class ImageCache:
     """A folder of images, each in a file named by its digest. Safe to share between threads and processes.
 
-    Whatever is wrong with the disk (full, read-only, not ours) is said once, and from then on nothing is kept.
+    If the disk is full, read-only or not accessible, the cache logs that once and keeps nothing from then on.
 
     Args:
-        max_bytes: of all images; the longest unused go first. Each other process that writes at the same time may
+        max_bytes: of all images; those unused for longest are removed first. Each other process that writes at the same time may
             exceed it by a sixteenth.
         keep: digests that are never removed from here.
         leave_free_bytes: of the disk, below which nothing is added.
@@ -82,7 +82,7 @@ class ImageCache:
         self._keeps_more = True
 
     def read(self, sha256: str) -> bytes | None:
-        """The bytes with this digest; None where they are not here whole."""
+        """The bytes with this digest, or None if the cache does not have them intact."""
         path = self._path(sha256)
         try:
             data = path.read_bytes()
@@ -97,11 +97,11 @@ class ImageCache:
                 path.unlink()
             return None
         with suppress(OSError):
-            os.utime(path)  # by which the longest unused is known
+            os.utime(path)  # the time of last use
         return data
 
     def write(self, sha256: str, data: bytes) -> None:
-        """Keep an image, if there is room; bytes with another digest are not kept."""
+        """Keep an image if there is room. Bytes with another digest are not kept."""
         if not self._keeps_more or sha256_of(data) != sha256:
             return
         path = self._path(sha256)
@@ -118,7 +118,7 @@ class ImageCache:
             self._give_up(str(e))
 
     def _path(self, sha256: str) -> Path:
-        # A digest comes from a table or a manifest: whatever stands there, it names no file outside.
+        # A digest comes from a table or a manifest. Whatever its text is, it must not name a file outside the folder.
         name = sha256 if len(sha256) == 64 and sha256.isalnum() and sha256.isascii() else sha256_of(sha256.encode())
         return self._folder / name[:2] / name
 
@@ -140,7 +140,7 @@ class ImageCache:
             return True
 
     def _make_room(self, size: int) -> int:
-        """Remove the longest unused where `size` more would be too much; returns how many bytes are left."""
+        """Remove images unused for longest, if `size` more bytes do not fit. Returns how many bytes are left."""
         found = []
         for folder in os.scandir(self._folder):
             if folder.is_dir(follow_symlinks=False):
@@ -168,7 +168,7 @@ class ImageCache:
             self._say(reason)
 
     def _say(self, reason: str) -> None:
-        """Once, whatever else goes wrong; the lock is held."""
+        """Log the reason, once. The caller holds the lock."""
         if self._keeps_more:
             self._keeps_more = False
             _log.warning(

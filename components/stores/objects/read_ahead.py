@@ -1,4 +1,4 @@
-"""Work on many images at once, in order, with so much and no more in memory."""
+"""Work on many items at once, in order, with a bound on what is in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 READERS: Final = 16
-"""Images that are asked of S3 at once: what is waited for is mostly the network, even on two cores."""
+"""How many images are read from S3 at once. Reading mostly waits for the network, even on two cores."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,13 +22,13 @@ def read_ahead(
     cost: Callable[[T], int] = lambda item: 1,
     threads: int = READERS,
 ) -> Iterator[R]:
-    """What `work` makes of each item, in the order of the items, while threads are busy with the next ones.
+    """Yield the result of `work` for each item, in the order of the items, while threads work on the next ones.
 
-    An error is raised in its item's turn, so that the first in order is the one that is raised, whichever came first
-    in time; what was not begun by then never is, and what was is waited for.
+    An error is raised in its item's turn, so the first error in the order of the items is raised, whichever happened
+    first. Items that are not begun by then are dropped; the call waits for those that are.
 
     Args:
-        at_most: the costs of all items that are begun and not yet taken; one item is always let in.
+        at_most: the total cost of the items that are begun and not yet yielded. One item is always allowed.
         cost: of an item, e.g. its pixels.
     """
     begun: deque[tuple[Future[R], int]] = deque()

@@ -1,4 +1,4 @@
-"""Any S3 through boto3: the few calls that this product makes, with their failures named."""
+"""S3 through boto3: the few calls that Kizu makes, with errors of their own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXISTS: Final = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequ
 
 
 class ObjectStoreError(RuntimeError):
-    """The store did not do what was asked."""
+    """The store did not do what it was asked to."""
 
 
 class ObjectNotFound(ObjectStoreError):
@@ -31,7 +31,7 @@ class ObjectNotFound(ObjectStoreError):
 
 
 class ObjectTooLarge(ObjectStoreError):
-    """More bytes than were asked for; they were not read."""
+    """The object has more bytes than allowed; they were not read."""
 
 
 class AccessDenied(ObjectStoreError):
@@ -52,7 +52,7 @@ def parse_uri(uri: str) -> tuple[str, str]:
     """`s3://bucket/key` -> (bucket, key).
 
     Raises:
-        ValueError: another form.
+        ValueError: it has another form.
     """
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
@@ -97,7 +97,7 @@ class S3ObjectStore:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> S3ObjectStore:
-        """The identity and endpoint of this process; without keys, what boto3 finds (a role, a profile)."""
+        """A client with this process's identity and endpoint; without keys, with what boto3 finds (a role, a profile)."""
         secret = settings.secret_access_key
         return cls(
             settings.s3_endpoint,
@@ -110,7 +110,7 @@ class S3ObjectStore:
 
     @classmethod
     def source_of(cls, settings: Settings) -> S3ObjectStore:
-        """Where imports read from: a store of its own where one is set (AWS if it has no endpoint), else our own."""
+        """The store that imports read from: the one set for them (AWS if it has no endpoint), else Kizu's own."""
         if not settings.source_s3_endpoint and not settings.source_access_key_id:
             return cls.from_settings(settings)
         secret, token = settings.source_secret_access_key, settings.source_session_token
@@ -136,8 +136,8 @@ class S3ObjectStore:
     ) -> bool:
         """Write an object.
 
-        With `if_absent`, False and no change where one exists already; with `if_match`, where it is not the one with
-        this ETag.
+        Returns False, and changes nothing, if `if_absent` is set and there is an object already, or if `if_match` is
+        set and the object has another ETag.
         """
         condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": if_match} if if_match else {}
         try:
@@ -146,7 +146,7 @@ class S3ObjectStore:
             if condition and _code(e) in _EXISTS:
                 return False
             if if_match and _code(e) in _NOT_FOUND:
-                return False  # it is gone, so it is not that one
+                return False  # the object is gone, so its ETag differs
             raise self._error(e, f"put s3://{bucket}/{key}") from e
         except BotoCoreError as e:
             raise self._error(e, f"put s3://{bucket}/{key}") from e
@@ -162,7 +162,7 @@ class S3ObjectStore:
         return self._get(bucket, key, {"VersionId": version_id} if version_id else {}, max_bytes)[0]
 
     def get_with_etag(self, bucket: str, key: str) -> tuple[bytes, str]:
-        """The whole object and its ETag, for a `put` with `if_match`; errors as of `get`."""
+        """The whole object and its ETag, for a `put` with `if_match`. Raises as `get`."""
         return self._get(bucket, key, {})
 
     def _get(self, bucket: str, key: str, more: dict[str, str], max_bytes: int | None = None) -> tuple[bytes, str]:
@@ -178,14 +178,14 @@ class S3ObjectStore:
         return body, answer["ETag"]
 
     def get_oldest_matching(self, bucket: str, key: str, sha256: str, *, max_bytes: int | None = None) -> bytes:
-        """The oldest version of an object whose bytes have this digest: nobody can replace an image by overwriting.
+        """The oldest version of an object whose bytes have this digest, so that overwriting replaces no image.
 
         Raises:
             ObjectNotFound: there is no version with these bytes.
         """
         try:
             newest = self.get(bucket, key, max_bytes=max_bytes)
-        except (ObjectNotFound, ObjectTooLarge):  # never there, hidden by a delete marker, put over: the versions tell
+        except (ObjectNotFound, ObjectTooLarge):  # never there, deleted or overwritten: its versions tell
             newest = b""
         if sha256_of(newest) == sha256:
             return newest

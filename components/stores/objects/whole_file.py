@@ -1,4 +1,4 @@
-"""A file on this machine's disk that is whole or not there, whenever its writer ends."""
+"""Write a file on this machine's disk so that it is complete or not there, whenever the writer is killed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Final
 
 PRIVATE: Final = 0o600
-"""The mode of what only its owner may read."""
+"""The mode of a file that only its owner may read."""
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Replace a file at once; of two who write it at once the later one's stays. mode: as far as the umask lets it.
+    """Replace a file in one step. Of two concurrent writers the later one's file stays. mode: reduced by the umask.
 
     Raises:
-        OSError: it could not be written; what was there is there still.
+        OSError: it could not be written; the old file is still there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.new")

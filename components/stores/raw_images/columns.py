@@ -1,4 +1,4 @@
-"""The raw bucket's image keys as Arrow columns: a million of them are a hundred megabytes, and no Python objects."""
+"""The image keys of the raw bucket as Arrow columns: a million keys need a hundred megabytes, and no Python objects."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from inspection.paths import parse_raw_key
 # One row an image's key. folder: `<site>/<device>/<yyyy>/<mm>/<dd>`.
 IMAGES: Final = pa.schema([("folder", pa.string()), ("sha256", pa.string()), ("ext", pa.string())])
 
-_BLOCK: Final = 50_000  # keys that are Python strings at a time, a thread
+_BLOCK: Final = 50_000  # how many keys of each thread are Python strings at one time
 _NAME: Final = "[a-z0-9][a-z0-9-]{0,62}"
 _DEVICE: Final = re.compile(f"{_NAME}/{_NAME}")
 _DAY: Final = len("/2026/05/31")
 _ENDINGS: Final = pa.array([f".{ext}" for ext in ("jpg", "png", "bmp", "webp", "tif")])
 _HEX: Final = "0123456789abcdef"
 _SHA256: Final = 64  # characters
-_ENDING: Final = 8  # characters that are looked at: more than the longest has
+_ENDING: Final = 8  # characters that are compared: more than the longest has
 
 
 def list_columns(listing: RawListing, spans: Iterable[Span]) -> tuple[pa.Table, frozenset[str]]:
     """The image keys of these spans as `IMAGES`, and the sha256 of the images with several Captures there.
 
-    What is not of the layout is passed over.
+    Keys of another layout are ignored.
     """
     parts = listing.read(spans, _to_table)
     tables = [table for table, _ in parts]

@@ -1,6 +1,6 @@
-"""The raw bucket's listing, divided by prefix and read in threads.
+"""The listing of the raw bucket, divided by prefix and read by several threads.
 
-Keys are `<site>/<device>/<yyyy>/<mm>/<dd>/<sha256>.<ext>`, so that a listing is divided by device and month, and may
+Keys are `<site>/<device>/<yyyy>/<mm>/<dd>/<sha256>.<ext>`, so a listing can be divided by device and month, and can
 begin at a date.
 """
 
@@ -52,19 +52,19 @@ class RawListing:
         self._threads = threads
 
     def devices(self) -> list[str]:
-        """`<site>/<device>` of all that ever sent something."""
+        """`<site>/<device>` of all devices that ever sent an image."""
         return [prefix.rstrip("/") for prefix in self._below([""], _LEVELS[:_DEVICE_LEVEL])]
 
     def spans(self, devices: Iterable[str], since: date | None = None) -> list[Span]:
-        """All keys of these devices, by month; with `since` those of that day and later, by device."""
+        """Spans with all keys of these devices, one a month; with `since`, one for each device from that day on."""
         below = [f"{device}/" for device in devices]
         if since is not None:
-            # With the slash: after the bare name of a folder, SeaweedFS passes over all that is in it.
+            # With the slash: given the bare name of a folder, SeaweedFS skips all keys in it.
             return [Span(prefix, f"{prefix}{since:%Y/%m/%d}/") for prefix in below]
         return [Span(prefix) for prefix in self._below(below, _LEVELS[_DEVICE_LEVEL:])]
 
     def read(self, spans: Iterable[Span], consume: Callable[[Iterator[Sequence[str]]], T]) -> list[T]:
-        """`consume` each span's pages of keys, several spans at once; in the order of the spans."""
+        """Call `consume` with each span's pages of keys, several spans at once. Results have the order of the spans."""
         return list(self._in_order(lambda span: consume(self._pages(span)), spans))
 
     def _pages(self, span: Span) -> Iterator[Sequence[str]]:

@@ -1,9 +1,9 @@
-"""Photographs that show the same thing again: moved, turned by half, brightened, encoded again.
+"""Find photographs that show the same again: moved, turned by 180 degrees, brightened or encoded again.
 
-Candidates come from a 64-bit perceptual hash; each is then confirmed by laying one image over the other and comparing
-what is fine in them (`likeness`). The hash limits what is found, the confirmation what is joined: on the
-public metal tags 140 of the 156 photographs that have a sibling are linked to one; on generated tags, whose
-photographs differ more in pose and light, 40 of 180. No two different parts were joined on either.
+A 64-bit perceptual hash proposes pairs. Each pair is confirmed by laying one image over the other and comparing the
+fine texture (`likeness`). The hash limits what is found; the confirmation decides. On the public metal tags, 140 of the
+156 photographs that have a sibling are linked to one; on generated tags, whose photographs differ more in pose and
+light, 40 of 180. No two different parts were linked in either set.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from components.stores.raw_images.likeness import SIMILAR, Grey, Transform, comp
 _log = logging.getLogger(__name__)
 
 THUMBNAIL_PX: Final = 256
-_MAX_DISTANCE: Final = 24  # bits of 64: two that have nothing in common differ in 32
+_MAX_DISTANCE: Final = 24  # bits of 64: two unrelated images differ in about 32
 _WINDOW: Final = 64
 _CHUNK: Final = 4096
 _PER_IMAGE: Final = 4
@@ -36,7 +36,7 @@ _AHEAD: Final = 64  # pairs
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """64-bit hashes of an image as it is, and turned by half: a part is laid down either way round."""
+    """64-bit hashes of an image as it is, and turned by 180 degrees, because a part may lie either way round."""
 
     upright: int
     turned: int
@@ -44,7 +44,7 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class SimilarPair:
-    """Two images by their place in a sequence, `a` < `b`. turned: whether they look alike with one turned by half."""
+    """Two images by their place in a sequence, `a` < `b`. turned: whether one is turned by 180 degrees."""
 
     a: int
     b: int
@@ -54,7 +54,7 @@ class SimilarPair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NearDuplicate:
-    """Two images that show the same. similarity: 0..1, see `similarity`; transform: (3, 3), pixels of a -> of b."""
+    """Two images that show the same. similarity: 0..1, of `compare`; transform: (3, 3), pixels of a -> of b."""
 
     a: str
     b: str
@@ -82,10 +82,10 @@ def _hash(grey: Grey) -> int:
 
 
 def similar_pairs(prints: Sequence[Fingerprint], *, per_image: int = _PER_IMAGE) -> list[SimilarPair]:
-    """Pairs whose hashes differ in few bits, at most about `per_image` nearest ones an image.
+    """Pairs whose hashes differ in few bits; about `per_image` nearest ones for each image.
 
-    Hashes are sorted eight times, each time beginning at another byte, and each is compared with the next ones in
-    order: n log n, and where thousands look alike (photographs of one product do) no pair of thousands is looked at.
+    The hashes are sorted eight times, each time beginning at another byte, and each is compared with its neighbours in
+    that order. This takes n log n steps, also where thousands of photographs look alike, as those of one product do.
     """
     n = len(prints)
     if n < 2 or per_image < 1:
@@ -95,7 +95,7 @@ def similar_pairs(prints: Sequence[Fingerprint], *, per_image: int = _PER_IMAGE)
     taken = [0] * n
     seen: set[tuple[int, int]] = set()
     chosen: list[SimilarPair] = []
-    # The nearest first; a pair is kept while one of the two has room for it.
+    # The nearest first. A pair is kept while one of its two images has fewer than `per_image` pairs.
     for distance, one, other in found[np.lexsort(found.T[::-1])].tolist():
         a, b = min(one, other % n), max(one, other % n)
         if (a, b) in seen or (taken[a] >= per_image and taken[b] >= per_image):
@@ -141,9 +141,9 @@ def find_near_duplicates(
 ) -> list[NearDuplicate]:
     """Confirmed pairs, by key. The same prints and images give the same pairs.
 
-    load: the image of a key, (height, width, 3) uint8 BGR, or None where it is not to be had; called from several
-    threads, and again for images that were looked at long ago, so that memory is bounded. wanted: pairs that are worth
-    confirming, e.g. those of two groups. max_pairs: that are compared, the nearest hashes first; the log says of more.
+    load: the image of a key, (height, width, 3) uint8 BGR, or None if it cannot be read. It is called from several
+    threads, and may be called again for the same image, so that memory is bounded. wanted: which pairs to confirm, e.g.
+    those of two groups. max_pairs: how many are compared, nearest hashes first; a warning says if there are more.
     """
     keys = sorted(prints)
     found = [c for c in similar_pairs([prints[k] for k in keys], per_image=per_image) if wanted(keys[c.a], keys[c.b])]

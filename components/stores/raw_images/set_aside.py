@@ -1,4 +1,4 @@
-"""What did not go in, where it was, and why: counted, and listed in a file where a person finds it."""
+"""Images and rows that were not imported, and why: they are counted, and listed in a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_TEXT: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """An image or a row that did not go in. reason: a fixed word for counting; line: of the file, from 1."""
+    """An image or a row that was not imported. reason: a fixed word for counting; line: of the file, from 1."""
 
     image: str
     reason: str
@@ -32,7 +32,7 @@ def by_reason(items: Iterable[SetAside]) -> Counter[str]:
 
 
 def write_listing(path: Path, items: Sequence[SetAside]) -> None:
-    """A table (CSV, UTF-8) of what was set aside, whole or not at all; a listing of an earlier import is replaced."""
+    """Write a table (CSV, UTF-8) of what was set aside, in one step. It replaces the listing of an earlier import."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
@@ -43,6 +43,6 @@ def write_listing(path: Path, items: Sequence[SetAside]) -> None:
 
 
 def _plain(text: str) -> str:
-    """One line that a spreadsheet does not take for a formula: names come from whoever made the files."""
+    """One line of text that a spreadsheet does not take for a formula, because file names are foreign text."""
     one_line = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_MAX_TEXT]
     return f"'{one_line}" if one_line[:1] in ("=", "+", "-", "@") else one_line
