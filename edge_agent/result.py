@@ -18,17 +18,28 @@ class Result(Document):
     """
 
     capture_id: str
+    """Names the frame; a message that comes twice has the same one."""
     sha256: str
+    """The image."""
     captured_at: datetime
+    """When the frame was taken."""
     decided_at: datetime
+    """When the verdict was there."""
     device: str
+    """Which device."""
     camera: str
+    """Which camera of the device."""
     part_id: str | None = None
+    """The part, where the camera or the PLC said so."""
     original_name: str | None = None
+    """The file's name at the camera."""
     release_digest: str
+    """The release that judged it."""
     model_sha256: str
+    """The model that judged it."""
     detections: tuple[Detection, ...] = ()
     verdict: Verdict
+    """What was decided."""
     infer_ms: float
 
 
@@ -37,5 +48,8 @@ class Presence(Document):
     """The retained status of a device. The broker publishes `offline` where the connection breaks off."""
 
     device: str
+    """Which device."""
     state: str
+    """`online` or `offline`."""
     release_digest: str | None = None
+    """The release that it runs."""

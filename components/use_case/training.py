@@ -71,6 +71,7 @@ class TrainingSettings(Section):
     model: Literal["n", "s", "m", "l", "x"] = "n"
     """The size of the network."""
     width_multiple: Annotated[float, Field(gt=0.0, le=2.0)] | None = None
+    """The width of the network, as a multiple; none takes that of `model`."""
     image_width: Side = 320
     image_height: Side = 224
     epochs: Annotated[int, Field(ge=1, le=5000)] = 36

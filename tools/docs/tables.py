@@ -124,12 +124,12 @@ def _passages(text: str, names: set[str]) -> tuple[str, dict[str, str]]:
     if not names:
         return text, {}
     one = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
-    begin = re.compile(rf"(?:^|(?<=[.;]\s))((?:{one})(?:, (?:{one}))*): ", re.MULTILINE)
+    begin = re.compile(rf"(?:^|(?<=[.;]\s))((?:{one})(?:,\s+(?:{one}))*):\s", re.MULTILINE)
     matches = list(begin.finditer(text))
     found: dict[str, str] = {}
     for match, following in itertools.zip_longest(matches, matches[1:]):
         passage = text[match.end() : following.start() if following else len(text)]
         passage = passage.partition("\n\n")[0].strip()
-        for name in match[1].split(", "):
+        for name in re.split(r",\s+", match[1]):
             found[name] = passage[:1].upper() + passage[1:]
     return (text[: matches[0].start()] if matches else text).strip(), found
