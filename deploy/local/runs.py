@@ -1,4 +1,4 @@
-"""Run a pipeline on this machine as its own process, which holds the identity of that pipeline and nothing more."""
+"""Run a pipeline on this machine, in a process of its own that holds the pipeline's identity and nothing more."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from deploy.access.identities import environment_for
 from deploy.access.layout import Layout
+from inspection.codec import DocumentError
+from pipelines.run_records import RunRecord
+
+_KILLED: Final = "the run ended without an error of its own (was it killed, or out of memory?)"
 
 
 class RunFailed(RuntimeError):
-    """A pipeline that did not end well; the message carries its last words and its log."""
+    """A run failed. The message holds the error in the run's record, and names the log."""
 
 
 def run_pipeline(
@@ -28,24 +32,27 @@ def run_pipeline(
     claim: str = "",
     on_start: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Run to the end; returns the pipeline's outputs. Its log goes to the logs folder.
+    """Run a pipeline to its end and return its outputs. The log of the run goes to the logs folder.
 
     Args:
-        run_id: the id of its record; a new one by default.
-        claim: the label of its record.
-        on_start: called once it runs; where it raises, the run is ended.
+        layout: the installation on this machine.
+        pipeline: `labeling`, `training` or `deployment`.
+        arguments: of the pipeline.
+        run_id: the id of the run's record; a new one by default.
+        claim: the claim that the run is under; '' for none. It labels the record.
+        on_start: called once when the process has started. If it raises, the run is ended.
 
     Raises:
-        RunFailed: it failed.
+        RunFailed: the run failed.
     """
     with tempfile.TemporaryDirectory(prefix="kizu-") as folder, _new_log(layout, pipeline) as stream:
         log = Path(stream.name)
-        outputs = Path(folder) / "outputs.json"
-        # Below a guard, so that no step goes on training after whoever asked for it was killed.
+        outputs, record = Path(folder) / "outputs.json", Path(folder) / "record.json"
+        # The guard ends the steps when the process that asked for the run is killed.
         command = [
             *(sys.executable, "-m", "deploy.local.guard", "--grace", "5"),
             *(sys.executable, "-m", "pipelines.run_here", pipeline),
-            *("--arguments", json.dumps(arguments), "--outputs", str(outputs)),
+            *("--arguments", json.dumps(arguments), "--outputs", str(outputs), "--record", str(record)),
             *(("--run-id", run_id) if run_id else ()),
             *(("--claim", claim) if claim else ()),
         ]
@@ -64,13 +71,13 @@ def run_pipeline(
             _stop(process)
             raise
         if code != 0:
-            raise RunFailed(f"the pipeline {pipeline} failed: {_last_words(log)}\n  the whole log: {log}")
+            raise RunFailed(f"the pipeline {pipeline} failed: {_error_in(record)}\n  the whole log: {log}")
         result: dict[str, Any] = json.loads(outputs.read_bytes())
         return result
 
 
 def _new_log(layout: Layout, pipeline: str) -> BinaryIO:
-    """A file of its own, also for the second run within a second."""
+    """Open a new log file. Two runs that begin within one second get two files."""
     layout.logs.mkdir(parents=True, exist_ok=True)
     name = f"run-{pipeline}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     number, path = 1, layout.logs / f"{name}.log"
@@ -83,7 +90,7 @@ def _new_log(layout: Layout, pipeline: str) -> BinaryIO:
 
 
 def _stop(guard: subprocess.Popen[bytes]) -> None:
-    """Ask the guard, which ends all that it started."""
+    """Ask the guard to end; it ends all processes that it started. Kill it after 15 s."""
     guard.terminate()
     try:
         guard.wait(15)
@@ -92,14 +99,9 @@ def _stop(guard: subprocess.Popen[bytes]) -> None:
         guard.wait()
 
 
-def _last_words(log: Path) -> str:
-    """The line of a step's own error: the last one that looks like `some.module.SomeError: message`."""
-    lines = log.read_text(errors="replace").splitlines()
-    for line in reversed(lines):
-        text = line.strip().strip("│").strip()
-        name, separator, message = text.partition(": ")
-        if separator and message and name.replace(".", "").replace("_", "").isalnum() and name[:1].isalpha():
-            last = name.rsplit(".", 1)[-1]
-            if last.endswith(("Error", "Denied", "NotFound", "NoSuchModel")) and last != "RuntimeError":
-                return message
-    return "a step ended without an error of its own (was it killed, or out of memory?)"
+def _error_in(record: Path) -> str:
+    """Why a run failed: the error in its record."""
+    try:
+        return RunRecord.from_json(record.read_bytes()).error or _KILLED
+    except (FileNotFoundError, DocumentError):
+        return _KILLED
