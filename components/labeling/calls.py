@@ -1,4 +1,4 @@
-"""Calls of label-studio-sdk with their failures named. Faults of the server and the network are retried by the SDK."""
+"""Calls of label-studio-sdk with errors of their own. The SDK retries faults of the server and the network."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Calls:
         )
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._http.close()
 
     def gone_is_fine(self, act: str, call: Callable[[], object]) -> None:
-        """As `call`, with no error where what it is about is not there."""
+        """As `call`, but without an error if the object is not there."""
         try:
             call()
         except ApiError as e:
@@ -42,7 +42,7 @@ class Calls:
             raise self._away(e, act) from e
 
     def call(self, act: str, call: Callable[[], _T]) -> _T:
-        """Raises LabelStudioAway where it is away or at fault, LabelStudioError where it refuses."""
+        """Raises LabelStudioAway if the server does not answer or has a fault, LabelStudioError if it refuses."""
         try:
             return call()
         except ApiError as e:

@@ -1,10 +1,10 @@
-"""Between pixels and Label Studio's percent.
+"""Convert between pixels and Label Studio's percent.
 
 Label Studio keeps `x, y, width, height` in percent (0..100) of the picture's width and height, after EXIF
 orientation, and `rotation` in degrees clockwise around the top-left corner of the unrotated rectangle
 (https://labelstud.io/guide/task_format, "Image annotation units").
 
-What people draw becomes boxes by the one rule of `components/stores/labels/box_rule.py`.
+What people draw becomes boxes by the rule of `components/stores/labels/box_rule.py`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def to_regions(
 
 
 def to_suggested_regions(detections: Iterable[Detection], width: int, height: int) -> list[dict[str, Any]]:
-    """What a model found as regions, each with its score."""
+    """A model's detections as regions, each with its score."""
     return [
         {**to_region(LabelledBox(found.class_name, found.box), width, height, region_id=f"box-{index}")}
         | {"score": round(found.score, 4)}

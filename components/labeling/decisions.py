@@ -1,4 +1,4 @@
-"""What verifiers said, and what of it counts: rules over values, without a server."""
+"""What verifiers decided, and which decisions count: rules over values, without a server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a verifier said of one verification task. reason: why it was rejected.
+    """A verifier's decision on one verification task. reason: why it was rejected.
 
     prelabel_model: whose boxes the labeler began with.
     """
@@ -51,13 +51,13 @@ class Refusal:
 
 
 def read_decisions(tasks: Iterable[Task], events: Iterable[LabelEvent]) -> tuple[list[Decision], list[Refusal]]:
-    """What the verifiers said, and what of it does not count. events: the use case's, to compare the boxes with."""
+    """The decisions that count, and those that do not. events: of the use case, to compare the boxes with."""
     drawn = {event.event_id: event for event in events if event.status is LabelStatus.LABELLED}
     decisions: list[Decision] = []
     refused: list[Refusal] = []
     for task in sorted(tasks, key=lambda task: task.id):
         if "labelled_event" not in task.data:
-            continue  # a task that somebody made by hand
+            continue  # a task that a person made by hand
         data = verification_data_of(task)
         source = drawn.get(data.labelled_event) if data else None
         if data is None or source is None or not _same(source, data):
@@ -80,9 +80,9 @@ def read_decisions(tasks: Iterable[Task], events: Iterable[LabelEvent]) -> tuple
 def decision_events(
     use_case: UseCase, project_id: int, decisions: Iterable[Decision], events: Iterable[LabelEvent]
 ) -> list[LabelEvent]:
-    """The events of the decisions. One who thinks again and rejects what was approved also takes the approval back.
+    """The events of the decisions. A verifier who rejects what was approved before also withdraws the approval.
 
-    A decision on older boxes, changed after newer boxes of the image were approved, does not count.
+    A decision on older boxes does not count if it was changed after newer boxes of the image were approved.
     """
     approvals = [event for event in events if event.status is LabelStatus.APPROVED and event.project == str(project_id)]
     made: list[LabelEvent] = []
@@ -100,7 +100,7 @@ def decision_events(
 
 
 def verification_data_of(task: Task) -> VerificationData | None:
-    """The task's data, or None for a task that this product did not make or that was changed."""
+    """The task's data, or None for a task that Kizu did not make, or that was changed."""
     try:
         return VerificationData.from_data(task.data)
     except TaskDataError:

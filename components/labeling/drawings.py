@@ -1,18 +1,18 @@
-"""What people drew, and whose boxes go to the verifier: rules over values, without a server.
+"""Which drawings go to the verifier: rules over values, without a server.
 
-With `overlap: 1` an image's latest annotation goes. With `overlap: 2` two people draw it without each other. (A task
-keeps the overlap that it was made with.)
+With `overlap: 1` the latest annotation of an image goes. With `overlap: 2` two people draw the image independently. (A
+task keeps the overlap that it was made with.)
 
 | People who have drawn | What happens |
 |---|---|
 | fewer than two | the image stays open |
 | two who agree | the boxes of the one who began first go to the verifier |
-| two who do not | a third person is asked for |
-| a third | the third person's boxes go: they agree with one of the two, or they decide |
+| two who do not agree | Label Studio asks for a third person |
+| a third | the third person's boxes go to the verifier, whether or not they agree with one of the two |
 
-Two people agree where each box of one lies on a box of the other, of the same class and by at least the use case's
-`agreement_iou`, one to one. Whoever had a hand in an annotation is one of its people, so that two annotations with a
-person in common are no two opinions. All who drew an image count as its annotators: none of them verifies it.
+Two people agree if their boxes match one to one: same class, and an intersection over union of at least the use case's
+`agreement_iou`. Everybody who completed or changed an annotation is one of its people, so two annotations with a person
+in common are not independent. All who drew an image count as its annotators, and none of them may verify it.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class FinishedLabels:
 
     @property
     def annotators(self) -> tuple[str, ...]:
-        """All who drew: first those whose boxes these are."""
+        """All who drew the image; first those whose boxes these are."""
         return tuple(dict.fromkeys(p for a in (self.annotation, *self.others) for p in a.people))
 
 
 @dataclass(frozen=True, slots=True)
 class Drawings:
-    """What stands in a labeling project now.
+    """What a labeling project holds now.
 
     drawn: each person's annotation; open: tasks that wait for a person; asking: tasks with how
     many annotations each should ask for, where Label Studio asks for fewer; suggested_kept, suggested_changed: event
@@ -73,12 +73,12 @@ class Drawings:
 
 
 def own_tasks(tasks: Iterable[Task]) -> list[Task]:
-    """Those that this product made, readable as labeling tasks."""
+    """The tasks that Kizu made, and that are readable as labeling tasks."""
     return [task for task in tasks if labeling_data_of(task) is not None]
 
 
 def labeling_data_of(task: Task) -> LabelingData | None:
-    """The task's data, or None for a task that this product did not make or that was changed."""
+    """The task's data, or None for a task that Kizu did not make, or that was changed."""
     try:
         return LabelingData.from_data(task.data)
     except TaskDataError:
@@ -86,7 +86,7 @@ def labeling_data_of(task: Task) -> LabelingData | None:
 
 
 def read_drawings(use_case: UseCase, project_id: int, tasks: Iterable[Task]) -> Drawings:
-    """Each image's drawings; of two tasks with work for one image, the older task's."""
+    """The drawings of each image. If two tasks of one image have drawings, the older task counts."""
     finished: dict[str, FinishedLabels] = {}
     everybody: list[FinishedLabels] = []
     open_tasks: list[Task] = []
@@ -128,7 +128,7 @@ def agree(first: Sequence[LabelledBox], second: Sequence[LabelledBox], min_iou: 
         [j for j, b in enumerate(second) if a.class_name == b.class_name and iou(a.box, b.box) >= min_iou]
         for a in first
     ]
-    # Augmenting paths (Kuhn, Naval Research Logistics 2, 1955): the nearest box alone may be another's only one.
+    # Augmenting paths (Kuhn, Naval Research Logistics 2, 1955): the nearest box may be the only match of another box.
     matched: dict[int, int] = {}
 
     def place(i: int, tried: set[int]) -> bool:
@@ -145,7 +145,7 @@ def agree(first: Sequence[LabelledBox], second: Sequence[LabelledBox], min_iou: 
 
 
 def _by_person(task: Task, data: LabelingData) -> list[Annotation]:
-    """With overlap 1 the task's one answer; else each person's latest, by who began first."""
+    """With overlap 1 the task's one annotation; else each person's latest one, in the order in which they began."""
     if data.overlap == 1:
         return [task.finished] if task.finished else []
     latest: dict[str, Annotation] = {}
@@ -206,7 +206,7 @@ def _labels(
 
 
 def _suggested(task: Task, data: LabelingData) -> Prediction | None:
-    """The model's boxes that the labeler began with; a returned image begins with the former person's."""
+    """The model's boxes that the labeler began with. A returned image begins with the former person's boxes instead."""
     if data.note:
         return None
     models = [prediction for prediction in task.predictions if prediction.version not in ("", SHOWN_BOXES)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 
 class LabelingError(RuntimeError):
-    """The labeling step did not do what was asked; running it again continues where it stopped."""
+    """The labeling step failed; running it again continues where it stopped."""
 
 
 class LabelStudioError(LabelingError):
@@ -20,7 +20,7 @@ class LabelStudioError(LabelingError):
 
 
 class LabelStudioAway(LabelStudioError):
-    """Label Studio did not answer, or answered with a fault of its own, after every attempt."""
+    """Label Studio did not answer, or answered with a server error, at every attempt."""
 
 
 class BatchError(LabelingError):

@@ -1,7 +1,7 @@
 """The adapter over label-studio-sdk: projects, their S3 storage, tasks and annotations as plain values.
 
-Polling is the truth, so every call here may be repeated; a POST whose answer was lost may leave a twin, which the
-sweep of the jobs removes. Faults of the server and of the network are retried by the SDK with growing pauses.
+Every call may be repeated. A POST whose answer was lost may leave a task twice; the jobs remove the second one. The SDK
+retries faults of the server and of the network, with growing pauses.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class LabelStudioServer:
         timeout_s: float = TIMEOUT_S,
         hints: Webhook | None = None,
     ) -> None:
-        """retries, timeout_s: of each request. hints: the webhook that its projects have; None: none of ours."""
+        """retries, timeout_s: of each request. hints: the webhook of its projects; None: they get none from Kizu."""
         self._calls = Calls(url, token, retries=retries, timeout_s=timeout_s)
         self._storage = storage
         self._projects = Projects(self._calls, storage, hints)
@@ -70,22 +70,22 @@ class LabelStudioServer:
         self.close()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._calls.close()
 
     def ensure_project(self, use_case: UseCase, role: Role) -> int:
-        """The project of a use case, made where there is none and kept in step with the use case file; its id.
+        """Make the project of a use case, or update it to match the use case file; returns its id.
 
-        Found by the marker in its description, so a renamed project stays the same one, else by its title. Call it
-        under the lease: Label Studio does not keep two projects of one name apart.
+        It is found by the marker in its description, so a renamed project stays the same one, else by its title. Call
+        this under the lease, because Label Studio accepts two projects of one name.
 
         Raises:
-            LabelStudioError: Label Studio refused it, for one because people's boxes still use a removed class.
+            LabelStudioError: Label Studio refused it, for example because people's boxes still use a removed class.
         """
         return self._projects.ensure(use_case, role)
 
     def find_project(self, use_case: UseCase, role: Role) -> int | None:
-        """The project's id, or None where it was not made yet. Changes nothing."""
+        """The project's id, or None if it was not made yet. Changes nothing."""
         return self._projects.find(use_case, role)
 
     def tasks(self, project_id: int) -> list[Task]:
@@ -99,7 +99,7 @@ class LabelStudioServer:
                 page_size=_PAGE,
                 query='{"ordering": ["tasks:id"]}',
             )
-            # a task made or deleted while the pages are read may shift one onto two of them
+            # a task that is made or deleted while the pages are read may put another one onto two pages
             return sorted({int(task.id): task_from_sdk(task) for task in pages}.values(), key=lambda task: task.id)
 
         return self._calls.call("list tasks", read)
@@ -127,7 +127,7 @@ class LabelStudioServer:
     def create_tasks(
         self, project_id: int, tasks: Sequence[NewTask], *, before_each: Callable[[], None] = lambda: None
     ) -> int:
-        """Make tasks in batches; `before_each` may stop it between two. Returns how many were made."""
+        """Make tasks in batches, and call `before_each` before each batch. Returns how many were made."""
         made = 0
         for batch in _batches(tasks, _IMPORT_BATCH):
             before_each()
@@ -146,9 +146,9 @@ class LabelStudioServer:
         data: Mapping[str, Any],
         suggestion: Suggestion | None = None,
     ) -> None:
-        """Change what a task says and put boxes before the next person, in place of those shown so far.
+        """Replace a task's data, and the boxes that the next person sees.
 
-        suggestion: the model's part in it, kept beside them. What a model suggested earlier stays.
+        suggestion: the model's part in the boxes, which stays with the task. Earlier suggestions stay too.
         """
         if dict(data) != dict(task.data):
             self._calls.call("update a task", lambda: self._calls.sdk.tasks.update(id=str(task.id), data=dict(data)))
@@ -186,7 +186,7 @@ def _new_task(task: NewTask) -> dict[str, Any]:
 
 
 def _predictions(regions: Sequence[Mapping[str, Any]], suggestion: Suggestion | None) -> list[dict[str, Any]]:
-    """What is shown, last, so that a task that has it has all; before it what a model said, under the model's name."""
+    """The model's boxes under the model's name, then the boxes that are shown: a task that has these has all."""
     shown: dict[str, Any] = {"model_version": SHOWN_BOXES, "result": [dict(region) for region in regions]}
     if suggestion is None:
         return [shown]

@@ -100,7 +100,7 @@ def tally_of(drawings: Drawings) -> Tally:
 def tasks_to_make(
     batch: Batch, tasks: Iterable[Task], open_tasks: int, max_open: int, overlap: int = 1
 ) -> list[LabelingData]:
-    """The batch's images without a task, in their order, so that at most `max_open` tasks are open."""
+    """The batch's images without a task, in their order; as many as keep the open tasks at `max_open` or fewer."""
     present = {data.sha256 for task in tasks if (data := labeling_data_of(task))}
     wanted = [
         LabelingData(
@@ -122,7 +122,7 @@ def tasks_to_make(
 
 
 def ask_others(server: LabelStudioServer, drawings: Drawings) -> None:
-    """Have Label Studio offer an image to one more person where it counts it as done."""
+    """Have Label Studio offer an image to one more person, if it counts the image as done."""
     for task, wanted in drawings.asking:
         _log.info("labeling task %d asks for another person", task.id)
         server.ask_for_annotations(task.id, wanted)
@@ -136,7 +136,7 @@ def _keep_tasks(
     prelabel: Prelabeller,
     tenure: Tenure,
 ) -> int:
-    """Make what is missing, remove twins, suggest boxes; how many tasks were made."""
+    """Make missing tasks, remove twins and suggest boxes. Returns how many tasks were made."""
     settings = use_case.labeling
     tasks = remove_twins(server, server.tasks(project_id), tenure)
     drawings = read_drawings(use_case, project_id, tasks)
@@ -151,9 +151,9 @@ def _keep_tasks(
         created = server.create_tasks(project_id, new, before_each=tenure.renew)
         suggested = sum(1 for task in new if task.suggestion)
         _log.info("%d labeling tasks were made in project %d, %d with pre-labels", created, project_id, suggested)
-        # an answer that was lost and a request sent again leave twins
+        # a request that was sent again, because its answer was lost, leaves twins
         tasks = remove_twins(server, server.tasks(project_id), tenure)
-    # An import that is cut off leaves tasks without their boxes; a champion that is new has not seen the open ones.
+    # An interrupted import leaves tasks without boxes, and a new champion has not seen the open tasks.
     for task in tasks:
         known = labeling_data_of(task)
         if known is None or known.note or task.annotations or task.has_draft or task.predictions:
@@ -172,7 +172,7 @@ def _suggestion(prelabel: Prelabeller, data: LabelingData) -> Suggestion | None:
 
 
 def twins(tasks: Iterable[Task], key: Callable[[Task], str | None]) -> list[Task]:
-    """What to remove so that each key has one task: the younger ones on which nobody has worked."""
+    """The tasks to remove so that each key has one task: the younger ones on which nobody has worked."""
     by_key: dict[str, list[Task]] = {}
     for task in tasks:
         name = key(task)
@@ -186,7 +186,7 @@ def twins(tasks: Iterable[Task], key: Callable[[Task], str | None]) -> list[Task
 
 
 def remove_twins(server: LabelStudioServer, tasks: Sequence[Task], tenure: Tenure) -> list[Task]:
-    """Remove the labeling tasks that two runs at once, or a lost answer, left twice; the others."""
+    """Remove labeling tasks that exist twice, after concurrent runs or a lost answer. Returns the other tasks."""
     extra = twins(tasks, lambda task: data.key if (data := labeling_data_of(task)) else None)
     for task in extra:
         tenure.renew()
@@ -197,7 +197,7 @@ def remove_twins(server: LabelStudioServer, tasks: Sequence[Task], tenure: Tenur
 
 
 def record(labels: LabelStore, known: Iterable[LabelEvent], events: Iterable[LabelEvent]) -> list[LabelEvent]:
-    """Append the events that are not among the known ones; those."""
+    """Append the events that are not among the known ones, and return them."""
     ids = {event.event_id for event in known}
     fresh = [event for event in events if event.event_id not in ids]
     if fresh:

@@ -1,7 +1,7 @@
-"""Boxes that the champion suggests, through the code that the device runs: what a labeler begins with.
+"""Pre-labels: boxes that the champion suggests, through the code that the device runs. A labeler begins with them.
 
-They save a person's time and decide nothing. Without a champion, with MLflow away, or for a picture that cannot be
-read there are simply none, and labeling goes on.
+They save time and decide nothing. If there is no champion, MLflow does not answer, or an image cannot be read, there
+are no pre-labels, and labeling goes on.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class Prelabel:
 
     @property
     def score(self) -> float | None:
-        """That of the least certain box, 0..1; None without a box."""
+        """The score of the least certain box, 0..1; None without a box."""
         return min((detection.score for detection in self.detections), default=None)
 
 
 class Prelabeller(Protocol):
-    """What the labeling job asks for suggestions."""
+    """The labeling job asks it for suggestions."""
 
     def __call__(self, uri: str, sha256: str) -> Prelabel | None:
-        """The suggestion for an image; None where there is none to be had. Never raises."""
+        """The suggestion for an image, or None. Never raises."""
 
 
 class ChampionPrelabels:
@@ -78,12 +78,12 @@ class ChampionPrelabels:
 
 
 def load_champion(settings: Settings, model: str) -> Champion | None:
-    """The champion from MLflow; None where no MLflow is configured or nothing was rolled out yet.
+    """The champion from MLflow; None if no MLflow is configured or nothing was rolled out yet.
 
     Raises:
-        ModelRegistryError: MLflow is away or refused.
+        ModelRegistryError: MLflow did not answer, or refused.
     """
-    # mlflow takes a second to import, and a run that makes no task needs none of it.
+    # mlflow takes a second to import, and a run that makes no task does not need it.
     from components.stores.models.champion import champion
 
     registry = _registry(settings)
@@ -91,7 +91,7 @@ def load_champion(settings: Settings, model: str) -> Champion | None:
 
 
 def champion_thresholds(settings: Settings, model: str) -> dict[str, float]:
-    """Class -> the score from which the champion calls a part defective; empty where nobody can say."""
+    """Class -> the score from which the champion calls a part defective; empty if they are not known."""
     from components.stores.models.champion import champion_report
     from components.stores.models.registry import ModelRegistryError
     from inspection.codec import DocumentError
@@ -112,7 +112,7 @@ def _registry(settings: Settings) -> ModelRegistry | None:
         return None
     address = urlsplit(settings.mlflow_tracking_uri)
     if address.hostname and address.scheme in ("http", "https"):
-        # mlflow's client tries again for half a minute; people should not wait that long for a server that is away.
+        # mlflow's client retries for half a minute, which is too long to wait for a server that does not answer.
         port = address.port or (443 if address.scheme == "https" else 80)
         try:
             socket.create_connection((address.hostname, port), _CONNECT_S).close()
@@ -149,9 +149,9 @@ def _open(load: Callable[[], Champion | None], use_case: UseCase) -> _Model | No
         if (spec.width, spec.height) != (report.preprocess.width, report.preprocess.height):
             raise ModelError(f"its input is {spec.width} x {spec.height}, but the report says {report.preprocess}")
     except (ModelRegistryError, ModelError, DocumentError) as e:
-        _log.warning("no pre-labels in this run; labeling goes on without: %s", e)
+        _log.warning("no pre-labels in this run; labeling goes on without them: %s", e)
         return None
-    # A class that the use case gave up is not suggested; one that is new to it the champion does not know.
+    # Classes that the use case gave up are not suggested. The champion does not know its new ones.
     floors = {name: report.thresholds[name].uncertain for name in report.classes if name in use_case.classes}
     inspector = Inspector(infer, report.preprocess.to_preprocess(), report.classes, report.thresholds, report.nms)
     return _Model(f"{found.version.name}/{found.version.version}", inspector, floors)

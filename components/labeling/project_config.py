@@ -1,4 +1,4 @@
-"""What the two Label Studio projects of a use case look like, made from the use case file alone."""
+"""The configuration of the two Label Studio projects of a use case, made from the use case file alone."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ REASON: Final = "reason"
 # Label Studio fills a new annotation with the predictions of the version that the project names.
 SHOWN_BOXES: Final = "boxes shown by kizu"
 
-# Without a and r, which decide in the verification project.
+# Without a and r, which are the keys for the decision in the verification project.
 _HOT_KEYS: Final = "123456789bcdefghijklmnopqstuvwxyz"
 _PALETTE: Final = ("#d32f2f", "#1976d2", "#388e3c", "#f57c00", "#7b1fa2", "#00838f", "#5d4037", "#c2185b")
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectSpec:
-    """A project as it should be. `marker` stands in its description and finds it again after a person renamed it.
+    """A project as it should be. `marker` is part of its description, and identifies it after a person renamed it.
 
     annotations: how many people each task asks for.
     """
@@ -87,7 +87,7 @@ def _labeling_config(use_case: UseCase) -> str:
 
 def _verification_config(use_case: UseCase) -> str:
     texts = TEXTS[use_case.labeling.language]
-    # Whether Label Studio compares with what is shown or with the alias, the reason appears.
+    # Both words, so that the reason appears whether Label Studio compares with the shown text or with the alias.
     rejected = ",".join(dict.fromkeys((REJECT, texts.reject)))
     return f"""<View>
   <Header name="note" value="$note"/>
@@ -113,7 +113,7 @@ def _choice(shown: str, value: str, hot_key: str) -> str:
 
 
 def _instructions(use_case: UseCase, role: Role) -> str:
-    # In the form that Label Studio keeps after cleaning (<br>, not <br/>), or each run would find a difference.
+    # In the form that Label Studio keeps after cleaning (<br>, not <br/>); else each run would find a difference.
     written = "<br>".join(escape(line) for line in use_case.labeling.instructions.strip().splitlines())
     texts = TEXTS[use_case.labeling.language]
     return f"{written}<br>{escape(texts.nothing_to_mark if role == 'labeling' else texts.how_to_verify)}"

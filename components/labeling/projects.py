@@ -1,4 +1,4 @@
-"""The two projects of a use case in Label Studio, kept in step: configuration, the bucket of pictures, the webhook."""
+"""Keeps the two Label Studio projects of a use case up to date: configuration, image bucket, webhook."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from components.webhooks.receiver import SECRET_HEADER, Webhook
 
 _log = logging.getLogger(__name__)
 
-# all that is compared; the counts that come by default cost a query each
+# only what is compared: each of the counts that come by default costs a query
 _PROJECT_FIELDS: Final = (
     "id,title,description,label_config,expert_instruction,maximum_annotations,show_collab_predictions"
 )
@@ -25,7 +25,7 @@ _PRESIGN_TTL_MIN: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class StorageKeys:
-    """With what Label Studio presigns: the endpoint that the browser uses, and an identity that may read raw."""
+    """What Label Studio needs to presign URLs: the endpoint that browsers use, and an identity that may read images."""
 
     endpoint: str | None
     region: str
@@ -35,7 +35,7 @@ class StorageKeys:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when any of it changes; Label Studio does not give the keys back to compare."""
+        """A digest to compare, because Label Studio does not return the keys."""
         parts = (self.endpoint or "", self.region, self.access_key_id, self.secret_access_key, self.bucket)
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:12]
 
@@ -49,13 +49,13 @@ class Projects:
         self._hints = hints
 
     def ensure(self, use_case: UseCase, role: Role) -> int:
-        """The project of a use case, made where there is none and kept in step with the use case file; its id.
+        """Make the project of a use case, or update it to match the use case file; returns its id.
 
-        Found by the marker in its description, so a renamed project stays the same one, else by its title. Call it
-        under the lease: Label Studio does not keep two projects of one name apart.
+        It is found by the marker in its description, so a renamed project stays the same one, else by its title. Call
+        this under the lease, because Label Studio accepts two projects of one name.
 
         Raises:
-            LabelStudioError: Label Studio refused it, for one because people's boxes still use a removed class.
+            LabelStudioError: Label Studio refused it, for example because people's boxes still use a removed class.
         """
         spec = project_spec(use_case, role)
         found = self._find_project(spec)
@@ -69,7 +69,7 @@ class Projects:
         return project_id
 
     def find(self, use_case: UseCase, role: Role) -> int | None:
-        """The project's id, or None where it was not made yet. Changes nothing."""
+        """The project's id, or None if it was not made yet. Changes nothing."""
         found = self._find_project(project_spec(use_case, role))
         return None if found is None else int(found.id)
 
@@ -95,7 +95,7 @@ class Projects:
                 expert_instruction=spec.instructions,
                 show_instruction=True,
                 show_skip_button=True,
-                enable_empty_annotation=True,  # nothing to mark is an answer
+                enable_empty_annotation=True,  # an image with nothing to mark is a valid answer
                 maximum_annotations=spec.annotations,
                 show_collab_predictions=True,
                 model_version=SHOWN_BOXES,
@@ -153,10 +153,10 @@ class Projects:
             self._calls.call(what, lambda: self._calls.sdk.import_storage.s3.create(**fields))
 
     def _ensure_hints(self, project_id: int) -> None:
-        """One webhook of ours in the project, or none. They are hints: a server that refuses them is no failure."""
+        """Keep one webhook of Kizu in the project, or none. Webhooks are hints: a refusal is no failure."""
         try:
             known = self._calls.call("list webhooks", lambda: self._calls.sdk.webhooks.list(project=project_id))
-            # Ours are known by their header: a person may have some, too.
+            # Kizu's webhooks are recognised by their header, because people may have set up others.
             mine = [hook for hook in known if hook.project == project_id and SECRET_HEADER in (hook.headers or {})]
             wanted = self._hints
             for hook in mine if wanted is None else mine[1:]:

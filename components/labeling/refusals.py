@@ -19,7 +19,7 @@ class Refusals:
         self._bucket = bucket
 
     def record(self, use_case: str, task_id: int, annotation: Annotation | None, problem: str) -> None:
-        """Write down who did what where; writing it again changes nothing."""
+        """Record who verified which task, and why it does not count. Recording it again changes nothing."""
         number = annotation.id if annotation else "none"
         document = {
             "schema_version": 1,
@@ -38,5 +38,5 @@ class Refusals:
         )
 
     def count(self, use_case: str) -> int:
-        """How many there were."""
+        """How many refusals are recorded."""
         return sum(1 for _ in self._store.list(self._bucket, f"refusals/labeling/{use_case}/"))

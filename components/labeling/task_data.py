@@ -1,4 +1,4 @@
-"""What a task carries in its `data`, and how it is known again: the idempotency keys."""
+"""The `data` of a task, and the keys by which a run recognises a task that it made before."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from inspection.paths import parse_raw_key
 
 
 class TaskDataError(ValueError):
-    """Data of a task that this product did not make, or that somebody changed."""
+    """The data of a task that Kizu did not make, or that somebody changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelingData:
     """Data of a labeling task. width, height: pixels after EXIF orientation; note: shown to the labeler.
 
-    why: why this image came now; a column of Label Studio's list, not shown beside the picture, where it would lead
-    the labeler's eye. overlap: how many people draw it; a task keeps what the use case said when it was made.
+    why: why this image comes now. It is a column of Label Studio's list, and is not shown beside the image, where it
+    would influence the labeler. overlap: how many people draw it; fixed when the task is made.
     """
 
     image: str
@@ -40,7 +40,7 @@ class LabelingData:
 
     @property
     def key(self) -> str:
-        """One task an image."""
+        """There is one task for each image."""
         return self.sha256
 
     def to_data(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class LabelingData:
         Raises:
             TaskDataError: a field is missing, or the image's key names another sha256.
         """
-        known = {"why": "", "overlap": 1, **data}  # tasks that an earlier version made have neither
+        known = {"why": "", "overlap": 1, **data}  # tasks of an earlier version of Kizu have neither
         overlap = known["overlap"]
         if overlap not in (1, 2) or isinstance(overlap, bool):
             raise TaskDataError(f"expected overlap to be 1 or 2, but got {overlap!r}")
@@ -63,7 +63,7 @@ class LabelingData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationData:
-    """Data of a verification task: the very boxes that an approval will use.
+    """Data of a verification task: exactly the boxes that an approval will use.
 
     labelled_event: the label store's event that these boxes come from. annotators: Label Studio user ids of all who
     had a hand in the annotation, the one who completed it first.
@@ -82,13 +82,13 @@ class VerificationData:
 
     @property
     def boxes_digest(self) -> str:
-        """Digest of the boxes as they are now."""
+        """Digest of the boxes."""
         return boxes_digest(self.boxes)
 
     @property
     def key(self) -> str:
-        """One task for an image, an annotation and its boxes: saving again without a change is no new task, while
-        the same boxes drawn anew after a rejection are one."""
+        """There is one task for an image, an annotation and its boxes. Saving an annotation again without a change
+        makes no new task; the same boxes drawn again after a rejection do."""
         return verification_key(self.sha256, self.annotation, self.boxes)
 
     def to_data(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class VerificationData:
         """Read it back.
 
         Raises:
-            TaskDataError: a field is missing, or boxes, digest and key do not belong together.
+            TaskDataError: a field is missing, or boxes, digest and key do not match.
         """
         boxes = data.get("boxes")
         annotators = data.get("annotators")

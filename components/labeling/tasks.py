@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What one person submitted. people: user ids of the one who completed it, then of whoever changed it last."""
+    """What one person submitted. people: the user id of who completed it, then of who changed it last."""
 
     id: str
     result: tuple[Any, ...]
@@ -20,13 +20,13 @@ class Annotation:
 
     @property
     def completed_by(self) -> str | None:
-        """Label Studio's own word for whose annotation it is."""
+        """The user who owns the annotation in Label Studio."""
         return self.people[0] if self.people else None
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Boxes before a person: those that this product shows, or a model's. version: Label Studio's model version."""
+    """Boxes that a person sees at first: those that Kizu shows, or a model's. version: Label Studio's model version."""
 
     id: int
     version: str
@@ -35,7 +35,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as it is now. overlap: how many annotations Label Studio asks for; None where it does not say."""
+    """A task as it is now. overlap: how many annotations Label Studio asks for; None if it does not say."""
 
     id: int
     data: Mapping[str, Any]
@@ -57,7 +57,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """What a model suggests for a task, kept beside what people make of it. score: 0..1; None without a box."""
+    """What a model suggests for a task. It stays with the task. score: 0..1; None without a box."""
 
     model: str
     score: float | None
@@ -66,7 +66,7 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task to make; regions: shown to the person as they open it; suggestion: whose they are."""
+    """A task to make. regions: what a person sees on opening it; suggestion: the model's part in them."""
 
     data: Mapping[str, Any]
     regions: Sequence[Mapping[str, Any]] | None = None
@@ -112,5 +112,5 @@ def _time(value: Any) -> datetime:
 
 
 def _plain(value: Any) -> Mapping[str, Any]:
-    """The SDK answers with dicts or with models, depending on which of its types fits best."""
+    """A dict or a model of the SDK as a mapping: the SDK returns whichever of its types fits best."""
     return value if isinstance(value, Mapping) else value.model_dump()

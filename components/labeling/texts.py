@@ -8,7 +8,7 @@ from typing import Final
 
 from inspection.geometry import LabelledBox
 
-# What an annotation says, in every language; the words beside it are what a person sees.
+# The values in an annotation, the same in every language. `Texts` has the words that a person sees.
 APPROVE: Final = "Approve"
 REJECT: Final = "Reject"
 

@@ -135,7 +135,7 @@ def _reconcile(
     labeling, verification = projects
     events = labels.events(use_case=use_case.name)
 
-    # Decisions are read before labels: a label changed after its approval is then a later event, verified anew.
+    # Decisions are read before labels, so that a label that was changed after its approval is a later event.
     tasks = server.tasks(verification)
     decisions, refused = read_decisions(tasks, events)
     texts = TEXTS[use_case.labeling.language]
@@ -152,7 +152,7 @@ def _reconcile(
 
     tasks = server.tasks(verification)
     tasks = _keep_tasks(server, verification, drawings.finished, tasks, events + recorded, tenure, texts)
-    # A decision made since the first look is not recorded yet, so its task counts as open.
+    # A decision that was made after the first read is not recorded yet, so its task counts as open.
     decided = {decision.task.id for decision in decisions}
     undecided = [task for task in tasks if verification_data_of(task) and task.id not in decided]
     returned = [task for task in drawings.open if task.data.get("note")]
@@ -167,7 +167,7 @@ def _reconcile(
 def tasks_to_make(
     finished: Iterable[FinishedLabels], tasks: Iterable[Task], events: Iterable[LabelEvent], texts: Texts
 ) -> list[VerificationData]:
-    """Verification tasks that are missing: of finished labels that nobody has decided on."""
+    """The verification tasks that are missing, for finished labels without a decision."""
     present = {_key(task) for task in tasks}
     decided: dict[tuple[str, str], list[LabelEvent]] = {}
     for event in events:
@@ -183,7 +183,7 @@ def tasks_to_make(
 
 
 def outdated(finished: Iterable[FinishedLabels], tasks: Iterable[Task]) -> list[Task]:
-    """Verification tasks that nobody has worked on, of boxes that are no longer those of the image."""
+    """Verification tasks on which nobody has worked, and whose boxes are no longer those of the image."""
     current = {_drawn_key(item) for item in finished}
     return [task for task in tasks if (key := _key(task)) and key not in current and not task.annotations]
 
@@ -217,7 +217,7 @@ def _keep_tasks(
 
 
 def _show_missing_boxes(server: LabelStudioServer, tasks: Iterable[Task], tenure: Tenure) -> None:
-    """Give the boxes to open tasks that have lost theirs: an import that is cut off leaves a task without them."""
+    """Show the boxes in open tasks that lack them, as an interrupted import leaves them."""
     for task in tasks:
         data = verification_data_of(task)
         if data is None or not data.boxes or task.predictions or task.annotations:
@@ -230,7 +230,7 @@ def _show_missing_boxes(server: LabelStudioServer, tasks: Iterable[Task], tenure
 def _return_rejected(
     server: LabelStudioServer, decisions: Iterable[Decision], drawings: Drawings, texts: Texts, tenure: Tenure
 ) -> int:
-    """Open the labeling task of each rejected image again, with the reason and the former boxes; how many."""
+    """Open the labeling task of each rejected image again, with the reason and the former boxes; returns how many."""
     returned = 0
     rejected = {decision.data.key: decision for decision in decisions if not decision.approved}
     for item in drawings.drawn:
@@ -241,7 +241,7 @@ def _return_rejected(
         data: Mapping[str, Any] = {**item.data.to_data(), "note": texts.returned_because(decision.reason)}
         regions = to_regions(decision.data.boxes, item.data.width, item.data.height)
         server.show_boxes(item.task, regions, data)
-        # All who drew it draw anew. Last goes what was rejected: cut off before it, all this is done again.
+        # All who drew it draw it again. The rejected annotation is removed last, so that an interrupted run is repeated.
         for annotation in (*(a for a in item.task.annotations if a.id != item.annotation.id), item.annotation):
             server.delete_annotation(annotation.id)
         returned += 1
@@ -258,7 +258,7 @@ def _refuse(server: LabelStudioServer, refusals: Refusals, use_case: UseCase, re
     )
     refusals.record(use_case.name, refusal.task.id, annotation, refusal.problem)
     if refusal.problem is Problem.CHANGED_TASK:
-        server.delete_task(refusal.task.id)  # a true one is made in its place
+        server.delete_task(refusal.task.id)  # a correct one is made in its place
     elif annotation is not None:
         server.delete_annotation(annotation.id)  # the task is open again, for another person
 

@@ -58,8 +58,8 @@ class ImageCache:
     If the disk is full, read-only or not accessible, the cache logs that once and keeps nothing from then on.
 
     Args:
-        max_bytes: of all images; those unused for longest are removed first. Each other process that writes at the same time may
-            exceed it by a sixteenth.
+        max_bytes: of all images; those unused for longest are removed first. Each other process that writes at
+            the same time may exceed it by a sixteenth.
         keep: digests that are never removed from here.
         leave_free_bytes: of the disk, below which nothing is added.
     """

@@ -97,7 +97,7 @@ class S3ObjectStore:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> S3ObjectStore:
-        """A client with this process's identity and endpoint; without keys, with what boto3 finds (a role, a profile)."""
+        """A client with this process's identity and endpoint. Without keys, boto3 finds some (a role, a profile)."""
         secret = settings.secret_access_key
         return cls(
             settings.s3_endpoint,

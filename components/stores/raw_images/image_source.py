@@ -1,4 +1,4 @@
-"""Where images come from that no device sent: a folder, or a prefix of any S3."""
+"""The sources of images that no device sent: a folder, or a prefix of any S3."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inspection.image import ImageError, image_format
 MAX_FILE_BYTES: Final = 200_000_000
 _WORKERS: Final = 8
 _AHEAD: Final = 8 * _WORKERS
-# Their content is looked at all the same; what is no image among them is no mistake that anybody has to hear of.
+# Their content is checked all the same. One that is not an image is left out without a message.
 _TEXTS: Final = frozenset({".csv", ".json", ".jsonl", ".manifest", ".md", ".txt", ".yaml", ".yml"})
 
 Item = TypeVar("Item")
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 class ImageSourceError(ValueError):
-    """A source of images that cannot be read at all."""
+    """A source of images cannot be read at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class ImageSource(Protocol):
 
 
 class FolderSource:
-    """A folder, subfolders included; hidden files and plain text are passed over."""
+    """A folder with its subfolders. Hidden files and plain text are left out."""
 
     def __init__(self, folder: Path, paths: Sequence[Path] | None = None) -> None:
         """paths: these files alone."""
@@ -69,7 +69,7 @@ class FolderSource:
         return [self.file(path) for path in (image_files(self.folder) if self._paths is None else self._paths)]
 
     def file(self, path: Path) -> SourceFile:
-        """One file; of size -1 where nobody can say."""
+        """One file. Its size is -1 if it cannot be read."""
         name = path.relative_to(self.folder).as_posix()
         try:
             status = path.stat()
@@ -110,7 +110,7 @@ class S3Source:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The files that may be images, in order; hidden files are passed over, and plain text that is no image.
+    """The files that may be images, in order. Hidden files and plain text are left out.
 
     Raises:
         ImageSourceError: no such folder.
@@ -128,10 +128,10 @@ def read_parts(file: Path) -> dict[str, str]:
     """`parts.csv` (columns image, part): image path -> physical part.
 
     Raises:
-        ImageSourceError: it cannot be read, or the columns are not there.
+        ImageSourceError: it cannot be read, or columns are missing.
     """
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets put a byte order mark first
+        with file.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a byte order mark first
             reader = csv.DictReader(stream)
             if not {"image", "part"} <= set(reader.fieldnames or ()):
                 raise ImageSourceError(f"expected the columns image and part in {file}, but got {reader.fieldnames}")
@@ -146,7 +146,7 @@ def part_of(name: str, parts: Mapping[str, str]) -> str | None:
 
 
 def device_of_import(name: str) -> str:
-    """The device that imported images are of: `import-<name>`, in the letters that a key may have."""
+    """The device name of imported images: `import-<name>`, in the letters that a key may have."""
     return f"import-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-') or 'folder'}"[:63]
 
 
@@ -160,7 +160,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def is_named_as_text(name: str) -> bool:
-    """Whether nobody expects an image under this name: a table, a note, a licence."""
+    """Whether the name is that of a text file, such as a table, a note or a licence."""
     last = name.rsplit("/", 1)[-1]
     return last == "LICENSE" or Path(last).suffix.lower() in _TEXTS
 

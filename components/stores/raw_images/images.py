@@ -1,4 +1,4 @@
-"""The raw bucket: images by digest, the Captures beside them, and the way in."""
+"""The raw bucket: images by digest, and the Captures beside them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_DETECTIONS = 1000
 class RawImage:
     """One image, wherever and however often it was sent.
 
-    capture_keys: None where nobody has listed them yet; `RawImages.captures` does, beside `uri` and `also_at`.
+    capture_keys: None if they are not listed yet; `RawImages.captures` then lists them beside `uri` and `also_at`.
     also_at: the other keys of the same bytes.
     """
 
@@ -41,7 +41,7 @@ class RawImage:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of an image that was put."""
+    """The result of storing an image."""
 
     uri: str
     sha256: str
@@ -62,7 +62,7 @@ class RawImages:
         """Store an image under its digest, once, and its Capture. Running it again changes nothing.
 
         Raises:
-            ImageError: the bytes are no usable image; nothing was written.
+            ImageError: the bytes are not a usable image; nothing was written.
             ValueError: the Capture is of another image.
         """
         image = decode_image(data)
@@ -76,16 +76,16 @@ class RawImages:
         return Stored(f"s3://{self._bucket}/{key}", digest, image.shape[1], image.shape[0], new, beside)
 
     def has(self, key: str) -> bool:
-        """Whether there is such an object. A Capture is written after its image: where it is, both are."""
+        """Whether there is such an object. A Capture is written after its image, so if it is there, both are."""
         return self._store.exists(self._bucket, key)
 
     @property
     def listing(self) -> RawListing:
-        """The bucket's listing in columns, for more images than one would hold as objects."""
+        """The bucket's listing in columns, for too many images to hold as objects."""
         return RawListing(self._store, self._bucket)
 
     def list_images(self, since: date | None = None) -> list[RawImage]:
-        """Every image, once by sha256 (the smallest key names it), optionally of days from `since` on."""
+        """Every image, each sha256 once (its smallest key names it); with `since`, only those of that day and later."""
         listing = self.listing
         spans = listing.spans(listing.devices(), since)
         images: dict[str, list[str]] = {}
@@ -102,7 +102,7 @@ class RawImages:
         """The image of these keys, the first of which names it.
 
         Raises:
-            ValueError: that is no key of an image.
+            ValueError: the first key is not that of an image.
         """
         parsed = parse_raw_key(keys[0])
         if parsed is None or parsed.capture_id is not None:
@@ -117,7 +117,7 @@ class RawImages:
         )
 
     def captures(self, image: RawImage) -> Iterator[Capture]:
-        """The readable Captures of an image; devices may be stolen, so a bad one is said and passed over."""
+        """The readable Captures of an image. A bad one is logged and left out, as a stolen device may send anything."""
         for key in self._capture_keys(image) if image.capture_keys is None else image.capture_keys:
             try:
                 capture = Capture.from_json(self._store.get(self._bucket, key, max_bytes=MAX_CAPTURE_BYTES))
@@ -138,17 +138,17 @@ class RawImages:
         return [key for key in listed if (parsed := parse_raw_key(key)) and parsed.capture_id is not None]
 
     def fetch(self, uri: str, sha256: str) -> bytes:
-        """The bytes with this digest, whatever was written over them since.
+        """The bytes with this digest, even if they were overwritten since.
 
         Raises:
-            ObjectNotFound: there are none.
+            ObjectNotFound: no version of the object has this digest.
         """
         bucket, key = parse_uri(uri)
         return self._store.get_oldest_matching(bucket, key, sha256, max_bytes=MAX_IMAGE_BYTES)
 
 
 def _check_form(capture: Capture) -> None:
-    """What a Capture says of itself ends up in names, tables and pages: short, and in signs that can be printed."""
+    """Check that the texts of a Capture are short and printable, because they appear in names, tables and pages."""
     for name, value, most in (
         ("capture_id", capture.capture_id, _MAX_NAME),
         ("camera", capture.camera, _MAX_NAME),
@@ -164,5 +164,5 @@ def _check_form(capture: Capture) -> None:
 
 
 def capture_id_for(sha256: str, reason: str, captured_at: datetime) -> str:
-    """A Capture id that is the same for the same reason and moment: importing again changes nothing."""
+    """A Capture id that is the same for the same reason and moment: so importing again changes nothing."""
     return sha256_of(f"{sha256}|{reason}|{captured_at.isoformat()}".encode())[:32]

@@ -39,9 +39,9 @@ def compare(a: Grey, b: Grey, *, turned: bool) -> tuple[float, Transform]:
     """How alike two thumbnails are once one lies on the other, -1..1, and the transform from a to b that does it.
 
     One is laid on the other by its coarse form, then by its fine one (ECC: Evangelidis and Psarakis, PAMI 30, 2008), as
-    it is or turned by half; turned: which is tried first. The outline of a part and the light are alike on all
-    photographs of a line, so neither may decide: compared is what is fine, at even contrast, tile by tile, and the
-    answer is the lower quartile of the tiles' correlations. -1 where too little is there to compare.
+    it is or turned by 180 degrees; turned: which is tried first. The outline of a part and the light are alike on all
+    photographs of a line, so they must not decide. The comparison is of the fine texture, at even contrast, tile by
+    tile; the result is the lower quartile of the tiles' correlations, or -1 if there is too little texture.
     """
     best = (-1.0, np.eye(3))
     for upside_down in (turned, not turned):
@@ -58,7 +58,7 @@ def compare(a: Grey, b: Grey, *, turned: bool) -> tuple[float, Transform]:
 
 
 def _align(a: Grey, b: Grey) -> Transform | None:
-    """The homography from pixels of a to pixels of b; None where there is none to be found."""
+    """The homography from pixels of a to pixels of b; or None if none is found."""
     coarse_a, coarse_b = _coarse(a), _coarse(b)
     everything = np.full(coarse_b.shape, 255, np.uint8)
     affine: Any = stretch(coarse_a, coarse_b.shape)[:2].astype(np.float32)
@@ -71,7 +71,7 @@ def _align(a: Grey, b: Grey) -> Transform | None:
             _texture(a, *_ALIGNED_BY), _texture(b, *_ALIGNED_BY), rough.astype(np.float32), cv2.MOTION_HOMOGRAPHY,
             criteria, np.full(b.shape, 255, np.uint8), 1,
         )  # fmt: skip
-    except cv2.error:  # it does not converge: the two have nothing in common
+    except cv2.error:  # it does not converge, because the two have nothing in common
         return None
     transform = np.asarray(fine, np.float64)
     if not np.isfinite(transform).all() or abs(np.linalg.det(transform)) < 1e-6:
