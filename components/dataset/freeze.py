@@ -57,13 +57,13 @@ def build_manifest(
     merged = merge_groups({group: split_of(group, use_case.split) for group in groups.values()}, links)
     if merged.refused:
         _log.warning(
-            "near-duplicates would join %d of %d groups, more than a tenth: nothing is merged. Do parts look so alike, "
-            "or do photographs of one part carry different names?",
+            "near-duplicates would join %d of %d groups, more than a tenth: no group is merged. Check whether parts "
+            "look alike, or whether photographs of one part have different part names",
             merged.joined,
             len(merged.splits),
         )
     elif merged.joined:
-        _log.info("%d of %d groups hold near-duplicates of others and were merged", merged.joined, len(merged.splits))
+        _log.info("%d of %d groups contain near-duplicates of others: merged", merged.joined, len(merged.splits))
     for sha256 in sorted(labels):
         event = labels[sha256]
         unknown = sorted({box.class_name for box in event.boxes} - set(use_case.classes))

@@ -12,7 +12,7 @@ from components.stores.models.gate import GateReport
 from components.stores.models.registry import MAX_DESCRIPTION, MODEL_CARD, REPORT_PAGE
 from components.use_case import UseCase
 
-_LEFT_OUT = f"*More stands in the run's artifact `{MODEL_CARD}`.*"
+_LEFT_OUT = f"*The rest is in the run's artifact `{MODEL_CARD}`.*"
 
 
 @dataclass(frozen=True, slots=True)

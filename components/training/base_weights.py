@@ -193,5 +193,5 @@ def _read(store: S3ObjectStore, bucket: str, key: str) -> PinnedWeights | None:
         return None
     except DocumentError as e:
         raise TrainingError(
-            f"s3://{bucket}/{key} does not say which base weights were made: {e}; remove it, and they are made again"
+            f"s3://{bucket}/{key} cannot be read as a pin of base weights: {e}; remove it, and they are made again"
         ) from e

@@ -136,7 +136,7 @@ class FcosTrainer(OnThisMachine):
             base = dict(found["network"])
         except (*_UNREADABLE, OSError) as e:
             said = str(e).partition("\n")[0]
-            raise TrainingError(f"the base weights {name} are none of detector fcos ({_FORMAT}): {said}") from e
+            raise TrainingError(f"the base weights {name} are not weights of detector fcos ({_FORMAT}): {said}") from e
         own = network.state_dict()
         fitting = {key: value for key, value in base.items() if key in own and own[key].shape == value.shape}
         # The head has the same shape for every backbone, so some tensor always fits: the backbone decides.
@@ -219,7 +219,7 @@ class _Course:
             self._optimizer.load_state_dict(state["optimizer"])
             self._best, self._best_loss, self.best_epoch = state["best"], state["best_loss"], state["best_epoch"]
         except _UNREADABLE as e:
-            raise CheckpointError(f"it cannot be gone on from: {str(e).partition(chr(10))[0]}") from e
+            raise CheckpointError(f"the training cannot continue from it: {str(e).partition(chr(10))[0]}") from e
         self.told = list(checkpoint.told)
 
     def _state(self) -> bytes:
@@ -249,7 +249,9 @@ class _Course:
 
         sound = all(math.isfinite(value) for value in numbers.values())
         if not sound or not all(bool(torch.isfinite(value).all()) for value in self.network.state_dict().values()):
-            raise TrainingError(f"epoch {epoch} left no numbers: {dict(numbers)}; lower `learning_rate`")
+            raise TrainingError(
+                f"epoch {epoch} gave values that are not finite: {dict(numbers)}; lower `learning_rate`"
+            )
 
     def _epoch(self, epoch: int, images: Any, workers: int) -> dict[str, float]:
         """Train on each image once. The random numbers depend on seed and epoch alone, not on earlier epochs."""

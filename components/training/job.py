@@ -184,7 +184,7 @@ def find_finished(
 
 
 def _what_became_of(registry: ModelRegistry, use_case: UseCase, known: RunInfo) -> str:
-    said = f"nothing is trained: run {known.run_id} had the same dataset, training settings and code"
+    said = f"no new training: run {known.run_id} had the same dataset, training settings and code"
     for version in registry.versions(use_case.name):
         if version.run_id == known.run_id:
             return f"{said}; it is {version.name} version {version.version} (approval: {version.approval or 'none'})"

@@ -93,9 +93,9 @@ def loaded_state(data: bytes) -> dict[str, Any]:
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as e:
-        raise CheckpointError(f"it is no state of a training: {_first_line(e)}") from e
+        raise CheckpointError(f"it is not the state of a training: {_first_line(e)}") from e
     if not isinstance(state, dict) or {"network", "average", "optimizer", "stopper", "best"} - state.keys():
-        raise CheckpointError("it is no state of a training: not all of its parts are there")
+        raise CheckpointError("it is not the state of a training: some of its parts are missing")
     return state
 
 

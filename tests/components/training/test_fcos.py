@@ -163,7 +163,7 @@ def test_what_are_no_weights_of_its_own_are_refused_in_one_line(tmp_path, conten
     file.write_bytes(content)
     line = generated_line()
     dataset = write_dataset(line.manifest, line.fetch, tmp_path / "dataset")
-    with pytest.raises(TrainingError, match=r"the base weights base\.pt are none of detector fcos") as refused:
+    with pytest.raises(TrainingError, match=r"the base weights base\.pt are not weights of detector fcos") as refused:
         FcosTrainer(1, file).train(dataset, SMALL, tmp_path / "w", lambda *_: None)
     assert "\n" not in str(refused.value)
 
@@ -222,7 +222,7 @@ def test_the_best_epoch_before_a_checkpoint_is_not_forgotten(tmp_path):
         (dataset, settings.model_copy(update={"seed": 9})),
         (replace(dataset, digest="o"), settings),
     ):
-        with pytest.raises(CheckpointError, match=r"it cannot be gone on from: its (settings|dataset) is"):
+        with pytest.raises(CheckpointError, match=r"the training cannot continue from it: its (settings|dataset) is"):
             FcosTrainer(1).train(other, changed, tmp_path / "c", lambda *_: None, resume_from=last)
 
 

@@ -289,6 +289,6 @@ def test_a_checkpoint_with_code_in_it_is_refused_unrun(tmp_path):
     buffer = io.BytesIO()
     torch.save({"network": Evil(), "average": {}, "optimizer": {}, "stopper": {}, "best": {}}, buffer)
     for data in (buffer.getvalue(), buffer.getvalue()[:-200], b"", b"no checkpoint"):
-        with pytest.raises(CheckpointError, match="no state of a training"):
+        with pytest.raises(CheckpointError, match="not the state of a training"):
             loaded_state(data)
     assert not (tmp_path / "was-here").exists()
