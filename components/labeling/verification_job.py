@@ -241,7 +241,7 @@ def _return_rejected(
         data: Mapping[str, Any] = {**item.data.to_data(), "note": texts.returned_because(decision.reason)}
         regions = to_regions(decision.data.boxes, item.data.width, item.data.height)
         server.show_boxes(item.task, regions, data)
-        # All who drew it draw it again. The rejected annotation is removed last, so that an interrupted run is repeated.
+        # All who drew it draw it again. The rejected annotation goes last, so that an interrupted run is repeated.
         for annotation in (*(a for a in item.task.annotations if a.id != item.annotation.id), item.annotation):
             server.delete_annotation(annotation.id)
         returned += 1
