@@ -21,8 +21,8 @@ from benchmarks.edge.outbox_rate import writes_per_second
 from benchmarks.edge.swap import measure_swaps
 from benchmarks.edge.table import BEGIN, END, machine
 from components.stores.datasets.manifest import SplitName
+from tests.edge_agent.environments import edge_python
 from tests.edge_agent.models import BAD, GOOD, build_release, picture
-from tests.edge_agent.test_environments import edge_python
 
 
 def test_flops_of_convolutions_and_products_are_those_worked_out_by_hand(tmp_path):

@@ -1,14 +1,17 @@
-"""Servers shared by the device's tests."""
+"""Servers and fixtures shared by the tests of the device."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.edge_agent.publisher import Publisher
+from tests.edge_agent.running_agent import Device
 from tests.edge_agent.servers import Broker, Seaweed, remove
 
 
@@ -63,3 +66,19 @@ def fast_folder(tmp_path):
         return
     with tempfile.TemporaryDirectory(dir=memory, prefix="kizu-crash-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def publisher(seaweed):
+    """A fresh repository in the real store, put with the signer's identity."""
+    admin, store = seaweed.store("admin"), seaweed.store("signer")
+    for item in list(admin.list("kizu-releases")):
+        admin.delete("kizu-releases", item.key)
+    return Publisher(lambda key, data: store.put("kizu-releases", key, data))
+
+
+@pytest.fixture
+def device(tmp_path, seaweed, publisher, broker):
+    device = Device(tmp_path / "device", seaweed, publisher.root_bytes, broker)
+    yield device
+    device.stop(signal.SIGKILL)

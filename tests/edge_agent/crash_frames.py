@@ -26,7 +26,8 @@ from inspection import Reason, parse_raw_key
 from tests.edge_agent import old_outbox
 from tests.edge_agent.crash_updates import ONE_THREAD, Scenario, rubbish
 from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, build_release, picture
-from tests.edge_agent.test_outbox import FolderStore, image, result
+from tests.edge_agent.outbox_items import image, result
+from tests.edge_agent.stores import FolderStore
 
 
 class Frames(Scenario):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_agent.disk import RealDisk
 from inspection import Reason, Verdict
-from tests.edge_agent.test_outbox import image, result
+from tests.edge_agent.outbox_items import image, result
 
 TABLES = """
 CREATE TABLE item (

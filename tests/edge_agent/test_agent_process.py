@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
-import subprocess
 import time
 import urllib.request
 from pathlib import Path
@@ -15,120 +13,11 @@ import pytest
 import yaml
 
 from inspection import Capture, Reported, parse_raw_key
+from tests.edge_agent.environments import FORBIDDEN
+from tests.edge_agent.listener import Listener
 from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, build_release, picture
-from tests.edge_agent.publisher import Publisher
-from tests.edge_agent.servers import SITE, free_ports, wait_for
-from tests.edge_agent.test_environments import FORBIDDEN, ROOT, edge_python
-from tests.edge_agent.test_result_publisher import Listener
-
-# Runs the command as the entry point does, and tells at the end what it has loaded.
-_WRAPPER = """
-import json, sys
-from edge_agent.__main__ import main
-report = sys.argv.pop(1)
-try:
-    main()
-finally:
-    with open(report, "w") as file:
-        json.dump(sorted(sys.modules), file)
-"""
-
-
-class Device:
-    """A device's folder and its agent."""
-
-    def __init__(self, folder: Path, seaweed, root: bytes, broker=None, name: str = "dev1", **changes) -> None:
-        self.folder = folder
-        self.camera = folder / "camera"
-        self.camera.mkdir(parents=True)
-        self.port = free_ports(1)[0]
-        credentials = folder / "credentials.json"
-        credentials.write_text(json.dumps(seaweed.keys(name)))
-        credentials.chmod(0o600)
-        (folder / "root.json").write_bytes(root)
-        config = {
-            "device": name, "group": "line1", "site": SITE, "use_case": "tags",
-            "cameras": [{"source": "folder", "path": "camera", "poll_interval_s": 0.05, "settle_s": 0.0}],
-            "s3": {"endpoint": seaweed.endpoint, "credentials_file": "credentials.json"},
-            "page": {"port": self.port},
-            "inference": {"threads": 1},
-            "outbox": {"min_free_bytes": 0},
-            "intervals": {"update_poll_s": 0.3, "report_s": 2.0},
-        } | changes  # fmt: skip
-        if broker is not None:
-            config["mqtt"] = {"host": "127.0.0.1", "port": broker.port}
-        self.config = folder / "config.yaml"
-        self.config.write_text(yaml.safe_dump(config))
-        self.process: subprocess.Popen | None = None
-
-    def command(self, *arguments: str) -> list[str]:
-        return [edge_python(), "-m", "edge_agent", *arguments, "--config", str(self.config)]
-
-    def ask(self, *arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(self.command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=60)
-
-    def start(self) -> None:
-        command = [edge_python(), "-W", "error", "-c", _WRAPPER, str(self.folder / "modules.json"), "run",
-                   "--config", str(self.config)]  # fmt: skip
-        self.log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.log, stderr=self.log)
-        wait_for(self.answers, 30)
-
-    def answers(self) -> bool:
-        if self.process is not None and self.process.poll() is not None:
-            raise AssertionError((self.folder / "log").read_text())
-        try:
-            return self.get("/healthz")[0] == 200
-        except OSError:
-            return False
-
-    def get(self, path: str, host: str | None = None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", path, headers={"Host": host} if host else {})
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
-
-    def status(self) -> dict:
-        return json.loads(self.get("/status.json")[1])
-
-    def feed(self, name: str, data: bytes) -> None:
-        (self.camera / f".{name}").write_bytes(data)
-        (self.camera / f".{name}").rename(self.camera / name)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        if self.process is None:
-            return 0
-        self.process.send_signal(number)
-        code = self.process.wait(20)
-        self.process = None
-        self.log.close()
-        return code
-
-
-@pytest.fixture
-def publisher(seaweed):
-    """A fresh repository in the real store, put with the signer's identity."""
-    admin, store = seaweed.store("admin"), seaweed.store("signer")
-    for item in list(admin.list("kizu-releases")):
-        admin.delete("kizu-releases", item.key)
-    return Publisher(lambda key, data: store.put("kizu-releases", key, data))
-
-
-@pytest.fixture
-def device(tmp_path, seaweed, publisher, broker):
-    device = Device(tmp_path / "device", seaweed, publisher.root_bytes, broker)
-    yield device
-    device.stop(signal.SIGKILL)
-
-
-def take(device, publisher, built, **desire):
-    publisher.add_release(built)
-    publisher.desire(built.digest, **desire)
-    wait_for(lambda: device.status()["release"]["running"] == built.digest, 30)
-    wait_for(lambda: device.status()["release"]["phase"] == "idle", 30)
+from tests.edge_agent.running_agent import Device, take
+from tests.edge_agent.servers import SITE, wait_for
 
 
 def test_the_whole_way_on_a_device(device, publisher, seaweed, broker):

@@ -13,8 +13,8 @@ from edge_agent.outbox import Outbox
 from edge_agent.result_publisher import ResultPublisher
 from tests.certificates import Authority
 from tests.edge_agent.conftest import mosquitto_program
+from tests.edge_agent.outbox_items import LIMITS
 from tests.edge_agent.servers import Broker, wait_for
-from tests.edge_agent.test_outbox import LIMITS
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import signal
 
 import pytest
 
+from tests.edge_agent.listener import Listener
 from tests.edge_agent.models import BAD, build_release, picture
+from tests.edge_agent.network_camera import Stream
+from tests.edge_agent.running_agent import Device, take
 from tests.edge_agent.servers import wait_for
-from tests.edge_agent.test_agent_process import Device, publisher, take  # noqa: F401
-from tests.edge_agent.test_grabbed_source import Stream
-from tests.edge_agent.test_result_publisher import Listener
 
 TOPIC = "plc/line1/part-in-place"
 
@@ -25,7 +25,7 @@ def stream():
 
 
 @pytest.fixture
-def device(tmp_path, seaweed, publisher, broker, stream):  # noqa: F811
+def device(tmp_path, seaweed, publisher, broker, stream):
     cameras = [
         {"name": "top", "source": "opencv", "device": f"http://127.0.0.1:{stream.port}/live.mjpg", "timeout_s": 3,
          "trigger_topic": TOPIC, "reconnect_limit_s": 0.5, "encoding": "png"},
@@ -38,7 +38,7 @@ def device(tmp_path, seaweed, publisher, broker, stream):  # noqa: F811
 
 def test_a_trigger_takes_one_frame_of_a_network_camera_and_a_folder_goes_on_beside_it(
     device,
-    publisher,  # noqa: F811
+    publisher,
     broker,
     stream,
 ):

@@ -16,10 +16,10 @@ from edge_agent.uploader import Uploader
 from inspection import Reason
 from tests.edge_agent import old_outbox
 from tests.edge_agent.models import build_release, picture
+from tests.edge_agent.outbox_items import put
 from tests.edge_agent.publisher import Publisher
 from tests.edge_agent.stores import MemoryStore
-from tests.edge_agent.test_outbox import put
-from tests.edge_agent.test_releases_over_tuf import BUCKET, Device
+from tests.edge_agent.updating_device import BUCKET, Device
 
 DAY, YEAR = 86400.0, 365 * 86400.0
 TEN_DAYS = OutboxLimits(max_age_days=10, min_free_bytes=0)

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-EDGE_PYTHON = ROOT / ".venv-edge" / "bin" / "python"
-FORBIDDEN = ("torch", "ultralytics", "mlflow", "kfp", "boto3", "label_studio_sdk")
+from tests.edge_agent.environments import FORBIDDEN, edge_python
 
 _CV2 = """
 import importlib.metadata as m, json
@@ -20,15 +14,6 @@ found = {d.metadata["Name"]: d.version for d in m.distributions()
          if any(str(f).split("/")[0] == "cv2" for f in d.files or ())}
 print(json.dumps(found))
 """
-
-
-def edge_python() -> str:
-    """The device's interpreter. Where it is missing the test is skipped, or fails where nothing may be skipped."""
-    if EDGE_PYTHON.exists():
-        return str(EDGE_PYTHON)
-    if os.environ.get("KIZU_REQUIRE_ALL") == "1":
-        pytest.fail(f"{EDGE_PYTHON} is missing; make the device's environment")
-    pytest.skip("the device's environment .venv-edge is not there")
 
 
 def opencv(python: str) -> dict[str, str]:

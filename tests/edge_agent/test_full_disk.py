@@ -32,12 +32,12 @@ from edge_agent.outbox import Outbox
 from edge_agent.outbox_schema import connect
 from edge_agent.recent_frames import RecentFrames
 from edge_agent.sources.folder import FolderSource
+from tests.edge_agent.bench import Bench, loaded
 from tests.edge_agent.models import DOUBTFUL, build_release, picture
+from tests.edge_agent.outbox_items import LIMITS, put
 from tests.edge_agent.publisher import Publisher
 from tests.edge_agent.servers import wait_for
 from tests.edge_agent.stores import MemoryStore
-from tests.edge_agent.test_inspection_loop import Bench, loaded
-from tests.edge_agent.test_outbox import LIMITS, put
 
 BUCKET = "kizu-releases"
 FRAMES = 4

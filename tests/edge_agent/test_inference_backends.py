@@ -20,8 +20,8 @@ from edge_agent.inference import RuntimeChoice, load_model, load_release
 from edge_agent.openvino_backend import load_openvino_model
 from edge_agent.ota.trial import try_release_aside
 from inspection import decode_image
+from tests.edge_agent.environments import edge_python
 from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, SIDE, build_release, picture, quadrant_model
-from tests.edge_agent.test_environments import edge_python
 
 SHAPE = (1, 3, SIDE, SIDE)
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import pytest
 from tests.edge_agent.models import build_release
 from tests.edge_agent.publisher import Publisher
 from tests.edge_agent.stores import MemoryStore
-from tests.edge_agent.test_releases_over_tuf import BUCKET, Device
+from tests.edge_agent.updating_device import BUCKET, Device
 
 FILES = ("timestamp.json", "snapshot.json", "targets.json", "root_history/1.root.json", "desired.json")
 DAMAGES = {

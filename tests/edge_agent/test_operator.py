@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import signal
-import stat
 import threading
-from urllib.parse import urlencode
 
 import pytest
 import yaml
 
 from edge_agent.web.guard import refusal
 from edge_agent.web.texts import TEXTS, choose_language
-from inspection import Capture, parse_raw_key
 from tests.edge_agent.models import BAD, GOOD, build_release, picture
+from tests.edge_agent.running_agent import Browser, Device, objections, request, take, token_of
 from tests.edge_agent.servers import wait_for
-from tests.edge_agent.test_agent_process import Device, device, publisher, take  # noqa: F401 - fixtures
 
 
 @pytest.fixture
-def posted(tmp_path, seaweed, publisher, broker):  # noqa: F811
+def posted(tmp_path, seaweed, publisher, broker):
     """A device with a folder and an endpoint for images, of which two may wait for three seconds."""
     cameras = [
         {"name": "top", "source": "folder", "path": "camera", "poll_interval_s": 0.05, "settle_s": 0.0},
@@ -33,55 +29,7 @@ def posted(tmp_path, seaweed, publisher, broker):  # noqa: F811
     made.stop(signal.SIGKILL)
 
 
-def request(device, method, path, body=b"", **headers):  # noqa: F811
-    connection = http.client.HTTPConnection("127.0.0.1", device.port, timeout=20)
-    try:
-        connection.request(
-            method, path, body=body, headers={name.replace("_", "-"): text for name, text in headers.items()}
-        )
-        answer = connection.getresponse()
-        return answer.status, answer.read(), dict(answer.getheaders())
-    finally:
-        connection.close()
-
-
-def token_of(device) -> str:  # noqa: F811
-    path = device.folder / "state" / "operator.token"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    return path.read_text().strip()
-
-
-class Browser:
-    """The cookies and forms of somebody who is signed in."""
-
-    def __init__(self, device) -> None:  # noqa: F811
-        self.device = device
-        self.cookie = ""
-
-    def post(self, path, fields, **headers):
-        return request(
-            self.device, "POST", path, urlencode(fields).encode(),
-            **{"Content-Type": "application/x-www-form-urlencoded", "Cookie": self.cookie} | headers,
-        )  # fmt: skip
-
-    def sign_in(self, token):
-        status, _, headers = self.post("/sign-in", {"token": token})
-        self.cookie = headers.get("set-cookie", "").partition(";")[0]
-        return status, headers
-
-    def csrf(self) -> str:
-        page = request(self.device, "GET", "/", Cookie=self.cookie)[1].decode()
-        return re.search(r'name="csrf" value="([0-9a-f]+)"', page)[1]
-
-
-def objections(seaweed) -> list[Capture]:
-    store = seaweed.store("admin")
-    parsed = ((item.key, parse_raw_key(item.key)) for item in store.list("kizu-raw"))
-    keys = [key for key, parts in parsed if parts and parts.capture_id]
-    return [capture for key in keys if (capture := Capture.from_json(store.get("kizu-raw", key))).reason == "objection"]
-
-
-def test_a_posted_image_is_answered_with_its_result(posted, publisher):  # noqa: F811
+def test_a_posted_image_is_answered_with_its_result(posted, publisher):
     """The answer is the message that goes to the line, and it comes after the result is on disk."""
     posted.start()
     take(posted, publisher, build_release(1))
@@ -94,7 +42,7 @@ def test_a_posted_image_is_answered_with_its_result(posted, publisher):  # noqa:
     wait_for(lambda: posted.status()["frames"]["inspected"] == 2)
 
 
-def test_what_is_no_image_or_too_much_is_refused_with_the_reason(posted, publisher):  # noqa: F811
+def test_what_is_no_image_or_too_much_is_refused_with_the_reason(posted, publisher):
     """A bad request is refused before it takes memory, and the next one is inspected."""
     posted.start()
     take(posted, publisher, build_release(1))
@@ -112,7 +60,7 @@ def test_what_is_no_image_or_too_much_is_refused_with_the_reason(posted, publish
     assert request(posted, "POST", "/inspect", picture(*GOOD))[0] == 200
 
 
-def test_a_full_queue_says_so_and_what_waits_too_long_is_not_inspected(posted, publisher):  # noqa: F811
+def test_a_full_queue_says_so_and_what_waits_too_long_is_not_inspected(posted, publisher):
     """Without a release two images wait and get no verdict, and the third is refused."""
     posted.start()
     answers: list[int] = []
@@ -130,7 +78,7 @@ def test_a_full_queue_says_so_and_what_waits_too_long_is_not_inspected(posted, p
     assert posted.status()["frames"]["inspected"] == 1
 
 
-def test_from_elsewhere_an_image_needs_the_token(posted, publisher):  # noqa: F811
+def test_from_elsewhere_an_image_needs_the_token(posted, publisher):
     """A request through a proxy on this machine does not count as local."""
     posted.start()
     take(posted, publisher, build_release(1))
@@ -141,13 +89,13 @@ def test_from_elsewhere_an_image_needs_the_token(posted, publisher):  # noqa: F8
     assert request(posted, "POST", "/inspect", data, Origin="http://elsewhere.example")[0] == 403
 
 
-def test_without_an_http_camera_there_is_no_endpoint(device):  # noqa: F811
+def test_without_an_http_camera_there_is_no_endpoint(device):
     """The endpoint exists only where a camera of source http is configured."""
     device.start()
     assert request(device, "POST", "/inspect", picture(*GOOD))[0] == 404
 
 
-def test_a_wrong_verdict_goes_back_as_an_objection_once(device, publisher, seaweed):  # noqa: F811
+def test_a_wrong_verdict_goes_back_as_an_objection_once(device, publisher, seaweed):
     """An objection needs a session, its csrf mark, and a form of this page."""
     device.start()
     take(device, publisher, build_release(1))
@@ -176,7 +124,7 @@ def test_a_wrong_verdict_goes_back_as_an_objection_once(device, publisher, seawe
     assert browser.post(path, {"csrf": csrf})[0] == 403
 
 
-def test_roll_back_and_pin_from_the_command_while_it_runs_and_while_it_does_not(device, publisher):  # noqa: F811
+def test_roll_back_and_pin_from_the_command_while_it_runs_and_while_it_does_not(device, publisher):
     """The commands follow the same rule and say the same in both cases."""
     device.start()
     first, second = build_release(1), build_release(2)
@@ -205,7 +153,7 @@ def test_roll_back_and_pin_from_the_command_while_it_runs_and_while_it_does_not(
     assert device.status()["release"]["running"] == first.digest
 
 
-def test_a_token_that_others_may_read_is_refused_at_the_start(device):  # noqa: F811
+def test_a_token_that_others_may_read_is_refused_at_the_start(device):
     """The agent does not start with a token that other users may read."""
     token = device.folder / "operator.token"
     token.write_text("a-token-that-is-long-enough\n")
@@ -223,7 +171,7 @@ def test_a_token_that_others_may_read_is_refused_at_the_start(device):  # noqa: 
     assert "a-token-that" not in (device.folder / "log").read_text()
 
 
-def test_metrics_are_what_prometheus_reads(posted, publisher):  # noqa: F811
+def test_metrics_are_what_prometheus_reads(posted, publisher):
     """The parser of Prometheus reads verdicts, the outbox, the release and the times."""
     from prometheus_client.parser import text_string_to_metric_families
 

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,34 +16,13 @@ import pytest
 from edge_agent.config import OutboxLimits
 from edge_agent.disk import RealDisk
 from edge_agent.errors import StateError, StoreUnavailable
-from edge_agent.outbox import ImageToSend, Outbox
+from edge_agent.outbox import Outbox
 from edge_agent.outbox_index import EXPIRED, FIRST_IMAGE_TO_GO, NEXT_IMAGE, OLDEST_RESULTS
 from edge_agent.outbox_schema import Priority
-from edge_agent.result import Result
 from edge_agent.uploader import Uploader
-from inspection import Capture, Reason, Verdict, capture_key, parse_raw_key, raw_image_key, sha256_of
-from tests.edge_agent.models import picture
-from tests.edge_agent.stores import MemoryStore
-
-LIMITS = OutboxLimits(min_free_bytes=0)
-WHEN = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def result(number: int, verdict: Verdict = Verdict.PASS) -> Result:
-    return Result(
-        capture_id=f"{number:032x}", sha256="0" * 64, captured_at=WHEN, decided_at=WHEN, device="dev1", camera="c",
-        release_digest="r", model_sha256="m", verdict=verdict, infer_ms=1.0,
-    )  # fmt: skip
-
-
-def image(number: int, reason: Reason = Reason.UNCERTAIN, verdict: Verdict = Verdict.PASS, seed: int | None = None):
-    data = picture(1, seed=number if seed is None else seed)
-    sha256 = sha256_of(data)
-    capture = Capture(
-        capture_id=f"{number:032x}", sha256=sha256, device="dev1", camera="c", captured_at=WHEN, reason=reason,
-        verdict=verdict,
-    )  # fmt: skip
-    return ImageToSend(capture, raw_image_key("plant1", "dev1", WHEN, sha256, "png"), data)
+from inspection import Capture, Reason, Verdict, capture_key, parse_raw_key
+from tests.edge_agent.outbox_items import LIMITS, image, put, result
+from tests.edge_agent.stores import FolderStore, MemoryStore
 
 
 @pytest.fixture
@@ -52,10 +30,6 @@ def outbox(tmp_path):
     outbox = Outbox(tmp_path / "outbox", LIMITS)
     yield outbox
     outbox.close()
-
-
-def put(outbox, number, **kind):
-    return outbox.record(f"f{number}", result(number), image(number, **kind), publish=True)
 
 
 def test_a_frame_recorded_twice_is_recorded_once(outbox):
@@ -307,7 +281,8 @@ import sys, json
 from pathlib import Path
 from edge_agent.outbox import Outbox
 from edge_agent.uploader import Uploader
-from tests.edge_agent.test_outbox import LIMITS, FolderStore, put
+from tests.edge_agent.outbox_items import LIMITS, put
+from tests.edge_agent.stores import FolderStore
 outbox = Outbox(Path(sys.argv[1]) / "outbox", LIMITS)
 uploader = Uploader(outbox, FolderStore(Path(sys.argv[1]) / "s3"), "kizu-raw")
 for number in range(int(sys.argv[2]), 100000):
@@ -316,25 +291,6 @@ for number in range(int(sys.argv[2]), 100000):
     if number % 3 == 0:
         uploader.send_next()
 """
-
-
-class FolderStore(MemoryStore):
-    """Objects as files, so that they outlive the process that put them; each put is counted in a log."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def put(self, bucket, key, data, *, if_absent=False, content_type=""):
-        path = self.folder / key
-        if if_absent and path.exists():
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".new")
-        temporary.write_bytes(data)
-        temporary.replace(path)
-        return True
 
 
 def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(tmp_path):

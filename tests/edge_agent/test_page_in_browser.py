@@ -8,15 +8,14 @@ import signal
 import pytest
 
 from tests.edge_agent.models import BAD, GOOD, build_release, picture
+from tests.edge_agent.running_agent import objections, take, token_of
 from tests.edge_agent.servers import wait_for
-from tests.edge_agent.test_agent_process import device, publisher, take  # noqa: F401 - fixtures
-from tests.edge_agent.test_operator import objections, token_of
 
 CHROMIUM = shutil.which("chromium")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_an_operator_sees_the_verdict_the_frame_and_nothing_that_a_name_could_run(device, publisher):  # noqa: F811
+def test_an_operator_sees_the_verdict_the_frame_and_nothing_that_a_name_could_run(device, publisher):
     """The page has no error, its pictures load, and the name of a file is shown as text."""
     from playwright.sync_api import sync_playwright
 
@@ -51,7 +50,7 @@ def test_an_operator_sees_the_verdict_the_frame_and_nothing_that_a_name_could_ru
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_an_operator_objects_and_rolls_back_in_japanese(device, publisher, seaweed):  # noqa: F811
+def test_an_operator_objects_and_rolls_back_in_japanese(device, publisher, seaweed):
     """A button asks for the token first, and the page shows new frames without a reload."""
     from playwright.sync_api import expect, sync_playwright
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 
 import pytest
@@ -13,35 +12,9 @@ from edge_agent.broker import make_client
 from edge_agent.config import Mqtt
 from edge_agent.outbox import Outbox
 from edge_agent.result_publisher import ResultPublisher
+from tests.edge_agent.listener import Listener
+from tests.edge_agent.outbox_items import LIMITS, result
 from tests.edge_agent.servers import wait_for
-from tests.edge_agent.test_outbox import LIMITS, result
-
-
-class Listener:
-    """A program on the line that reads all topics."""
-
-    def __init__(self, port: int) -> None:
-        self.results: list[dict] = []
-        self.states: list[dict] = []
-        self.client = Client(CallbackAPIVersion.VERSION2, client_id="listener", protocol=MQTTv311)
-        self.client.on_message = self._on_message
-        self.ready = threading.Event()
-        self.client.on_connect = lambda client, *_: client.subscribe("kizu/#", qos=1)
-        self.client.on_subscribe = lambda *_: self.ready.set()
-        self.client.reconnect_delay_set(1, 1)
-        self.client.connect("127.0.0.1", port)
-        self.client.loop_start()
-        assert self.ready.wait(10)
-
-    def _on_message(self, client, data, message) -> None:
-        (self.states if message.topic.endswith("/status") else self.results).append(json.loads(message.payload))
-
-    def numbers(self) -> list[int]:
-        return [int(item["capture_id"], 16) for item in self.results]
-
-    def close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
 
 
 @pytest.fixture

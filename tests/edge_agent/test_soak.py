@@ -18,11 +18,10 @@ import numpy as np
 import pytest
 
 from inspection import Sampling
+from tests.edge_agent.listener import Listener
 from tests.edge_agent.models import build_release
+from tests.edge_agent.running_agent import Browser, Device, request, take, token_of
 from tests.edge_agent.servers import wait_for
-from tests.edge_agent.test_agent_process import Device, publisher, take  # noqa: F401
-from tests.edge_agent.test_operator import Browser, request, token_of
-from tests.edge_agent.test_result_publisher import Listener
 
 pytestmark = pytest.mark.soak
 
@@ -45,7 +44,7 @@ class Look:
 
 
 @pytest.fixture
-def device(tmp_path, seaweed, publisher, broker):  # noqa: F811
+def device(tmp_path, seaweed, publisher, broker):
     """A device with a folder and an endpoint for images."""
     cameras = [
         {"name": "top", "source": "folder", "path": "camera", "poll_interval_s": 0.05, "settle_s": 0.0},
@@ -111,7 +110,7 @@ class Neighbours:
 
 def test_ten_thousand_frames_leave_memory_flat_and_no_descriptor_open(
     device,
-    publisher,  # noqa: F811
+    publisher,
     broker,
     capsys,
     record_property,
