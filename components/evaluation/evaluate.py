@@ -45,7 +45,7 @@ class EvaluationError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class StoredEvaluation:
     """An evaluation, as it is stored with its training run.
 
     report_digest: SHA-256 of the stored bytes of the report. curves, page: None where an earlier program evaluated the
@@ -59,7 +59,7 @@ class Evaluated:
     page: bytes | None
 
 
-def run(config: Settings, run_id: str, dataset_digest: str, use_case: UseCase) -> Evaluated:
+def run(config: Settings, run_id: str, dataset_digest: str, use_case: UseCase) -> StoredEvaluation:
     """Evaluate one training run, judge the gate, and store report, gate, plots and golden samples with the run.
 
     Where the run was evaluated with these inputs already, return what is stored and change nothing: a person may have
@@ -151,7 +151,7 @@ def _checked(registry: ModelRegistry, run_id: str, path: str, expected: str) -> 
 
 def _stored(
     registry: ModelRegistry, run_id: str, model_sha256: str, dataset_digest: str, use_case: UseCase
-) -> Evaluated | None:
+) -> StoredEvaluation | None:
     """The stored evaluation of these inputs; None where there is none, or only a part of one."""
     if "gate" not in registry.run(run_id).tags:  # written last: an evaluation that was killed is done again
         return None
@@ -161,7 +161,7 @@ def _stored(
     if found != (model_sha256, dataset_digest, use_case.digest):
         return None
     curves, page = _optional(registry, run_id, CURVES), _optional(registry, run_id, REPORT_PAGE)
-    return Evaluated(
+    return StoredEvaluation(
         report, sha256_of(data), _gate(registry, run_id), Curves.from_json(curves) if curves else None, page
     )
 
@@ -177,7 +177,7 @@ def _optional(registry: ModelRegistry, run_id: str, path: str) -> bytes | None:
         return None
 
 
-def _store(registry: ModelRegistry, run_id: str, use_case: UseCase, found: Evaluation) -> Evaluated:
+def _store(registry: ModelRegistry, run_id: str, use_case: UseCase, found: Evaluation) -> StoredEvaluation:
     """Judge the gate and store all of an evaluation: the report after what belongs to it, and the tag `gate` last."""
     report, gate, plots = found.report, judge_by(found.report, use_case), draw_plots(found.report, found.curves)
     for name, data in found.golden_files.items():
@@ -198,7 +198,7 @@ def _store(registry: ModelRegistry, run_id: str, use_case: UseCase, found: Evalu
     registry.log_metrics(run_id, numbers(report))
     registry.set_run_tag(run_id, "gate_failures", gate.failures)
     registry.set_run_tag(run_id, "gate", "passed" if gate.passed else "failed")
-    return Evaluated(report, sha256_of(report.to_json()), gate, found.curves, page)
+    return StoredEvaluation(report, sha256_of(report.to_json()), gate, found.curves, page)
 
 
 def draw_plots(report: EvaluationReport, curves: Curves) -> dict[str, str]:

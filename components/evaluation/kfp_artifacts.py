@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.evaluation.evaluate import Evaluated, numbers
+from components.evaluation.evaluate import StoredEvaluation, numbers
 
 
-def write(done: Evaluated, metrics: Any, roc: Any, confusion: Any, page: Any) -> None:
+def write(done: StoredEvaluation, metrics: Any, roc: Any, confusion: Any, page: Any) -> None:
     """Fill the artifacts with an evaluation.
 
     The ROC is left out where good or defective parts are missing. An evaluation without stored curves or page gets its

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from kfp import local
 
-from components.evaluation.component import evaluate_model
+from components.evaluation.component import apply_gate, evaluate_model
 from components.evaluation.evaluate import EvaluationError, evaluate, passes_gate, run
 from components.evaluation.latency import Timed
 from components.evaluation.scoring import ModelUnderTest
+from components.registry.component import register_model
 from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
 from components.stores.models.evaluation_report import Deployed, EvaluationReport, GoldenSet
 from components.stores.models.gate import GateReport, judge_by
@@ -141,6 +142,20 @@ def test_what_is_no_detector_of_these_classes_is_refused(model, said):
 def config(installation, mlflow_uri):
     """Settings of an evaluation: the installation's S3 and the MLflow server."""
     return installation.model_copy(update={"mlflow_tracking_uri": mlflow_uri})
+
+
+@pytest.fixture
+def components_run_here(config, tmp_path, monkeypatch):
+    """kfp components run as processes of this machine, with the settings of `config` in their environment."""
+    for name, value in {
+        "KIZU_S3_ENDPOINT": config.s3_endpoint,
+        "AWS_ACCESS_KEY_ID": config.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": config.secret_access_key.get_secret_value(),
+        "KIZU_BUCKET_PREFIX": config.bucket_prefix,
+        "MLFLOW_TRACKING_URI": config.mlflow_tracking_uri,
+    }.items():
+        monkeypatch.setenv(name, value)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path), raise_on_error=True)
 
 
 @pytest.fixture
@@ -322,18 +337,9 @@ def test_rates_are_by_camera_as_the_captures_say(registry, store, installation, 
 
 # kfp sees an image of ours and warns that this process is not it.
 @pytest.mark.filterwarnings("ignore:You may be attemping:RuntimeWarning")
-def test_the_step_leaves_what_kubeflow_shows(registry, use_case, trained, config, tmp_path, monkeypatch):
+def test_the_step_leaves_what_kubeflow_shows(registry, use_case, trained, components_run_here):
     """The kfp component writes metrics, the ROC over parts, the confusion, and the page that MLflow has too."""
-    for name, value in {
-        "KIZU_S3_ENDPOINT": config.s3_endpoint,
-        "AWS_ACCESS_KEY_ID": config.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": config.secret_access_key.get_secret_value(),
-        "KIZU_BUCKET_PREFIX": config.bucket_prefix,
-        "MLFLOW_TRACKING_URI": config.mlflow_tracking_uri,
-    }.items():
-        monkeypatch.setenv(name, value)
     run_id, digest = trained(use_case, brightness_model(), pictures())
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path), raise_on_error=True)
     task = evaluate_model(run_id=run_id, dataset_digest=digest, use_case=use_case.to_json())
     assert task.outputs["map50"] == pytest.approx(1.0)
     assert task.outputs["metrics"].metadata["test_escape_rate"] == 0.0
@@ -350,6 +356,18 @@ def test_the_step_leaves_what_kubeflow_shows(registry, use_case, trained, config
     for name in ("precision-recall", "scores", "confusion"):
         assert registry.get_artifact(run_id, f"evaluation/plots/{name}.svg").startswith(b"<svg")
     assert registry.has_artifact(run_id, "evaluation/examples/best-1.jpg")
+
+
+@pytest.mark.filterwarnings("ignore:You may be attemping:RuntimeWarning")
+def test_gate_and_registration_run_as_components(registry, use_case, trained, config, components_run_here):
+    """The gate's component returns what the evaluation judged, and the registration's makes a version."""
+    run_id, digest = trained(use_case, brightness_model(), pictures())
+    done = run(config, run_id, digest, use_case)
+    assert apply_gate(run_id=run_id, report_digest=done.report_digest).output is True
+    task = register_model(run_id=run_id, use_case=use_case.to_json(), label_version=7, pipeline_run="kfp-1")
+    assert (task.outputs["model"], task.outputs["version"]) == (use_case.name, 1)
+    tags = registry.version(use_case.name, 1).tags
+    assert (tags["label_version"], tags["pipeline_run"], tags["gate"]) == ("7", "kfp-1", "passed")
 
 
 def test_a_report_of_before_is_read_and_keeps_its_digest(registry, use_case, trained, config):
