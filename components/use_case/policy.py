@@ -10,7 +10,7 @@ from components.use_case.section import Score, Section, Share
 from inspection.documents import Sampling
 from inspection.paths import check_name
 
-Rate = Literal["escape_rate", "overkill_rate", "champion_interval"]
+RateName = Literal["escape_rate", "overkill_rate", "champion_interval"]
 
 
 class Gates(Section):
@@ -30,7 +30,7 @@ class Gates(Section):
     """Largest share of good parts that the model may judge defective."""
     min_parts: Annotated[int, Field(ge=1)] = 5
     """Parts that a rate needs to be measurable."""
-    allow_not_measurable: tuple[Rate, ...] = ()
+    allow_not_measurable: tuple[RateName, ...] = ()
     """Rates that may be not measurable."""
     max_map50_drop: Share = 0.02
     max_class_map50_drop: Share = 0.05
