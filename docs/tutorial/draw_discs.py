@@ -1,7 +1,8 @@
 """Draw photographs of ceramic discs for the tutorial: `python docs/tutorial/draw_discs.py FOLDER`.
 
 A disc may have a chip at its rim or a crack; pencil marks and dust are harmless. Each disc is photographed twice.
-FOLDER gets photographs/ (with parts.csv, and the true boxes in annotations.json) and line/, what a camera sees later.
+FOLDER gets photographs/ and line/, what a camera sees later. In photographs/, parts.csv says which of them show one
+disc, and annotations.json holds the true boxes of all discs but the first five, which are left to people.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 320, 240
 CLASSES = ("chip", "crack")
-PARTS, LINE_PARTS, PHOTOGRAPHS_PER_PART = 90, 12, 2
+PARTS, LEFT_TO_PEOPLE, LINE_PARTS, PHOTOGRAPHS_PER_PART = 90, 5, 12, 2
 
 
 def draw_disc(part: int, photograph: int) -> tuple[np.ndarray, list[tuple[int, list[float]]]]:
@@ -87,6 +88,7 @@ def main() -> None:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     parts = ["image,part"]
+    drawn = 0
     for name, numbers in (("photographs", range(PARTS)), ("line", range(1000, 1000 + LINE_PARTS))):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for part in numbers:
@@ -96,7 +98,10 @@ def main() -> None:
                 (folder / name / file).write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
                 if name == "line":
                     continue
+                drawn += 1
                 parts.append(f"{file},disc-{part:04}")
+                if part < LEFT_TO_PEOPLE:
+                    continue
                 images.append({"id": len(images) + 1, "file_name": file, "width": WIDTH, "height": HEIGHT})
                 for class_number, box in boxes:
                     annotations.append(
@@ -107,9 +112,7 @@ def main() -> None:
     truth = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "photographs" / "annotations.json").write_text(json.dumps(truth), encoding="utf-8")
     (folder / "photographs" / "parts.csv").write_text("\n".join(parts) + "\n", encoding="utf-8")
-    sys.stdout.write(
-        f"{len(images)} photographs of {PARTS} discs in {folder / 'photographs'}, others in {folder / 'line'}\n"
-    )
+    sys.stdout.write(f"{drawn} photographs of {PARTS} discs in {folder / 'photographs'}, others in {folder / 'line'}\n")
 
 
 if __name__ == "__main__":

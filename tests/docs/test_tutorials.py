@@ -33,15 +33,15 @@ NOT_RUN = {
 RUN = {
     "python docs/tutorial/draw_discs.py": r"180 photographs of 90 discs",
     "kizu ingest": r"180 files: 180 images \(180 new\), 0 set aside",
-    # At most 200 tasks are open at a time; other tests have left images of theirs in the same bucket.
-    "kizu label": r"open_labeling +(?:1[89]\d|200)\b",
+    # Ten of the discs; other tests have left images of theirs in the same bucket.
+    "kizu label": r"open_labeling +[1-9]\d+\b",
     "grep -A 3": r"password",
-    "kizu import coco": r"180 rows \(180 approved\) with 132 boxes; 180 new, 0 new images; 0 set aside",
+    "kizu import coco": r"170 rows \(170 approved\) with 122 boxes; 170 new, 0 new images; 0 set aside",
     "kizu labels look": r"(\d+) images; (\d+) without an approved label for disc",
-    "kizu labels report": r"180 approved images, 132 boxes",
+    "kizu labels report": r"170 approved images, 122 boxes",
     "kizu enroll": r"line9 is enrolled: site factory, group discs, use case disc",
     "mkdir -p": r"",
-    "kizu-edge config check": r"is good: device line9 of group discs",
+    "kizu-edge config check": r"is valid: device line9 of group discs",
     "cp discs/line": r"",
     "kizu devices": r"nothing was released to the group discs yet",
 }
@@ -122,7 +122,7 @@ def test_the_first_product_is_made_as_the_tutorial_says(stack, tmp_path):
         said = re.search(RUN[begin], result.stdout)
         assert said, f"{line.where}: {line.text}\n{result.stdout}"
         if begin == "kizu labels look":
-            assert int(said[1]) - int(said[2]) == 180
+            assert int(said[1]) - int(said[2]) == 170
     assert done == set(RUN)
     assert len(list((tmp_path / "line9/camera").iterdir())) == 24
     assert (tmp_path / "label-report.html").stat().st_size > 10_000
