@@ -41,7 +41,7 @@ class Exchange:
         return import_rows(rows, finder or InSource(FolderSource(self.folder)), self.raw, self.labels, made)
 
     def events(self) -> list[LabelEvent]:
-        """Of this use case, by time."""
+        """The events of this use case, by time."""
         return self.labels.events(use_case=self.use_case.name)
 
     def approved(self) -> dict[str, LabelEvent]:

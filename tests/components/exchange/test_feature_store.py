@@ -66,7 +66,7 @@ def test_a_row_that_athena_says_is_deleted_is_deleted():
     ],
 )
 def test_a_row_that_does_not_parse_is_set_aside_with_its_line(row, reason):
-    """And the rows around it are read; nothing in it is ever run."""
+    """The rows around a row that does not parse are read, and nothing in the text is run."""
     before, aside, after = read(HEADER + ROW + row + ROW)
     assert isinstance(aside, SetAside)
     assert (aside.reason, aside.line) == (reason, 3)
@@ -75,6 +75,6 @@ def test_a_row_that_does_not_parse_is_set_aside_with_its_line(row, reason):
 
 @pytest.mark.parametrize("text", ["", "image,part\na,b\n", "\x8f\x9d\n"])
 def test_a_table_without_the_columns_is_refused(text):
-    """By the names of those that are missing."""
+    """The error names the missing columns."""
     with pytest.raises(ExchangeError, match="annotations"):
         read(text)

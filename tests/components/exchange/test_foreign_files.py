@@ -52,7 +52,7 @@ def test_a_coco_image_that_does_not_parse_is_set_aside():
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"images": []}', b"\x00", b"[" * 100_000])
 def test_what_is_no_coco_file_is_refused(data):
-    """With what was expected."""
+    """The error says what was expected."""
     with pytest.raises(ExchangeError, match="expected a COCO file"):
         list(read_coco(data, NAMES, NOON))
 
@@ -96,7 +96,7 @@ def test_yolo_numbers_without_names_are_places_in_the_use_case(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "names: 5", "names: {a: b}", "{", "- 1"])
 def test_a_data_yaml_that_names_no_classes_is_refused(tmp_path, text):
-    """By its path."""
+    """The error names the file by its path."""
     write(tmp_path, a_jpg="", data_yaml=text)
     with pytest.raises(ExchangeError, match=str(tmp_path)):
         list(read_yolo(tmp_path, NAMES))

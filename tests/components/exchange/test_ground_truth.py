@@ -84,7 +84,7 @@ def test_of_two_jobs_that_are_no_adjustment_one_is_named():
 
 
 def test_classes_may_have_other_names_here():
-    """By the source's name or its number; what has no name here is kept as unknown, to be counted."""
+    """Classes are renamed by the source's name or number; a class without a name here counts as unknown."""
     text = line(IMAGE, category=boxes((0, 1, 2, 3, 4), (1, 1, 2, 3, 4), (2, 1, 2, 3, 4)))
     (row,) = read(text, names=ClassNames(("kizu", "hekomi"), {"scratch": "kizu", "1": "hekomi"}))
     assert [box.class_name for box in row.boxes] == ["kizu", "hekomi", None]
@@ -110,7 +110,7 @@ def test_classes_may_have_other_names_here():
     ],
 )
 def test_a_line_that_does_not_parse_is_set_aside_with_its_number(text, reason):
-    """And the lines around it are read."""
+    """The lines around a line that does not parse are read."""
     good = line(IMAGE, category=boxes())
     before, aside, after = read(good, text, good)
     assert isinstance(aside, SetAside)

@@ -187,7 +187,7 @@ def test_the_image_is_the_one_whose_path_ends_most_like_the_rows(exchange):
 
 
 def test_images_come_from_a_prefix_of_s3_or_from_where_the_rows_say(exchange, store, installation):
-    """And nothing below another prefix."""
+    """Only images below the given prefix, or at the addresses of the rows, are imported."""
     bucket = installation.bucket("state")
     data = exchange.image("a.jpg", 16)
     store.put(bucket, "theirs/2021/bad/a.jpg", data)
@@ -217,7 +217,7 @@ def test_a_store_that_is_away_ends_the_import(exchange):
 
 
 def test_a_format_without_a_status_is_approved_by_trust_alone(exchange):
-    """And a date of a file is no part of what the row is."""
+    """A row without a status is approved by trust alone, and the date of its file does not make another event."""
     exchange.image("a.jpg", 17)
     at = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -109,7 +109,7 @@ def test_a_site_that_is_no_name_is_refused(raw, tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_parts_are_read_as_a_spreadsheet_saves_them(tmp_path, encoding):
-    """With and without a byte order mark."""
+    """`parts.csv` is read with and without a byte order mark."""
     file = tmp_path / "parts.csv"
     file.write_text("image,part\n傷.jpg,P 1\n", encoding=encoding)
     assert read_parts(file) == {"傷.jpg": "P 1"}

@@ -108,7 +108,7 @@ def test_an_inverted_box_is_written_the_right_way_round():
     ],
 )
 def test_what_cannot_be_used_is_left_out_and_counted(drawn, reason):
-    """And the box beside it is kept."""
+    """A region that cannot be used is counted by its reason; the box beside it is kept."""
     found = convert(drawn, region())
     assert len(found.boxes) == 1
     assert found.tally.counts() == {reason: 1}

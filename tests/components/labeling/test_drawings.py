@@ -43,14 +43,14 @@ def read(*tasks):
 
 
 def test_one_of_two_people_leaves_the_image_open():
-    """Both drawings are events all the same."""
+    """Both drawings become events, although the image stays open."""
     drawings = read(task(by("1", HERE, 1)))
     assert (drawings.finished, len(drawings.open), drawings.asking) == ((), 1, ())
     assert [event.annotator for event in drawings.events] == ["1"]
 
 
 def test_two_who_agree_send_the_first_one_s_boxes_and_neither_may_verify():
-    """Nearly the same is the same."""
+    """Two people whose boxes nearly match agree; the boxes of the first go to the verifier."""
     drawings = read(task(by("1", HERE, 1), by("2", NEARLY, 2)))
     (item,) = drawings.finished
     assert (item.event.annotator, item.annotators) == ("1", ("1", "2"))
@@ -77,13 +77,13 @@ def test_one_person_twice_is_one_opinion():
 
 
 def test_who_edited_another_s_boxes_gives_no_second_opinion():
-    """A person in common makes two annotations one opinion."""
+    """Two annotations with a person in common count as one opinion."""
     drawings = read(task(by(("1", "2"), HERE, 1), by("2", HERE, 2)))
     assert drawings.finished == ()
 
 
 def test_a_cancelled_annotation_is_nobody_s_opinion():
-    """Neither of two nor of three."""
+    """A cancelled annotation counts neither as one of two opinions nor as the third."""
     assert read(task(by("1", HERE, 1), by("2", HERE, 2, cancelled=True))).finished == ()
 
 
@@ -111,13 +111,13 @@ def test_a_task_keeps_the_overlap_that_it_was_made_with():
     ],
 )
 def test_people_agree_where_boxes_match_one_to_one(first, second, expected):
-    """By class and overlap, whoever is asked first."""
+    """Boxes match by class and overlap, and the order of the two people makes no difference."""
     assert agree(first, second, 0.5) is expected
     assert agree(second, first, 0.5) is expected
 
 
 def test_labels_name_the_model_whose_boxes_they_began_with_and_whether_they_kept_them():
-    """What a returned image begins with is a person's."""
+    """A returned image begins with a person's boxes, so no model is named."""
     model = Prediction(3, "tags/4", tuple(to_regions(HERE, 100, 100)))
     shown = Prediction(4, SHOWN_BOXES, model.result)
     kept = read(task(by("1", HERE, 1), overlap=1, predictions=[model, shown]))

@@ -380,7 +380,7 @@ def test_a_task_list_of_several_pages_is_read_whole(world, monkeypatch):
 
 
 def test_label_studio_away_is_one_clear_error(world):
-    """And a wrong token is another."""
+    """A server that does not answer, and a wrong token, each raise an error that says so."""
     server = LabelStudioServer("http://127.0.0.1:9", "x" * 40, world.server()._storage, retries=0)
     with pytest.raises(LabelStudioAway, match="is it running"), server:
         server.ensure_project(world.use_case, "labeling")
@@ -452,7 +452,7 @@ def start_run(world, environment, batch_uri):
 
 
 def test_two_runs_at_once_make_one_task_an_image(world, stack):
-    """And one event a label."""
+    """Three concurrent runs make one task for each image, and one event for each label."""
     world.put_images(12)
     uri = save_batch(world.store, world.settings.bucket("state"), world.find())
     environment = stack.environment("labeling")

@@ -19,7 +19,7 @@ ELSEWHERE = [LabelledBox("scratch", Box(120.0, 20.0, 30.0, 40.0))]
 
 @pytest.fixture
 def third(stack, world):
-    """One more member of the team."""
+    """A third user of Label Studio."""
     email = f"third-{uuid.uuid4().hex[:8]}@kizu.local"
     token = _sign_up(stack.layout, load(stack.layout)["label_studio"]["token"], email, uuid.uuid4().hex)
     made = person(world.url, token)
@@ -29,7 +29,7 @@ def third(stack, world):
 
 @pytest.fixture
 def fourth(third, stack, world):
-    """And another, who has drawn nothing."""
+    """A fourth user of Label Studio, who has drawn nothing."""
     email = f"fourth-{uuid.uuid4().hex[:8]}@kizu.local"
     token = _sign_up(stack.layout, load(stack.layout)["label_studio"]["token"], email, uuid.uuid4().hex)
     made = person(world.url, token)
@@ -44,7 +44,7 @@ def twice(world):
 
 
 def next_for(world, who):
-    """What Label Studio's queue gives a person; None where it has nothing for them."""
+    """The task that Label Studio's queue offers to a person, or None."""
     answer = who.http.get(f"/api/projects/{world.project('labeling')}/next")
     return answer.json()["id"] if answer.status_code == 200 else None
 
@@ -73,7 +73,7 @@ def test_two_who_agree_are_verified_by_a_third_and_by_none_of_them(world, third)
 
 
 def test_two_who_differ_bring_the_image_before_a_third_whose_boxes_are_verified(world, third, fourth):
-    """A rejection afterwards brings it back to all of them."""
+    """After a rejection, all who drew the image draw it again."""
     twice(world)
     (sha256,) = world.put_images(1)
     world.label()

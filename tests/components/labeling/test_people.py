@@ -8,7 +8,7 @@ B = LabelledBox("scratch", Box(100, 10, 20, 20))
 
 
 def test_the_true_boxes_are_fine_in_any_order():
-    """And so is no box on a good part."""
+    """The true boxes in another order are accepted, and so is a good part without a box."""
     assert complaint_about([B, A], [A, B]) is None
     assert complaint_about([], []) is None
 

@@ -92,7 +92,7 @@ def test_a_rejected_image_shows_the_former_boxes_and_not_the_models(world):
 
 
 def test_open_tasks_get_boxes_once_there_is_a_champion(world):
-    """And keep them on every run after; a task that a person began is not touched."""
+    """Open tasks get and keep the boxes of a new champion; a task that a person began is not touched."""
     world.put_images(2)
     assert label(world).created == 2
     assert [task["predictions"] for task in world.labeling_tasks()] == [[], []]

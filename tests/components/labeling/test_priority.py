@@ -56,7 +56,7 @@ def names(placed):
 
 
 def test_objections_come_first_then_doubt_then_the_newest_and_last_what_waits_for_the_verifier():
-    """And each says why, with the numbers."""
+    """Each image says why it has its place, with the numbers."""
     day = timedelta(days=1)
     placed = in_order(
         [
@@ -84,14 +84,14 @@ def test_objections_come_first_then_doubt_then_the_newest_and_last_what_waits_fo
 
 
 def test_without_a_champion_the_middle_of_the_band_stands_for_the_threshold():
-    """The use case's own words are all there is then."""
+    """Without thresholds, the middle of the use case's band of uncertainty counts as the threshold."""
     placed = in_order([candidate("a", Reason.UNCERTAIN, 0.25), candidate("b", Reason.UNCERTAIN, 0.41)], use_case())
     assert names(placed) == ["b", "a"]
     assert placed[0].why == "scratch scored 0.41, near the threshold of 0.40"
 
 
 def test_verdicts_of_two_releases_that_differ_are_a_disagreement():
-    """Whatever the reasons for which the image was sent."""
+    """Two releases with different verdicts disagree, whatever the reasons for which the image was sent."""
     picture = image("twice")
     both = tuple(
         capture(picture, Reason.CONTROL, 0.9, release=release * 64, verdict=verdict)
@@ -111,7 +111,7 @@ def test_an_uncertain_frame_without_a_detection_is_doubt_too():
 
 @given(share=st.floats(0.0, 1.0), head=st.integers(1, 60))
 def test_every_head_of_the_line_gives_chance_its_share(share, head):
-    """However many places there are, and although doubt would fill them all."""
+    """The share by chance is kept for every number of places, also where doubtful images would fill them all."""
     doubt = [candidate(f"doubt-{index}", Reason.UNCERTAIN, 0.4) for index in range(60)]
     rest = [candidate(f"rest-{index}") for index in range(60)]
     placed = in_order(doubt + rest, use_case(random_share=share))
@@ -130,7 +130,7 @@ def test_chance_is_the_same_on_every_run_and_another_for_another_use_case():
 
 
 def test_no_part_and_no_hour_floods_the_queue():
-    """What is above a cap comes after all that is not, says so, and is not lost."""
+    """Images above a cap come after all others and say so; none is lost."""
     flood = [candidate(f"flood-{index}", Reason.OBJECTION, group="part-1") for index in range(6)]
     others = [candidate(f"other-{index}", at=NOON - timedelta(minutes=90 + index)) for index in range(4)]
     placed = in_order(flood + others, use_case(max_per_group=2))
@@ -144,7 +144,7 @@ def test_no_part_and_no_hour_floods_the_queue():
 
 
 def test_the_order_is_explained_in_the_team_s_language():
-    """The same order, other words."""
+    """Another language gives the same order with other words."""
     some = [candidate("a", Reason.OBJECTION), candidate("b", Reason.UNCERTAIN, 0.4)]
     assert [item.why for item in in_order(some, use_case("ja"))] == [
         "作業者から異議あり",
@@ -153,7 +153,7 @@ def test_the_order_is_explained_in_the_team_s_language():
 
 
 def test_few_images_are_all_looked_at_and_of_many_those_that_promise_most():
-    """Several Captures first, then the newest, and a quarter by chance; by keys alone."""
+    """Images with several Captures come first, then the newest, and a quarter by chance; only keys are read."""
     counts = (("new", 90), ("old", 900), ("twice", 10))
     kind_of = {sha256_of(f"{kind}-{number}".encode()): kind for kind, count in counts for number in range(count)}
     many = list(kind_of)
@@ -172,6 +172,6 @@ def test_few_images_are_all_looked_at_and_of_many_those_that_promise_most():
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3])
 def test_a_short_shortlist_is_no_longer_than_it_may_be(size):
-    """Down to nothing."""
+    """The shortlist has at most the given size, also for a size of 0."""
     some = [sha256_of(str(index).encode()) for index in range(9)]
     assert len(shortlist(some, frozenset(), frozenset(some[:5]), "tags", size)) == size

@@ -44,7 +44,7 @@ def test_a_verification_task_that_somebody_changed_is_refused(change):
 
 @pytest.mark.parametrize("broken", [None, 5, "text", [1], [{"class": "scratch"}]])
 def test_boxes_of_another_form_are_refused(broken):
-    """With an error of our own."""
+    """Boxes of another form raise TaskDataError."""
     with pytest.raises(TaskDataError):
         VerificationData.from_data({**verification().to_data(), "boxes": broken})
 
@@ -63,7 +63,7 @@ def test_the_verification_key_tells_images_annotations_and_boxes_apart():
 
 
 def test_the_event_of_an_act_is_the_same_however_often_it_is_read():
-    """And another for another status, time, project or annotation."""
+    """The same act gives the same id; another status, time, project or annotation gives another id."""
     first = event_id("label-studio", "1", "7", "2026-11-22T00:00:00.000001+00:00", LabelStatus.LABELLED)
     assert first == event_id("label-studio", "1", "7", "2026-11-22T00:00:00.000001+00:00", LabelStatus.LABELLED)
     assert first != event_id("label-studio", "1", "7", "2026-11-22T00:00:00.000001+00:00", LabelStatus.APPROVED)

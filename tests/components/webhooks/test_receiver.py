@@ -25,7 +25,7 @@ SECRET = "a secret of some length"
     ],
 )
 def test_only_who_knows_the_secret_wakes_it(headers, body, status):
-    """And not with any number of bytes."""
+    """A request wakes the run only with the secret, and its body must not be too large."""
     with HintReceiver("127.0.0.1:0", SECRET) as receiver:
         answer = httpx.post(f"http://127.0.0.1:{receiver.port}/", content=body, headers=headers, trust_env=False)
         assert answer.status_code == status
@@ -47,13 +47,13 @@ def test_a_caller_that_says_nothing_holds_nobody_up():
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8099", "192.0.2.1:8099", "8099", "127.0.0.1:http", "localhost:8099"])
 def test_it_listens_on_loopback_and_nowhere_else(listen):
-    """By address, as a name may be anybody's."""
+    """The address must be a loopback address; a host name is refused, because it may resolve to any address."""
     with pytest.raises(SettingsError, match="KIZU_WEBHOOK_LISTEN"):
         HintReceiver(listen, SECRET)
 
 
 def test_a_webhook_needs_its_secret():
-    """Of some length, and never shown."""
+    """The secret is required, has a minimum length, and is never shown."""
     with pytest.raises(SettingsError, match="KIZU_WEBHOOK_SECRET"):
         webhook(Settings(webhook_url="http://127.0.0.1:1/"))
     with pytest.raises(SettingsError, match="at least 16"):
@@ -62,7 +62,7 @@ def test_a_webhook_needs_its_secret():
 
 
 def test_a_port_that_is_taken_leaves_a_run_that_looks_now_and_then(caplog):
-    """Two runs at once on one machine, for one."""
+    """A second run on the same machine polls instead of listening."""
     with HintReceiver("127.0.0.1:0", SECRET) as other:
         settings = Settings(
             webhook_url="http://127.0.0.1:1/", webhook_secret=SECRET, webhook_listen=f"127.0.0.1:{other.port}"

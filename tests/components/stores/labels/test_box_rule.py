@@ -57,7 +57,7 @@ def test_what_can_be_kept_is_kept_and_counted(drawn, corners, counts):
     ],
 )
 def test_what_cannot_be_used_is_left_out_and_counted(drawn, reason):
-    """And the box beside it is kept."""
+    """A rectangle that cannot be used is counted by its reason; the box beside it is kept."""
     found = ruled(drawn, Drawn("dent", 0, 0, 5, 5))
     assert (len(found.boxes), found.tally.counts(), found.tally.left_out) == (1, {reason: 1}, 1)
 

@@ -40,7 +40,7 @@ def test_an_event_is_read_as_it_was_written(labels, use_case):
 
 
 def test_an_image_without_a_box_is_a_label_too(labels, use_case):
-    """A good part was looked at."""
+    """An image without a box is a label: a person looked at a good part."""
     labels.append([event(use_case, boxes=())])
     assert labels.events(use_case=use_case)[0].boxes == ()
 
@@ -71,14 +71,14 @@ def test_a_version_that_is_not_there_is_an_error(labels, use_case):
 
 
 def test_the_latest_approval_counts_whatever_the_order_of_arrival(labels, use_case):
-    """By the time of the act."""
+    """The latest approval is the one with the latest time of the act."""
     labels.append([event(use_case, "late", minutes=5, boxes=())])
     labels.append([event(use_case, "early", minutes=1)])
     assert labels.latest_approved(use_case)["ab" * 32].event_id == f"{use_case}-late"
 
 
 def test_neither_a_label_nor_a_rejection_is_an_approval(labels, use_case):
-    """And a rejection of a new attempt leaves the approved one."""
+    """A label or a rejection approves nothing, and the rejection of a new label leaves the earlier approval."""
     labels.append(
         [event(use_case, "l", status=LabelStatus.LABELLED), event(use_case, "r", status=LabelStatus.REJECTED)]
     )

@@ -1,4 +1,4 @@
-"""Of all that want to start a run, one does: claims on a real S3, and the rule that they follow."""
+"""At most one of several concurrent callers starts a run: claims on a real S3, and their rule."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def take(claims, name, holder="a", now=NOW, runs=None):
 
 @pytest.mark.parametrize("left_behind", [False, True], ids=["made", "taken over"])
 def test_of_many_threads_at_once_one_has_the_claim_and_may_start(store, installation, name, left_behind):
-    """Whether there was none, or one whose holder did not come back."""
+    """One of eight callers gets the claim, whether there was none or its holder did not come back."""
     claims = Claims(store, installation.bucket("state"))
     if left_behind:
         assert isinstance(take(claims, name, "gone"), Held)
@@ -89,7 +89,7 @@ def test_of_many_threads_at_once_one_has_the_claim_and_may_start(store, installa
 
 
 def test_a_claim_without_a_run_is_taken_over_after_ten_minutes_and_not_before(claims, name):
-    """By the clock that the caller gives."""
+    """The age of a claim is measured by the clock that the caller gives."""
     take(claims, name, "a")
     early = take(claims, name, "b", LATER - SECOND)
     assert (early.state, early.claim.holder) == (ClaimState.STARTING, "a")
@@ -99,7 +99,7 @@ def test_a_claim_without_a_run_is_taken_over_after_ten_minutes_and_not_before(cl
 
 
 def test_who_was_passed_over_starts_nothing(claims, name):
-    """It renews before it starts, and the fence says so; the new holder is not disturbed."""
+    """A holder that was passed over fails to renew, so it starts nothing; the new holder is not disturbed."""
     slow = take(claims, name, "slow")
     quick = take(claims, name, "quick", LATER)
     for act in (slow.renew, lambda now: slow.started("run-1", now)):
@@ -110,7 +110,7 @@ def test_who_was_passed_over_starts_nothing(claims, name):
 
 
 def test_who_renews_in_time_is_not_passed_over(claims, name):
-    """Ten minutes count from the renewal."""
+    """The ten minutes count from the last renewal."""
     held = take(claims, name)
     held.renew(NOW + TAKE_OVER_AFTER / 2)
     assert take(claims, name, "b", LATER).state is ClaimState.STARTING
@@ -136,7 +136,7 @@ def test_a_run_of_the_label_that_did_not_live_is_no_run(claims, name):
 
 
 def test_a_run_that_failed_is_tried_again_three_times_in_all(claims, name):
-    """Ten minutes after each; then it is a person's."""
+    """A failed run is tried again ten minutes after each failure, three times in all; then a person must look."""
     now, held = NOW, take(claims, name)
     for attempt in range(1, MAX_ATTEMPTS):
         held.started(f"run-{attempt}", now)
@@ -169,7 +169,7 @@ def test_two_versions_of_one_use_case_are_not_trained_at_once(claims, below):
 
 
 def test_of_two_versions_claimed_at_the_same_moment_at_most_one_is_held(store, installation, below):
-    """Both may withdraw; then the next call has it, at once."""
+    """Two callers may both withdraw; the next call then gets the claim at once."""
     claims = Claims(store, installation.bucket("state"))
     barrier, found = threading.Barrier(4), []
 
@@ -189,7 +189,7 @@ def test_of_two_versions_claimed_at_the_same_moment_at_most_one_is_held(store, i
 
 
 def test_a_claim_that_cannot_be_read_blocks_nobody(store, installation, claims, name):
-    """It counts as abandoned, and is taken over under the same condition."""
+    """A claim that cannot be read counts as abandoned, and is taken over under the same condition."""
     store.put(installation.bucket("state"), f"claims/{name}", b"{")
     assert isinstance(take(claims, name), Held)
 
@@ -208,12 +208,12 @@ def test_a_claim_that_cannot_be_read_blocks_nobody(store, installation, claims, 
     ],
 )
 def test_what_a_claim_says_to_others(claim, state, expected):
-    """A clock that is a year ahead blocks nobody; who said how a run ended is believed."""
+    """A claim from a clock a year ahead blocks nobody, and a recorded end of a run is believed."""
     assert claim_state(Claim(**{"holder": "a", "claimed_at": NOW, **claim}), state, NOW) is expected
 
 
 def test_a_claim_is_written_and_read_as_it_was():
-    """With keys that this version does not know."""
+    """A claim keeps keys that this version does not know."""
     data = Claim(holder="a", claimed_at=NOW, run_id="r", attempt=2, ended="failed", reason="x").to_json()
     newer = data[:-1] + b',"later":1}'
     assert Claim.from_json(data).to_json() == data

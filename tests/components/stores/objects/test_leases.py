@@ -36,7 +36,7 @@ def held(place, clock, rules=RULES):
 
 
 def test_a_free_lease_is_taken_and_given_back(place):
-    """Each tenure has a higher number."""
+    """Each new holder has the next generation."""
     clock = Clock()
     with held(place, clock) as first:
         pass
@@ -45,14 +45,14 @@ def test_a_free_lease_is_taken_and_given_back(place):
 
 
 def test_the_second_waits_and_then_says_who_is_at_work(place):
-    """For as long as it has patience."""
+    """A second run waits for `patience_s`, then raises an error that names the labeling run."""
     clock = Clock()
     with held(place, clock), pytest.raises(LeaseError, match="another labeling run"), held(place, clock):
         pass
 
 
 def test_a_holder_that_died_is_followed_after_its_time(place):
-    """And, should it live after all, it may not go on."""
+    """A lease that has expired is taken over, and its former holder fails to renew it."""
     clock = Clock()
     dead = Lease(place[0], place[1], f"leases/labeling/{place[3]}/", "dead", RULES, clock.now)
     assert dead.try_acquire()
@@ -62,7 +62,7 @@ def test_a_holder_that_died_is_followed_after_its_time(place):
 
 
 def test_a_holder_that_renews_keeps_it(place):
-    """Past its first term."""
+    """A holder that renews in time keeps the lease beyond its first term."""
     clock = Clock()
     with held(place, clock) as lease:
         for _ in range(4):
@@ -73,7 +73,7 @@ def test_a_holder_that_renews_keeps_it(place):
 
 
 def test_of_many_at_once_one_wins(place):
-    """Eight threads, one free lease, and again after it expired."""
+    """Of eight threads one takes a free lease, and again one takes it each time it has expired."""
     clock = Clock()
     for _ in range(3):
         barrier = threading.Barrier(8)

@@ -69,5 +69,5 @@ def test_of_two_errors_the_first_in_order_is_raised_and_what_was_not_begun_never
 
 
 def test_no_items_give_no_results():
-    """And no hanging threads."""
+    """Without items there are no results, and no thread is left."""
     assert list(read_ahead(lambda item: item, [], at_most=1)) == []

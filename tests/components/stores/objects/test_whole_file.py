@@ -12,7 +12,7 @@ from components.stores.objects.whole_file import PRIVATE, write_whole
 
 
 def test_of_many_who_write_at_once_one_stays_whole(tmp_path):
-    """And nothing else: no half of a file, no left-over."""
+    """One file stays, complete, with no part and no temporary file beside it."""
     file = tmp_path / "folder" / "傷 report.html"
     texts = [bytes([65 + n]) * 100_000 for n in range(8)]
     start = threading.Barrier(len(texts))
@@ -37,7 +37,7 @@ def test_its_mode_is_given_where_it_is_private(tmp_path):
 
 
 def test_what_cannot_be_replaced_is_still_there(tmp_path):
-    """With no left-over beside it."""
+    """After a failed write the old file is there, and no temporary file."""
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "page").write_text("kept")
     with pytest.raises(OSError, match="report"):

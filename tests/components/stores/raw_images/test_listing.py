@@ -38,7 +38,7 @@ def key(name, device="line-1", site="nagoya", at=datetime(2025, 4, 1, tzinfo=UTC
     ],
 )  # fmt: skip
 def test_what_is_no_key_of_an_image_is_in_no_column(odd):
-    """And does not hide those beside it."""
+    """A key of another form is ignored and does not hide the keys beside it."""
     good = [key("a"), key("b", site=f"{'x' * 63}")]
     table = parse_image_keys([good[0], odd, good[1]])
     assert keys_of(table).to_pylist() == good
@@ -109,7 +109,7 @@ def test_an_empty_bucket_has_no_devices(store, installation):
 
 
 def test_images_with_several_captures_are_told_apart():
-    """By the keys alone, within a page and over two."""
+    """Several Captures of an image are found by keys alone, within a page and across two pages."""
     listing = RawListing(Pages([["s/d/2026/05/01/" + name for name in names] for names in (
         ["a" * 64 + ".1.json", "a" * 64 + ".jpg", "b" * 64 + ".1.json"],
         ["b" * 64 + ".2.json", "b" * 64 + ".jpg", "c" * 64 + ".jpg"],
