@@ -131,6 +131,16 @@ def is_configured() -> bool:
     return bool(os.environ.get("KIZU_S3_ENDPOINT") or os.environ.get("MLFLOW_TRACKING_URI"))
 
 
+def is_on_this_machine() -> bool:
+    """Whether the commands work with the servers of this machine.
+
+    A process that was started with the environment of an identity names them too, and `KIZU_HOME` with them.
+    """
+    import os
+
+    return "KIZU_HOME" in os.environ or not is_configured()
+
+
 def _require_servers_of_this_machine() -> None:
     if not of_this_machine("deploy.local.stack").status(layout()).healthy:
         raise CommandError("no server is configured and the local stack is not up; run: kizu up")

@@ -104,7 +104,7 @@ class Chain:
             release = self._from.release(digest)
         except LinkMissing as e:
             return self._out.add(Kind.RELEASE, digest, missing=f"{by}, but {e}")
-        node = self._out.add(Kind.RELEASE, digest, release_facts(release))
+        node = self._out.add(Kind.RELEASE, digest, release_facts(release, self._from.signatures))
         said = f"named by release {digest[:12]}"
         version = self._version(release.use_case, release.version, said, run_id=release.training_run)
         self._out.link(node, Relation.RELEASE_OF, version)
@@ -198,7 +198,7 @@ class Chain:
             self._out.link(unknown, Relation.RELEASE_OF, version)
             return
         for digest, release in releases.items():
-            node = self._out.add(Kind.RELEASE, digest, release_facts(release))
+            node = self._out.add(Kind.RELEASE, digest, release_facts(release, self._from.signatures))
             self._out.link(node, Relation.RELEASE_OF, version)
             self._up_from_release(node, digest)
 

@@ -1,18 +1,26 @@
-"""Published releases as a reader of the bucket sees them: what the TUF metadata name, followed by digest.
+"""Published releases, as a reader of the releases bucket sees them.
 
-Signatures are the devices' to check, and the signer's. Here each document is compared with the digest by which the one
-before names it, from the timestamp down, so that what a killed publication left behind is no release.
+With a trusted root, TUF's own client reads the metadata and checks every signature, as the devices do. Without one, or
+where the metadata have expired, the metadata are followed from the timestamp down: each document is compared with the
+digest by which the one before names it. Then `signatures` says that no signature was checked.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
-from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError
+from tuf.api.exceptions import RepositoryError as TufError
+from tuf.api.metadata import Metadata, Targets
+from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
+from components.stores.objects.s3 import ObjectNotFound, ObjectStoreError, S3ObjectStore
 from inspection.codec import DocumentError
 from inspection.documents import Release
 from inspection.image import sha256_of
@@ -20,38 +28,50 @@ from inspection.image import sha256_of
 _RELEASE: Final = re.compile(r"releases/(?P<digest>[0-9a-f]{64})/release\.json")
 _MAX_METADATA_BYTES: Final = 64 * 1024 * 1024
 _MAX_RELEASE_BYTES: Final = 16 * 1024 * 1024
+VERIFIED: Final = "verified"
+NO_ROOT: Final = "not verified: no trusted root was given"
+EXPIRED: Final = "not verified: the metadata have expired"
 
 
 class PublishedReleasesError(RuntimeError):
-    """The repository's metadata do not name each other."""
+    """The repository's metadata or a release are damaged, or do not verify with the trusted root."""
 
 
 class PublishedReleases:
-    """The releases of one bucket; the metadata are read once."""
+    """The releases of one bucket. The metadata are read once.
 
-    def __init__(self, store: S3ObjectStore, bucket: str) -> None:
+    Args:
+        store: where the bucket is.
+        bucket: of the TUF repository.
+        root: the bytes of the trusted `root.json`; None where there is none, and then no signature is checked.
+    """
+
+    def __init__(self, store: S3ObjectStore, bucket: str, root: bytes | None = None) -> None:
         self._store = store
         self._bucket = bucket
+        self._root = root
         self._read: dict[str, Release] = {}
 
-    @cached_property
-    def digests(self) -> tuple[str, ...]:
-        """All that are published, in the order of their digests; none where nothing was ever published.
+    @property
+    def signatures(self) -> str:
+        """Whether the signatures were checked: `verified`, or `not verified: ` and why.
 
         Raises:
-            PublishedReleasesError: the metadata were damaged or replaced.
+            PublishedReleasesError: the metadata are damaged, or do not verify with the trusted root.
         """
-        try:
-            timestamp = self._signed("timestamp.json", "")
-        except ObjectNotFound:
-            return ()
-        snapshot = self._named(timestamp, "snapshot.json")
-        targets = self._named(snapshot, "targets.json")
-        found = (_RELEASE.fullmatch(path) for path in targets["targets"])
-        return tuple(sorted(match["digest"] for match in found if match))
+        return self._published[1]
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digests of all published releases, sorted; none where nothing was ever published.
+
+        Raises:
+            PublishedReleasesError: the metadata are damaged, or do not verify with the trusted root.
+        """
+        return self._published[0]
 
     def release(self, digest: str) -> Release | None:
-        """A published release; None where there is none.
+        """A published release; None where there is none with this digest.
 
         Raises:
             PublishedReleasesError: its bytes are others than were published.
@@ -59,7 +79,8 @@ class PublishedReleases:
         if digest not in self.digests:
             return None
         if digest not in self._read:
-            # A release is named by the digest of release.json, and so is the file, as consistent snapshots are.
+            # A release is named by the digest of release.json. The file is too, as TUF's snapshots are consistent: so
+            # this comparison checks the hash in the signed metadata.
             key = f"targets/releases/{digest}/{digest}.release.json"
             try:
                 data = self._store.get(self._bucket, key, max_bytes=_MAX_RELEASE_BYTES)
@@ -69,6 +90,50 @@ class PublishedReleases:
             except (ObjectNotFound, DocumentError) as e:
                 raise PublishedReleasesError(f"s3://{self._bucket}/{key} is published, but {e}") from e
         return self._read[digest]
+
+    @cached_property
+    def _published(self) -> tuple[tuple[str, ...], str]:
+        """The digests of the releases, and what is said of the signatures."""
+        if not self._store.exists(self._bucket, "metadata/timestamp.json"):
+            return (), NO_ROOT if self._root is None else VERIFIED
+        if self._root is None:
+            return self._followed(), NO_ROOT
+        try:
+            return self._verified(self._root), VERIFIED
+        except ExpiredMetadataError:
+            return self._followed(), EXPIRED
+
+    def _verified(self, root: bytes) -> tuple[str, ...]:
+        with tempfile.TemporaryDirectory(prefix="kizu-lineage-") as folder:
+            try:
+                updater = Updater(
+                    folder,
+                    "metadata/",
+                    fetcher=_BucketFetcher(self._store, self._bucket),
+                    config=UpdaterConfig(
+                        targets_max_length=_MAX_METADATA_BYTES, snapshot_max_length=_MAX_METADATA_BYTES
+                    ),
+                    bootstrap=root,
+                )
+                updater.refresh()
+                # The client keeps what it verified in its folder.
+                targets = Metadata[Targets].from_file(str(Path(folder) / "targets.json")).signed
+            except ExpiredMetadataError:
+                raise
+            except DownloadError as e:
+                if isinstance(e.__cause__, ObjectStoreError) and not isinstance(e, DownloadHTTPError):
+                    raise e.__cause__ from e
+                raise PublishedReleasesError(f"the release repository in {self._bucket} is damaged: {e}") from e
+            except TufError as e:
+                raise PublishedReleasesError(
+                    f"the release repository in {self._bucket} does not verify with the trusted root: {e}"
+                ) from e
+        return _releases_in(targets.targets)
+
+    def _followed(self) -> tuple[str, ...]:
+        timestamp = self._signed("timestamp.json", "")
+        snapshot = self._named(timestamp, "snapshot.json")
+        return _releases_in(self._named(snapshot, "targets.json")["targets"])
 
     def _named(self, by: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         try:
@@ -88,3 +153,22 @@ class PublishedReleases:
         except (ValueError, KeyError, TypeError) as e:
             raise PublishedReleasesError(f"s3://{self._bucket}/metadata/{name} is no TUF metadata: {e!r}") from e
         return signed
+
+
+def _releases_in(paths: Mapping[str, object]) -> tuple[str, ...]:
+    found = (_RELEASE.fullmatch(path) for path in paths)
+    return tuple(sorted(match["digest"] for match in found if match))
+
+
+class _BucketFetcher(FetcherInterface):
+    """TUF's client reads a bucket through this; a URL is a key."""
+
+    def __init__(self, store: S3ObjectStore, bucket: str) -> None:
+        self._store = store
+        self._bucket = bucket
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        try:
+            return iter((self._store.get(self._bucket, url, max_bytes=_MAX_METADATA_BYTES),))
+        except ObjectNotFound as e:
+            raise DownloadHTTPError(str(e), 404) from e

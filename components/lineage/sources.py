@@ -130,6 +130,14 @@ class Sources:
             raise LinkMissing("no such release is published")
         return found
 
+    @property
+    def signatures(self) -> str:
+        """Whether the signatures of the releases were checked, in words."""
+        try:
+            return self._releases.signatures
+        except PublishedReleasesError as e:
+            raise LinkMissing(str(e)) from e
+
     def releases_of(self, model: str, number: int) -> list[str]:
         """The digests of the releases of a model version."""
         try:
@@ -206,9 +214,10 @@ def device_facts(report: Reported) -> Facts:
     }
 
 
-def release_facts(release: Release) -> Facts:
-    """What is signed."""
+def release_facts(release: Release, signatures: str) -> Facts:
+    """What a release says, and whether its signatures were checked."""
     return {
+        "signatures": signatures,
         "models": ", ".join(f"{model.precision} {model.sha256}" for model in release.models),
         "approved by": release.approval.by,
         "approved at": f"{release.approval.at:%Y-%m-%d %H:%M:%S} UTC",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kizu.context import console, is_configured, layout, settings_as
+from kizu.context import console, is_on_this_machine, layout, settings_as
 
 app = typer.Typer()
 
@@ -19,13 +19,10 @@ def doctor(
     ] = None,
 ) -> None:
     """Look whether labeling can work: S3, its rules, Label Studio, MLflow, the signer. Changes nothing."""
-    import os
-
     config = settings_as("labeling")
     from kizu.doctor import diagnose
 
-    here = "KIZU_HOME" in os.environ or not is_configured()
-    if here and not config.signer_url:  # on one machine the labeling identity does not know the signer
+    if is_on_this_machine() and not config.signer_url:  # on one machine the labeling identity does not know the signer
         config = config.model_copy(update={"signer_url": layout().signer_url})
     failed = 0
     for finding in diagnose(config, origin=label_studio_origin):

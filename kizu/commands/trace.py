@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kizu.context import CommandError, settings_as
+from kizu.context import CommandError, is_on_this_machine, layout, settings_as
 
 app = typer.Typer()
 
@@ -25,9 +25,17 @@ def trace(
         bool, typer.Option("--labels", help="Each label of a dataset, and not only their counts.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    svg: Annotated[Path | None, typer.Option(help="Draw the graph into this file as well.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Also draw the graph into this file.")] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="KIZU_RELEASE_ROOT",
+            help="The trusted root.json that `kizu keys init` made. This machine's by default; signatures of releases "
+            "are verified with it.",
+        ),
+    ] = None,
 ) -> None:
-    """Where something comes from, down to who drew and verified the labels, and where it went. Changes nothing."""
+    """Show where something comes from, down to who drew and verified the labels, and where it went. Changes nothing."""
     config = settings_as("auditor")
     from components.lineage.published_releases import PublishedReleases
     from components.lineage.question import NothingKnown
@@ -47,7 +55,7 @@ def trace(
         config.bucket("datasets"),
         RawImages(store, config.bucket("raw")),
         LabelStore.open(config),
-        PublishedReleases(store, config.bucket("releases")),
+        PublishedReleases(store, config.bucket("releases"), _trusted_root(root)),
         ModelRegistry.from_settings(config),
         FleetReports(store, config.bucket("fleet")),
     )
@@ -60,3 +68,20 @@ def trace(
         svg.write_text(to_svg(lineage), encoding="utf-8")
     # Not through rich, which would read more into it than is there.
     typer.echo(lineage.to_json().decode() if as_json else to_text(lineage).rstrip("\n"))
+
+
+def _trusted_root(file: Path | None) -> bytes | None:
+    """The root that releases are verified with: the file's, else that of this machine's servers; None: there is none.
+
+    Raises:
+        CommandError: the file cannot be read.
+    """
+    if file is None:
+        here = layout().keys / "root.json"
+        if not is_on_this_machine() or not here.exists():
+            return None
+        file = here
+    try:
+        return file.read_bytes()
+    except OSError as e:
+        raise CommandError(f"cannot read the trusted root at {file}: {e.strerror}") from e

@@ -61,23 +61,24 @@ class LineageWorld:
         self.device = f"line-{uuid.uuid4().hex[:8]}"
         self._raw = RawImages(s3.store("importer"), "kizu-raw")
         self.labels = LabelStore.open(s3.settings("labeling"))
+        self._root: bytes | None = None
         if keys is None:
             return
-        init(keys / "root", keys / "signer")
+        self._root = init(keys / "root", keys / "signer").read_bytes()
         self._repository = ReleaseRepository(
             s3.store("signer"), "kizu-releases", load_root(keys / "signer"), load_signers(keys / "signer")
         )
         self._repository.initialise()
 
-    def sources(self, mlflow_uri: str = "") -> Sources:
-        """What the auditor reads, with the auditor's rights in S3."""
+    def sources(self, mlflow_uri: str = "", *, signed: bool = True) -> Sources:
+        """What the auditor reads, with the auditor's rights in S3. signed: the auditor has the trusted root."""
         config, store = self._s3.settings("auditor"), self._s3.store("auditor")
         return Sources(
             store,
             "kizu-datasets",
             RawImages(store, "kizu-raw"),
             LabelStore.open(config),
-            PublishedReleases(store, "kizu-releases"),
+            PublishedReleases(store, "kizu-releases", self._root if signed else None),
             ModelRegistry(mlflow_uri or self._mlflow.uri),
             FleetReports(store, "kizu-fleet"),
         )

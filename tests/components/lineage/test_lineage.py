@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import pytest
@@ -187,6 +188,51 @@ def test_a_release_that_nobody_published_is_a_missing_link(factory, ask):
     assert missing.missing == f"reported by the device {device}, but no such release is published"
     assert (f"device:{device}", "will run", f"release:{factory.digest}", "") in links(found)
     assert "1 link(s) missing:" in to_text(found)
+
+
+def test_signatures_of_releases_are_verified_with_the_trusted_root(factory, ask):
+    """The lineage of a release says that its signatures were verified."""
+    assert node(ask(factory.digest), Kind.RELEASE, factory.digest).facts["signatures"] == "verified"
+
+
+def test_without_a_trusted_root_the_lineage_says_that_no_signature_was_verified(factory, mlflow):
+    """The release is shown all the same, with a fact that says why its signatures were not verified."""
+    with mlflow.acting_as("auditor"):
+        found = trace(factory.sources(signed=False), factory.digest)
+    said = node(found, Kind.RELEASE, factory.digest).facts["signatures"]
+    assert said == "not verified: no trusted root was given"
+
+
+def test_tampered_targets_are_told(factory, ask):
+    """Targets that the signer did not sign make every release a missing link, whether or not their digests fit."""
+    store = factory.store("signer")
+    keys = [info.key for info in store.list("kizu-releases", "metadata/")]
+    key = max((k for k in keys if k.endswith(".targets.json")), key=lambda k: int(k.split("/")[1].split(".")[0]))
+    number = key.split("/")[1].split(".")[0]
+    before = {k: store.get("kizu-releases", k) for k in keys}
+    snapshot_key = max(
+        (k for k in keys if k.endswith(".snapshot.json")), key=lambda k: int(k.split("/")[1].split(".")[0])
+    )
+    targets, snapshot, timestamp = (json.loads(before[k]) for k in (key, snapshot_key, "metadata/timestamp.json"))
+    assert snapshot["signed"]["meta"]["targets.json"]["version"] == int(number)
+    try:
+        targets["signed"]["targets"].pop(f"releases/{factory.digest}/release.json")
+        store.put("kizu-releases", key, tampered := json.dumps(targets).encode())
+        (missing,) = ask(factory.device).missing
+        assert "the release repository in kizu-releases does not verify with the trusted root" in missing.missing
+        # The forger who writes all metadata anew makes the digests fit, but has no key.
+        snapshot["signed"]["meta"]["targets.json"] |= {
+            "length": len(tampered),
+            "hashes": {"sha256": sha256_of(tampered)},
+        }
+        store.put("kizu-releases", snapshot_key, forged := json.dumps(snapshot).encode())
+        timestamp["signed"]["meta"]["snapshot.json"] |= {"length": len(forged), "hashes": {"sha256": sha256_of(forged)}}
+        store.put("kizu-releases", "metadata/timestamp.json", json.dumps(timestamp).encode())
+        (missing,) = ask(factory.device).missing
+        assert "the release repository in kizu-releases does not verify with the trusted root" in missing.missing
+    finally:
+        for name, data in before.items():
+            store.put("kizu-releases", name, data)
 
 
 def test_a_version_that_is_not_there_is_a_missing_link_and_the_chain_goes_on_by_what_was_signed(factory, ask):
