@@ -69,6 +69,10 @@ bench-training: setup ## Compare fetching a dataset with the published sample, a
 bench-soak: setup ## Run ten thousand frames on one agent and check memory and descriptors (some minutes)
 	.venv/bin/python -m pytest -m soak
 
+.PHONY: mutation
+mutation: setup ## Change inspection/ and edge_agent/ota/ one thing at a time, and list the changes that no test notices (half an hour)
+	@tools/mutation
+
 .PHONY: images
 images: ## Build every container image, including training; needs a Docker engine
 	@tools/images
@@ -86,6 +90,8 @@ docs: ## Build the documentation site into docs/_build/html, offline and searcha
 reference: setup ## Generate the reference pages from the code
 	.venv/bin/python -m tools.docs.reference
 
-.PHONY: lock
-lock: ## Resolve the dependencies and write the lock files
+.PHONY: lock check-locks
+lock: ## Write the lock files again
 	@tools/lock
+check-locks: ## Ask the package index whether the lock files hold for Python 3.11 to 3.13, on x86_64 and aarch64
+	@tools/check-locks
