@@ -30,7 +30,7 @@ class DemoDataError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Photograph:
     """One photograph: its name, its bytes, the part it shows."""
 
     name: str
@@ -42,8 +42,8 @@ class Frame:
 class DemoData:
     """Both sets, and the truth by sha256; an image that is not in `truth` was never labelled by anybody."""
 
-    first: tuple[Frame, ...]
-    device: tuple[Frame, ...]
+    first: tuple[Photograph, ...]
+    device: tuple[Photograph, ...]
     truth: Mapping[str, Sequence[LabelledBox]]
     unlabelled: int
     said: str
@@ -54,11 +54,11 @@ def generated(first_parts: int, device_parts: int) -> DemoData:
     generator = LineGenerator(seed=SEED, defect_rate=0.6, photographs_per_part=2)
     truth: dict[str, Sequence[LabelledBox]] = {}
 
-    def frames(parts: range) -> tuple[Frame, ...]:
+    def frames(parts: range) -> tuple[Photograph, ...]:
         found = []
         for photograph in generator.photographs(parts):
             truth[sha256_of(photograph.jpeg)] = photograph.boxes
-            found.append(Frame(photograph.name, photograph.jpeg, photograph.part_id))
+            found.append(Photograph(photograph.name, photograph.jpeg, photograph.part_id))
         return tuple(found)
 
     first = frames(range(first_parts))
@@ -82,7 +82,7 @@ def from_folder(folder: Path, use_case: UseCase, device_share: float = 0.2) -> D
     by_tail: dict[str, list[LabelledBox]] = read_labels(labels_file, use_case.classes)
     parts = read_parts(folder / "parts.csv") if (folder / "parts.csv").is_file() else {}
     truth: dict[str, Sequence[LabelledBox]] = {}
-    frames: list[Frame] = []
+    frames: list[Photograph] = []
     unusable = unlabelled = 0
     seen: set[str] = set()
     for path in image_files(folder):
@@ -105,7 +105,7 @@ def from_folder(folder: Path, use_case: UseCase, device_share: float = 0.2) -> D
             truth[sha256] = by_tail[path.name]
         else:
             unlabelled += 1
-        frames.append(Frame(tail.replace("/", "-"), data, part))
+        frames.append(Photograph(tail.replace("/", "-"), data, part))
     if not truth:
         raise DemoDataError(f"no row of {labels_file} names an image below {folder}; expected paths like bad/name.jpg")
     labelled = {frame.part_id for frame in frames if sha256_of(frame.data) in truth}

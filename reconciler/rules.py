@@ -14,8 +14,8 @@ from typing import Protocol
 from inspection.documents import DesiredState, Release, Reported
 
 
-class Fleet(Protocol):
-    """What devices say of themselves."""
+class DeviceReports(Protocol):
+    """The reports that devices send."""
 
     def reports(self) -> Iterable[Reported]:
         """The latest report of each device."""
@@ -89,7 +89,9 @@ def group_state(group: str, desired: DesiredState, reports: Iterable[Reported], 
     return GroupState(group, desired.sequence, devices, final if everywhere else None)
 
 
-def reconcile(group: str, publisher: Publisher, fleet: Fleet, champions: Champions, now: datetime) -> GroupState | None:
+def reconcile(
+    group: str, publisher: Publisher, fleet: DeviceReports, champions: Champions, now: datetime
+) -> GroupState | None:
     """One pass over one group; None where nothing is desired yet."""
     desired = publisher.desired(group)
     if desired is None:

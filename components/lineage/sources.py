@@ -40,8 +40,8 @@ class LinkMissing(LookupError):
     """Something is not there, or cannot be read; the message says which, as the end of a sentence."""
 
 
-class Fleet(Protocol):
-    """What devices say of themselves."""
+class DeviceReports(Protocol):
+    """The reports that devices send."""
 
     def reports(self) -> Iterable[Reported]:
         """The latest report of each device."""
@@ -110,7 +110,7 @@ class Sources:
         labels: LabelStore,
         releases: PublishedReleases,
         registry: ModelRegistry,
-        fleet: Fleet,
+        fleet: DeviceReports,
     ) -> None:
         self._store = store
         self._datasets = datasets

@@ -26,7 +26,7 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Thumbnail:
     """One image with its approved boxes and the model's. width, height: pixels of the original."""
 
     sha256: str
@@ -38,7 +38,7 @@ class Picture:
     detections: tuple[Region, ...]
 
 
-def picture(event: LabelEvent, image: NDArray[np.uint8], detections: tuple[Detection, ...]) -> Picture:
+def make_thumbnail(event: LabelEvent, image: NDArray[np.uint8], detections: tuple[Detection, ...]) -> Thumbnail:
     """Make it small. image: (height, width, 3) uint8 BGR."""
     height, width = image.shape[:2]
     scale = min(1.0, _LONGER_SIDE_PX / max(height, width))
@@ -47,7 +47,7 @@ def picture(event: LabelEvent, image: NDArray[np.uint8], detections: tuple[Detec
     ok, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     if not ok:
         raise RuntimeError("OpenCV could not encode a JPEG; is this build of OpenCV complete?")
-    return Picture(
+    return Thumbnail(
         sha256=event.sha256,
         group=event.group,
         width=width,

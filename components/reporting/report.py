@@ -18,7 +18,7 @@ from components.reporting.agreement import Agreement, Matched, agreement, match
 from components.reporting.counts import LabelCounts, count_labels
 from components.reporting.coverage import Coverage, measure_coverage
 from components.reporting.model import Absent, ReportModel, ask_champion, ask_version
-from components.reporting.pictures import Picture, picture
+from components.reporting.pictures import Thumbnail, make_thumbnail
 from components.reporting.suspects import Doubt, Shot, Suspect, Suspects, doubts, duplicates_doubt
 from components.settings import Settings
 from components.stores.labels.store import LabelEvent, LabelStore
@@ -60,7 +60,7 @@ class ShownSuspect:
     """A suspicion with its pictures, one a shot."""
 
     suspect: Suspect
-    pictures: tuple[Picture, ...]
+    pictures: tuple[Thumbnail, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,5 +211,5 @@ def _shown(suspect: Suspect, fetch: Fetch) -> ShownSuspect:
     for shot in suspect.shots:
         image = _decoded(fetch, shot.event)
         if image is not None:
-            pictures.append(picture(shot.event, image, shot.detections))
+            pictures.append(make_thumbnail(shot.event, image, shot.detections))
     return ShownSuspect(suspect, tuple(pictures))

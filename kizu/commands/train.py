@@ -1,4 +1,4 @@
-"""`kizu train`: the training pipeline on this machine, at once or where it is due."""
+"""`kizu train`: run the training pipeline on this machine, at once or only when a training is due."""
 
 from __future__ import annotations
 
@@ -18,11 +18,19 @@ app = typer.Typer()
 @app.command()
 def train(
     use_case: UseCaseOption = DEFAULT_USE_CASE,
-    label_version: Annotated[int, typer.Option(help="As of this version of the label store; -1: the latest.")] = -1,
-    force: Annotated[bool, typer.Option("--force", help="Train again what was trained already.")] = False,
+    label_version: Annotated[
+        int, typer.Option(help="Train on the labels as of this version of the label store; -1 takes the latest.")
+    ] = -1,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train again even if the same inputs were trained already.")
+    ] = False,
     if_due: Annotated[
         bool,
-        typer.Option("--if-due", help="Only where the use case's `retraining` says so; of two at once one trains."),
+        typer.Option(
+            "--if-due",
+            help="Train only when enough labels are new, or the last training is too old, by the use case's "
+            "`retraining`. At most one of several concurrent calls trains.",
+        ),
     ] = False,
 ) -> None:
     """Run the training pipeline: dataset, training, evaluation, gate, registration."""
@@ -49,7 +57,7 @@ def _run(policy: Any, label_version: int, *, force: bool = False, **more: Any) -
 
 
 def _train_if_due(policy: Any) -> dict[str, Any] | None:
-    """Outputs of the run; None where none was started, which was said."""
+    """Returns the outputs of the run; None where no run was started. The reason was printed."""
     import os
     import socket
     import uuid
@@ -57,14 +65,15 @@ def _train_if_due(policy: Any) -> dict[str, Any] | None:
     from components.stores.objects.claims import Claims, Refused, RunState
     from components.stores.objects.s3 import S3ObjectStore
     from pipelines.run_records import RunRecords, new_run_id
-    from reconciler.training_due import judge_due, training_facts
+    from reconciler.training_due import judge_due
+    from reconciler.training_facts import training_facts
 
     # The run will be on this machine with the identity `training`, so the facts are read with the same identity.
     config = settings_here("training")
     facts = training_facts(config, policy.name)
-    verdict = judge_due(policy.retraining, facts, _now())
-    if not verdict.due:
-        _say(f"not due: {verdict.why}")
+    decision = judge_due(policy.retraining, facts, _now())
+    if not decision.due:
+        _say(f"not due: {decision.why}")
         return None
     store, bucket = S3ObjectStore.from_settings(config), config.bucket("state")
     below = f"train/{policy.name}/"
@@ -76,10 +85,10 @@ def _train_if_due(policy: Any) -> dict[str, Any] | None:
         _now(),
     )
     if isinstance(held, Refused):
-        _say(f"due, but not started: {held.why} ({verdict.why})")
+        _say(f"due, but not started: {held.why} ({decision.why})")
         return None
     run_id = new_run_id(_now())
-    _say(f"due: {verdict.why}; run {run_id} trains label version {facts.label_version}")
+    _say(f"due: {decision.why}; run {run_id} trains label version {facts.label_version}")
     held.renew(_now())
     try:
         outputs = _run(
@@ -94,7 +103,7 @@ def _train_if_due(policy: Any) -> dict[str, Any] | None:
 
 
 def _end(held: Any, state: Any, reason: str) -> None:
-    """Without it, the run's record says the same; so it hides nothing that is worse."""
+    """Write into the claim how the run ended. A failure is only logged, because the run's record says the same."""
     from components.stores.objects.claims import ClaimLost
     from components.stores.objects.s3 import ObjectStoreError
 

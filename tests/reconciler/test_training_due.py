@@ -19,7 +19,8 @@ from components.use_case import Retraining
 from deploy.access.identities import load
 from deploy.access.layout import REPOSITORY, base_environment
 from pipelines.run_records import RunRecord, RunRecords, alive
-from reconciler.training_due import LastTraining, TrainingFacts, judge_due, last_training, training_facts
+from reconciler.training_due import LastTraining, TrainingFacts, judge_due
+from reconciler.training_facts import last_training, training_facts
 from tests.components.guarded_mlflow import ROLES, password_of
 from tests.components.lineage.lineage_world import WIDER, LineageWorld
 
@@ -46,10 +47,10 @@ def facts(new: int, days_old: float | None = None) -> TrainingFacts:
 )
 def test_due_by_enough_new_labels_or_by_age_where_there_is_one(policy, known, due, why):
     """In one line, with the numbers; the same labels again are never due."""
-    verdict = judge_due(policy, known, NOW)
-    assert verdict.due is due
-    assert why in verdict.why
-    assert "\n" not in verdict.why
+    decision = judge_due(policy, known, NOW)
+    assert decision.due is due
+    assert why in decision.why
+    assert "\n" not in decision.why
 
 
 def test_the_last_training_is_that_of_the_latest_labels_whatever_its_gate_said():
