@@ -11,6 +11,9 @@ from typing import Final
 FULL_EVERY_S: Final = 30.0
 """A run that waits reads everything this often, whether or not it saw a change."""
 
+MAX_PAUSE_S: Final = 5.0
+"""The longest time for which a run leaves Label Studio alone after a large project was read."""
+
 Sleep = Callable[[float], bool | None]
 """Sleeps for some seconds. It may return early, with True, where somebody said that there is something to read."""
 
@@ -39,11 +42,11 @@ def wait_for_change(
         seen: project id -> the mark that it had before it was last read.
         mark: the mark that a project has now; another mark means that something in the project changed.
         until: when to return whatever happens.
-        pause_s: how long to leave Label Studio alone first, so that reading a large project takes at most half of the
-            server's time.
+        pause_s: how long the last reading took. Label Studio is left alone for as long, at most `MAX_PAUSE_S`, so that
+            reading a large project does not keep the server from people's requests.
     """
-    until = min(until, waiting.now() + max(FULL_EVERY_S, pause_s))
-    pause_s = max(pause_s, waiting.poll_s)
+    until = min(until, waiting.now() + FULL_EVERY_S)
+    pause_s = max(min(pause_s, MAX_PAUSE_S), waiting.poll_s)
     for project in cycle(seen):
         left = until - waiting.now()
         if left <= 0:
