@@ -1,6 +1,11 @@
-"""A lineage as a drawn graph: a column a kind, from the people on the left to the devices on the right.
+"""Draw a lineage as an SVG graph: one column for each kind of node, from people on the left to devices on the right.
 
-SVG written here: text stays text, a browser scales it, and the same lineage gives the same bytes.
+The text stays text, a browser scales the drawing, and the same lineage gives the same bytes.
+
+The layout is our own code, some 30 lines (`_place` and `_stack`). The columns are given by the kinds, so that only the
+order within a column has to be found. Libraries that were considered: Graphviz, and pygraphviz over it, need a program
+that is no Python package. networkx's multipartite layout places points: it knows neither boxes of different heights nor
+an order with few crossings. grandalf would fit, but its licence (GPL-2.0 or EPL-1.0) is not permissive.
 """
 
 from __future__ import annotations

@@ -1,43 +1,21 @@
-"""The command `kizu`, as a process: what a person reads when something is wrong."""
+"""The command `kizu` as a process: its help and its errors."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from kizu.cli import app
+from tests.kizu.command_line import REPOSITORY, assert_is_an_error_in_one_line, kizu
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = ["up", "down", "status", "demo", "ingest", "import", "export", "label", "train", "approve", "reject",
             "deploy", "reconcile", "devices", "enroll", "revoke", "enrolled", "keys", "compile", "submit",
             "trace", "logs", "labels", "doctor"]  # fmt: skip
 
 
-def kizu(*arguments, home, **environment):
-    """Run it with an empty home and no server configured."""
-    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "kizu", *map(str, arguments)],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=120,
-        env=kept | {"KIZU_HOME": str(home), "COLUMNS": "200"} | environment,
-    )  # fmt: skip
-
-
-def assert_is_an_error_in_one_line(result, *words):
-    """Not zero, one line on stderr that says what is wrong, and no trace."""
-    assert result.returncode not in (0, None)
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("kizu: ")
-    for word in words:
-        assert word in lines[0]
-
-
 def test_help_names_every_command_and_needs_no_server(tmp_path):
-    """Those that are registered are those that are listed here, and the help shows each."""
+    """The commands of the program are those that are listed here, and the help shows each of them."""
     assert set(get_command(app).commands) == set(COMMANDS)
     result = kizu("--help", home=tmp_path)
     assert result.returncode == 0
@@ -47,39 +25,39 @@ def test_help_names_every_command_and_needs_no_server(tmp_path):
 
 
 def test_help_loads_no_server_client(tmp_path):
-    """It is quick because it imports none of them."""
+    """`kizu --help` imports no client of a server, so that it is quick."""
     code = "import sys, kizu.cli; print([m for m in ('mlflow', 'boto3', 'kfp', 'torch', 'tuf') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
 def test_an_unknown_command_is_said_in_one_line(tmp_path):
-    """With the word that was not understood."""
+    """The error names the word that is no command."""
     assert_is_an_error_in_one_line(kizu("trian", home=tmp_path), "trian")
 
 
 def test_a_missing_argument_is_said_in_one_line(tmp_path):
-    """`approve` without a version, and with one that is none."""
+    """`approve` without a version, or with a version that is no positive number, is an error in one line."""
     assert_is_an_error_in_one_line(kizu("approve", home=tmp_path), "version")
     assert_is_an_error_in_one_line(kizu("approve", "0", home=tmp_path), "greater than or equal to 1")
     assert_is_an_error_in_one_line(kizu("approve", "one", home=tmp_path), "valid integer")
 
 
 def test_no_command_shows_the_help(tmp_path):
-    """Somebody who does not know yet."""
+    """`kizu` alone shows the help and exits with status 2."""
     result = kizu(home=tmp_path)
     assert "Commands" in result.stdout
     assert (result.returncode, result.stderr) == (2, "")
 
 
 def test_a_missing_use_case_file_is_named(tmp_path):
-    """In one line."""
+    """A use case file that does not exist is named in one line."""
     result = kizu("submit", "training", "--endpoint", "http://127.0.0.1:9", "-u", tmp_path / "none.yaml", home=tmp_path)
     assert_is_an_error_in_one_line(result, "none.yaml", "No such file")
 
 
 def test_a_bad_use_case_file_names_each_mistake(tmp_path):
-    """A line for each key, no trace, and nothing was started."""
+    """Each wrong key of a use case file is named, without a trace."""
     file = tmp_path / "bad.yaml"
     file.write_text("name: tag\nclases: [scratch]\n")
     result = kizu("submit", "training", "--endpoint", "http://127.0.0.1:9", "-u", file, home=tmp_path)
@@ -90,7 +68,7 @@ def test_a_bad_use_case_file_names_each_mistake(tmp_path):
 
 
 def test_debug_shows_the_trace(tmp_path):
-    """The same mistake, for whoever mends the program."""
+    """With --debug, an error shows its trace."""
     result = kizu(
         "--debug", "submit", "training", "--endpoint", "http://127.0.0.1:9", "-u", tmp_path / "none.yaml", home=tmp_path
     )
@@ -109,12 +87,12 @@ def test_debug_shows_the_trace(tmp_path):
     ],
 )
 def test_a_wrong_word_is_said_with_the_right_ones(tmp_path, arguments, words):
-    """What was expected, what came."""
+    """A wrong argument is reported with what was expected and what came."""
     assert_is_an_error_in_one_line(kizu(*arguments, home=tmp_path), *words)
 
 
 def test_without_servers_it_says_how_to_start_them(tmp_path):
-    """No stack, no environment."""
+    """Without servers, each command that needs one says how to start them."""
     for arguments in (
         ["devices"],
         ["approve", "1"],
@@ -129,7 +107,7 @@ def test_without_servers_it_says_how_to_start_them(tmp_path):
 
 
 def test_a_server_that_is_away_is_one_line(tmp_path):
-    """Configured, but nobody listens; the secret is not repeated."""
+    """A configured server that does not answer is an error in one line, which does not show the secret."""
     environment = {
         "KIZU_S3_ENDPOINT": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s3cr3t",
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "KIZU_SIGNER_URL": "http://127.0.0.1:9",
@@ -140,7 +118,7 @@ def test_a_server_that_is_away_is_one_line(tmp_path):
 
 
 def test_keys_are_made_once(tmp_path):
-    """The second call is refused in one line."""
+    """A second `kizu keys init` for the same folders is refused, in one line."""
     arguments = ["keys", "init", tmp_path / "root", "--signer", tmp_path / "signer"]
     assert kizu(*arguments, home=tmp_path).returncode == 0
     assert (tmp_path / "root" / "root.pem").stat().st_mode & 0o777 == 0o600

@@ -13,7 +13,7 @@ from components.stores.fleet.reports import FleetReports
 from components.stores.objects.s3 import AccessDenied, S3ObjectStore
 from edge_agent.config import load_config, load_credentials
 from inspection.documents import Reported
-from tests.kizu.test_command import assert_is_an_error_in_one_line, kizu
+from tests.kizu.command_line import assert_is_an_error_in_one_line, kizu
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from components.stores.labels.store import LabelStore
 from components.stores.labels.versions import record_label_version
 from tests.components.stores.labels.label_events import event
-from tests.kizu.test_command import assert_is_an_error_in_one_line, kizu
+from tests.kizu.command_line import assert_is_an_error_in_one_line, kizu
 
 
 @pytest.fixture(scope="module")

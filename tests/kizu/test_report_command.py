@@ -16,7 +16,7 @@ from components.stores.raw_images.images import RawImages, capture_id_for
 from components.use_case import load_use_case
 from inspection.documents import Capture, Reason
 from inspection.image import sha256_of
-from tests.kizu.test_command import REPOSITORY, kizu
+from tests.kizu.command_line import REPOSITORY, kizu
 
 USE_CASE = REPOSITORY / "use_cases" / "metal-tag.yaml"
 AT = datetime(2025, 3, 3, 9, tzinfo=UTC)
