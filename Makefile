@@ -70,7 +70,7 @@ bench-soak: setup ## Run ten thousand frames on one agent and check memory and d
 	.venv/bin/python -m pytest -m soak
 
 .PHONY: mutation
-mutation: setup ## Change inspection/ and edge_agent/ota/ one thing at a time, and list the changes that no test notices (half an hour)
+mutation: setup ## Change inspection/ and edge_agent/ota/ one thing at a time, and list the changes that no test notices
 	@tools/mutation
 
 .PHONY: images
@@ -91,7 +91,7 @@ reference: setup ## Generate the reference pages from the code
 	.venv/bin/python -m tools.docs.reference
 
 .PHONY: lock check-locks
-lock: ## Write the lock files again
+lock: ## Resolve the dependencies and write the lock files
 	@tools/lock
 check-locks: ## Ask the package index whether the lock files hold for Python 3.11 to 3.13, on x86_64 and aarch64
 	@tools/check-locks
