@@ -15,8 +15,18 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 LOCKS = sorted((REPOSITORY / "locks").glob("*.txt"))
 PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = ("x86_64", "aarch64")
-# Environments of their own, which share no process with the pipelines: label-studio pins older packages.
-APART = {"uv.txt", "labelstudio.txt", "docs.txt", "mutation.txt"}
+# The locks of images and devices. Each is an extra of pyproject.toml, and the tests' environment holds all of them.
+IMAGES = (
+    "edge",
+    "edge-genicam",
+    "edge-openvino",
+    "labeling",
+    "data",
+    "training",
+    "training-permissive",
+    "control",
+    "mlflow",
+)
 
 
 def entries(lock: Path) -> list[Requirement]:
