@@ -136,7 +136,7 @@ def test_fill_bytes_and_markers_without_a_body_are_passed_over(between):
     assert refusal(data, max_pixels=10)[1] == "expected at most 10 pixels, got 300 x 200"
 
 
-@pytest.mark.parametrize("end", [b"\xff\xd9", segment(0xDA, bytes(10))])
+@pytest.mark.parametrize("end", [b"\xff\xd9", segment(0xD9, bytes(10)), segment(0xDA, bytes(10))])
 def test_a_jpeg_whose_picture_begins_without_a_frame_header_is_truncated(end):
     """A scan or the end mark comes first, so what follows is no header any more."""
     data = JPEG_START + end + jpeg_frame(300, 200)
@@ -171,6 +171,16 @@ def test_both_byte_orders_of_a_tiff_are_known():
     """`II` is the lower byte first, `MM` the higher."""
     assert image_format(tiff([])) == "tiff"
     assert image_format(tiff([], ">")) == "tiff"
+
+
+def test_numbers_of_a_tiff_have_no_sign():
+    """A side of 2^32 - 1 is large, not negative; a directory at such a place lies behind the end, not before it."""
+    assert refusal(tiff([(256, 4, 0xFFFFFFFF), (257, 4, 3)]), max_pixels=10)[1] == (
+        "expected at most 10 pixels, got 4294967295 x 3"
+    )
+    whole = tiff([(256, 3, 300), (257, 3, 200)])
+    data = whole[:4] + struct.pack("<i", 12 - len(whole)) + whole[8:]
+    assert refusal(data, max_pixels=10) == ("truncated", f"the tiff ends inside its header ({len(data)} bytes)")
 
 
 @pytest.mark.parametrize("entries", [[], [(256, 3, 300)], [(257, 3, 300)], [(256, 3, 300), (256, 3, 300)]])

@@ -39,6 +39,12 @@ def test_a_capture_lies_beside_its_image():
     assert parsed == RawKey("nagoya", "line-1", date(2025, 4, 1), SHA, "", "c-1")
 
 
+def test_a_capture_has_no_capture_of_its_own():
+    """Only the last ending of the key of an image is replaced, so the key of a capture leads to none that fits."""
+    with pytest.raises(ValueError, match="expected an image key"):
+        capture_key(capture_key(KEY, "c-1"), "c-2")
+
+
 @pytest.mark.parametrize(
     "name",
     [
