@@ -25,8 +25,8 @@ from components.stores.releases.repository import ReleaseRepository
 from components.stores.releases.signer_client import SignerClient, SignerError
 from inspection.documents import Wave
 from inspection.image import sha256_of
-from tests.components.servers import free_port
 from tests.components.model_runs import DATASET, GOLDEN_IMAGE, evaluated_run, unique_use_case
+from tests.components.servers import free_port
 
 
 @pytest.fixture(scope="module")
