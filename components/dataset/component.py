@@ -10,7 +10,7 @@ from components import container_images
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
 def freeze_dataset(use_case: str, label_version: int) -> NamedTuple(
-    "Outputs", dataset_digest=str, label_version=int, images=int
+    "Outputs", [("dataset_digest", str), ("label_version", int), ("images", int)]
 ):
     """Freeze approved labels into a dataset manifest.
 

@@ -20,7 +20,7 @@ def resolve_approved(use_case: str, version: int) -> int:
 
 
 @dsl.component(base_image=container_images.CONTROL, install_kfp_package=False)
-def publish_release(use_case: str, version: int) -> NamedTuple("Outputs", release_digest=str, sequence=int):
+def publish_release(use_case: str, version: int) -> NamedTuple("Outputs", [("release_digest", str), ("sequence", int)]):
     """Ask the signer to publish the release and the desired state of its group."""
     from components.deployment.publish import publish
     from components.settings import settings

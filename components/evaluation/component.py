@@ -17,7 +17,7 @@ def evaluate_model(
     parts_roc: dsl.Output[dsl.ClassificationMetrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
-) -> NamedTuple("Outputs", map50=float, report_digest=str, failures=str):
+) -> NamedTuple("Outputs", [("map50", float), ("report_digest", str), ("failures", str)]):
     """Score a run's ONNX as it will run, with the champion beside it, and judge the gate.
 
     failures: the checks of the gate that do not hold, in words.

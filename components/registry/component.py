@@ -10,7 +10,7 @@ from components import container_images
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
 def register_model(run_id: str, use_case: str, label_version: int, pipeline_run: str) -> NamedTuple(
-    "Outputs", model=str, version=int
+    "Outputs", [("model", str), ("version", int)]
 ):
     """Register the model of a run that passed its gate. A person approves it then."""
     from components.registry.register import register

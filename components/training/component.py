@@ -9,7 +9,7 @@ from components import container_images
 
 
 @dsl.component(base_image=container_images.TRAINING, install_kfp_package=False)
-def prepare_base_weights(use_case: str) -> NamedTuple("Outputs", uri=str, sha256=str):
+def prepare_base_weights(use_case: str) -> NamedTuple("Outputs", [("uri", str), ("sha256", str)]):
     """Prepare the base weights of a use case; uri and sha256 are empty where its training begins from scratch."""
     from components.settings import settings
     from components.training.base_weights import prepare
@@ -21,7 +21,7 @@ def prepare_base_weights(use_case: str) -> NamedTuple("Outputs", uri=str, sha256
 
 @dsl.component(base_image=container_images.TRAINING, install_kfp_package=False)
 def train_detector(dataset_digest: str, use_case: str, base_uri: str, base_sha256: str, force: bool) -> NamedTuple(
-    "Outputs", run_id=str, model_sha256=str, note=str
+    "Outputs", [("run_id", str), ("model_sha256", str), ("note", str)]
 ):
     """Train on a dataset; run_id is a finished MLflow run with model/model.onnx.
 
