@@ -271,7 +271,24 @@ def test_the_command_hands_on_what_it_is_told(monkeypatch, capsys):
 
     monkeypatch.setattr(trial, "try_release", tries)
     main(["/r", DIGEST])
-    main(["/r", DIGEST, *"--threads 3 --precision int8 --backend openvino --provider One --provider Two".split()])
+    main(
+        [
+            "/r",
+            DIGEST,
+            *[
+                "--threads",
+                "3",
+                "--precision",
+                "int8",
+                "--backend",
+                "openvino",
+                "--provider",
+                "One",
+                "--provider",
+                "Two",
+            ],
+        ]
+    )
     assert seen == [(Path("/r"), DIGEST, RuntimeChoice()), (Path("/r"), DIGEST, CHOICE)]
     with pytest.raises(SystemExit) as caught:
         main(["--help"])

@@ -1,0 +1,469 @@
+"""What the agent does at each step of an activation, with a source of releases, a trial and clocks of the test."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from edge_agent.errors import EdgeError, InferenceError, StateError, UpdateError
+from edge_agent.health import Health
+from edge_agent.inference import RuntimeChoice
+from edge_agent.ota.activation import Phase, State
+from edge_agent.ota.active import Active, Identity
+from edge_agent.ota.driver import Updates
+from edge_agent.ota.offer import FailedRelease
+from edge_agent.ota.operator_command import Command
+from edge_agent.ota.store import ReleaseStore
+from edge_agent.ota.trial import TrialResult
+from inspection import DesiredState, Wave
+from inspection.documents import Sampling
+from tests.edge_agent.models import build_release
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+FIRST, SECOND = build_release(1), build_release(2, gain=0.9)
+SHORT = SECOND.digest[:12]
+
+
+class Bench:
+    """A device whose source, trial, disk and clock do what the test says."""
+
+    def __init__(self, folder: Path, *, heartbeat_timeout_s: float = 30.0) -> None:
+        self.folder = folder
+        self.now_s = 1000.0
+        self.desired: DesiredState | None = None
+        self.refused: Exception | None = None
+        self.fetch_fails: Exception | None = None
+        self.result: TrialResult | Exception = TrialResult(True, latency_ms=1.25)
+        self.changes = 0
+        self.tried: list = []
+        self.heartbeat_timeout_s = heartbeat_timeout_s
+        self.start()
+
+    def start(self) -> None:
+        self.store = ReleaseStore(self.folder)
+        self.health = Health(lambda: self.now_s)
+        self.active = Active()
+        self.updates = Updates(
+            Identity("dev1", "line1", "tags"),
+            self.store,
+            lambda: self,
+            RuntimeChoice(threads=1),
+            self.health,
+            active=self.active,
+            heartbeat_timeout_s=self.heartbeat_timeout_s,
+            trial=self.trial,
+            changed=self.changed,
+            monotonic=lambda: self.now_s,
+            utc_now=lambda: NOW,
+        )
+        self.updates.boot()
+
+    def changed(self) -> None:
+        self.changes += 1
+
+    # -- the source of releases
+    def refresh(self) -> None:
+        if self.refused:
+            raise self.refused
+
+    def desired_state(self, group: str) -> DesiredState | None:
+        assert group == "line1"
+        return self.desired
+
+    def fetch_release(self, digest: str, folder: Path):
+        if self.fetch_fails:
+            raise self.fetch_fails
+        built = {item.digest: item for item in (FIRST, SECOND)}[digest]
+        built.write(folder)
+        return built.release
+
+    # -- the trial
+    def trial(self, folder, digest, choice, stop):
+        self.tried.append((folder, digest, choice, stop.is_set()))
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+    # -- what the tests do
+    def offer(self, built, sequence: int, probation_s: float = 60.0, use_case: str = "tags", percent=100.0) -> None:
+        waves = (Wave(release_digest=built.digest, percent=percent),)
+        self.desired = DesiredState(sequence=sequence, use_case=use_case, waves=waves, probation_s=probation_s)
+        self.updates.poll()
+
+    def pass_probation(self) -> None:
+        self.now_s += 60.0
+        self.health.beat()
+        self.updates.tick()
+
+    def settle(self, *built) -> None:
+        for sequence, item in enumerate(built, 1):
+            self.offer(item, sequence)
+            self.pass_probation()
+
+    def running(self) -> str | None:
+        loaded = self.active.get()
+        return loaded.digest if loaded else None
+
+    def fill_disk(self, monkeypatch) -> None:
+        def fails(state: State) -> None:
+            raise StateError("cannot write activation.json: no space")
+
+        monkeypatch.setattr(self.store, "save_state", fails)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path / "state")
+
+
+def test_a_release_is_fetched_tried_and_put_on_probation(bench):
+    """The trial gets the folder, the digest and the choice; the reason says how long the probation is."""
+    bench.offer(FIRST, 1)
+    assert bench.tried == [
+        (bench.folder / "releases" / FIRST.digest, FIRST.digest, RuntimeChoice(threads=1), False)
+    ]  # fmt: skip
+    state = bench.updates.state
+    assert (state.phase, state.pending, state.since, state.probation_s) == (Phase.PROBATION, FIRST.digest, NOW, 60.0)
+    assert (bench.running(), bench.updates.reason) == (FIRST.digest, "probation: 60 s")
+    assert bench.store.load_state() == state
+
+
+def test_a_probation_lasts_as_long_as_it_says(bench):
+    """It counts from the start of the probation, not from the start of the clock."""
+    bench.offer(FIRST, 1)
+    bench.now_s += 59.9
+    bench.health.beat()
+    bench.updates.tick()
+    assert bench.updates.state.phase is Phase.PROBATION
+    bench.now_s += 0.1
+    bench.updates.tick()
+    assert (bench.updates.state.phase, bench.updates.reason) == (Phase.IDLE, "up-to-date")
+
+
+def test_a_silent_loop_ends_a_probation_only_after_the_timeout(bench):
+    """The reason says for how long the loop was silent."""
+    bench.settle(FIRST)
+    bench.offer(SECOND, 2)
+    bench.now_s += 30.0
+    bench.updates.tick()
+    assert bench.running() == SECOND.digest
+    bench.now_s += 1.0
+    bench.updates.tick()
+    reason = "missed-heartbeat: the inspection loop was silent for 31 s"
+    assert (bench.running(), bench.updates.reason) == (FIRST.digest, reason)
+    assert bench.updates.state.failed == {SECOND.digest: FailedRelease(2, reason)}
+
+
+def test_a_fault_counts_against_the_release_that_runs_only(bench):
+    """A fault of the release before is forgotten when a probation begins; between probations none is collected."""
+    bench.settle(FIRST)
+    bench.health.fault("before")
+    bench.offer(SECOND, 2)
+    bench.updates.tick()
+    assert bench.running() == SECOND.digest
+    bench.health.fault("shape")
+    bench.updates.tick()
+    assert (bench.running(), bench.updates.reason) == (FIRST.digest, "runtime-error: shape")
+    bench.health.fault("later")
+    bench.updates.tick()
+    assert bench.health.take_fault() == ""
+
+
+def test_a_fault_is_judged_again_where_the_disk_was_full(bench, monkeypatch):
+    """A full disk must not make a bad release a good one."""
+    bench.settle(FIRST)
+    bench.offer(SECOND, 2)
+    bench.health.fault("shape")
+    with monkeypatch.context() as patch:
+        bench.fill_disk(patch)
+        with pytest.raises(StateError, match="no space"):
+            bench.updates.tick()
+    bench.now_s += 3600.0
+    bench.health.beat()
+    bench.updates.tick()
+    assert (bench.running(), bench.updates.state.failed[SECOND.digest].reason) == (FIRST.digest, "runtime-error: shape")
+
+
+@pytest.mark.parametrize(
+    ("result", "reason", "held"),
+    [
+        (TrialResult(False, "golden-samples", "differs"), "golden-samples: differs", True),
+        (UpdateError("damaged", "rot", transient=True), "damaged: rot", False),
+        (InferenceError("shape"), "unusable-model: shape", True),
+        (EdgeError("no process"), "not-now: no process", False),
+        (OSError(12, "no memory"), "not-now: [Errno 12] no memory", False),
+        (KeyError("x"), "internal: KeyError: 'x'", True),
+    ],
+)
+def test_a_step_that_fails_says_why_and_is_held_against_the_release_only_where_it_may_be_its_fault(
+    bench, caplog, result, reason, held
+):
+    """A machine without memory says nothing about a release."""
+    bench.settle(FIRST)
+    bench.result = result
+    bench.offer(SECOND, 2)
+    assert (bench.running(), bench.updates.reason) == (FIRST.digest, reason)
+    assert bench.updates.state.failed == ({SECOND.digest: FailedRelease(2, reason)} if held else {})
+    assert f"release {SHORT} is not taken: {reason}" in caplog.messages
+
+
+def test_a_failed_fetch_is_no_fault_of_the_release(bench):
+    """It is fetched at the next poll."""
+    bench.fetch_fails = UpdateError("unreachable", "no answer", transient=True)
+    bench.offer(FIRST, 1)
+    assert (bench.updates.reason, bench.updates.state.failed) == ("unreachable: no answer", {})
+    bench.fetch_fails = None
+    bench.updates.poll()
+    assert bench.running() == FIRST.digest
+
+
+def test_a_release_that_cannot_be_loaded_again_is_given_up(bench):
+    """A power cut damaged the files of a release on probation while the agent was stopped."""
+    bench.settle(FIRST)
+    bench.offer(SECOND, 2)
+    bench.updates.stop()
+    (bench.folder / "releases" / SECOND.digest / "model.onnx").write_bytes(b"rot")
+    bench.start()
+    reason = f"damaged: model.onnx of release {SHORT} was changed on this disk"
+    assert (bench.running(), bench.updates.state.failed) == (FIRST.digest, {SECOND.digest: FailedRelease(2, reason)})
+
+
+def test_a_poll_that_is_refused_says_the_word_and_the_message(bench, caplog):
+    """An error that nobody foresaw is logged with its trace."""
+    bench.refused = UpdateError("expired-metadata", "since Monday")
+    bench.updates.poll()
+    assert bench.updates.reason == "expired-metadata: since Monday"
+    bench.refused = RuntimeError("odd")
+    bench.updates.poll()
+    assert bench.updates.reason == "internal: RuntimeError: odd"
+    assert caplog.messages[-1] == "polling for releases failed"
+
+
+def test_a_poll_that_takes_nothing_remembers_the_sequence_and_cleans_the_disk(bench):
+    """The reason of each is a word, with a message where there is more to say."""
+    bench.settle(FIRST)
+    stray = bench.folder / "releases" / ("e" * 64)
+    stray.mkdir()
+    bench.offer(FIRST, 4)
+    assert (bench.updates.reason, bench.updates.state.sequence, stray.exists()) == ("up-to-date", 4, False)
+    bench.offer(FIRST, 3)
+    assert bench.updates.reason == "rolled-back-sequence: sequence 3 is lower than 4, which was seen before"
+    bench.offer(SECOND, 5, use_case="discs")
+    assert bench.updates.reason.startswith("other-use-case: ")
+    bench.offer(SECOND, 6, percent=0.0)
+    assert bench.updates.reason == "not-in-a-wave: no wave includes this device yet"
+    assert bench.updates.state.sequence == 6
+
+
+def test_no_poll_takes_a_release_during_a_probation(bench):
+    """One activation ends before the next begins."""
+    bench.offer(FIRST, 1)
+    bench.offer(SECOND, 2)
+    assert (bench.running(), bench.updates.state.sequence) == (FIRST.digest, 1)
+
+
+def test_a_step_whose_state_could_not_be_written_begins_again(bench, monkeypatch):
+    """The disk was full after the fetch; the next poll takes the release."""
+    write = bench.store.save_state
+
+    def fails_when_trying(state: State) -> None:
+        if state.phase is Phase.TRYING:
+            raise StateError("cannot write activation.json: no space")
+        write(state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.store, "save_state", fails_when_trying)
+        with pytest.raises(StateError):
+            bench.offer(FIRST, 1)
+    assert bench.updates.state.phase is Phase.FETCHING
+    bench.updates.poll()
+    assert bench.running() == FIRST.digest
+    assert bench.updates.state.failed == {}
+
+
+# -- the operator -----------------------------------------------------------------------------------------------------
+
+
+def test_an_operator_rolls_back_and_reads_which_release_runs(bench):
+    """The change is on the disk, and the report of the device is due."""
+    bench.settle(FIRST, SECOND)
+    before = bench.changes
+    assert bench.updates.obey(Command("rollback")) == f"release {FIRST.digest[:12]} runs"
+    assert (bench.running(), bench.updates.reason) == (FIRST.digest, "rolled back by the operator")
+    assert bench.changes > before
+    assert bench.store.load_state() == bench.updates.state
+    assert bench.updates.state.since == NOW
+
+
+def test_an_operator_pins_and_unpins(bench):
+    """The line says whether the release is pinned; without a release it says that none runs."""
+    assert bench.updates.obey(Command("unpin")) == "no release runs"
+    bench.settle(FIRST, SECOND)
+    assert bench.updates.obey(Command("pin")) == f"release {SHORT} runs, pinned"
+    assert bench.updates.reason == "pinned by the operator"
+    bench.offer(FIRST, 9)
+    assert bench.updates.reason == f"pinned: to {SHORT} by the operator"
+    assert bench.updates.obey(Command("pin", FIRST.digest)) == f"release {FIRST.digest[:12]} runs, pinned"
+    assert bench.updates.obey(Command("unpin")) == f"release {FIRST.digest[:12]} runs"
+    assert bench.updates.reason == "unpinned"
+
+
+def test_an_agent_that_stops_obeys_no_command_and_writes_nothing(bench):
+    """The command is given again when the agent has started."""
+    bench.settle(FIRST, SECOND)
+    bench.updates.stop()
+    state = bench.store.load_state()
+    with pytest.raises(StateError) as caught:
+        bench.updates.obey(Command("rollback"))
+    assert str(caught.value) == "the agent is stopping; give the command again when it has started"
+    assert bench.store.load_state() == state
+
+
+# -- start and stop ---------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_that_cannot_be_written_is_logged(bench, monkeypatch, caplog):
+    """The next start takes it for a crash, and the log says so."""
+    bench.offer(FIRST, 1)
+    bench.fill_disk(monkeypatch)
+    bench.updates.stop()
+    assert caplog.messages[-1] == (
+        "the next start will take this stop for a crash: cannot write activation.json: no space"
+    )
+
+
+def test_a_trial_that_runs_learns_that_the_agent_stops(bench):
+    """Otherwise the stop would wait for the end of the trial."""
+    bench.updates.stop()
+    bench.updates._closed = False
+    bench.offer(FIRST, 1)
+    assert bench.tried[0][3] is True
+
+
+def test_a_start_without_any_release_runs_none(bench):
+    """The reason says that nothing was asked yet."""
+    assert (bench.running(), bench.updates.reason, bench.updates.state) == (None, "starting", State())
+
+
+def test_where_every_release_is_damaged_none_runs(bench, caplog):
+    """Each that was tried is logged."""
+    bench.settle(FIRST, SECOND)
+    for built in (FIRST, SECOND):
+        (bench.folder / "releases" / built.digest / "model.onnx").write_bytes(b"rot")
+    bench.start()
+    assert bench.running() is None
+    said = f"model.onnx of release {FIRST.digest[:12]} was changed on this disk"
+    assert bench.updates.reason == f"damaged: {said}"
+    assert caplog.messages[-1] == f"release {FIRST.digest[:12]} cannot run: {said}"
+
+
+def test_the_previous_release_is_loaded_only_where_the_two_are_compared(tmp_path):
+    """A second model takes memory."""
+    bench = Bench(tmp_path / "a")
+    bench.settle(FIRST, SECOND)
+    assert bench.active.previous is None
+    sampling = Sampling(uncertain_low=0.3, uncertain_high=0.7, disagreement_rate=0.5)
+    third = build_release(3, gain=0.8, sampling=sampling)
+    folder = bench.folder / "releases" / third.digest
+    bench.fetch_release = lambda digest, _: third.write(folder)
+    bench.offer(third, 3)
+    assert bench.active.previous is None
+    bench.pass_probation()
+    assert bench.active.previous.digest == SECOND.digest
+    loaded = bench.active.previous
+    bench.updates._keep_previous_at_hand()
+    assert bench.active.previous is loaded
+    bench.start()
+    assert bench.active.previous.digest == SECOND.digest
+
+
+def test_a_previous_release_that_cannot_be_loaded_is_left_out(tmp_path, caplog):
+    """The comparison waits; the inspection does not."""
+    bench = Bench(tmp_path / "a")
+    sampling = Sampling(uncertain_low=0.3, uncertain_high=0.7, disagreement_rate=0.5)
+    third = build_release(3, gain=0.8, sampling=sampling)
+    bench.settle(FIRST)
+    bench.fetch_release = lambda digest, folder: third.write(folder)
+    bench.offer(third, 3)
+    (bench.folder / "releases" / FIRST.digest / "model.onnx").write_bytes(b"rot")
+    bench.pass_probation()
+    assert (bench.running(), bench.active.previous) == (third.digest, None)
+    short = FIRST.digest[:12]
+    assert caplog.messages[-1] == (
+        f"release {short} cannot be loaded for comparison: model.onnx of release {short} was changed on this disk"
+    )
+
+
+class Waits:
+    """An event that is set after some waits, each of which moves the clock."""
+
+    def __init__(self, bench: Bench, rounds: int) -> None:
+        self.bench, self.rounds = bench, rounds
+        self.waited: list[float] = []
+
+    def is_set(self) -> bool:
+        return len(self.waited) >= self.rounds
+
+    def wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self.bench.now_s += 10.0
+
+
+def test_the_thread_polls_at_its_pace_and_watches_in_between(bench):
+    """The first poll comes at once; the stop is written."""
+    polled = []
+    bench.refresh = lambda: polled.append(bench.now_s)
+    stop = Waits(bench, 6)
+    bench.updates.run(stop, 20.0)
+    assert polled == [1000.0, 1020.0, 1040.0]
+    assert 0 < stop.waited[0] <= 1.0
+    with pytest.raises(StateError, match="stopping"):
+        bench.updates.obey(Command("unpin"))
+    again = Waits(bench, 5)
+    bench.updates.run(again, 20.0)
+    assert again.waited == []
+
+
+def test_a_full_disk_makes_the_updates_wait_and_not_end(bench, monkeypatch, caplog):
+    """The thread goes on, and tries again."""
+    bench.desired = DesiredState(
+        sequence=1, use_case="tags", waves=(Wave(release_digest=FIRST.digest, percent=100.0),), probation_s=60.0
+    )
+    bench.fill_disk(monkeypatch)
+    stop = Waits(bench, 2)
+    bench.updates.run(stop, 20.0)
+    assert len(stop.waited) == 2
+    assert bench.updates.reason == "state-folder: cannot write activation.json: no space"
+    assert "updates wait" in caplog.messages
+
+
+def test_the_log_tells_each_phase_and_each_new_reason_once(bench, caplog):
+    """The operator follows an activation in the log."""
+    caplog.set_level(logging.INFO, "edge_agent.ota.driver")
+    short = FIRST.digest[:12]
+    bench.settle(FIRST)
+    bench.updates.poll()
+    assert caplog.messages == [
+        f"updates: taking: {FIRST.digest}",
+        f"release {short}: idle -> fetching",
+        f"release {short}: fetching -> trying",
+        f"release {short} reproduces its golden samples, 1.2 ms a frame",
+        f"release {short}: trying -> pending",
+        f"release {short}: pending -> probation",
+        "updates: probation: 60 s",
+        f"release {short}: probation -> idle",
+        "updates: up-to-date",
+    ]
+
+
+def test_a_stop_event_of_its_own_is_given_to_each_trial(bench):
+    """It is a `threading.Event` that is not set while the agent runs."""
+    seen = []
+    bench.updates._trial = lambda *arguments: seen.append(arguments[3]) or TrialResult(True)
+    bench.offer(FIRST, 1)
+    assert isinstance(seen[0], threading.Event)
+    assert not seen[0].is_set()
