@@ -177,6 +177,18 @@ def fetched(client, publisher, built, folder, digest=None) -> tuple[str, bool, s
     return refusal(client.fetch_release, digest, folder)
 
 
+def test_a_file_of_a_release_that_is_missing_in_the_store_is_named(client, publisher, store, tmp_path):
+    """The repository lists it, so the message says which file is to be published again."""
+    built = build_release()
+    keys = publisher.add_release(built)
+    publisher.commit()
+    client.refresh()
+    del store.objects[BUCKET, keys["model.onnx"]]
+    reason, transient, words = refusal(client.fetch_release, built.digest, tmp_path / "a")
+    assert (reason, transient) == ("not-published", True)
+    assert words.startswith(f"releases/{built.digest}/model.onnx: get s3://")
+
+
 def test_signed_files_must_be_those_that_the_release_names(client, publisher, tmp_path):
     """A digest in release.json counts, beside that of the signature."""
     built = build_release()

@@ -347,6 +347,7 @@ def test_a_trial_that_runs_learns_that_the_agent_stops(bench):
 def test_a_start_without_any_release_runs_none(bench):
     """The reason says that nothing was asked yet."""
     assert (bench.running(), bench.updates.reason, bench.updates.state) == (None, "starting", State())
+    assert (Active().get(), Active().previous) == (None, None)
 
 
 def test_where_every_release_is_damaged_none_runs(bench, caplog):

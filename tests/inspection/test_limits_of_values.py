@@ -140,7 +140,7 @@ def test_a_labelled_region_gives_its_box():
 def test_a_release_says_what_it_lacks(release_document):
     """The use case's name, a model, a class, or a threshold."""
     for change, message in (
-        ({"use_case": "a/b"}, "use case"),
+        ({"use_case": "a/b"}, "expected a use case of"),
         ({"models": []}, "a release needs at least one model and one class"),
         ({"classes": []}, "a release needs at least one model and one class"),
         ({"thresholds": {}}, "a release needs a threshold for each class, missing ['scratch']"),
