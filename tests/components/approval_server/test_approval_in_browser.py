@@ -50,7 +50,7 @@ def set_approval(page, value):
 
 @needs_chromium
 def test_a_person_sets_the_tag_in_mlflows_page_and_sees_the_stamps(mlflow, registry, name, browser):
-    """Who it was and for which bytes, once the page is loaded again; whoever reads the approval believes it."""
+    """After a reload the page shows who approved, when, and the model digest; the registry accepts the approval."""
     page = open_version(browser, mlflow, name, "approver")
     with page.expect_response("**/model-versions/set-tag") as answer:
         set_approval(page, "approved")
@@ -66,7 +66,7 @@ def test_a_person_sets_the_tag_in_mlflows_page_and_sees_the_stamps(mlflow, regis
 
 @needs_chromium
 def test_the_page_says_why_an_account_may_not(mlflow, registry, name, browser):
-    """In the server's words, and the tag stays as it was."""
+    """A refusal is shown in the server's words, and the tag stays as it was."""
     page = open_version(browser, mlflow, name, "trainer")
     set_approval(page, "approved")
     said = f"trainer may not approve {name} version 1: the approvers of {name} are approver"

@@ -56,7 +56,7 @@ def stamps(registry, name, version=1):
 
 
 def test_an_approval_is_stamped_with_account_time_and_bytes(registry, name, registered, approve):
-    """By the server, in the same act; whoever reads it believes these three."""
+    """The server stamps an approval with account, time and model digest, and readers accept it."""
     before = datetime.now(UTC) - timedelta(seconds=1)
     assert approve().status_code == 200
     _, approval = require_approval(registry, name, 1)
@@ -65,7 +65,7 @@ def test_an_approval_is_stamped_with_account_time_and_bytes(registry, name, regi
 
 
 def test_who_registered_is_written_by_the_server(registry, name, registered):
-    """From the account of the request."""
+    """The server writes `registered_by` from the account that sent the request."""
     assert registry.version(name, 1).tags["registered_by"] == "trainer"
 
 
@@ -122,7 +122,7 @@ def by_approver(mlflow, registry, use_case, registered):
 
 
 def test_who_registered_never_approves_even_where_it_is_listed(registry, name, by_approver, approve):
-    """Another approver may."""
+    """The account that registered a version cannot decide on it; another approver can."""
     for value in ("approved", "rejected"):
         assert "approver registered" in refusal(approve("approver", value, by_approver))
     assert approve("approver-2", version=by_approver).status_code == 200
@@ -130,13 +130,13 @@ def test_who_registered_never_approves_even_where_it_is_listed(registry, name, b
 
 
 def test_an_account_of_a_service_is_no_person(mlflow, name, registered, approve):
-    """Even where a list names it."""
+    """A service account cannot approve, even where the list of approvers names it."""
     mlflow.allow(name, "trainer-2")
     assert "a person's account" in refusal(approve("trainer-2"))
 
 
 def test_approvers_that_a_run_names_are_not_asked(mlflow, registry, name, use_case, registered, approve):
-    """The training account wrote them."""
+    """The server ignores approvers in a run's use case, because the training account wrote that file."""
     forged = use_case.to_json().replace('"classes"', '"approvers":["approver-2"],"classes"').encode()
     registry.put_artifact(registered.run_id, USE_CASE, forged)
     mlflow.allow(name, "approver")
@@ -168,7 +168,7 @@ def test_the_servers_own_tags_are_nobody_elses_to_write(mlflow, registry, name, 
 
 
 def test_a_version_is_not_born_approved_nor_is_an_approval_copied(mlflow, registry, name, registered, approve):
-    """By the API, and by MLflow's own way to copy a version."""
+    """Neither MLflow's API nor its way to copy a version makes a version that is approved from the start."""
     body = {"name": name, "source": f"models:/{name}/1", "tags": [{"key": "approval", "value": "approved"}]}
     assert "approval=pending" in refusal(mlflow.ask("trainer", "POST", f"{V2}/model-versions/create", body))
     approve()
@@ -201,7 +201,10 @@ def test_pending_takes_an_approval_back_with_its_stamps(registry, name, register
 
 
 def test_a_rejection_names_its_account_and_approves_no_bytes(mlflow, registry, name, registered, approve):
-    """Also after an approval; its reason is its own, and goes with the next decision."""
+    """A rejection is stamped with account and time only, and removes an earlier approval's model digest.
+
+    Only the account that rejected may give the reason, and the next decision removes it.
+    """
     approve()
     assert approve("approver-2", "rejected").status_code == 200
     assert set(stamps(registry, name)) == {"approval_by", "approval_at"}
@@ -215,7 +218,7 @@ def test_a_rejection_names_its_account_and_approves_no_bytes(mlflow, registry, n
 
 @pytest.mark.parametrize("value", ["Approved", "approved ", "", "yes"])
 def test_a_decision_is_one_of_three_words(registry, name, registered, approve, value):
-    """Nothing is guessed."""
+    """Any value but approved, rejected or pending is refused, and the version stays pending."""
     assert "expected approval to be approved, rejected or pending" in refusal(approve(value=value), 400)
     assert registry.version(name, 1).approval == "pending"
 
@@ -241,7 +244,7 @@ def test_artifacts_that_are_not_what_was_registered_are_not_approved(
 
 
 def test_a_gate_that_did_not_pass_is_not_approved(mlflow, registry, name, use_case, registered, approve):
-    """By its tag, and judged again where the tag says otherwise."""
+    """A version whose gate failed is not approved. The gate is judged again where the tag says that it passed."""
     mlflow.set_tag("trainer", name, 1, "gate", "failed")
     assert "expected its gate tag to be 'passed', but it is 'failed'" in refusal(approve(), 409)
     weak = evaluated_run(registry, use_case, onnx=b"weak", map50=0.5)
@@ -358,7 +361,10 @@ def test_no_writing_route_of_this_mlflow_passes_the_rules_by(mlflow, registry, n
     ],
 )
 def test_a_writing_route_that_is_not_known_is_refused_at_the_door(mlflow, method, path):
-    """For an administrator too, before MLflow sees it: what the next version brings writes no tag."""
+    """An unknown route that writes is refused before MLflow sees it, for an administrator too.
+
+    A route that a later MLflow adds can therefore write no tag.
+    """
     assert "does not take" in refusal(mlflow.ask("admin", method, path, {}))
 
 
@@ -387,7 +393,7 @@ def test_an_account_that_an_administrator_made_in_mlflow_may_be_an_approver(
 
 
 def test_no_account_but_an_administrators_makes_accounts_or_gives_rights(mlflow, name, registered):
-    """Nor does one take another's password."""
+    """Only an administrator may make accounts, give rights, or set another account's password."""
     user = {"username": "mallory", "password": "mallory-mallory"}
     for account in ("trainer", "approver"):
         assert mlflow.ask(account, "POST", f"{V2}/users/create", user).status_code == 403
@@ -410,7 +416,7 @@ def test_a_damaged_list_of_approvers_approves_nothing(mlflow, registry, name, re
 
 
 def test_a_header_that_names_another_account_changes_nothing(mlflow, registry, name, registered):
-    """Only name and password count."""
+    """Only name and password identify a caller; a header that names another account is ignored."""
     import httpx
 
     body = {"name": name, "version": "1", "key": "approval", "value": "approved"}
@@ -437,13 +443,13 @@ def test_what_is_not_there_is_told_from_what_is_forbidden(mlflow, registry, name
 
 
 def test_the_clients_error_carries_the_servers_words(registry, registered):
-    """What `kizu approve` prints."""
+    """A refused tag raises an error with the server's message, which `kizu approve` prints."""
     with pytest.raises(ModelRegistryError, match=r"the approvers of .* are approver, approver-2"):
         registry.set_tag(registered, "approval", "approved")
 
 
 def test_a_file_of_accounts_without_an_administrator_is_refused(tmp_path):
-    """Before the server starts, and no password is repeated."""
+    """A bad file of accounts is refused before the server starts, and the message repeats no password."""
     from components.approval_server.accounts import AccountsError, read_accounts
 
     file = tmp_path / "accounts.json"

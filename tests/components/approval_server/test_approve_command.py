@@ -37,7 +37,7 @@ def kizu(mlflow, tmp_path):
 
 
 def test_a_person_approves_and_rejects_as_their_own_account(registry, name, kizu, tmp_path):
-    """By the environment, or by a file that holds the password; the reason is kept with the version."""
+    """The command takes the account from the environment or a password file, and keeps the reason with the version."""
     account = {"MLFLOW_TRACKING_USERNAME": "approver", "MLFLOW_TRACKING_PASSWORD": password_of("approver")}
     done = kizu("approve", "1", "--model", name, "--reason", "no escapes", **account)
     assert (done.returncode, done.stderr) == (0, "")

@@ -41,7 +41,7 @@ def test_the_installed_mlflow_is_known():
 
 
 def test_an_mlflow_with_a_method_that_nobody_looked_at_does_not_start():
-    """The message names it."""
+    """A store with an unreviewed method is refused at the start, and the message names the method."""
 
     class Newer(SqlAlchemyStore):
         def set_model_version_tags(self, name, version, tags):
@@ -71,7 +71,7 @@ def test_a_store_beside_the_guarded_one_writes_no_tag_of_a_version(database, gua
 
 
 def test_nor_does_a_statement_over_many_rows(database, guarded):
-    """Update and delete without loading them."""
+    """A statement that updates or deletes many tag rows without loading them is refused and changes nothing."""
     store = SqlAlchemyStore(database)
     for act in (lambda q: q.delete(), lambda q: q.update({"value": "mallory"})):
         with (

@@ -25,7 +25,7 @@ def test_joined_groups_take_test_then_val_then_train():
 
 
 def test_nothing_is_merged_where_more_than_a_tenth_would_be_joined():
-    """Of twenty groups two may be joined and three not: photographs that all look alike are no duplicates."""
+    """Of twenty groups two may be joined and three may not. Photographs that all look alike are not duplicates."""
     splits = {f"g{n:02}": TEST if n == 0 else TRAIN for n in range(20)}
     two = merge_groups(splits, [("g00", "g01")])
     assert (two.joined, two.refused, two.splits["g01"]) == (2, False, TEST)

@@ -49,7 +49,7 @@ def test_the_signed_root_names_four_different_keys_for_ten_years(folders):
 
 
 def test_a_second_call_overwrites_nothing(folders):
-    """Same folders: refused, every byte as it was."""
+    """A second call on the same folders is refused and leaves every byte as it was."""
     init(*folders)
     before = contents(*folders)
     with pytest.raises(KeysError, match="never overwritten"):

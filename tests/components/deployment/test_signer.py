@@ -106,7 +106,7 @@ def test_an_approved_version_becomes_a_release_with_its_whole_lineage(
 
 
 def test_the_same_version_published_twice_is_one_release(client, registry, repository, use_case, version, approve):
-    """Nothing new is signed."""
+    """Publishing a version again returns the same digest and signs nothing new."""
     approve(version)
     digest = client.publish_release(use_case.name, 1)
     before = dict(repository.targets())
@@ -133,7 +133,7 @@ def test_the_desired_state_follows_the_approved_policy_and_rises_only_on_change(
 
 
 def test_what_is_not_approved_is_refused(client, use_case, version, repository):
-    """Pending; nothing is published."""
+    """A pending version is refused as a release and as a desired state, and nothing is published."""
     before = dict(repository.targets())
     with pytest.raises(SignerError, match=r"refused \(409\): .* is pending, expected approved"):
         client.publish_release(use_case.name, 1)
@@ -155,7 +155,7 @@ def test_an_mlflow_without_the_rules_of_an_approval_is_not_believed(registry, us
 
 
 def test_a_desired_state_names_only_published_releases(client, registry, use_case, version, approve):
-    """Else devices would look for what is not there."""
+    """A desired state for an unpublished release is refused, because devices could not fetch that release."""
     approve(version)
     with pytest.raises(SignerError, match="is not published yet"):
         client.publish_desired(use_case.name, 1)
@@ -174,7 +174,7 @@ def test_a_desired_state_names_only_published_releases(client, registry, use_cas
 def test_whatever_was_changed_after_the_approval_is_not_signed(
     client, registry, use_case, version, artifact, data, said, approve
 ):
-    """Model, report, golden sample, golden list, use case."""
+    """The signer refuses a version whose model, report, golden samples or use case changed after the approval."""
     approve(version)
     if data is None:
         data = registry.get_artifact(version.run_id, artifact).replace(b'"map50":0.8', b'"map50":0.9')
@@ -269,7 +269,7 @@ def test_a_kept_int8_model_is_released_beside_the_one_it_was_made_from(client, r
 
 @pytest.mark.parametrize("how", ["bytes", "tag"])
 def test_an_int8_model_that_was_not_evaluated_is_not_signed(client, registry, use_case, how, approve):
-    """Neither other bytes than the report names, nor other bytes that a tag names."""
+    """The signer refuses int8 bytes that differ from the report's digest, even where a tag names other bytes."""
     version = register(registry, evaluated_run(registry, use_case, int8=b"small"), use_case, 7)
     if how == "tag":
         registry.set_tag(version, "model_int8_sha256", sha256_of(b"other"))

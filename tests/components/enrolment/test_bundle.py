@@ -83,7 +83,7 @@ def test_a_bundle_is_private_and_holds_what_a_device_starts_with(register, surro
 
 @pytest.mark.skipif(not EDGE.exists(), reason="needs the device's environment: make setup")
 def test_the_device_takes_the_bundle_as_it_is(register, surroundings, tmp_path):
-    """By its own command, in its own environment."""
+    """The device's own `config check` command, in the device's own environment, accepts the bundle."""
     enrol(register, DEVICE, surroundings(), tmp_path / "dev1")
     command = [EDGE, "config", "check", "--config", tmp_path / "dev1" / "config.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -109,7 +109,7 @@ def test_a_bundle_that_cannot_be_finished_leaves_no_folder_and_no_identity(regis
 
 
 def test_an_identity_that_cannot_be_made_leaves_no_folder(register, surroundings, tmp_path):
-    """Neither the bundle nor what it was begun in."""
+    """A failed enrolment leaves neither the bundle nor the temporary folder that it was begun in."""
     register.create(DEVICE)
     with pytest.raises(EnrolmentError, match="already"):
         enrol(register, DEVICE, surroundings(), tmp_path / "dev1")
@@ -117,7 +117,10 @@ def test_an_identity_that_cannot_be_made_leaves_no_folder(register, surroundings
 
 
 def test_a_folder_that_is_there_is_kept_and_no_key_is_made(register, surroundings, tmp_path):
-    """Not even with --replace, where it holds more than an earlier bundle."""
+    """An existing folder is refused and no key is made.
+
+    With --replace this holds where the folder has more than an earlier bundle.
+    """
     folder = tmp_path / "dev1"
     folder.mkdir()
     (folder / "state").mkdir()
@@ -143,7 +146,7 @@ def test_a_replacement_takes_the_place_of_the_earlier_bundle(register, surroundi
 
 
 def test_a_bundle_is_written_again_with_the_key_that_it_has(register, surroundings, tmp_path):
-    """No new identity."""
+    """A rewritten bundle has the new configuration and its old key; no new identity is made."""
     folder = tmp_path / "dev1"
     enrol(register, DEVICE, surroundings(), folder)
     key = Key.from_json((folder / "credentials.json").read_bytes())
@@ -175,6 +178,6 @@ def test_what_a_device_could_not_use_is_refused_before_anything_is_made(surround
     ],
 )  # fmt: skip
 def test_a_name_that_could_reach_elsewhere_is_no_device(name, site):
-    """No slash, no wildcard, and not the name of an import."""
+    """A device or site name with a slash or a wildcard, or the name of an import, is refused."""
     with pytest.raises(ValueError, match="expected a"):
         DeviceIdentity(name, site)

@@ -36,7 +36,7 @@ def test_the_policy_allows_a_devices_part_and_nothing_else():
 
 
 def test_the_policy_names_the_buckets_of_its_installation():
-    """By their prefix."""
+    """The policy names only buckets with the prefix of its installation."""
     text = json.dumps(policy_document(DeviceIdentity("dev1", "plant1", bucket_prefix="other-")))
     assert "kizu-" not in text
     assert "arn:aws:s3:::other-fleet/dev1/*" in text

@@ -198,7 +198,10 @@ def test_a_device_gives_itself_no_rights_and_no_time_beyond_its_own(server, enro
 
 
 def test_a_revoked_device_is_out_for_good_and_the_others_go_on(server, enrolled, identities, as_device):
-    """Also for a client that it had open, and after the store was killed and started again."""
+    """A revoked device is refused on an open client and after the store was killed and started again.
+
+    Other devices keep their rights.
+    """
     gone, stays = as_device(enrolled("dev1")), as_device(enrolled("dev2"))
     assert_it_does_its_part(gone)
     assert identities.revoke("dev1") is True
@@ -213,7 +216,7 @@ def test_a_revoked_device_is_out_for_good_and_the_others_go_on(server, enrolled,
 
 
 def test_a_second_enrolment_is_refused_and_a_replacement_shuts_the_old_key_out(identities, enrolled, as_device):
-    """And gives the rights of the new place alone."""
+    """A replacement makes the old key invalid and gives the device the rights of its new site only."""
     old = as_device(enrolled("dev1"))
     with pytest.raises(AlreadyEnrolled, match="--replace"):
         identities.create(DeviceIdentity("dev1", "plant2"))
@@ -254,7 +257,7 @@ def test_devices_that_are_enrolled_at_once_are_all_enrolled(server, identities, 
 
 
 def test_the_longest_name_is_a_name(enrolled, as_device):
-    """63 characters."""
+    """A device name of 63 characters can be enrolled and can write its report."""
     name = "d" * 63
     assert as_device(enrolled(name)).put("kizu-fleet", f"{name}/reported.json", b"{}")
 
@@ -296,7 +299,7 @@ def test_only_the_administrator_enrols(server):
 
 
 def test_a_store_that_is_not_there_is_said_so():
-    """With its address."""
+    """Enrolment against a store that does not answer fails with an error that names the store's address."""
     identities = SeaweedFSIdentities("http://127.0.0.1:1", "us-east-1", "a" * 20, "b" * 40)
     with pytest.raises(EnrolmentError, match=r"127\.0\.0\.1:1"):
         identities.create(DeviceIdentity("dev1", "plant1"))

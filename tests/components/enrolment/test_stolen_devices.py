@@ -72,7 +72,7 @@ def test_of_an_object_without_end_no_more_than_the_limit_is_read(store, installa
 
 
 def test_an_image_that_something_huge_was_put_over_is_fetched_as_it_was(sent, store, installation, monkeypatch):
-    """And something huge alone is no image."""
+    """An image that was overwritten by a too large object is still fetched. A too large object alone is no image."""
     raw, data, _, stored = sent
     monkeypatch.setattr(raw_images, "MAX_IMAGE_BYTES", 10_000)
     bucket = installation.bucket("raw")

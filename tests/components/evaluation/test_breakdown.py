@@ -143,7 +143,7 @@ def test_photographs_of_one_part_are_drawn_together():
 
 
 def test_nothing_labelled_is_nothing_to_compare():
-    """Without a label there is no mAP and so no difference."""
+    """A split without a label has no mAP, so the paired difference is None."""
     assert paired_difference([image(group="p")], [image(group="p")], CLASSES) is None
 
 

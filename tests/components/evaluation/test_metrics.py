@@ -126,7 +126,7 @@ def test_a_part_is_defective_where_any_of_its_photographs_is():
 
 
 def test_rates_of_no_parts_are_not_measurable():
-    """Without good parts there is no overkill rate."""
+    """A split without good parts has no overkill rate."""
     escape, overkill = part_rates([image([A], [(0.9, A)])], HALF)
     assert (escape.count, escape.n) == (0, 1)
     assert overkill.value is None

@@ -133,7 +133,7 @@ def test_classes_in_another_order_come_back_by_name(approved, tmp_path):
 
 
 def test_parquet_is_the_rows_as_they_stand(approved, tmp_path):
-    """Every column of the label store."""
+    """The Parquet file has the columns of the label store, one row an event; an existing file is kept."""
     events = approved.events()
     export_parquet(tmp_path / "labels.parquet", events)
     rows = pq.read_table(tmp_path / "labels.parquet").to_pylist()
@@ -148,7 +148,7 @@ def test_parquet_is_the_rows_as_they_stand(approved, tmp_path):
 
 
 def test_a_dataset_is_exported_in_its_splits(approved, tmp_path):
-    """A folder a split for YOLO, a file a split for COCO."""
+    """A dataset is exported as a folder a split for YOLO and a file a split for COCO."""
     images = tuple(
         ManifestImage(
             sha256=event.sha256, uri=event.image_uri, width=WIDTH, height=HEIGHT, group=event.group, split=split,

@@ -29,7 +29,7 @@ def test_a_row_is_an_image_with_its_boxes_its_status_and_its_time():
 
 
 def test_annotations_may_be_json_and_times_iso():
-    """As other exports write them."""
+    """Annotations in JSON and times in ISO 8601, as other exports write them, are read too."""
     text = ROW.replace(BOXES, '"[{""class_id"": 0, ""left"": 1, ""top"": 2, ""width"": 3, ""height"": 4}]"')
     (row,) = read(HEADER + text.replace("1657199072.0", "2022-07-07T13:04:32Z"))
     assert row.boxes == (Drawn("scratch", 1, 2, 3, 4),)

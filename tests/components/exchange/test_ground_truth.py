@@ -73,7 +73,7 @@ def test_a_verification_of_boxes_that_were_adjusted_since_does_not_count():
 
 
 def test_of_two_jobs_that_are_no_adjustment_one_is_named():
-    """Else nobody knows which is meant."""
+    """A line with two unrelated jobs is set aside unless --attribute names one, because the choice is unclear."""
     text = line(IMAGE, one=boxes((0, 1, 2, 3, 4)), two=boxes((0, 5, 6, 7, 8)))
     (aside,) = read(text)
     assert aside.reason == "several-jobs"
@@ -119,7 +119,7 @@ def test_a_line_that_does_not_parse_is_set_aside_with_its_number(text, reason):
 
 
 def test_annotations_that_are_no_boxes_are_kept_to_be_counted():
-    """A word, a box without a side."""
+    """A word or a box without a side is kept as a drawing without a box, so that it can be counted."""
     value, metadata = boxes((0, 1, 2, 3, 4))
     value["annotations"] += ["box", {"class_id": 0, "left": 1}]
     (row,) = read(line(IMAGE, category=(value, metadata)))

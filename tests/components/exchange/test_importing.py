@@ -28,7 +28,10 @@ def approved_line(name, *rectangles, **more):
 
 
 def test_an_approved_row_counts_as_approved_only_where_the_source_is_trusted(exchange):
-    """Without, it is `labelled`; nobody verified it here; each row says what was said and whether it was trusted."""
+    """An approved row of an untrusted source is imported as `labelled`.
+
+    No row has a verifier, and each reason says what the source said and whether it was trusted.
+    """
     data = exchange.image("bad/a.jpg")
     text = approved_line("bad/a.jpg", SCRATCH)
     assert exchange.take(rows(exchange, text)).rows == {LabelStatus.LABELLED: 1}
@@ -59,7 +62,7 @@ def test_trust_approves_nothing_that_the_source_did_not(exchange, trust):
 
 
 def test_a_row_that_the_source_deleted_takes_its_approval_away(exchange):
-    """With trust or without; an approval that is younger stays."""
+    """A deleted row removes an approval whether the source is trusted or not. An approval that is younger stays."""
     exchange.image("a.jpg", 20)
     at = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -151,7 +154,10 @@ def test_an_image_that_lost_a_box_waits_for_a_person(exchange):
 
 
 def test_what_cannot_be_imported_is_set_aside_and_stops_nothing(exchange):
-    """No such image, two of them, no image at all, an image of another size, a line of nonsense."""
+    """Lines whose image is missing, ambiguous, not an image or of another size are set aside, as is a broken line.
+
+    The other rows are imported.
+    """
     exchange.image("good.jpg", 9)
     exchange.image("left/two.jpg", 10)
     exchange.image("right/two.jpg", 11)
@@ -177,7 +183,7 @@ def test_rows_that_contradict_each_other_are_not_both_believed(exchange):
 
 
 def test_the_image_is_the_one_whose_path_ends_most_like_the_rows(exchange):
-    """Not the first one of the name; a key with %20 is found too."""
+    """The image with the longest matching end of its path is taken. A key with %20 is found too."""
     exchange.image("good/x.jpg", 13)
     data = exchange.image("bad/x.jpg", 14)
     exchange.image("a b.jpg", 15)

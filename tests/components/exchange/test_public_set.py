@@ -22,7 +22,7 @@ def public():
 
 
 def test_the_public_set_is_157_approved_rows_with_358_boxes_in_20_parts(public, s3, tmp_path):
-    """Once and again; with the rights of the importer, and read with those of the training."""
+    """The importer's identity imports the public set once, again without change, and the training identity reads it."""
     name = f"public-{uuid.uuid4().hex[:8]}"
     use_case = tmp_path / "use-case.yaml"
     text = (REPOSITORY / "use_cases" / "metal-tag-public.yaml").read_text(encoding="utf-8")

@@ -44,7 +44,10 @@ def test_a_folder_goes_in_once(raw, tmp_path):
 
 
 def test_an_image_carries_its_name_its_part_and_the_date_of_its_file(raw, tmp_path):
-    """As device import-<name>; parts by path, with or without images/, or by name."""
+    """An imported image's capture has device import-<name>, its part, its original name and its file's date.
+
+    Parts are looked up by path, with or without images/, or by file name.
+    """
     (tmp_path / "images").mkdir()
     file = tmp_path / "images" / "部品 1.jpg"
     file.write_bytes(jpeg(102))
@@ -80,7 +83,7 @@ def test_plain_text_and_hidden_files_are_not_even_looked_at(tmp_path):
 
 
 def test_a_folder_that_is_none_is_refused_by_name(tmp_path):
-    """A file, and nothing at all."""
+    """A path that is a file or does not exist is refused with an error that names it."""
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "file", tmp_path / "none"):
         with pytest.raises(IngestError, match=str(path)):
@@ -88,7 +91,7 @@ def test_a_folder_that_is_none_is_refused_by_name(tmp_path):
 
 
 def test_an_empty_folder_is_nothing_to_do(raw, tmp_path):
-    """No error."""
+    """An import of an empty folder ends without an error and imports no image."""
     assert run(raw, tmp_path).images == {}
 
 
@@ -100,7 +103,7 @@ def test_a_name_in_kanji_alone_becomes_a_plain_device(raw, tmp_path):
 
 
 def test_a_site_that_is_no_name_is_refused(raw, tmp_path):
-    """Before anything is written."""
+    """An invalid site is refused before any image is written."""
     (tmp_path / "1.jpg").write_bytes(jpeg(106))
     with pytest.raises(ValueError, match="expected a site"):
         run(raw, tmp_path, site="../factory")

@@ -117,7 +117,7 @@ def test_a_journal_is_a_hint_and_the_store_is_the_truth(raw, store, installation
 
 
 def test_a_part_that_is_told_later_is_recorded(raw, tmp_path):
-    """As another Capture of the same image."""
+    """A part given at a later import is recorded as another capture of the same image."""
     folder, journal = tmp_path / "set", tmp_path / "journal"
     (folder / "bad").mkdir(parents=True)
     (folder / "bad" / "a.jpg").write_bytes(picture(220))
@@ -143,7 +143,7 @@ def test_images_come_from_a_prefix_of_s3(raw, store, installation, tmp_path):
 
 
 def test_a_source_that_is_away_is_an_error(raw):
-    """Not an empty import."""
+    """A source that does not answer is an error that names it, not an empty import."""
     away = S3ObjectStore("http://127.0.0.1:9", "us-east-1", "a", "b")
     with pytest.raises(RuntimeError, match=r"127\.0\.0\.1:9"):
         run(raw, S3Source(away, "b", ""))

@@ -80,7 +80,7 @@ def reject_one(world):
 
 
 def test_a_slow_server_is_waited_for_and_a_stuck_one_is_said(world, proxy):
-    """Up to the time limit of a request."""
+    """A slow server is waited for up to the time limit of a request; after it, an error asks if it is running."""
     world.put_images(1)
     proxy.plan = lambda number, method, path: 0.2
     assert run(world, proxy).open_tasks == 0

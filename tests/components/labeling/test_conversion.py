@@ -29,7 +29,7 @@ def test_percent_becomes_pixels_of_each_side():
 
 
 def test_pixels_become_percent_of_each_side():
-    """The inverse of the above."""
+    """A box in pixels becomes a Label Studio region in percent of the image's width and height."""
     made = to_region(LabelledBox("dent", Box(40, 40, 120, 80)), 400, 200, region_id="a", read_only=True)
     value = {"x": 10.0, "y": 20.0, "width": 30.0, "height": 40.0, "rotation": 0, "rectanglelabels": ["dent"]}
     assert made["value"] == value
@@ -81,7 +81,7 @@ def test_a_turned_box_is_enclosed():
 
 
 def test_an_inverted_box_is_written_the_right_way_round():
-    """From (160, 120) back to (40, 40)."""
+    """A box drawn from (160, 120) back to (40, 40) is read with positive sides and counted as inverted."""
     found = convert(region(x=40.0, y=60.0, width=-30.0, height=-40.0))
     assert found.boxes[0].box.xyxy == pytest.approx((40.0, 40.0, 160.0, 120.0))
     assert found.tally.counts() == {"inverted": 1}
@@ -115,5 +115,5 @@ def test_what_cannot_be_used_is_left_out_and_counted(drawn, reason):
 
 
 def test_nothing_drawn_is_no_boxes():
-    """A good part."""
+    """An annotation without regions, as of a good part, gives no boxes."""
     assert convert().boxes == ()

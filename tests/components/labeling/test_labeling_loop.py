@@ -63,7 +63,7 @@ def test_images_become_approved_labels(world):
 
 
 def test_running_again_adds_nothing(world):
-    """Neither tasks, nor events, nor a version of the label store."""
+    """A repeated run adds no tasks, no events and no version of the label store."""
     world.put_images(3)
     batch = world.find()
     for _ in range(2):
@@ -172,7 +172,10 @@ def test_a_person_cannot_sign_with_anothers_name(world):
 
 
 def test_a_rejected_image_is_drawn_anew_and_verified_anew(world):
-    """With the reason and the former boxes before the labeler; the same boxes again are asked about again."""
+    """A rejected image returns to the labeler with the reason and the former boxes.
+
+    The same boxes drawn again are verified again.
+    """
     (sha256,) = world.put_images(1)
     world.label()
     world.label_everything(OTHER)
@@ -245,7 +248,7 @@ def test_a_verifier_who_thinks_again_takes_the_approval_back(world):
 
 
 def test_tasks_deleted_by_hand_come_back(world):
-    """A labeling task and a verification task, each made again by the next run."""
+    """The next run makes a deleted labeling task and a deleted verification task again."""
     world.put_images(2)
     world.label()
     first, second = world.labeling_tasks()

@@ -14,7 +14,7 @@ def test_the_true_boxes_are_fine_in_any_order():
 
 
 def test_a_missing_a_surplus_and_a_misnamed_box_are_complained_about():
-    """In words that the labeler can use."""
+    """Missing, surplus and misnamed boxes are described in words that the labeler can use."""
     assert complaint_about([A], [A, B]) == "1 of 2 marks have no box"
     assert complaint_about([A, B], [A]) == "1 boxes too many or misplaced"
     assert (

@@ -149,7 +149,7 @@ def _damage(how, memory, store, bucket):
     ],
 )
 def test_a_lost_or_damaged_memory_is_a_full_scan_and_never_a_wrong_answer(memory, store, installation, how, full):
-    """After that scan the memory is whole again."""
+    """A lost or damaged memory never changes the answer; the scan after the repair is incremental again."""
     bucket = Bucket(key("a"), key("b", days_ago=200))
     scan(bucket, memory)
     bucket.keys |= {key("c"), key("d")}
@@ -330,7 +330,7 @@ def test_candidates_are_each_image_once_unseen_first_newest_day_first(store, ins
 
 
 def test_a_scan_of_a_store_without_images_and_labels_is_empty(memory):
-    """As on the first day of an installation."""
+    """A scan finds nothing where no image and no label was stored, as on the first day of an installation."""
     assert found(scan(Bucket(), memory)) == set()
     assert found(scan(Bucket(), memory)) == set()
     assert isinstance(scan(Bucket(key("a")), memory).rows, pa.Table)

@@ -31,7 +31,7 @@ def verification(**changes):
 
 
 def test_a_verification_task_comes_back_with_the_same_boxes():
-    """To the last bit: an approved row takes them from here."""
+    """A verification task keeps its boxes to the last bit, because approved rows take their boxes from it."""
     assert VerificationData.from_data(verification().to_data()) == verification()
 
 
@@ -50,7 +50,7 @@ def test_boxes_of_another_form_are_refused(broken):
 
 
 def test_the_verification_key_tells_images_annotations_and_boxes_apart():
-    """But not the order of the boxes."""
+    """The key differs by image, annotation and boxes, but not by the order of the boxes."""
     boxes = verification().boxes
     key = verification_key(SHA, "7", boxes)
     assert key == verification_key(SHA, "7", tuple(reversed(boxes)))
@@ -105,7 +105,7 @@ def test_the_configuration_names_every_class_with_its_colour(role, count):
 
 
 def test_the_instructions_are_text_not_markup():
-    """They come from a file."""
+    """Instructions from the use case file are escaped, so that they are shown as text."""
     assert "Mark &lt;all&gt; &amp; every 傷" in project_spec(use_case(), "labeling").instructions
 
 

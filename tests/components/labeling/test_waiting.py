@@ -56,7 +56,7 @@ def test_without_a_change_everything_is_read_every_thirty_seconds():
 
 
 def test_the_wait_ends_at_its_time():
-    """Also in the middle of a poll interval."""
+    """A wait ends at its time, even in the middle of a poll interval."""
     assert Hands().wait(until=100.7) == 100.7
 
 

@@ -305,7 +305,7 @@ def test_without_mlflow_the_chain_ends_where_mlflow_begins(factory, monkeypatch)
     ],
 )
 def test_what_nobody_knows_is_said_with_what_was_expected(ask, asked, said):
-    """And no trace of anything is made up."""
+    """An unknown name raises an error that says what was expected, and no lineage is made up."""
     with pytest.raises(NothingKnown, match=said):
         ask(asked)
 

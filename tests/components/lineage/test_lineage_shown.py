@@ -69,7 +69,7 @@ def test_a_lineage_is_written_and_read_as_it_was():
 
 
 def test_a_graph_with_a_loose_end_is_refused():
-    """Also one whose question is not in it, and one that has a node twice."""
+    """A lineage whose edge or question names a missing node, or that has a node twice, is refused."""
     node = Node(kind=Kind.PERSON, name="7")
     edge = Edge(source="label:e", target=node.id, relation=Relation.DRAWN_BY)
     with pytest.raises(ValueError, match="label:e"):
@@ -115,7 +115,7 @@ def many(count: int) -> Lineage:
 
 
 def test_a_column_that_is_too_long_ends_with_how_many_there_are_besides():
-    """And how many of them are missing."""
+    """A column that is too long ends with the number of the other nodes and how many of them are missing."""
     svg = to_svg(many(10_000))
     assert svg.count("data-node") == 1 + MAX_IN_COLUMN + 1
     assert f"and {10_000 - MAX_IN_COLUMN} more" in svg

@@ -155,7 +155,7 @@ def test_a_version_that_waits_is_not_approved(registry, use_case, registered):
 
 
 def test_a_rejection_takes_an_approval_back(registry, use_case, registered, decide):
-    """The last decision counts."""
+    """A rejection after an approval makes the version rejected, because the last decision counts."""
     decide("approved")
     found = decide("rejected", reason="misses dents")
     assert (found.tags["approval_by"], found.tags["approval_reason"]) == ("approver", "misses dents")

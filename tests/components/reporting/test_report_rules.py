@@ -76,7 +76,7 @@ def test_what_was_imported_without_trust_waits_for_no_verifier():
 
 
 def test_an_empty_label_store_counts_nothing():
-    """The first look at a new use case."""
+    """A label store without events, as at the start of a use case, gives zero counts."""
     counts = count_labels([], ["scratch"])
     assert (counts.boxes, counts.days, counts.annotators, len(counts.approved)) == (0, (), (), 0)
 
