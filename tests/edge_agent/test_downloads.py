@@ -12,8 +12,8 @@ from tuf.api.metadata import TargetFile
 from edge_agent.disk import RealDisk
 from edge_agent.errors import StoreUnavailable, UpdateError
 from edge_agent.ota.download import Download
+from tests.edge_agent.edge_adapter import edge_adapter
 from tests.edge_agent.stores import MemoryStore
-from tests.edge_agent.test_object_store_contract import edge_adapter
 
 BUCKET = "kizu-releases"
 MODEL = bytes(range(256)) * 40 + b"the end"

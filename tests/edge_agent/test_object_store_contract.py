@@ -13,15 +13,10 @@ import components.stores.objects.s3 as components_store
 import edge_agent.errors as edge_errors
 import edge_agent.object_store as edge_store
 from edge_agent.config import Credentials
+from tests.edge_agent.edge_adapter import edge_adapter
 from tests.edge_agent.servers import DEVICES, SITE, Seaweed
 
 RAW = "kizu-raw"
-
-
-def edge_adapter(seaweed: Seaweed, name: str, endpoint: str | None = None) -> edge_store.S3ObjectStore:
-    keys = seaweed.keys(name)
-    credentials = Credentials(keys["access_key"], SecretStr(keys["secret_key"]))
-    return edge_store.S3ObjectStore(endpoint or seaweed.endpoint, "us-east-1", credentials, connect_timeout_s=1.0)
 
 
 class Adapter:

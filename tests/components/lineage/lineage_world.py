@@ -41,7 +41,7 @@ WIDER = LabelledBox("scratch", Box(4, 4, 16, 8))
 
 
 @dataclass(frozen=True)
-class Picture:
+class StoredPicture:
     """An image in the raw bucket."""
 
     sha256: str
@@ -91,7 +91,7 @@ class LineageWorld:
     def store(self, identity: str) -> S3ObjectStore:
         return self._s3.store(identity)
 
-    def picture(self, *, judged_by: str | None = None, part: str | None = None) -> Picture:
+    def picture(self, *, judged_by: str | None = None, part: str | None = None) -> StoredPicture:
         """A new image, sent by the device."""
         self._count += 1
         pixels = np.random.default_rng(uuid.uuid4().int).integers(0, 255, (24, 32, 3), dtype=np.uint8)
@@ -102,10 +102,10 @@ class LineageWorld:
             capture_id=capture_id_for(sha256, reason, at), sha256=sha256, device=self.device, camera="top",
             captured_at=at, reason=reason, release_digest=judged_by, part_id=part,
         )  # fmt: skip
-        return Picture(sha256, self._raw.put(data, capture, site="tests").uri, self.device)
+        return StoredPicture(sha256, self._raw.put(data, capture, site="tests").uri, self.device)
 
     def approve(
-        self, picture: Picture, boxes: tuple[LabelledBox, ...] = (SCRATCH,), people: tuple[str, str] = ("7", "8")
+        self, picture: StoredPicture, boxes: tuple[LabelledBox, ...] = (SCRATCH,), people: tuple[str, str] = ("7", "8")
     ) -> LabelEvent:
         """Drawn by the first, verified by the second; the approved event."""
         self._count += 1
@@ -124,7 +124,7 @@ class LineageWorld:
         return approved
 
     def freeze(
-        self, pictures: list[Picture], boxes: tuple[LabelledBox, ...] = (SCRATCH,), *, record: bool = True
+        self, pictures: list[StoredPicture], boxes: tuple[LabelledBox, ...] = (SCRATCH,), *, record: bool = True
     ) -> str:
         """A dataset of these images as they are labelled now; train, val, test in turn."""
         images = sorted(
