@@ -68,7 +68,7 @@ def test_contenders_judge_the_same_frames_in_processes_of_their_own(tmp_path):
 
 
 def test_a_contender_that_cannot_be_built_is_named_not_waited_for(tmp_path):
-    """No hanging benchmark."""
+    """A contender that cannot be built raises an error, so that the benchmark does not hang."""
     with (
         pytest.raises(RuntimeError, match="a contender died with exit code 1"),
         Worker(Spec("nobody", 1), frames(tmp_path / "frames")) as worker,
@@ -112,7 +112,7 @@ def test_goals_are_judged_on_medians_and_the_arithmetic_on_the_minimum():
 
 
 def test_no_frame_is_lost_and_none_judged_twice_over_swaps(tmp_path):
-    """The benchmark's own count, on a small model."""
+    """The benchmark counts no lost and no doubled frame when a small model is swapped."""
     releases = [build_release(number, gain=1 - number / 100, probation_s=0.1) for number in (1, 2)]
     outcome = measure_swaps(releases, [picture(*GOOD), picture(*BAD)], tmp_path / "swap", threads=1, frames=50)
     assert (outcome.lost, outcome.doubled) == (0, 0)
@@ -120,7 +120,7 @@ def test_no_frame_is_lost_and_none_judged_twice_over_swaps(tmp_path):
 
 
 def test_the_whole_agent_starts_without_a_network_and_inspects_its_first_frame(tmp_path):
-    """As on a device that was switched off over night."""
+    """An agent that starts without a network inspects its first frame, and its start is measured."""
     found = measure_agent(build_release(), picture(*BAD), tmp_path / "agent", edge_python(), threads=1)
     assert found.start_s > 0
     assert found.resident_bytes > 10_000_000
@@ -150,7 +150,7 @@ def test_without_a_folder_the_photographs_are_generated_and_no_part_is_on_both_s
 
 
 def test_the_document_has_the_marks_that_the_tables_go_between():
-    """And the machine can be described."""
+    """The document has both marks in order, and the description of the machine names its cores."""
     from pathlib import Path
 
     text = (Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")

@@ -54,7 +54,7 @@ def test_events_are_of_the_factory_s_images_and_go_on_where_they_stopped():
 
 
 def test_both_ways_find_the_same_images():
-    """Else the benchmark ends."""
+    """Both ways find every image without an approved label; otherwise the benchmark would end with an error."""
     found = compare(500)
     assert found.found == 500 - approved_of(500)
     assert found.reference_s > 0

@@ -36,7 +36,7 @@ print("all imported")
 
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_an_image_runs_as_user_10001_and_says_its_licence(docker: Docker, images: dict[str, str], target: str) -> None:
-    """Not as root, even where nobody says so."""
+    """An image runs as user 10001 by default, not as root, and has its licence label."""
     asked = docker.run("run", *LOCKED_DOWN, "--entrypoint", "id", images[target], "-u")
     assert asked == "10001"
     label = '{{index .Config.Labels "org.opencontainers.image.licenses"}}'

@@ -34,7 +34,7 @@ def test_systemd_understands_the_unit(tmp_path):
 
 @pytest.mark.skipif(ANALYZE is None, reason="no systemd-analyze on this machine")
 def test_the_unit_is_well_confined(tmp_path):
-    """As systemd itself scores it."""
+    """The exposure score that systemd gives the unit stays within the limit."""
     unit = shutil.copy(UNIT, tmp_path)
     done = subprocess.run(
         [ANALYZE, "security", "--offline=yes", "--json=short", f"--threshold={int(WORST_EXPOSURE * 10)}", str(unit)],

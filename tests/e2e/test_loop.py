@@ -41,6 +41,7 @@ def demo(layout, log: Path, *options: str) -> subprocess.Popen[bytes]:
 
 @pytest.mark.skipif(not EDGE_PYTHON.exists(), reason="needs the device's environment: make setup")
 def test_the_loop_turns_twice_and_a_killed_or_finished_demo_goes_on_where_it_was(tmp_path, monkeypatch):
+    """The demo runs the loop twice, and continues where it was after a kill or an end."""
     layout = make_layout(tmp_path / "home")
     log = tmp_path / "demo.log"
     running = []

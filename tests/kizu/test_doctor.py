@@ -35,7 +35,7 @@ def test_a_healthy_installation_passes_every_check(config):
 
 
 def test_the_command_says_one_line_a_check(stack):
-    """And ends well only where all is well."""
+    """The command prints one line per check, and no secret; it exits with 0 only where all is well."""
     run = [sys.executable, "-m", "kizu", "doctor"]
     environment = stack.environment("labeling") | {"COLUMNS": "200"}
     ports = {"KIZU_PORT_SIGNER": str(stack.layout.ports.signer)}

@@ -111,7 +111,7 @@ def test_the_use_case_file_names_the_group(run, tmp_path):
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_is_made(run, tmp_path, arguments, words):
-    """One line, no folder, no identity."""
+    """A refused enrolment prints one line and makes neither a folder nor an identity."""
     folder = tmp_path / "bundle"
     assert_is_an_error_in_one_line(run(*arguments, "-o", folder), *words)
     assert not folder.exists()

@@ -54,7 +54,7 @@ def test_the_report_is_two_files_and_says_what_it_saw(environment, tmp_path):
 
 
 def test_a_store_that_is_away_is_said_and_nothing_is_written(environment, tmp_path):
-    """Not half a report."""
+    """A label store that does not answer is an error in one line, and no page is written."""
     page = tmp_path / "labels.html"
     gone = environment | {"KIZU_S3_ENDPOINT": "http://127.0.0.1:9"}
     result = kizu("labels", "report", "-u", USE_CASE, "-o", page, home=tmp_path, **gone)

@@ -167,14 +167,14 @@ def test_every_image_that_is_named_anywhere_is_a_target_and_every_target_is_know
 
 @pytest.mark.parametrize("target", sorted(MAY_COPY))
 def test_an_image_copies_its_own_rooms_and_nothing_else(target: str) -> None:
-    """No secret, no state, no room of another step."""
+    """An image copies exactly the paths it may copy, each once."""
     copied = [path for stage in chain(dockerfile_of(target), target) for path in stage.copied]
     assert set(copied) == MAY_COPY[target]
     assert len(copied) == len(set(copied))
 
 
 def test_code_under_agpl_is_in_the_training_image_alone() -> None:
-    """And that image says so."""
+    """Only the training image holds AGPL code, and its licence label says so."""
     for target in final_targets():
         has = any(path.parts[:2] == ("components", "yolov8") for path in sources(target))
         assert has == (target == "training"), target
@@ -183,7 +183,7 @@ def test_code_under_agpl_is_in_the_training_image_alone() -> None:
 
 
 def test_the_device_carries_no_components() -> None:
-    """Only the agent and the shared language."""
+    """The edge image holds only the edge agent and the inspection package."""
     assert {path.parts[0] for path in sources("edge")} == {"inspection", "edge_agent"}
 
 

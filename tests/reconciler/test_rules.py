@@ -92,7 +92,7 @@ def one_pass(reports, *, desired=EVERYBODY, releases=None, champions=None):
          "one is offline on the old", "another group's does not count", "no device", "no device of this group"],
 )  # fmt: skip
 def test_the_champion_moves_when_the_whole_group_runs_the_release_for_good(reports, moved):
-    """And not before."""
+    """The champion moves once every device of the group runs the release for good, and not before."""
     state, champions = one_pass(reports)
     assert champions.moves == ([("metal-tag", 7)] if moved else [])
     assert state.rolled_out == (NEW if moved else None)
@@ -107,13 +107,13 @@ def test_the_champion_moves_once():
 
 
 def test_a_champion_that_is_right_is_left_alone_and_a_wrong_one_is_moved():
-    """Also back to an older version: a rollback is a rollout."""
+    """A wrong champion moves also to an older version, because a rollback is a rollout."""
     assert one_pass([report("d1")], champions=Aliases(7))[1].moves == []
     assert one_pass([report("d1")], champions=Aliases(9))[1].moves == [("metal-tag", 7)]
 
 
 def test_nothing_desired_is_nothing_to_do():
-    """Before the first release."""
+    """A group without a desired state has no rollout state, and no champion moves."""
     state, champions = one_pass([report("d1")], desired=None)
     assert state is None
     assert champions.moves == []
@@ -146,7 +146,7 @@ def test_a_release_on_some_devices_is_no_champion(waves, reports, moved):
 
 
 def test_an_offline_device_is_late_and_not_failed():
-    """After the group's timeout, to the second."""
+    """A device is late once its last report is older than the group's timeout; it is not failed."""
     reports = [report("d1", minutes_ago=10), report("d2", minutes_ago=10.1)]
     state = group_state("line", EVERYBODY, reports, NOW)
     assert [(device.device, device.late, device.state) for device in state.devices] == [

@@ -54,7 +54,7 @@ def test_due_by_enough_new_labels_or_by_age_where_there_is_one(policy, known, du
 
 
 def test_the_last_training_is_that_of_the_latest_labels_whatever_its_gate_said():
-    """Not one that left no model, nor one of a dataset that this label store does not know."""
+    """Runs that left no model or used an unknown dataset do not count as the last training."""
 
     def run(name: str, dataset: str, **tags: str) -> RunInfo:
         return RunInfo(name, "FINISHED", {"dataset_digest": dataset, "model_sha256": "m", **tags}, NOW)

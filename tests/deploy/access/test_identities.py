@@ -17,6 +17,7 @@ IMAGE = "factory/line1/2026/01/01/" + "a" * 64 + ".jpg"
 
 
 def test_a_device_puts_below_its_own_prefix_and_reports_as_itself(s3):
+    """A device may write images once below its own prefix and write its own reports."""
     device = s3.device("line1")
     assert device.put("kizu-raw", IMAGE, b"x", if_absent=True)
     assert not device.put("kizu-raw", IMAGE, b"y", if_absent=True)
@@ -36,11 +37,13 @@ def test_a_device_puts_below_its_own_prefix_and_reports_as_itself(s3):
     ],
 )
 def test_a_device_writes_nowhere_else(s3, bucket, key):
+    """A device may not write outside its own prefixes."""
     with pytest.raises(ObjectStoreError):
         s3.device("line1").put(bucket, key, b"x")
 
 
 def test_a_device_neither_reads_nor_lists_nor_deletes_images(s3):
+    """A device may not read, list or delete raw images."""
     device = s3.device("line1")
     s3.store("importer").put("kizu-raw", IMAGE, b"x")
     with pytest.raises(AccessDenied):
@@ -53,6 +56,7 @@ def test_a_device_neither_reads_nor_lists_nor_deletes_images(s3):
 
 @pytest.mark.parametrize("identity", ["importer", "admin", "labeling"])
 def test_nobody_deletes_a_raw_image(s3, identity):
+    """No identity may delete a raw image."""
     s3.store("importer").put("kizu-raw", IMAGE, b"x")
     with pytest.raises(AccessDenied):
         s3.store(identity).delete("kizu-raw", IMAGE)
@@ -60,6 +64,7 @@ def test_nobody_deletes_a_raw_image(s3, identity):
 
 @pytest.mark.parametrize("identity", ["importer", "labeling", "line1"])
 def test_nobody_but_the_admin_changes_versioning_or_lifecycle_of_raw_images(s3, identity):
+    """Only the admin may change versioning or lifecycle rules of the raw bucket."""
     client = (s3.device(identity) if identity == "line1" else s3.store(identity))._client
     with pytest.raises(ClientError, match="AccessDenied"):
         client.put_bucket_versioning(Bucket="kizu-raw", VersioningConfiguration={"Status": "Suspended"})
@@ -79,6 +84,7 @@ def test_nobody_but_the_admin_changes_versioning_or_lifecycle_of_raw_images(s3, 
     ],
 )  # fmt: skip
 def test_an_identity_does_not_write_what_others_own(s3, identity, bucket):
+    """An identity is refused when it writes to a bucket that it does not own."""
     with pytest.raises(AccessDenied):
         s3.store(identity).put(f"kizu-{bucket}", "intruder", b"x")
 
@@ -90,6 +96,7 @@ def test_an_identity_does_not_write_what_others_own(s3, identity, bucket):
      ("reconciler", "state")],
 )  # fmt: skip
 def test_an_identity_writes_what_it_owns(s3, identity, bucket):
+    """An identity can write to and read from the buckets that it owns."""
     store = s3.store(identity)
     assert store.put(f"kizu-{bucket}", "probe", b"x")
     assert store.get(f"kizu-{bucket}", "probe") == b"x"
@@ -103,6 +110,7 @@ def test_the_auditor_reads_no_weights_no_artifacts_and_no_state(s3):
 
 
 def test_raw_images_are_versioned(s3):
+    """An overwritten raw image can still be read in its first version."""
     store = s3.store("importer")
     store.put("kizu-raw", "factory/import-x/2026/01/01/v.jpg", b"first")
     store.put("kizu-raw", "factory/import-x/2026/01/01/v.jpg", b"second")
@@ -113,6 +121,7 @@ def test_raw_images_are_versioned(s3):
 
 
 def test_a_pipeline_is_given_its_own_identity_and_nothing_more(s3):
+    """Each pipeline has its own S3 secret and no secret of another pipeline or the signer."""
     training = s3.environment("training")
     assert "LABEL_STUDIO_API_KEY" not in training
     assert "KIZU_SIGNER_URL" not in training
@@ -122,11 +131,13 @@ def test_a_pipeline_is_given_its_own_identity_and_nothing_more(s3):
 
 
 def test_the_steps_of_a_training_share_a_cache_of_images_and_no_other_process_has_it(s3):
+    """Only the training identity is given the folder of the image cache."""
     assert s3.environment("training")["KIZU_CACHE_DIR"] == str(s3.layout.home / "cache")
     assert not any("KIZU_CACHE_DIR" in s3.environment(name) for name in ("labeling", "deployment", "signer", "mlflow"))
 
 
 def test_secrets_are_readable_by_their_owner_alone(s3):
+    """Files with secrets have mode 0600."""
     for file in (s3.layout.identities_file, s3.layout.run / "s3.json"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 

@@ -28,7 +28,7 @@ def whoami(url, environment):
 
 @pytest.mark.parametrize(("identity", "account"), MLFLOW_ACCOUNTS.items())
 def test_a_process_is_its_own_account_of_mlflow(stack, identity, account):
-    """With nobody else's password, and no administrator."""
+    """A process has its own account without administrator rights, and no other account's password."""
     environment = stack.environment(identity)
     user = whoami(stack.layout.mlflow_url, environment)
     assert (user["username"], user["is_admin"]) == (account, False)

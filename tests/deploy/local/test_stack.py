@@ -48,6 +48,7 @@ def gone(pids: set[int], within_s: float = 30) -> bool:
 
 
 def test_all_services_are_healthy_and_listen_on_loopback_only(stack):
+    """Every service is healthy and listens on loopback addresses only."""
     from deploy.local import stack as local_stack
     from deploy.local.services import used_ports
 
@@ -65,6 +66,7 @@ def test_all_services_are_healthy_and_listen_on_loopback_only(stack):
 
 
 def test_a_second_up_reuses_what_runs(stack):
+    """A second `up` leaves every process id as it was."""
     from deploy.local import stack as local_stack
 
     before = {service.name: service.pid for service in local_stack.status(stack.layout).services}
@@ -73,6 +75,7 @@ def test_a_second_up_reuses_what_runs(stack):
 
 
 def test_a_taken_port_is_named_with_what_to_do(tmp_path):
+    """A taken port is an error that names the port, its service and the setting that changes it."""
     layout = make_layout(tmp_path)
     with socket.socket() as other:
         other.bind(("127.0.0.1", layout.ports.mlflow))
@@ -136,6 +139,7 @@ def wait_for(layout, check, within_s: float = 30):
 
 
 def test_a_crash_is_reported_by_name_and_the_others_go_on(supervised):
+    """A crashed service is reported with its exit code and last output; the others stay healthy."""
     crash = "import sys,time; time.sleep(0.5); sys.stderr.write('the disk caught fire'); sys.exit(7)"
     layout, _ = supervised(
         lambda layout: (small("good", layout.ports.mlflow), small("bad", layout.ports.signer, code=crash))
@@ -145,6 +149,7 @@ def test_a_crash_is_reported_by_name_and_the_others_go_on(supervised):
 
 
 def test_a_service_starts_only_when_what_it_needs_is_healthy(supervised):
+    """A service waits without a process until the service that it needs is healthy."""
     never = "import time; time.sleep(600)"
     layout, _ = supervised(
         lambda layout: (
@@ -161,6 +166,7 @@ def test_a_service_starts_only_when_what_it_needs_is_healthy(supervised):
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_the_supervisor_whatever_ends_it(supervised, how):
+    """All child processes end when the supervisor is ended by a signal."""
     layout, process = supervised(lambda layout: (small("server", layout.ports.mlflow),))
     wait_for(layout, lambda s: s["server"].state == "healthy")
     children = descendants(process.pid)
@@ -173,7 +179,7 @@ def test_no_process_outlives_the_supervisor_whatever_ends_it(supervised, how):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_in_the_foreground_stops_all(supervised, tmp_path, number):
-    """So does a polite kill, and a terminal that is closed."""
+    """Ctrl-C, a termination signal and a closed terminal each stop every process."""
     layout, process = supervised(lambda layout: (small("server", layout.ports.mlflow),))
     wait_for(layout, lambda s: s["server"].state == "healthy")
     children = descendants(process.pid)
@@ -203,12 +209,14 @@ def test_ctrl_c_in_the_foreground_stops_all(supervised, tmp_path, number):
 
 
 def test_two_supervisors_of_one_home_refuse(supervised):
+    """A second supervisor cannot take the lock of a home that has one."""
     layout, _ = supervised(lambda layout: (small("server", layout.ports.mlflow),))
     wait_for(layout, lambda s: s["server"].state == "healthy")
     assert supervisor.take_lock(layout) is None
 
 
 def test_a_pid_in_a_file_alone_is_never_killed(tmp_path):
+    """`down` kills no process just because a file holds its process id."""
     layout = make_layout(tmp_path)
     layout.run.mkdir(parents=True)
     supervisor.lock_file(layout).write_text(str(os.getpid()))

@@ -15,7 +15,7 @@ def ruled(*drawn):
 
 
 def test_a_box_inside_stays_to_the_last_bit():
-    """Whole numbers and others."""
+    """A box inside the image is kept exactly, with whole or fractional coordinates."""
     assert [b.box for b in ruled(Drawn("dent", 0.1, 0.2, 30.7, 199.8)).boxes] == [Box(0.1, 0.2, 30.7, 199.8)]
     assert ruled(Drawn("dent", 0, 0, 400, 200)).tally.counts() == {}
 

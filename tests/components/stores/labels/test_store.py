@@ -96,7 +96,7 @@ def test_a_deleted_image_is_gone_until_it_is_approved_again(labels, use_case):
 
 
 def test_use_cases_do_not_see_each_other(labels, use_case):
-    """One table, many products."""
+    """Events of one use case are not returned for another, although both share a table."""
     labels.append([event(use_case), event(f"{use_case}x")])
     assert [e.use_case for e in labels.events(use_case=use_case)] == [use_case]
 

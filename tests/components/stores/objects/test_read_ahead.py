@@ -47,7 +47,7 @@ def test_no_more_is_begun_than_the_costs_allow():
 
 
 def test_of_two_errors_the_first_in_order_is_raised_and_what_was_not_begun_never_is():
-    """Though the second came first in time."""
+    """The error of the earlier item is raised, even where the later item failed first."""
     second_failed = Event()
     begun = []
 

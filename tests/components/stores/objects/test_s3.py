@@ -19,7 +19,7 @@ def bucket(installation):
 
 
 def test_bytes_come_back_and_the_last_put_wins(store, bucket, key):
-    """Nothing and everything."""
+    """An empty object and one of all 256 byte values are read as written, and the last put wins."""
     assert store.put(bucket, key, b"")
     assert store.get(bucket, key) == b""
     assert store.put(bucket, key, bytes(range(256)))
@@ -34,7 +34,7 @@ def test_a_conditional_put_happens_once(store, bucket, key):
 
 
 def test_objects_are_listed_below_a_prefix_with_their_sizes(store, bucket, key):
-    """More than one folder deep, in order, and nothing beside it."""
+    """Only objects below the prefix are listed, at any depth, in order."""
     for name in ("b/c", "a", "b/a"):
         store.put(bucket, f"{key}/{name}", b"1234")
     store.put(bucket, f"{key}-other", b"")
@@ -105,7 +105,7 @@ def test_a_longer_key_is_another_object(store, installation, key):
 
 
 def test_a_uri_is_taken_apart():
-    """s3://bucket/key, and nothing else."""
+    """Only s3://bucket/key is accepted; any other text raises ValueError."""
     assert parse_uri("s3://b/a/c.jpg") == ("b", "a/c.jpg")
     for uri in ("", "b/a", "s3://", "s3://b", "s3://b/", "http://b/a", "s3:///a"):
         with pytest.raises(ValueError, match="expected s3://bucket/key"):

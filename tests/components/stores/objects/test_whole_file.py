@@ -28,7 +28,7 @@ def test_of_many_who_write_at_once_one_stays_whole(tmp_path):
 
 
 def test_its_mode_is_given_where_it_is_private(tmp_path):
-    """Also of a file that was open to others."""
+    """A private write sets mode 0600, even on a file that others could read before."""
     file = tmp_path / "key.pem"
     write_whole(file, b"one", 0o644)
     assert stat.S_IMODE(file.stat().st_mode) == 0o644

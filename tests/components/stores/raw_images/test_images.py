@@ -65,7 +65,7 @@ def test_putting_again_changes_nothing(raw, store, bucket):
 
 
 def test_one_image_sent_for_two_reasons_is_one_image_with_two_captures(raw):
-    """Also from two devices and on two days."""
+    """An image sent by two devices on two days is one image with two captures."""
     data = jpeg(3)
     raw.put(data, capture_of(data), site="nagoya")
     raw.put(
@@ -76,7 +76,7 @@ def test_one_image_sent_for_two_reasons_is_one_image_with_two_captures(raw):
 
 
 def test_a_capture_of_another_image_is_refused(raw):
-    """Nothing is written."""
+    """A capture that names another image is refused, and nothing is written."""
     with pytest.raises(ValueError, match="the Capture is of image"):
         raw.put(jpeg(4), capture_of(jpeg(5)), site="nagoya")
     assert images(raw, jpeg(4)) == images(raw, jpeg(5)) == []
@@ -138,13 +138,13 @@ def test_captures_that_a_stolen_device_wrote_are_passed_over(raw, store, bucket,
 
 
 def test_what_is_not_of_the_layout_is_passed_over(raw, store, bucket):
-    """A note at the top of the bucket."""
+    """An object outside the layout, such as a note at the top of the bucket, is not listed."""
     store.put(bucket, "readme.txt", b"hello")
     assert all("readme" not in image.uri for image in raw.list_images())
 
 
 def test_the_id_of_an_imported_capture_is_the_same_again():
-    """Same image, reason and moment; else another."""
+    """The same image, reason and time give the same id; another reason gives another id."""
     assert capture_id_for("a", "import", NOON) == capture_id_for("a", "import", NOON)
     assert capture_id_for("a", "import", NOON) != capture_id_for("a", "initial", NOON)
     assert len(capture_id_for("a", "import", NOON)) == 32

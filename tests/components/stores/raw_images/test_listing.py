@@ -102,7 +102,7 @@ def test_a_listing_begins_at_a_day(filled, bucket):
 
 
 def test_an_empty_bucket_has_no_devices(store, installation):
-    """The first day of an installation."""
+    """A bucket without images lists no devices and no rows."""
     listing = RawListing(store, installation.bucket("weights"))
     assert listing.devices() == []
     assert list_columns(listing, [])[0].num_rows == 0

@@ -99,7 +99,7 @@ def site(tmp_path, store, installation):
 
 
 def test_a_device_reads_what_was_published(site):
-    """From the pinned root alone; files of one publication come together."""
+    """A device that has only the pinned root reads all files of one publication, and None for others."""
     repository = site.repository()
     repository.initialise()
     assert repository.publish([("releases/ab/model.onnx", b"model"), ("desired/line.json", b"1")]) is True
@@ -138,7 +138,7 @@ def test_publishing_the_same_again_changes_nothing(site):
 
 
 def test_a_replaced_target_reaches_a_device_that_knew_the_old_one(site):
-    """And the others stay."""
+    """A device reads the new bytes of a replaced target, and other targets stay as they were."""
     repository = site.repository()
     repository.initialise()
     repository.publish([("a", b"1"), ("b", b"2")])
@@ -199,7 +199,7 @@ def test_what_runs_out_is_signed_again_before_it_does(site, age, kinds):
 
 
 def test_what_is_fresh_is_not_signed_again(site):
-    """A day old."""
+    """A repository that was signed a day ago is not signed again."""
     past = site.repository(now=datetime.now(UTC) - DAY)
     past.initialise()
     assert site.repository().renew() is False
@@ -256,7 +256,7 @@ def test_damaged_metadata_is_an_error_of_ours(site, damage):
 
 
 def test_a_missing_file_of_the_repository_is_named(site):
-    """Somebody tidied up."""
+    """A deleted metadata file raises an error that names the file."""
     repository = site.repository()
     repository.initialise()
     site.store.delete(site.bucket, "metadata/1.snapshot.json")
