@@ -12,7 +12,7 @@ from tests.deploy.stack_fixture import make_layout
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_demo_beside_another_is_refused_and_touches_nothing(tmp_path, fresh):
-    """Also one that would begin by removing everything."""
+    """A second demo in one home is refused and changes no file, even one that would start fresh."""
     layout = make_layout(tmp_path)
     with locked(layout.run / "demo.lock"):
         (layout.home / "what the other made").write_text("kept")

@@ -29,6 +29,7 @@ def public_tags() -> Path:
 
 
 def test_the_generated_line_has_a_truth_for_every_photograph():
+    """Every generated photograph has its true boxes, and no part is in both the first set and the device's."""
     data = generated(4, 2)
     assert data.unlabelled == 0
     assert {sha256_of(frame.data) for frame in (*data.first, *data.device)} == set(data.truth)
@@ -36,6 +37,7 @@ def test_the_generated_line_has_a_truth_for_every_photograph():
 
 
 def test_the_demo_changes_probation_and_says_so():
+    """The demo shortens probation only, says so, and keeps the shipped gates."""
     use_case, said = demo_use_case(DemoOptions())
     assert use_case.rollout.probation_s == 15
     assert said == ["probation is 15 s instead of 120 s"]
@@ -44,12 +46,14 @@ def test_the_demo_changes_probation_and_says_so():
 
 
 def test_a_quick_demo_opens_its_gates_under_another_name():
+    """A quick demo uses another use case name and says that its gates are open."""
     use_case, said = demo_use_case(DemoOptions(quick=True))
     assert use_case.name == "metal-tag-quick"
     assert "gates open" in said[0]
 
 
 def test_labels_are_read_in_the_public_samples_columns(tmp_path):
+    """Labels are read from the columns of the public sample, with and without boxes."""
     file = tmp_path / "labels.csv"
     file.write_text(
         "source_ref,image_width,annotations\n"
@@ -63,6 +67,7 @@ def test_labels_are_read_in_the_public_samples_columns(tmp_path):
 
 @pytest.mark.parametrize("cell", ["no list", "[{'class_id': 7, 'top': 1, 'left': 1, 'height': 1, 'width': 1}]", "[1]"])
 def test_a_row_that_does_not_parse_is_named_by_its_line(tmp_path, cell):
+    """A row that cannot be parsed is an error that names its line."""
     file = tmp_path / "labels.csv"
     file.write_text(f'source_ref,annotations\nx/a.jpg,[]\nx/b.jpg,"{cell}"\n')
     with pytest.raises(DemoDataError, match="line 3"):
@@ -70,17 +75,20 @@ def test_a_row_that_does_not_parse_is_named_by_its_line(tmp_path, cell):
 
 
 def test_a_folder_without_labels_is_refused(tmp_path):
+    """A folder without labels.csv is refused with an error that names that file."""
     with pytest.raises(DemoDataError, match=r"labels\.csv"):
         from_folder(tmp_path, PUBLIC)
 
 
 def test_the_public_labels_are_all_read(public_tags):
+    """The public labels give 157 images with 358 boxes."""
     rows = read_labels(public_tags / "labels.csv", PUBLIC.classes)
     named = {name: boxes for name, boxes in rows.items() if "/" in name}
     assert (len(named), sum(len(boxes) for boxes in named.values())) == (157, 358)
 
 
 def test_the_public_parts_fall_to_first_set_device_and_test_apart(public_tags):
+    """The first set, the device and the test split share no public part."""
     data = from_folder(public_tags, PUBLIC)
     assert len(data.truth) == 157
     assert data.unlabelled == 14

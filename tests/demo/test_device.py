@@ -30,7 +30,7 @@ def key_of(device) -> Key:
 
 
 def test_preparing_it_again_keeps_its_key_and_what_it_has(layout):
-    """With what is new in its configuration."""
+    """A device that is prepared again keeps its key and files, and takes the new configuration."""
     first = prepare(layout, use_case="metal-tag", group="line")
     key = key_of(first)
     (first.camera / "frame.png").write_bytes(b"x")
@@ -59,7 +59,7 @@ def test_a_key_that_is_void_is_replaced(layout):
 
 @pytest.mark.skipif(not EDGE_PYTHON.exists(), reason="needs the device's environment: make setup")
 def test_the_agent_runs_with_its_bundle_and_its_report_arrives(layout, s3):
-    """Without a release yet, as on its first day."""
+    """An agent without a release runs with its bundle, and its device report arrives."""
     fleet = FleetReports(s3.store("reconciler"), "kizu-fleet")
 
     def arrived() -> list[Reported]:

@@ -38,7 +38,7 @@ def test_a_dead_link_is_named_with_file_and_line(tmp_path):
     ],
 )
 def test_an_anchor_is_that_of_github(heading, anchor):
-    """Lower case, no punctuation, a hyphen for each space."""
+    """An anchor is lower case, has no punctuation, and has a hyphen for each space."""
     assert anchor_of(heading) == anchor
 
 
@@ -92,7 +92,7 @@ def test_commands_that_exist_are_left_alone():
 
 
 def test_lines_are_joined_and_comments_are_gone():
-    """As a shell would read them, with the number of the first line."""
+    """Shell lines are joined and lose their comments, and each keeps the number of its first line."""
     text = (
         "# T\n\n```sh\nkizu up   # starts\nkizu enroll a \\\n  --site b\n```\n\n```yaml\na: 1\n```\n\n    make demo\n"
     )

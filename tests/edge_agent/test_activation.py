@@ -261,7 +261,7 @@ def test_a_pinned_release_stays_whatever_is_published():
 
 
 def test_only_a_release_that_is_here_can_be_pinned():
-    """A pin fetches nothing."""
+    """A pin of a release that is not on the device changes nothing and fetches nothing."""
     state = State(current=NEW, previous=OLD)
     assert after(state, Pinned("c" * 64)) == (state, Act.NOTHING)
     assert after(state, Pinned(NEW))[0].pinned == NEW

@@ -110,7 +110,7 @@ def test_the_limit_counts_width_times_height(header):
 
 @pytest.mark.parametrize("marker", [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC9, 0xCD, 0xCF])
 def test_every_frame_header_of_a_jpeg_carries_the_size(marker):
-    """SOF0 to SOF15 of ITU-T T.81, B.1.1.3."""
+    """The size is read from each frame header, SOF0 to SOF15 of ITU-T T.81, B.1.1.3."""
     data = JPEG_START + jpeg_frame(300, 200, marker)
     assert refusal(data, max_pixels=10)[1] == "expected at most 10 pixels, got 300 x 200"
 

@@ -43,7 +43,7 @@ def test_a_rate_is_a_share(name):
 
 @pytest.mark.parametrize("name", ["max_per_minute", "max_per_hour", "max_per_day"])
 def test_a_cap_may_be_zero_and_not_less(name):
-    """0 sends nothing."""
+    """A cap of 0 or 1 is accepted and a negative one is refused; 0 sends nothing."""
     for good in (0, 1):
         assert getattr(Sampling(uncertain_low=0.1, uncertain_high=0.6, **{name: good}), name) == good
     with pytest.raises(ValueError, match=f"^{name} is not negative, but got -1$"):
@@ -100,7 +100,7 @@ def test_a_key_of_an_image_has_the_day_of_utc(monkeypatch):
 
 
 def test_a_message_shows_sixty_characters_of_a_wrong_value():
-    """So that a megabyte in a document does not fill a log."""
+    """A message shows 60 characters of a wrong value, so that a large document does not fill a log."""
     document = {
         "capture_id": "c", "sha256": SHA, "device": "d", "camera": "c", "captured_at": "2026-03-01T00:00:00+00:00",
         "reason": "x" * 200,

@@ -74,7 +74,7 @@ def test_a_name_that_does_not_fit_a_key_is_refused(name):
 
 
 def test_the_longest_name_is_63():
-    """That is the length of a DNS label."""
+    """A name may have 63 characters, the length of a DNS label."""
     assert check_name("device", "a" * 63) == "a" * 63
 
 

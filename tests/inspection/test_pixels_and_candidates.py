@@ -22,7 +22,7 @@ def output_of(*rows):
 
 @pytest.mark.parametrize("shape", [(30, 64, 3), (64, 30, 3), (20, 64, 3), (64, 50, 3)])
 def test_every_pixel_of_the_border_is_grey(shape):
-    """Also where the border is wider than the image."""
+    """Every border pixel has the padding value, even where the border is wider than the image."""
     image = np.full(shape, 255, np.uint8)
     for _ in range(3):  # the memory of an earlier answer may hold the right values by chance
         tensor, geometry = letterbox(image, Preprocess(64, 64, pad_value=51))

@@ -94,7 +94,7 @@ def test_a_model_is_registered_only_behind_the_gate(fresh):
 
 
 def test_the_three_pipelines_hold_the_secrets_of_what_they_do():
-    """Only labeling has the key of Label Studio, only deployment the signer's address, and none the signer's keys."""
+    """Only labeling has the Label Studio key, only deployment the signer's address, and none the signer's keys."""
     assert [name for name in PIPELINES if "LABEL_STUDIO_API_KEY" in SECRET_KEYS[name]] == ["labeling"]
     assert [name for name in PIPELINES if "KIZU_SIGNER_URL" in SECRET_KEYS[name]] == ["deployment"]
     assert [name for name in PIPELINES if "KIZU_SIGNER_KEYS" in SECRET_KEYS[name]] == []
