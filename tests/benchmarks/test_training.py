@@ -88,7 +88,7 @@ def test_plain_training_has_our_arguments_and_both_say_when_they_were_done(tmp_p
 
 
 def test_images_with_a_defect_are_trained_on_first():
-    """So many for training, a quarter of them for validation, none that judge."""
+    """Images with a defect are taken first: as many as asked for training, a quarter for validation, none for test."""
     manifest = generated_line(train=6, val=2, test=1).manifest
     mixed = replace(
         manifest, images=tuple(replace(i, boxes=i.boxes if n % 2 else ()) for n, i in enumerate(manifest.images))

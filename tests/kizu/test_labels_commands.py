@@ -55,7 +55,7 @@ def test_a_version_is_told_by_time(run, settings):
 
 
 def test_a_look_counts_and_remembers(run, s3):
-    """Also in full; the memory lies in the state bucket."""
+    """Each run counts the images without an approved label, also in full, and writes its memory to the state bucket."""
     for more in ((), ("--full",), ()):
         done = run("look", *more)
         assert done.returncode == 0, done.stderr

@@ -186,7 +186,7 @@ def test_traffic_is_refused_unless_a_policy_allows_it(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", overlay_names())
 def test_only_the_deployment_pipeline_and_the_reconciler_reach_the_signer(overlay: str) -> None:
-    """Who signs is not who trains."""
+    """Only these two may call the signer, and only the signer holds its keys."""
     callers = [
         (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], peer["podSelector"]["matchLabels"])
         for rule in of_kind(overlay, "NetworkPolicy")["kizu-signer", "signer"]["spec"]["ingress"]

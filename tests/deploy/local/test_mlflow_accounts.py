@@ -43,7 +43,7 @@ def test_mlflow_on_one_machine_asks_who_it_is(stack):
 
 
 def test_the_approvers_of_a_use_case_reach_the_server_with_an_account_each(tmp_path):
-    """Once; a second call changes nothing, and a name that goes may approve no more."""
+    """Each approver gets one account; a second call changes nothing, and a removed name may approve no more."""
     layout = make_layout(tmp_path)
     use_case = USE_CASE.model_copy(update={"approvers": ("approver", "hanako")})
     allow_approvers(layout, use_case)
