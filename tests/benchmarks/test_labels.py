@@ -11,8 +11,8 @@ from benchmarks.document import write_between
 from benchmarks.labels.__main__ import measure
 from benchmarks.labels.comparison import compare
 from benchmarks.labels.listing import PAGE, PagedListing
-from benchmarks.labels.scans import Size
 from benchmarks.labels.material import approved_of, label_events, make_factory
+from benchmarks.labels.scans import Size
 from benchmarks.labels.table import BEGIN, END, goals, render
 from components.stores.labels.store import LabelStatus
 
