@@ -52,7 +52,8 @@ def lines_of(page):
 
 
 def known(line, beginnings):
-    return next((begin for begin in beginnings if line.text.startswith(begin)), None)
+    # The longest: `kizu label` is the beginning of `kizu labels look`, too.
+    return max((begin for begin in beginnings if line.text.startswith(begin)), key=len, default=None)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -124,4 +125,7 @@ def test_the_first_product_is_made_as_the_tutorial_says(stack, tmp_path):
             assert int(said[1]) - int(said[2]) == 170
     assert done == set(RUN)
     assert len(list((tmp_path / "line9/camera").iterdir())) == 24
-    assert (tmp_path / "label-report.html").stat().st_size > 10_000
+    report = (tmp_path / "label-report.html").read_text(encoding="utf-8")
+    assert "<h1>Labels of disc</h1>" in report
+    assert "<td>chip</td>" in report
+    assert "<td>crack</td>" in report
