@@ -1,4 +1,4 @@
-"""The benchmark of what a model is worth: which parts are kept apart, who is compared, what the table says."""
+"""The accuracy benchmark: which parts are kept apart, which contenders are compared, and what the table says."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from components.use_case import Split, TrainingSettings
 
 
 def manifest(parts):
-    """Parts with so many images each."""
+    """A manifest with one part per entry of `parts`; the entry is the number of images of the part."""
     images = tuple(
         ManifestImage(
             sha256=hashlib.sha256(f"{part}-{number}".encode()).hexdigest(), uri="x", width=8, height=8,
@@ -29,7 +29,7 @@ def manifest(parts):
 
 
 def test_the_first_fair_seeds_keep_whole_parts_apart():
-    """The same ones every time; each split has all images, and no part on both sides."""
+    """The same seeds are found every time; each split holds all images, and no part is in two splits."""
     whole = manifest([9, 8, 7, 6, 5, 5, 4, 4, 3, 3, 2, 2, 2, 1, 1, 1])
     found = part_splits(whole, Split(test=0.2, val=0.15), 3)
     assert [split.split_seed for split in found] == sorted({split.split_seed for split in found})
@@ -42,13 +42,13 @@ def test_the_first_fair_seeds_keep_whole_parts_apart():
 
 
 def test_too_few_parts_are_no_benchmark():
-    """Said, rather than looked for without end."""
+    """With too few parts, the search for seeds ends with an error that asks whether there are enough parts."""
     with pytest.raises(ValueError, match="are there enough parts"):
         part_splits(manifest([10, 10]), Split(test=0.2, val=0.15), 1)
 
 
 def test_plain_training_is_the_one_of_the_goal_and_what_was_tried_differs_in_what_it_says():
-    """From scratch, 320, 36 epochs; the rest is the shipped use case with one thing changed."""
+    """Plain training is from scratch, at 320, for 36 epochs; each tried one is the shipped use case with one change."""
     use_case = load_material(None).use_case
     found = {name: settings for name, (_, settings) in contenders(use_case, TRIED).items()}
     assert found[PLAIN] is None
@@ -76,7 +76,7 @@ def report(ours, plain):
 
 
 def test_the_table_has_mean_spread_and_each_goal_met_or_missed():
-    """By hand: 0.7 over 0.5 is met, 0.35 over 0.3 is missed."""
+    """The table shows a mean mAP50 of 0.7 against 0.5 as met, and a mAP50-95 of 0.35 against 0.3 as missed."""
     text = render(report([(0.6, 0.3), (0.8, 0.4)], [(0.4, 0.3), (0.6, 0.3)]))
     assert "| ours | 0.600 / 0.300 | 0.800 / 0.400 | **0.700 / 0.350** | 0.141 / 0.071 | 10 min |" in text
     assert "| mAP50: at least 0.15 above plain training | +0.200 | met |" in text
@@ -84,7 +84,7 @@ def test_the_table_has_mean_spread_and_each_goal_met_or_missed():
 
 
 def test_a_trial_trains_once_and_is_read_again(tmp_path):
-    """A real training of a very small network; what it found is kept by the digest of all that it depends on."""
+    """The result of a real, very small training is kept by the digest of all that it depends on, and is read again."""
     material = load_material(None)
     small = part_splits(material.manifest, material.use_case.split, 1)[0]
     kept = [*small.of(SplitName.TRAIN)[:6], *small.of(SplitName.VAL)[:2], *small.of(SplitName.TEST)[:4]]
@@ -107,7 +107,7 @@ def test_a_trial_trains_once_and_is_read_again(tmp_path):
 
 
 def test_plain_training_is_ultralytics_own_and_scored_as_ours_is(tmp_path, monkeypatch):
-    """Its command line, with nothing but what is said; here for one epoch."""
+    """Plain training runs Ultralytics' command line with the recorded arguments alone; here for one epoch."""
     monkeypatch.setattr(plain, "ARGUMENTS", {**plain.ARGUMENTS, "epochs": 1, "imgsz": 64})
     material = load_material(None)
     whole = part_splits(material.manifest, material.use_case.split, 1)[0]

@@ -26,7 +26,11 @@ from tests.edge_agent.models import BAD, GOOD, build_release, picture
 
 
 def test_flops_of_convolutions_and_products_are_those_worked_out_by_hand(tmp_path):
-    """8 filters of 3 x 3 x 3 over 4 x 4 places: 2 * 8 * 16 * 27. A product of 1 x 8 x 16 and 16 x 5: 2 * 8 * 5 * 16."""
+    """The count is the sum of two figures that were worked out by hand.
+
+    Eight filters of 3 x 3 x 3 over 4 x 4 places take 2 * 8 * 16 * 27 operations. A product of 1 x 8 x 16 and 16 x 5
+    takes 2 * 8 * 5 * 16.
+    """
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
         helper.make_node("Reshape", ["c", "shape"], ["flat"]),
@@ -55,7 +59,7 @@ def frames(folder):
 
 
 def test_contenders_judge_the_same_frames_in_processes_of_their_own(tmp_path):
-    """The device's interpreter among them; the runtime's share is part of the whole."""
+    """One contender runs in the device's own interpreter; the time in the runtime is less than the whole time."""
     built = build_release()
     agent = Spec("agent", 1, str(built.write(tmp_path / "release")))
     folder = frames(tmp_path / "frames")
@@ -92,7 +96,7 @@ def timings(*ms: float, infer_ms: float | None = None, resident_bytes: int = 100
 
 
 def test_goals_are_judged_on_medians_and_the_arithmetic_on_the_minimum():
-    """60 against 20 ms is 3 x; 1 GFLOP at 100 GFLOP/s takes 10 ms, and 15 ms are 1.5 x of it."""
+    """A median of 60 ms against 20 ms is 3 x; 1 GFLOP at 100 GFLOP/s takes 10 ms, and 15 ms is 1.5 x of that."""
     run = Run(
         threads=1,
         timings={
@@ -127,13 +131,13 @@ def test_the_whole_agent_starts_without_a_network_and_inspects_its_first_frame(t
 
 
 def test_the_outbox_is_left_as_it_was_found(tmp_path):
-    """Its rate is a number; its folder is gone."""
+    """The measured rate of the outbox is above 0, and its folder is removed afterwards."""
     assert writes_per_second(picture(*BAD), tmp_path / "outbox", with_image=True, for_s=0.2) > 0
     assert list(tmp_path.iterdir()) == []
 
 
 def test_disk_counts_each_package_once_with_all_that_it_needs():
-    """What two packages share is not counted twice."""
+    """A package that two others need is counted once."""
     numpy, both = disk_bytes(["numpy"]), disk_bytes(["numpy", "opencv-python-headless"])
     assert numpy > 10_000_000
     assert both == disk_bytes(["opencv-python-headless"])
@@ -141,7 +145,7 @@ def test_disk_counts_each_package_once_with_all_that_it_needs():
 
 
 def test_without_a_folder_the_photographs_are_generated_and_no_part_is_on_both_sides():
-    """The same ones every time."""
+    """Without a folder the photographs are generated; no split is empty, and no training part is in another split."""
     material = load_material(None)
     groups = [{entry.group for entry, _ in material.of(split)} for split in SplitName]
     assert all(groups)

@@ -1,4 +1,4 @@
-"""The benchmark of the looks measures what it says, at sizes small enough for a test."""
+"""The benchmark of the scans measures what it says, at sizes small enough for a test."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def all_pages(**asked):
 
 @pytest.mark.parametrize("prefix", ["", "plant1/", "plant2/line03/", "plant1/line01/2025/07/", "plant3/"])
 def test_the_stand_in_lists_as_s3_does(prefix):
-    """Every key once, in order, whatever the prefix; from a day on; folders below a delimiter."""
+    """The stand-in lists every key below a prefix once and in order, also from a day on, and folders by delimiter."""
     below = [key for key in KEYS if key.startswith(prefix)]
     assert list(all_pages(prefix=prefix)) == below
     for day in ("2025/01/01", "2025/07/01", "2026/05/31", "2026/06/01"):
@@ -44,7 +44,7 @@ def test_the_stand_in_lists_as_s3_does(prefix):
 
 
 def test_events_are_of_the_factory_s_images_and_go_on_where_they_stopped():
-    """Two an image; the approved ones are as many as is said."""
+    """Each image has two events; as many are approved as `approved_of` says; a later batch continues the numbering."""
     keys = set(FACTORY.image_keys())
     events = [*label_events(FACTORY, 400), *label_events(FACTORY, 200, first=200)]
     assert len({event.event_id for event in events}) == 600
@@ -62,7 +62,7 @@ def test_both_ways_find_the_same_images():
 
 
 def test_a_small_run_measures_looks_that_find_what_there_is(tmp_path):
-    """On a server of its own that is gone afterwards; the goals are judged on the largest size."""
+    """A small run uses a server of its own and leaves no file behind; its tables show every goal."""
     sizes = [Size(1000, 1000, 40, real=False), Size(60, 60, 20, real=True)]
     report = measure(sizes, [100, 200], tmp_path, "make bench-labels")
     served, real = report.sizes
@@ -77,7 +77,7 @@ def test_a_small_run_measures_looks_that_find_what_there_is(tmp_path):
 
 
 def test_the_document_has_the_marks_that_the_tables_go_between(tmp_path):
-    """A run replaces what the last one wrote; where the marks are gone, it says so."""
+    """A run replaces the text that the last run wrote between the marks; without the marks it raises an error."""
     text = (Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     assert 0 < text.index(BEGIN) < text.index(END)
     document = tmp_path / "benchmarks.md"

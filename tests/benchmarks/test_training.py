@@ -29,7 +29,7 @@ def settings(s3):
 
 
 def test_all_ways_bring_the_same_images_and_the_second_fetch_asks_for_nothing(s3, tmp_path):
-    """On a real store behind a proxy: a request an image for ours, then none; every number is one that was measured."""
+    """On a real store behind a proxy, our first fetch sends one request per image, and our second fetch sends none."""
     own = settings(s3)
     stored = fill(own, [b"photograph", b"another one"], 12)
     assert len(stored.uris) == 12
@@ -44,7 +44,7 @@ def test_all_ways_bring_the_same_images_and_the_second_fetch_asks_for_nothing(s3
 
 
 def test_images_that_did_not_arrive_end_the_benchmark(s3, tmp_path):
-    """A number for half of the work is none."""
+    """The benchmark ends with an error where an image is missing on the disk, and reports no time for a part."""
     own = settings(s3)
     stored = fill(own, [b"photograph"], 2)
     more = Stored({**stored.uris, "ab" * 32: next(iter(stored.uris.values()))}, stored.size_bytes)
@@ -53,7 +53,7 @@ def test_images_that_did_not_arrive_end_the_benchmark(s3, tmp_path):
 
 
 def test_a_proxy_waits_a_round_trip_and_counts(s3):
-    """100 ms: a handshake and one answer take at least two of them, the next over the same connection one."""
+    """At 100 ms, a handshake and an answer take two round trips or more, and the next answer takes one or more."""
     from time import monotonic
 
     own = settings(s3)
@@ -114,7 +114,7 @@ def report(*, sample=50.0, ours=10.0, second=NOTHING, plain=100.0, trained=104.0
 
 
 def test_goals_are_judged_on_medians_of_what_was_measured():
-    """50 s against 10 s is 5 x; 104 s against 100 s is 4 % more."""
+    """The goals take medians: 50 s against 10 s is 5 x, and 104 s against 100 s is 4 % more."""
     assert [(goal.said, goal.verdict) for goal in goals(report())] == [
         ("5.0 ×", "met"),
         ("10.0 ×", "met"),
@@ -131,7 +131,7 @@ def test_goals_are_judged_on_medians_of_what_was_measured():
 
 
 def test_the_table_says_what_was_measured_and_each_goal():
-    """Rows for each distance and each contender."""
+    """The table has a row for each distance to the store, for each contender, and for each goal."""
     found = report()
     said = render(found)
     assert "| the store on this machine, loopback | 50.00 s | 20.00 s | 10.00 s | 5.0 × | 2.0 × | 0.50 s |" in said
@@ -142,7 +142,7 @@ def test_the_table_says_what_was_measured_and_each_goal():
 
 
 def test_the_command_can_be_given_again_and_the_document_has_its_marks():
-    """Without a path of this machine."""
+    """The recorded command names no path of this machine, and the document has both marks in order."""
     assert command_of([], public=False) == "make bench-training"
     assert command_of(["--images", "9"], public=True) == (
         "KIZU_PUBLIC_TAGS=<folder> make bench-training OPTIONS='--images 9'"

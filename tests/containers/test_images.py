@@ -1,4 +1,4 @@
-"""What is in each image, and that it is enough."""
+"""Each image contains what it needs, and nothing that it must not contain."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_image_runs_as_user_10001_and_says_its_licence(docker: Docker, images
 def test_an_image_holds_no_code_of_the_training_room_and_no_leftovers(
     docker: Docker, images: dict[str, str], target: str
 ) -> None:
-    """No AGPL code, no secret of the build, no installer's cache, nothing from a developer's folder."""
+    """An image contains no AGPL code, no build secret, no installer's cache, and nothing of a developer's folder."""
     listed = docker.run(
         *("run", *LOCKED_DOWN, "--user", "0:0", "--entrypoint", "sh", images[target], "-c"),
         "find /app /run /var/cache/kizu /root /opt/kizu -maxdepth 6 2>/dev/null || true",
@@ -64,21 +64,21 @@ def test_an_image_holds_no_code_of_the_training_room_and_no_leftovers(
 
 @pytest.mark.parametrize("target", sorted(OWN_ROOMS))
 def test_every_module_of_an_image_can_be_imported_in_it(docker: Docker, images: dict[str, str], target: str) -> None:
-    """Its lock file has the packages, its folders the modules, and nothing writes to the root file system."""
+    """Every module of the image can be imported with the image's own packages and a read-only root file system."""
     arguments = ("--entrypoint", "python", images[target], "-c", IMPORT_ALL, *OWN_ROOMS[target])
     assert docker.run("run", *LOCKED_DOWN, *arguments).endswith("all imported")
 
 
 @pytest.mark.parametrize("target", ["labeling", "data", "control"])
 def test_a_steps_image_has_what_kubeflow_starts_it_with(docker: Docker, images: dict[str, str], target: str) -> None:
-    """A shell, python3 and kfp's executor; and no entry point that would swallow its command."""
+    """The image has a shell, python3 and kfp's executor, and no entry point that would swallow the command."""
     assert docker.run("inspect", "--format", "{{.Config.Entrypoint}}", images[target]) in ("[]", "<nil>")
     started = "program_path=$(mktemp -d) && python3 -c 'import kfp.dsl.executor_main' && echo started"
     assert docker.run("run", *LOCKED_DOWN, images[target], "sh", "-ec", started).endswith("started")
 
 
 def test_the_device_and_the_steps_have_one_version_of_opencv_and_numpy(docker: Docker, images: dict[str, str]) -> None:
-    """Resizing differs between versions of OpenCV, and parity with it."""
+    """The images have equal versions, because resizing, and with it parity, differs between versions of OpenCV."""
     script = "import cv2, numpy; print(cv2.__version__, numpy.__version__)"
     versions = {
         target: docker.run("run", *LOCKED_DOWN, "--entrypoint", "python", images[target], "-c", script)
@@ -88,7 +88,7 @@ def test_the_device_and_the_steps_have_one_version_of_opencv_and_numpy(docker: D
 
 
 def test_the_tags_are_those_that_pipelines_and_manifests_name(images: dict[str, str]) -> None:
-    """`components/container_images.py` is the only place that names them."""
+    """The tags of the built images are the ones in `components/container_images.py`, the only place that names them."""
     assert images["labeling"] == names.LABELING
     assert images["data"] == names.DATA
     assert images["control"] == names.CONTROL
@@ -98,7 +98,7 @@ def test_the_tags_are_those_that_pipelines_and_manifests_name(images: dict[str, 
 
 
 def test_the_edge_image_is_small(docker: Docker, images: dict[str, str], tmp_path: Path) -> None:
-    """At most 600 MB unpacked and 220 MB compressed; what takes the room is printed with -s."""
+    """The edge image has at most 600 MB unpacked and 220 MB compressed; -s prints the largest folders."""
     unpacked = int(docker.run("image", "inspect", "--format", "{{.Size}}", images["edge"]))
     saved = tmp_path / "edge.tar"
     docker.run("save", "--output", str(saved), images["edge"])

@@ -38,7 +38,7 @@ def s3_as(cluster: Cluster, seaweedfs: Pod, namespace: str, secret: str):
 
 
 def test_the_buckets_are_made_and_each_identity_stays_in_its_own(cluster: Cluster, seaweedfs: Pod) -> None:
-    """The Job has run; a device's key puts below its own prefix and reads no image."""
+    """The Job made the buckets; a device's key may put below its own prefix and nowhere else."""
     admin = s3_as(cluster, seaweedfs, "kizu", "kizu-bucket-setup")
     assert {bucket["Name"] for bucket in admin.list_buckets()["Buckets"]} >= {"kizu-raw", "kizu-releases", "kizu-fleet"}
     device = s3_as(cluster, seaweedfs, "kizu-edge", "kizu-device-line1")
@@ -49,12 +49,15 @@ def test_the_buckets_are_made_and_each_identity_stays_in_its_own(cluster: Cluste
 
 
 def test_making_the_buckets_again_changes_nothing(cluster: Cluster, seaweedfs: Pod) -> None:
-    """A Job may run twice."""
+    """A second run of the Job finds the buckets there and changes nothing."""
     assert "are there" in cluster.run(workload("bucket-setup"))
 
 
 def test_seaweedfs_listens_to_the_network_with_s3_alone(seaweedfs: Pod) -> None:
-    """Its other servers know no accounts: all but S3 is on loopback (in /proc/net/tcp 0100007F is 127.0.0.1)."""
+    """Only S3 listens to the network; SeaweedFS's other servers have no accounts, so they listen on loopback alone.
+
+    In /proc/net/tcp, 0100007F is 127.0.0.1.
+    """
     listening = [
         line.split()[1]
         for line in seaweedfs.execute("cat", "/proc/net/tcp", "/proc/net/tcp6").splitlines()
@@ -68,7 +71,10 @@ def test_seaweedfs_listens_to_the_network_with_s3_alone(seaweedfs: Pod) -> None:
 
 
 def test_mlflow_keeps_artifacts_in_s3_and_refuses_unknown_host_names(cluster: Cluster, mlflow: Pod) -> None:
-    """Its tables on the volume, its artifacts through its own S3 identity; to those who have an account."""
+    """MLflow keeps artifacts through its own S3 identity, and refuses callers without an account and unknown hosts.
+
+    Its tables are on the volume.
+    """
     accounts = json.loads(cluster.secrets["kizu", "kizu-mlflow-accounts"]["accounts.json"])["accounts"]
     admin = {"Authorization": "Basic " + b64encode(f"admin:{accounts['admin']['password']}".encode()).decode()}
     base = f"{mlflow.url()}/api/2.0/mlflow-artifacts/artifacts/probe/file.txt"
@@ -100,7 +106,7 @@ def test_label_studio_knows_the_account_of_its_secret(cluster: Cluster, labelstu
 
 
 def test_the_signer_publishes_metadata_and_its_keys_are_its_own(cluster: Cluster, seaweedfs: Pod, signer: Pod) -> None:
-    """It starts with the keys of its Secret, open to its group alone, and signs an empty repository."""
+    """The signer starts with the keys of its Secret, which only its group can read, and signs an empty repository."""
     modes = signer.execute("stat", "--dereference", "--format", "%a", "/keys/targets.pem", "/keys/timestamp.pem")
     assert modes.split() == ["440", "440"]
     reader = s3_as(cluster, seaweedfs, "kizu-edge", "kizu-device-line1")
@@ -109,12 +115,12 @@ def test_the_signer_publishes_metadata_and_its_keys_are_its_own(cluster: Cluster
 
 
 def test_a_pass_of_the_reconciler_ends_well_where_nothing_was_released(cluster: Cluster, signer: Pod) -> None:
-    """As the CronJob starts it: it asks the signer and finds no desired state."""
+    """A pass that is started as by the CronJob asks the signer, finds no desired state, and ends without an error."""
     assert "nothing was released" in " ".join(cluster.run(workload("reconciler")).split())
 
 
 def test_the_edge_agent_is_alive_without_a_release_and_reports(cluster: Cluster, seaweedfs: Pod, edge: Pod) -> None:
-    """Alive, not ready (no release yet), and its report arrives under its own name."""
+    """Without a release the agent is alive and not ready, and its device report arrives under its own name."""
     assert edge.probe("livenessProbe")[0] == 200
     status, said = edge.probe("readinessProbe")
     assert (status, "no release" in said) == (503, True), said
@@ -134,7 +140,7 @@ def test_the_edge_agent_is_alive_without_a_release_and_reports(cluster: Cluster,
 def test_no_server_was_killed_for_want_of_memory(
     cluster: Cluster, seaweedfs: Pod, mlflow: Pod, labelstudio: Pod, signer: Pod, edge: Pod
 ) -> None:
-    """The limits of the manifests are enough for an idle system; what each takes is printed with -s."""
+    """The memory limits of the manifests are enough for an idle system; -s prints what each server takes."""
     for pod in (seaweedfs, mlflow, labelstudio, signer, edge):
         state = cluster.docker.run("inspect", "--format", "{{.State.Running}} {{.State.OOMKilled}}", pod.container)
         assert state == "true false", f"{pod.workload}:\n{pod.logs()}"

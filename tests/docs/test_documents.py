@@ -1,4 +1,4 @@
-"""Pages: no dead link, no command that does not exist, and reference pages that say what the code says."""
+"""The pages have no dead link and no command that does not exist, and the reference pages agree with the code."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_no_link_is_dead():
 
 
 def test_a_dead_link_is_named_with_file_and_line(tmp_path):
-    """A missing file, a missing anchor, a missing picture, and a way out of the repository."""
+    """A missing file, anchor or picture and a link out of the repository are each named with file and line."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "b.md").write_text("# One heading\n\n## Another, `coded`\n")
     (tmp_path / "docs" / "a.md").write_text(
@@ -43,13 +43,13 @@ def test_an_anchor_is_that_of_github(heading, anchor):
 
 
 def test_headings_of_one_name_get_numbers():
-    """The second and third get -1 and -2; an anchor written as HTML counts, too."""
+    """The second and third heading of one name get -1 and -2; an anchor that is written as HTML counts, too."""
     assert anchors('# A\n\n# A\n\n# A\n\n<a id="here"></a>\n') == {"a", "a-1", "a-2", "here"}
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_reference_page_says_what_the_code_says(name):
-    """It is what `make reference` would write now."""
+    """Each reference page has the text that `make reference` would write now."""
     assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name]().rstrip() + "\n", "run: make reference"
 
 
@@ -72,14 +72,14 @@ def test_each_command_of_a_page_exists(name):
     ],
 )
 def test_a_command_that_does_not_exist_is_found(line, words):
-    """By its name, an option, or an argument too many."""
+    """An unknown command, option or target, or an argument too many, is found, and one mistake is reported."""
     found = mistakes(line)
     assert len(found) == 1
     assert words in found[0]
 
 
 def test_commands_that_exist_are_left_alone():
-    """Options with values and flags, groups, programs of others, variables before a command."""
+    """No mistake is found in valid lines with options, flags, groups, other programs, or variables before a command."""
     for line in (
         "kizu label -u disc.yaml --wait 3600",
         "kizu labels vacuum --dry-run --keep 3",
@@ -104,7 +104,7 @@ def test_lines_are_joined_and_comments_are_gone():
 
 
 def test_an_asset_of_another_server_is_found(tmp_path):
-    """A script, a style's font and a picture are; a link that a person follows is not."""
+    """A script, font, picture or style sheet of another server is found; a link that a person follows is not."""
     (tmp_path / "a.html").write_text(
         '<a href="https://example.com/">x</a><script src="https://cdn.example/x.js"></script>'
         '<img src="//img.example/p.png"><link rel="stylesheet" href="own.css"><style>@import "http://s.example/a";</style>'

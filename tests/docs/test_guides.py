@@ -39,7 +39,7 @@ def test_what_the_japanese_operators_guide_quotes_is_on_the_page():
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_the_metrics_of_the_operators_guide_exist(language):
-    """Each `kizu_…` is the name of a metric, where a counter ends in `_total`."""
+    """Each `kizu_…` in the guide is the name of a metric; a counter may end in `_total`."""
     source = Path(metrics.__file__).read_text(encoding="utf-8")
     names = set(re.findall(r"kizu_\w+", OPERATOR[language].read_text(encoding="utf-8")))
     assert names
@@ -49,7 +49,7 @@ def test_the_metrics_of_the_operators_guide_exist(language):
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_the_labelers_guide_names_the_choices_of_the_verifier(language):
-    """Approve, Reject, and the line above a picture that came back."""
+    """The guide names Approve, Reject, and the line above a returned picture as the page shows them."""
     guide, texts = LABELER[language].read_text(encoding="utf-8"), LABELING[language]
     for text in (texts.approve, texts.reject, texts.returned.partition(":")[0]):
         assert text in guide
@@ -57,7 +57,7 @@ def test_the_labelers_guide_names_the_choices_of_the_verifier(language):
 
 @pytest.mark.parametrize("name", ["labeler", "operator"])
 def test_both_languages_have_the_same_sections_tables_and_pictures(name):
-    """As many headings, rows and pictures, so that neither page was changed alone."""
+    """Both languages have equally many headings, rows, pictures and list items, so that neither is changed alone."""
     shapes = []
     for page in (GUIDES / f"{name}.md", GUIDES / f"{name}.ja.md"):
         lines = page.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""The deployed path in processes of its own: which models are timed on what, and the figures of given times.
+"""The latency of the deployed path in processes of its own: which models are timed, and the figures of given times.
 
 No test asserts how long anything takes.
 """
@@ -38,19 +38,19 @@ def test_two_models_are_timed_in_the_same_rounds_with_the_memory_of_each():
 
 
 def test_a_process_that_dies_is_reported_with_its_last_words():
-    """The bytes are no model: the error carries what the process wrote last."""
+    """When a process dies because the bytes are no model, the error carries what the process wrote last."""
     with pytest.raises(LatencyError, match="onnxruntime cannot load the model"):
         measure({"fp32": b"no onnx"}, [png(90, 1)], SETTINGS)
 
 
 def test_without_an_image_nothing_is_timed():
-    """The error says that an image was expected."""
+    """Without an image, measuring raises an error that says that an image was expected."""
     with pytest.raises(LatencyError, match="expected an image"):
         measure({"fp32": brightness_model()}, [], SETTINGS)
 
 
 def test_no_process_is_left():
-    """Where one of two processes dies, the other is ended too."""
+    """When one of two timed processes dies, the other is ended too."""
     before = set(os.listdir("/proc"))
     with pytest.raises(LatencyError):
         measure({"fp32": brightness_model(), "int8": b""}, [png(90, 1)], SETTINGS)

@@ -24,7 +24,7 @@ def use_case():
 
 
 def test_an_event_is_read_as_it_was_written(labels, use_case):
-    """Every column, text outside of ASCII and fractions of pixels and seconds included."""
+    """Every column is read as it was written, with text outside ASCII and fractions of pixels and seconds."""
     written = event(
         use_case,
         annotator="1",
@@ -55,7 +55,7 @@ def test_appending_again_changes_nothing(labels, use_case):
 
 
 def test_a_version_is_read_as_it_was(labels, use_case):
-    """A later approval does not reach an earlier version."""
+    """A later approval does not change what is read of an earlier version."""
     before = labels.append([event(use_case, "a")])
     after = labels.append([event(use_case, "b", minutes=1, boxes=())])
     assert labels.latest_approved(use_case, version=before)["ab" * 32].boxes == SCRATCH
@@ -64,7 +64,7 @@ def test_a_version_is_read_as_it_was(labels, use_case):
 
 
 def test_a_version_that_is_not_there_is_an_error(labels, use_case):
-    """Never the latest in its place."""
+    """A version that does not exist raises an error; the latest version is never read in its place."""
     version = labels.append([event(use_case)])
     with pytest.raises(LabelStoreError, match="cannot open"):
         labels.events(version=version + 1000)
@@ -88,7 +88,7 @@ def test_neither_a_label_nor_a_rejection_is_an_approval(labels, use_case):
 
 
 def test_a_deleted_image_is_gone_until_it_is_approved_again(labels, use_case):
-    """Deleted after the approval; an approval after that counts."""
+    """An image that was deleted after its approval has no approved label; a later approval counts again."""
     labels.append([event(use_case, "a"), event(use_case, "d", minutes=1, status=LabelStatus.DELETED)])
     assert labels.latest_approved(use_case) == {}
     labels.append([event(use_case, "a2", minutes=2)])
@@ -108,7 +108,7 @@ def _append_five(options, use_case, writer):
 
 
 def test_two_processes_that_append_at_once_lose_nothing(s3, installation, use_case):
-    """Even where both make the table, which until then is empty: every event of both is there, once."""
+    """Every event of both processes is stored once, even where both create the table at the same time."""
     from deploy.access.buckets import ensure
 
     prefix = f"t{uuid.uuid4().hex[:8]}-"
@@ -133,7 +133,7 @@ def test_two_processes_that_append_at_once_lose_nothing(s3, installation, use_ca
 
 
 def test_an_identity_without_rights_is_told_so_by_the_store(installation, s3):
-    """Reading with a device's key is an error of ours, and not an empty table."""
+    """Reading with a device's key raises `LabelStoreError` and does not return an empty table."""
     s3.device("line1")
     key = s3.devices["line1"]
     stranger = installation.model_copy(
@@ -148,7 +148,7 @@ def test_an_identity_without_rights_is_told_so_by_the_store(installation, s3):
 
 
 def test_nobody_verifies_their_own_label():
-    """The same user as annotator and verifier is refused; an import has neither."""
+    """An event with the same user as annotator and verifier is refused; an imported event may have neither."""
     with pytest.raises(ValueError, match="verifier must be another person"):
         event("u", annotator="7", verifier="7")
     assert event("u", annotator="7", verifier="8").verifier == "8"
@@ -160,7 +160,7 @@ def test_nobody_verifies_their_own_label():
     [({"sha256": "x"}, "sha256"), ({"at": NOON.replace(tzinfo=None)}, "zone"), ({"width": 0}, "positive sides")],
 )
 def test_an_event_is_valid_at_birth(change, said):
-    """A digest, a time with a zone, positive sides."""
+    """An event with a malformed digest, a time without a zone, or a side that is not positive is refused."""
     values = {
         "event_id": "e", "use_case": "u", "image_uri": "s3://b/k", "sha256": "ab" * 32, "width": 1, "height": 1,
         "boxes": (), "status": LabelStatus.APPROVED, "at": NOON, "group": "g", "source": "s",
@@ -170,7 +170,7 @@ def test_an_event_is_valid_at_birth(change, said):
 
 
 def test_the_same_act_has_the_same_identity_and_parts_do_not_run_together():
-    """("a", "bc") is not ("ab", "c")."""
+    """Equal parts give equal event ids, and parts such as ("1", "23") and ("12", "3") give different ones."""
     first = event_id("ls", "1", "23", "now", LabelStatus.LABELLED)
     assert first == event_id("ls", "1", "23", "now", LabelStatus.LABELLED)
     assert first != event_id("ls", "12", "3", "now", LabelStatus.LABELLED)
@@ -178,7 +178,7 @@ def test_the_same_act_has_the_same_identity_and_parts_do_not_run_together():
 
 
 def test_the_digest_of_boxes_knows_no_order_and_a_hundredth_of_a_pixel():
-    """What a verifier saw: reordering and rounding are the same, moving by a pixel is not."""
+    """Reordered or rounded boxes have the same digest; a box moved by a pixel or of another class has another."""
     a, b = LabelledBox("x", Box(1, 2, 3, 4)), LabelledBox("y", Box(5, 6, 7, 8))
     assert boxes_digest([a, b]) == boxes_digest([b, a])
     assert boxes_digest([LabelledBox("x", Box(1.0001, 2, 3, 4))]) == boxes_digest([a])

@@ -45,7 +45,7 @@ def sha(number):
 
 
 def append_each(options, first, count, batch):
-    """A writer: events in batches, one commit each."""
+    """Append events as a writer does: in batches, with one commit per batch."""
     labels = LabelStore.open(Settings(**options))
     for start in range(first, first + count, batch):
         labels.append([event("u", str(n), sha256=sha(n)) for n in range(start, min(start + batch, first + count))])
@@ -61,7 +61,7 @@ def files(s3, options):
 
 
 def test_a_writer_killed_anywhere_leaves_the_table_whole_and_its_rerun_doubles_nothing(options, labels):
-    """kill -9, ten times, at moments of chance; every version can be read, and the last run completes the rest."""
+    """After ten SIGKILLs at random moments every version of the table is whole, and a last run adds the rest."""
     chance = random.Random(7)
     for _ in range(10):
         writer = SPAWN.Process(target=append_each, args=(options, 0, 60, 3))
@@ -79,7 +79,7 @@ def test_a_writer_killed_anywhere_leaves_the_table_whole_and_its_rerun_doubles_n
 
 
 def test_writers_at_once_and_a_compaction_lose_and_double_nothing(options, labels):
-    """Three processes, two of which write the same events; the table is made anew by all at once."""
+    """Each event is stored once, although three processes append during compactions, two of them the same events."""
     spans = [(0, 20), (0, 20), (20, 20)]
     writers = [SPAWN.Process(target=append_each, args=(options, first, count, 2)) for first, count in spans]
     for writer in writers:
@@ -97,7 +97,7 @@ def test_writers_at_once_and_a_compaction_lose_and_double_nothing(options, label
 
 
 def test_a_view_as_of_a_time_is_that_of_the_version_then(labels):
-    """Before the first event there is nothing; between two commits, the earlier one counts."""
+    """As of a time before the first event nothing is found; between two commits, the earlier one counts."""
     moments = [datetime.now(UTC)]
     for number in range(4):
         time.sleep(0.02)
@@ -119,7 +119,7 @@ def test_a_view_as_of_a_time_is_that_of_the_version_then(labels):
 
 
 def test_compaction_changes_no_view_of_any_version(labels):
-    """Small files become one; a second time there is nothing to do."""
+    """A compaction joins the small files into one and changes no version's events; a second one removes no file."""
     for number in range(6):
         labels.append([event("u", str(number), minutes=number, sha256=sha(number % 4))])
     before = {version: labels.events(version=version) for version in range(labels.version() + 1)}
@@ -131,7 +131,7 @@ def test_compaction_changes_no_view_of_any_version(labels):
 
 
 def test_rows_since_a_mark_are_those_of_new_files_and_all_after_a_compaction(labels):
-    """A mark of another table, or of a later version, is no earlier state of this one."""
+    """After a mark only rows of new files are read; all rows are read after a compaction or with an unknown mark."""
     labels.append([event("u", "1"), event("v", "1")])
     mark = labels.mark()
     assert labels.columns(["event_id"], after=mark).rows.num_rows == 0
@@ -147,7 +147,7 @@ def test_rows_since_a_mark_are_those_of_new_files_and_all_after_a_compaction(lab
 
 
 def test_a_vacuum_keeps_the_versions_of_datasets_and_removes_what_nobody_needs(s3, options, labels):
-    """Files of compacted versions and of killed writers go; what is kept reads as before, the rest says why not."""
+    """Files of compacted versions and killed writers go; a kept version reads as before, and others raise an error."""
     for number in range(4):
         labels.append([event("u", str(number), sha256=sha(number))])
     first = labels.version() - 3
@@ -175,7 +175,7 @@ def test_a_vacuum_keeps_the_versions_of_datasets_and_removes_what_nobody_needs(s
 
 
 def test_a_vacuum_refuses_what_would_harm(labels):
-    """No table; a retention that takes files from writers at work; a version that was never there."""
+    """A vacuum is refused without a table, with a retention that harms writers at work, and for an unknown version."""
     with pytest.raises(LabelStoreError, match="no table yet"):
         vacuum(labels, [])
     labels.append([event("u", "1")])
@@ -186,7 +186,7 @@ def test_a_vacuum_refuses_what_would_harm(labels):
 
 
 def test_a_dataset_names_the_version_that_it_was_made_from(store, installation):
-    """Written once, beside the manifest; versions of another table are not among them."""
+    """The label version of a dataset is recorded beside its manifest, and versions of another table are not listed."""
     from tests.components.dataset.approved_labels import USE_CASE
     from tests.components.dataset.approved_labels import event as labelled
 
@@ -201,6 +201,6 @@ def test_a_dataset_names_the_version_that_it_was_made_from(store, installation):
 
 
 def test_the_log_is_kept_for_good(labels):
-    """No checkpoint may take old versions away."""
+    """The table is set to keep its log for 36500 days, so that no checkpoint removes old versions."""
     labels.append([event("u", "1")])
     assert labels.table().metadata().configuration["delta.logRetentionDuration"] == "interval 36500 days"
