@@ -52,7 +52,7 @@ def test_what_is_put_is_got(adapter, key, data):
 
 @pytest.mark.parametrize("name", ["with space.png", "傷 01.png", "a+b&c=d%20.png", "päth/ü.json"])
 def test_any_name_is_a_key(adapter, key, name):
-    """A signature depends on how a key is encoded."""
+    """An object is read back under a key with any characters, although the signature depends on the key's encoding."""
     store = adapter.store()
     store.put(RAW, f"{key}/{name}", b"1")
     assert store.get(RAW, f"{key}/{name}") == b"1"
@@ -67,7 +67,7 @@ def test_put_if_absent_writes_once(adapter, key):
 
 
 def test_the_content_type_is_kept_and_nothing_else_is_added(adapter, key):
-    """The condition is a header of the request, not metadata of the object."""
+    """The content type is kept, and the write's condition, a header of the request, adds no metadata to the object."""
     adapter.store().put(RAW, key, b"1", if_absent=True, content_type="image/png")
     head = adapter.seaweed.store("admin")._client.head_object(Bucket=RAW, Key=key)
     assert (head["ContentType"], head["Metadata"]) == ("image/png", {})
@@ -75,13 +75,13 @@ def test_the_content_type_is_kept_and_nothing_else_is_added(adapter, key):
 
 @pytest.mark.parametrize("bucket", [RAW, "kizu-none"])
 def test_a_missing_object_or_bucket_is_not_found(adapter, key, bucket):
-    """Both raise the same error."""
+    """A missing object and a missing bucket raise the same error, which names the key."""
     with pytest.raises(adapter.not_found, match=key):
         adapter.store().get(bucket, key)
 
 
 def test_a_wrong_key_is_denied(adapter, key):
-    """The error does not show the key."""
+    """A wrong secret key is refused with an error that does not show the key."""
     adapter.seaweed.keys = lambda name: {"access_key": "nobody", "secret_key": "wrong-secret"}
     try:
         with pytest.raises(adapter.denied) as caught:
@@ -116,7 +116,7 @@ def test_a_device_may_do_its_own_part_and_nothing_else(adapter, key):
 
 
 def test_parts_of_an_object_can_be_read(seaweed, key):
-    """A download can be resumed."""
+    """A range of an object and a stream of it give the right bytes, so that a download can be resumed."""
     store = edge_adapter(seaweed, "admin")
     store.put(RAW, key, bytes(range(100)))
     assert store.get_range(RAW, key, 10, 5) == bytes(range(10, 15))
@@ -138,13 +138,13 @@ def test_a_server_that_is_not_there_is_unavailable_soon(seaweed):
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:8333", "ftp://x", "http://", "http://x/path"])
 def test_an_endpoint_of_another_form_is_refused(endpoint):
-    """The error says the expected form."""
+    """An endpoint of another form is refused with an error that says the expected form."""
     with pytest.raises(edge_errors.ConfigError, match="host:port"):
         edge_store.S3ObjectStore(endpoint, "us-east-1", Credentials("a", SecretStr("b")))
 
 
 def test_a_portal_that_answers_for_the_store_is_unavailable(tmp_path):
-    """The login page of a network is neither an object nor a crash."""
+    """A network's login page that answers in the store's place counts as an unavailable store."""
     import http.server
     import threading
 

@@ -43,7 +43,7 @@ def test_a_frame_recorded_twice_is_recorded_once(outbox):
 
 
 def test_results_leave_in_order_and_images_by_importance(outbox):
-    """In each class the oldest item goes first."""
+    """Results are sent in order; images are sent by importance, and the oldest first within a class."""
     kinds = [(Reason.CONTROL, Verdict.PASS), (Reason.UNCERTAIN, Verdict.PASS), (Reason.UNCERTAIN, Verdict.FAIL),
              (Reason.OBJECTION, Verdict.PASS), (Reason.UNCERTAIN, Verdict.PASS)]  # fmt: skip
     for number, (reason, verdict) in enumerate(kinds):
@@ -58,7 +58,7 @@ def test_results_leave_in_order_and_images_by_importance(outbox):
 
 
 def test_the_same_picture_twice_is_one_file_and_two_captures(outbox):
-    """The file stays until both Captures are delivered."""
+    """Two captures of one picture share a file, which stays until both are delivered."""
     for number in (1, 2):
         outbox.record(f"f{number}", result(number), image(number, seed=7), publish=False)
     assert len(list(outbox.image_folder.iterdir())) == 1
@@ -69,7 +69,7 @@ def test_the_same_picture_twice_is_one_file_and_two_captures(outbox):
 
 
 def test_over_the_cap_the_least_important_and_oldest_goes_and_is_counted(tmp_path):
-    """Results are dropped last."""
+    """Over the cap, control images are dropped first, then uncertain ones, then results, and each drop is counted."""
     size = len(image(0).data)
     outbox = Outbox(tmp_path, OutboxLimits(max_bytes=8 * (size + 1500), min_free_bytes=0))
     for number in range(40):
@@ -106,7 +106,7 @@ class AlmostFull(RealDisk):
 
 
 def test_without_free_disk_the_image_is_dropped_and_the_result_kept(tmp_path):
-    """The line gets its result in any case."""
+    """Without free disk the image is dropped and counted, and the result is recorded for the line."""
     outbox = Outbox(tmp_path, OutboxLimits(min_free_bytes=100_000), disk=AlmostFull())
     assert put(outbox, 1) is True
     assert (outbox.depth()["result"], outbox.depth()["uncertain"], outbox.dropped()) == (1, 0, 1)
@@ -119,7 +119,7 @@ class Full(RealDisk):
 
 
 def test_a_full_disk_records_nothing_and_says_so(tmp_path):
-    """The frame stays with the camera and comes again."""
+    """A full disk raises an error and records nothing, so that the frame stays with the camera and comes again."""
     outbox = Outbox(tmp_path, LIMITS, disk=Full())
     with pytest.raises(StateError, match="free some disk"):
         put(outbox, 1)
@@ -129,14 +129,14 @@ def test_a_full_disk_records_nothing_and_says_so(tmp_path):
 
 
 def test_a_damaged_index_is_named(tmp_path):
-    """The agent does not delete it silently."""
+    """A damaged index raises an error that names its file; the agent does not delete it silently."""
     (tmp_path / "outbox.sqlite").write_bytes(b"this is no database" * 100)
     with pytest.raises(StateError, match=r"outbox\.sqlite"):
         Outbox(tmp_path, LIMITS)
 
 
 def test_a_file_without_a_row_is_removed_at_the_start(tmp_path):
-    """A kill between the write of the file and of the row leaves such a file."""
+    """A start removes image files without a row, which a kill between the two writes leaves behind."""
     Outbox(tmp_path, LIMITS).close()
     (tmp_path / "images" / "orphan.png").write_bytes(b"x")
     (tmp_path / "images" / ".half.tmp").write_bytes(b"x")
@@ -146,7 +146,7 @@ def test_a_file_without_a_row_is_removed_at_the_start(tmp_path):
 
 
 def test_uploads_put_the_image_then_its_capture(outbox):
-    """Both have the keys of the raw bucket, and the Capture says when it was sent."""
+    """An upload puts the image and its capture under the raw bucket's keys, and the capture has the time of sending."""
     put(outbox, 1, reason=Reason.CONTROL)
     store = MemoryStore()
     uploader = Uploader(outbox, store, "kizu-raw")
@@ -160,7 +160,7 @@ def test_uploads_put_the_image_then_its_capture(outbox):
 
 
 def test_an_outage_keeps_everything(outbox):
-    """After the outage everything is sent, once."""
+    """An outage drops nothing, and afterwards every image and capture is sent once."""
     for number in range(10):
         put(outbox, number)
     store = MemoryStore()
@@ -177,7 +177,7 @@ def test_an_outage_keeps_everything(outbox):
 
 
 def test_a_damaged_image_is_dropped_counted_and_does_not_block_the_others(outbox):
-    """Wrong bytes are never sent under the name of other bytes."""
+    """A damaged image is dropped and counted, never sent under another image's key, and does not block the others."""
     put(outbox, 1)
     put(outbox, 2)
     outbox.next_image().image_file.write_bytes(b"rot")
@@ -238,7 +238,7 @@ def test_a_start_that_an_earlier_agent_did_not_finish_is_finished(tmp_path, tabl
 
 
 def test_the_tables_are_the_same_whether_new_or_of_an_earlier_agent(tmp_path):
-    """One set of statements leads to both."""
+    """A new index and one that an earlier agent wrote end with the same tables and indexes."""
     from tests.edge_agent import old_outbox
 
     old_outbox.write(tmp_path / "old")
@@ -254,7 +254,7 @@ def test_the_tables_are_the_same_whether_new_or_of_an_earlier_agent(tmp_path):
 
 
 def test_an_index_of_a_newer_agent_is_refused(tmp_path):
-    """An older agent does not touch what it does not understand."""
+    """An index of a newer agent raises an error, because an older agent does not know its format."""
     Outbox(tmp_path, LIMITS).close()
     db = sqlite3.connect(tmp_path / "outbox.sqlite", isolation_level=None)
     db.execute("PRAGMA user_version=3")
@@ -265,7 +265,7 @@ def test_an_index_of_a_newer_agent_is_refused(tmp_path):
 
 @pytest.mark.parametrize("clause", [OLDEST_RESULTS, NEXT_IMAGE, FIRST_IMAGE_TO_GO, EXPIRED])
 def test_each_query_of_the_outbox_goes_through_an_index_and_sorts_nothing(outbox, tmp_path, clause):
-    """A long outage must not make a single frame slower."""
+    """Each query uses an index and no sort, so that a long outage does not make a frame slower."""
     db = sqlite3.connect(tmp_path / "outbox" / "outbox.sqlite")
     plan = " / ".join(
         row[3] for row in db.execute(f"EXPLAIN QUERY PLAN SELECT payload FROM item WHERE {clause}", (0, 1))

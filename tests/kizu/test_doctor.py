@@ -1,4 +1,4 @@
-"""`kizu doctor` against the real servers: well where all is well, and one line for each thing that is not."""
+"""`kizu doctor` against the real servers: it passes where all is well, and prints one line for each fault."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def config(stack):
-    """As labeling's process has them, and the signer's address."""
+    """The settings of labeling's process, and the signer's address."""
     settings = stack.settings("labeling")
     with stack.acting_as("labeling"):
         yield settings.model_copy(update={"signer_url": stack.layout.signer_url})
 
 
 def failed(config, **changes):
-    """check -> what is said, of those that failed."""
+    """The failed checks: the name of each, and what it says."""
     findings = list(diagnose(config.model_copy(update=changes), timeout_s=30.0))
     assert len(findings) == 11
     return {finding.check: finding.said for finding in findings if not finding.ok}
 
 
 def test_a_healthy_installation_passes_every_check(config):
-    """Each has looked at a real server."""
+    """Every check passes on a healthy installation with real servers."""
     assert failed(config) == {}
 
 
@@ -79,7 +79,7 @@ AWAY = "http://127.0.0.1:9"
     ],
 )
 def test_each_fault_is_found_and_said_with_what_to_do(config, stack, changes, checks, word):
-    """By the check that it concerns, whatever the others say."""
+    """A fault fails the check that it concerns, and the finding says what to do; checks of other things still pass."""
     if changes.get("label_studio_public_url") == "LS":
         changes = changes | {"label_studio_public_url": stack.layout.label_studio_url}
     from pydantic import SecretStr
@@ -93,7 +93,7 @@ def test_each_fault_is_found_and_said_with_what_to_do(config, stack, changes, ch
 
 
 def test_buckets_that_are_not_there_and_a_key_that_is_not_known_are_told_apart(config):
-    """Another prefix, and another key."""
+    """A wrong bucket prefix fails the buckets and not the identity; an unknown key fails the identity."""
     missing = failed(config, bucket_prefix="nowhere-")
     assert {"bucket nowhere-raw", "bucket nowhere-labels", "bucket nowhere-state"} <= set(missing)
     assert "S3 answers this identity" not in missing
@@ -102,7 +102,7 @@ def test_buckets_that_are_not_there_and_a_key_that_is_not_known_are_told_apart(c
 
 
 def test_rules_that_somebody_changed_are_found_and_the_installer_brings_them_back(config, stack):
-    """No CORS rule at all, one for every page in the world, and versioning switched off."""
+    """A missing CORS rule, one for every origin, and suspended versioning are found, and the installer fixes them."""
     client = stack.store("admin")._client
     raw = config.bucket("raw")
     ours, others = "S3 lets Label Studio's pages show pictures (CORS)", "S3 lets no other page read them (CORS)"

@@ -58,7 +58,7 @@ def said(result):
 
 
 def test_images_go_in_and_what_is_none_is_listed_where_one_is(kizu, tmp_path):
-    """By name and reason, in the folder that the command was run in; again, nothing is new."""
+    """A file that is no image is listed by name and reason in the current folder; a second import finds nothing new."""
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(picture(1))
@@ -70,7 +70,7 @@ def test_images_go_in_and_what_is_none_is_listed_where_one_is(kizu, tmp_path):
 
 
 def test_labels_go_out_and_come_in_by_every_format(kizu, use_case, tmp_path):
-    """The importer writes, the training's identity reads; rows that do not parse are listed with their line."""
+    """The importer writes labels and the training's identity reads them; unreadable rows are listed with their line."""
     folder = tmp_path / "theirs"
     folder.mkdir()
     for index in range(3):
@@ -119,7 +119,7 @@ def test_labels_go_out_and_come_in_by_every_format(kizu, use_case, tmp_path):
     ],
 )
 def test_a_mistake_is_said_in_one_line_and_leaves_nothing(kizu, use_case, arguments, words):
-    """What was expected, what came."""
+    """The one line of the error says what was expected and what was given, and nothing is written."""
     options = [] if arguments[1] == "images" else ["-u", use_case]
     result = kizu("importer" if arguments[0] == "import" else "training", *arguments, *options)
     assert result.returncode != 0
@@ -136,7 +136,7 @@ def test_a_mistake_is_said_in_one_line_and_leaves_nothing(kizu, use_case, argume
 def test_an_import_that_is_killed_at_any_moment_ends_the_same_when_it_is_run_again(
     kizu, s3, use_case, tmp_path, held, number
 ):
-    """No image without its row, no row twice, and no row of an image that is not there."""
+    """After a second run there is no image without its row, no row twice, and no row without its image."""
     folder = tmp_path / "yolo"
     folder.mkdir()
     for index in range(60):
@@ -166,7 +166,7 @@ def test_an_import_that_is_killed_at_any_moment_ends_the_same_when_it_is_run_aga
 
 
 def test_labels_and_images_come_from_another_store_with_keys_of_its_own(kizu, s3, use_case):
-    """The importer's own key has no right there."""
+    """Keys of the other store read it; the importer's own key has no right there and is refused."""
     theirs = s3.store("admin")
     line = {
         "source-ref": "s3://kizu-state/theirs/a.jpg",

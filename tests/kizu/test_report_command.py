@@ -41,7 +41,7 @@ def environment(s3) -> dict[str, str]:
 
 
 def test_the_report_is_two_files_and_says_what_it_saw(environment, tmp_path):
-    """Without a champion it says so and is made all the same."""
+    """Both files are written and the counts printed; without MLflow the command says so and still writes the report."""
     page, summary = tmp_path / "out" / "labels.html", tmp_path / "labels.md"
     result = kizu("labels", "report", "-u", USE_CASE, "-o", page, "--markdown", summary, home=tmp_path, **environment)
     assert result.returncode == 0, result.stderr
@@ -68,7 +68,7 @@ def test_a_store_that_is_away_is_said_and_nothing_is_written(environment, tmp_pa
 # kfp warns of every image that is not called python; what runs here is this environment, which has all of it.
 @pytest.mark.filterwarnings("ignore:You may be attemping to run a task:RuntimeWarning")
 def test_a_run_of_the_pipeline_shows_summary_and_page(environment, tmp_path, monkeypatch):
-    """The step as kfp runs it on this machine: two artifacts, which its page can show."""
+    """The step, run by kfp on this machine, has two artifacts that kfp's page can show: Markdown and HTML."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path), raise_on_error=True)

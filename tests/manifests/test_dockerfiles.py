@@ -113,7 +113,7 @@ def dockerfile_of(target: str) -> Path:
 
 
 def final_targets() -> set[str]:
-    """Stages that are an image: they set a user."""
+    """Names of the stages that become an image; these set a user."""
     return {
         stage.name
         for file in (COMPONENTS, EDGE)
@@ -147,7 +147,7 @@ def reaches_the_builder(path: Path) -> bool:
 
 
 def test_every_image_that_is_named_anywhere_is_a_target_and_every_target_is_known() -> None:
-    """components/container_images.py, the manifests and the Dockerfiles speak of the same images."""
+    """components/container_images.py, the manifests and the Dockerfiles name the same images."""
     named = {
         value
         for key, value in vars(container_images).items()
@@ -189,7 +189,10 @@ def test_the_device_carries_no_components() -> None:
 
 @pytest.mark.parametrize("target", sorted(RUN_IN))
 def test_all_that_runs_in_an_image_is_in_it_with_what_it_imports_and_with_that_and_so_on(target: str) -> None:
-    """Imports at the top of a module and in functions alike; of the command `kizu`, those at the top of its modules."""
+    """An image holds every module of ours that its modules import, directly or not.
+
+    Imports in functions count, too; of the command `kizu`, only those at the top of its modules count.
+    """
     files = sources(target)
     for module, importer in reached(target).items():
         if module.split(".")[0] in OURS:
@@ -200,7 +203,7 @@ def test_all_that_runs_in_an_image_is_in_it_with_what_it_imports_and_with_that_a
 
 @pytest.mark.parametrize("target", sorted(RUN_IN))
 def test_every_package_that_an_image_imports_is_in_its_lock_file(target: str) -> None:
-    """By the names that the distributions of this environment give to their modules."""
+    """The lock file has a distribution for each imported module, as this environment maps modules to distributions."""
     lock = LOCKS[target].read_text(encoding="utf-8")
     locked = {
         re.sub(r"[-_.]+", "-", name).lower() for name in re.findall(r"^([A-Za-z0-9._-]+)(?:\[.*\])?==", lock, re.M)
@@ -240,7 +243,7 @@ def reached(target: str) -> dict[str, str]:
 
 
 def test_what_docker_ignores_is_left_out() -> None:
-    """The rule of this test against lines of the file and a path each."""
+    """The `.dockerignore` rule of these tests lets the right paths through and keeps the others out."""
     assert reaches_the_builder(Path("components/generated_parts/scene.py"))
     assert reaches_the_builder(Path("deploy/access/layout.py"))
     assert not reaches_the_builder(Path("demo/people.py"))
@@ -269,7 +272,7 @@ def imported(file: Path, *, at_the_top: bool = False) -> set[str]:
 
 @pytest.mark.parametrize("target", sorted(MAY_COPY))
 def test_an_image_runs_as_a_user_with_a_number_and_from_a_base_that_can_be_replaced(target: str) -> None:
-    """The last word on the user is 10001, and the base is the build argument."""
+    """Each image sets its user once, to 10001:10001, and its base is the build argument."""
     stack = chain(dockerfile_of(target), target)
     assert [line for stage in stack for line in stage.lines if line.startswith("USER")] == ["USER 10001:10001"]
     assert stack[-1].base == "${BASE_IMAGE}"
@@ -277,7 +280,7 @@ def test_an_image_runs_as_a_user_with_a_number_and_from_a_base_that_can_be_repla
 
 @pytest.mark.parametrize("dockerfile", [COMPONENTS, EDGE], ids=lambda path: path.parent.name)
 def test_every_package_comes_from_a_lock_file_with_hashes(dockerfile: Path) -> None:
-    """No `pip install` of a name, no frontend from a registry, and no cache in a layer."""
+    """No Dockerfile installs a package by name, loads a frontend from a registry, or keeps a cache in a layer."""
     text = dockerfile.read_text(encoding="utf-8")
     assert "# syntax" not in text
     assert "pip install" not in text
@@ -289,7 +292,7 @@ def test_every_package_comes_from_a_lock_file_with_hashes(dockerfile: Path) -> N
 
 @pytest.mark.parametrize("dockerfile", [COMPONENTS, EDGE], ids=lambda path: path.parent.name)
 def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
-    """Each exception would stand in the file with its reason."""
+    """hadolint reports nothing; an exception would be in the file with its reason."""
     done = subprocess.run([script("hadolint"), str(dockerfile)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert not done.stdout

@@ -41,7 +41,7 @@ def test_every_document_fits_the_schema_strictly(overlay: str, version: str) -> 
 
 
 def test_overlays_need_no_network_to_render() -> None:
-    """Each resource is a path in this repository."""
+    """Each resource of an overlay is a path in this repository, and none is a URL."""
     for file in OVERLAYS.parent.rglob("kustomization.yaml"):
         for line in file.read_text(encoding="utf-8").splitlines():
             assert not re.match(r"\s*-\s+(https?:|git@|github\.com)", line), f"{file}: {line}"
@@ -49,7 +49,7 @@ def test_overlays_need_no_network_to_render() -> None:
 
 @pytest.mark.parametrize("overlay", overlay_names())
 def test_no_secret_value_is_in_the_manifests(overlay: str) -> None:
-    """Secrets are references; what makes them is outside the repository."""
+    """Pods refer to Secrets by name; no manifest contains a Secret or its value, which are made elsewhere."""
     assert not of_kind(overlay, "Secret")
     for (namespace, name), document in of_kind(overlay, "ConfigMap").items():
         for key in document["data"]:
@@ -62,7 +62,10 @@ def test_no_secret_value_is_in_the_manifests(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", overlay_names())
 def test_every_secret_that_a_pod_names_is_made_by_the_credentials_command(overlay: str, tmp_path) -> None:
-    """Same namespace, same name, same keys. Two exceptions: the operator's own database, and the device's bundle."""
+    """The credentials command makes each Secret with the namespace, name and keys that a pod asks for.
+
+    There are two exceptions: the operator's own database, and the device's bundle.
+    """
     keys.init(tmp_path / "root", tmp_path / "signer")
     made = {
         (secret["metadata"]["namespace"], secret["metadata"]["name"]): set(secret["stringData"])
@@ -77,7 +80,7 @@ def test_every_secret_that_a_pod_names_is_made_by_the_credentials_command(overla
 
 @pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
 def test_pods_run_without_root_and_with_a_root_file_system_that_is_read_only(overlay: str, workload: Workload) -> None:
-    """What the namespace's restricted policy asks, and more."""
+    """Each pod meets the namespace's restricted policy, and has a read-only root file system and no host access."""
     pod = workload.pod["securityContext"]
     assert pod["runAsNonRoot"] is True
     assert pod["runAsUser"] == pod["runAsGroup"] == pod["fsGroup"] == 10001
@@ -95,7 +98,7 @@ def test_pods_run_without_root_and_with_a_root_file_system_that_is_read_only(ove
 
 @pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
 def test_pods_have_an_identity_of_their_own_and_no_token(overlay: str, workload: Workload) -> None:
-    """A ServiceAccount each, in their namespace, that mounts no key to the API server."""
+    """Each pod has a ServiceAccount of its own in its namespace, and mounts no token for the API server."""
     account = of_kind(overlay, "ServiceAccount")[workload.namespace, workload.pod["serviceAccountName"]]
     assert workload.pod["serviceAccountName"] == workload.name
     assert account["automountServiceAccountToken"] is False
@@ -105,7 +108,7 @@ def test_pods_have_an_identity_of_their_own_and_no_token(overlay: str, workload:
 
 @pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
 def test_containers_ask_for_what_they_need_and_are_limited(overlay: str, workload: Workload) -> None:
-    """CPU and memory, requests and limits."""
+    """Each container has requests and limits of CPU and memory, and each `emptyDir` has a size limit."""
     for container in (*workload.init_containers, *workload.containers):
         for side in ("requests", "limits"):
             assert {"cpu", "memory"} <= set(container["resources"][side]), f"{workload}: {container['name']} {side}"
@@ -115,7 +118,7 @@ def test_containers_ask_for_what_they_need_and_are_limited(overlay: str, workloa
 
 @pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
 def test_servers_are_probed_at_a_port_that_they_open(overlay: str, workload: Workload) -> None:
-    """Deployments and StatefulSets; Jobs end by themselves."""
+    """Deployments and StatefulSets have three probes at an open port; Jobs have a deadline instead."""
     if workload.kind not in ("Deployment", "StatefulSet"):
         assert "activeDeadlineSeconds" in str(workload.document["spec"]), f"{workload} may run for ever"
         return
@@ -171,7 +174,7 @@ def test_services_lead_to_pods(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", overlay_names())
 def test_traffic_is_refused_unless_a_policy_allows_it(overlay: str) -> None:
-    """A default that denies in every namespace, and one policy a workload."""
+    """Each namespace denies traffic by default, and each workload has one policy of its own."""
     policies = of_kind(overlay, "NetworkPolicy")
     for document in render(overlay):
         if document["kind"] == "Namespace":
@@ -207,7 +210,7 @@ def test_only_the_deployment_pipeline_and_the_reconciler_reach_the_signer(overla
 
 @pytest.mark.parametrize("overlay", overlay_names())
 def test_s3_is_the_only_port_of_seaweedfs_that_leaves_its_pod(overlay: str) -> None:
-    """Its other servers know no accounts."""
+    """Only S3 listens beyond loopback, because SeaweedFS's other servers have no accounts."""
     service = of_kind(overlay, "Service")["kizu", "seaweedfs"]
     assert [port["port"] for port in service["spec"]["ports"]] == [8333]
     (container,) = next(w for w in workloads(overlay) if w.name == "seaweedfs").containers

@@ -1,4 +1,4 @@
-"""When a training is due, and that of two who see it at once one trains."""
+"""When a training is due, and that one of two concurrent callers trains."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def facts(new: int, days_old: float | None = None) -> TrainingFacts:
     ],
 )
 def test_due_by_enough_new_labels_or_by_age_where_there_is_one(policy, known, due, why):
-    """In one line, with the numbers; the same labels again are never due."""
+    """The decision gives its reason in one line with the numbers; without a new label no training is due."""
     decision = judge_due(policy, known, NOW)
     assert decision.due is due
     assert why in decision.why
@@ -70,7 +70,7 @@ def world(s3, mlflow) -> LineageWorld:
 
 
 def test_new_is_what_the_last_training_did_not_have(world, s3, mlflow):
-    """Images that are new, and images that were labelled anew since; not what other use cases got."""
+    """New images and images that were relabelled since count as new; labels of other use cases do not."""
     config = s3.settings("training").model_copy(update={"mlflow_tracking_uri": mlflow.uri})
     name = world.use_case.name
     pictures = [world.picture() for _ in range(3)]
@@ -111,7 +111,11 @@ def kizu(home: dict[str, str], *arguments: object) -> subprocess.Popen[str]:
 
 
 def test_of_two_that_find_a_training_due_at_once_one_trains_and_a_failure_is_kept(world, s3, home, tmp_path):
-    """With the identity that trains. Three labels are due here, but make no dataset: the one run fails, and says so."""
+    """One of two concurrent callers starts a run, and the record of the failed run is kept.
+
+    Both callers use the identity that trains. Three labels make a training due here, but are too few for a dataset, so
+    the run fails and says so.
+    """
     pictures = [world.picture() for _ in range(3)]
     for picture in pictures:
         world.approve(picture)
@@ -147,7 +151,10 @@ def test_of_two_that_find_a_training_due_at_once_one_trains_and_a_failure_is_kep
 
 
 def test_a_run_that_says_no_more_that_it_is_alive_is_lost(s3):
-    """It says so each minute, here more often; a record that cannot be read counts for nothing."""
+    """A run that has not reported for ten minutes is lost, and an unreadable record counts as lost.
+
+    A run reports each minute that it is alive, and more often in this test.
+    """
     store = S3ObjectStore.from_settings(s3.settings("training"))
     began = datetime.now(UTC)
     records = RunRecords(store, "kizu-state", f"test-{began.timestamp():.0f}")
@@ -168,7 +175,7 @@ def test_a_run_that_says_no_more_that_it_is_alive_is_lost(s3):
 
 
 def test_kizu_trace_as_the_auditor_says_and_draws_what_it_found(world, home, tmp_path, mlflow):
-    """A process with the auditor's own keys and account: JSON on its output, the graph in a file."""
+    """`kizu trace`, with the auditor's keys and account, prints the lineage as JSON and writes the graph to a file."""
     picture = world.picture()
     approved = world.approve(picture)
     dataset = world.freeze([picture])
