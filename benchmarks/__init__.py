@@ -1,1 +1,1 @@
-"""What is measured, and how: `make bench`."""
+"""The benchmarks: what they measure and how. `make bench` runs them."""

@@ -1,4 +1,4 @@
-"""A process of its own for what is measured: neither its memory nor its threads are another's."""
+"""Run measured work in a process of its own, which shares neither memory nor threads with other work."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ T = TypeVar("T")
 
 
 def apart(work: Callable[..., T], *arguments: object) -> T:
-    """Do it in a new process, which ends with it."""
+    """Call `work` with `arguments` in a new process and return its result. The process ends with the call."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()

@@ -1,4 +1,4 @@
-"""Where results go: between two marks of a document, so that a run replaces what the last one wrote."""
+"""Write results between two marks of a document, so that a run replaces what the last run wrote."""
 
 from __future__ import annotations
 

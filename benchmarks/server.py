@@ -1,4 +1,4 @@
-"""Servers of a benchmark's own, in a folder that goes away with them."""
+"""Servers that a benchmark starts for itself, in a folder that is removed with them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ _FIRST, _LAST, _STEP = 12_000, 22_000, 10
 
 @contextmanager
 def object_store(work: Path) -> Iterator[Settings]:
-    """Settings of the server's admin, as long as it runs. work: a folder with room for the data."""
+    """Run an object store and yield the settings of its admin, until the block ends.
+
+    Args:
+        work: a folder with room for the data.
+    """
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work, prefix="s3-") as folder:
         layout = Layout(Path(folder), Ports(s3=free_port()), REPOSITORY)
@@ -35,10 +39,10 @@ def object_store(work: Path) -> Iterator[Settings]:
 
 @contextmanager
 def running(service: Service, layout: Layout) -> Iterator[None]:
-    """The server, from when it is well to the end of the block.
+    """Start the server, wait until it is healthy, and stop it at the end of the block.
 
     Raises:
-        RuntimeError: it does not become well; its last words are in the message.
+        RuntimeError: the server does not become healthy; the message has the end of its log.
     """
     log = layout.home / f"{service.name}.log"
     with log.open("wb") as stream:
@@ -63,7 +67,7 @@ def running(service: Service, layout: Layout) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port that is free with those that SeaweedFS opens beside it."""
+    """Find a free port where the ports that SeaweedFS opens beside it are free, too."""
     for port in range(_FIRST, _LAST, _STEP):
         if all(_is_free(port + offset + grpc) for offset in (0, *SEAWEEDFS_OFFSETS) for grpc in (0, GRPC_OFFSET)):
             return port

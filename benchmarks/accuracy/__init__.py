@@ -1,1 +1,1 @@
-"""What a model is worth on parts that its training never saw: the shipped use case beside plain training."""
+"""The accuracy of a model on parts that its training never saw: the shipped use case beside plain training."""

@@ -1,4 +1,7 @@
-"""`make bench-accuracy`: train, score, and write the table into docs/benchmarks.md. Hours; goes on where it was."""
+"""`make bench-accuracy`: train, score, and write the table into docs/benchmarks.md.
+
+A run takes hours. A run that was interrupted continues where it was.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
-    """Parse, train and score, write."""
+    """Parse the arguments, train and score, and write the table."""
     parser = argparse.ArgumentParser(description="Score trainings on parts that they never saw.")
     public = os.environ.get("KIZU_PUBLIC_TAGS")
     parser.add_argument("--data", type=Path, default=Path(public) if public else None, help="folder of photographs")
@@ -46,7 +49,7 @@ def main() -> None:
         for name, (_, settings) in wanted.items():
             if given.only and name not in given.only:
                 continue
-            # A process each: a training leaves its memory behind.
+            # Each trial has a process of its own, because a training does not free all of its memory.
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), log_to_stderr) as pool:
                 found = pool.submit(trial, material, manifest, settings, work).result()
             _log.info("%s, split seed %d: mAP50 %.3f, mAP50-95 %.3f", name, *_numbers(found))

@@ -1,4 +1,4 @@
-"""Who is compared: plain training from scratch, what the use case ships, and what was tried besides."""
+"""The trainings that are compared: plain training from scratch, the shipped use case, and what else was tried."""
 
 from __future__ import annotations
 
@@ -28,16 +28,19 @@ TRIED: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     ),
     "burr": ("base weights from the other line of parts (`scratches: burr`)", {"pretraining": {"scratches": "burr"}}),
 }
-"""Name -> what it is, and the settings in which it differs from the shipped ones."""
+"""Name -> a description, and the settings that differ from the shipped ones."""
 
 
 def contenders(use_case: UseCase, tried: Iterable[str] = ()) -> dict[str, tuple[str, TrainingSettings | None]]:
-    """Name -> what it is, and how it is trained; None: as Ultralytics comes (`benchmarks.accuracy.plain`).
+    """Name -> a description, and the settings to train with.
 
-    tried: of `TRIED`, beside the two that are compared.
+    None instead of settings trains plain Ultralytics (`benchmarks.accuracy.plain`).
+
+    Args:
+        tried: names in `TRIED` to add to the two that are always compared.
 
     Raises:
-        ValueError: a name that is not among them.
+        ValueError: a name in `tried` is not in `TRIED`.
     """
     unknown = sorted(set(tried) - TRIED.keys())
     if unknown:
@@ -51,7 +54,7 @@ def contenders(use_case: UseCase, tried: Iterable[str] = ()) -> dict[str, tuple[
 
 
 def _changed(settings: TrainingSettings, change: Mapping[str, Any]) -> TrainingSettings:
-    """The settings with some keys changed; what is a section changes key by key."""
+    """The settings with some keys changed. A section is changed key by key."""
     document = settings.model_dump(mode="json")
     for name, value in change.items():
         document[name] = {**document[name], **value} if isinstance(value, Mapping) else value

@@ -1,4 +1,4 @@
-"""Ultralytics as it comes: `yolo detect train` with nothing but data, network, size, epochs and seed."""
+"""Plain Ultralytics: `yolo detect train` with only data, network, size, epochs and seed given."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from deploy.access.layout import REPOSITORY
 
 WIDTH: Final = 320
 HEIGHT: Final = 224
-"""Of the export; Ultralytics trains in squares of the longer side."""
+"""Height of the export's input, in pixels. Ultralytics trains on squares of the longer side."""
 ARGUMENTS: Final[dict[str, Any]] = {"model": "yolov8n.yaml", "imgsz": WIDTH, "epochs": 36, "seed": 0}
 
 
 def train(dataset: DetectionDataset, folder: Path) -> Path:
-    """Train in a process of its own, and export the checkpoint as ours are; returns the ONNX.
+    """Train in a process of its own, export the checkpoint as Kizu exports its own, and return the ONNX file.
 
     Raises:
-        RuntimeError: Ultralytics ended with an error; the message has the end of its log.
+        RuntimeError: Ultralytics ended with an error. The message has the end of its log.
     """
     from components.yolov8.ultralytics_predict import export_checkpoint
 
     folder.mkdir(parents=True)
     file, log = folder / "arguments.yaml", folder / "plain.log"
     places = {"data": str(dataset.data_file), "project": str(folder), "name": "plain", "exist_ok": True}
-    # Neither changes what is learned: where, and that no pictures are drawn.
+    # What is learned depends neither on the folders nor on whether plots are drawn.
     file.write_text(json.dumps({**ARGUMENTS, **places, "device": "cpu", "plots": False}), encoding="utf-8")
     with log.open("wb") as stream:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Several ways to keep whole parts apart: which ones is decided by a rule, before anything is trained."""
+"""Several splits that keep whole parts apart. A rule selects them before anything is trained."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MAX_SEED: Final = 10_000
 
 
 def part_splits(manifest: Manifest, split: Split, wanted: int) -> list[Manifest]:
-    """The manifest under the first `wanted` seeds from 0 on that split it fairly.
+    """Split the manifest under each of the first `wanted` seeds, from 0 on, that give a fair split.
 
     Raises:
-        ValueError: there are not so many.
+        ValueError: there are fewer such seeds.
     """
     found: list[Manifest] = []
     for seed in range(_MAX_SEED):

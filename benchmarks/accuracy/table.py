@@ -19,7 +19,7 @@ GOALS: Final = {"mAP50": 0.15, "mAP50-95": 0.10}
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that was found. trials: contender -> its trials, split by split; said: contender -> what it is."""
+    """All results. trials: contender -> its trials, one per split; said: contender -> its description."""
 
     command: str
     material: str
@@ -28,7 +28,7 @@ class Report:
 
 
 def render(report: Report) -> str:
-    """The tables, in Markdown."""
+    """The tables as Markdown."""
     first = report.trials[PLAIN]
     splits = "; ".join(
         f"seed {trial.split_seed}: {trial.parts['train']} parts ({trial.images['train']} photographs) to learn from, "

@@ -1,4 +1,7 @@
-"""One training and its score, kept by the digest of all that it depends on, so that a run that was cut off goes on."""
+"""One training and its score.
+
+The result is kept by the digest of all that it depends on, so that an interrupted run can continue.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ _PACKAGES: Final = ("torch", "torchvision", "ultralytics-opencv-headless", "nump
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one training came to on the test parts of one split. seconds: of the training alone."""
+    """The scores of one training on the test parts of one split. seconds: the time of the training alone."""
 
     split_seed: int
     map50: float
@@ -45,30 +48,30 @@ class Trial:
 
 
 def log_to_stderr() -> None:
-    """As the program itself does; a training's process needs to be told again."""
+    """Set up logging as the program does. A training's process needs this again."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
 
 
 def base_weights(settings: TrainingSettings, work: Path) -> Path | None:
-    """The checkpoint that these settings begin from, made once below `work`."""
+    """The checkpoint that these settings start from, or None. It is made once, below `work`."""
     from components.training.base_weights import make_from_generated_parts
 
     if settings.pretraining_digest is None:
         return None
-    # As in a trial's inputs: what FCOS goes by besides its settings is our own code.
+    # As in a trial's inputs: FCOS depends on its settings and on our own code.
     made_by = _arguments(settings, 0)["code"].removeprefix("source:") if settings.detector == "fcos" else ""
     file = work / f"base-{settings.pretraining_digest}{made_by}.pt"
     if not file.exists():
         folder = _empty(work / f"making-{settings.pretraining_digest}")
         checkpoint, record = make_from_generated_parts(settings, folder)
         file.with_suffix(".json").write_text(json.dumps(dict(record), indent=2), encoding="utf-8")
-        checkpoint.replace(file)  # last, and in one step
+        checkpoint.replace(file)  # last and atomically, so that a file that exists is whole
         shutil.rmtree(folder)
     return file
 
 
 def trial(material: Material, manifest: Manifest, settings: TrainingSettings | None, work: Path) -> Trial:
-    """Train and score, or say what an earlier run found. settings: None trains as Ultralytics comes."""
+    """Train and score, or return what an earlier run found. settings: None trains plain Ultralytics."""
     from components.training.dataset_folder import write_dataset
 
     base = base_weights(settings, work) if settings else None
@@ -113,7 +116,7 @@ def _trained(dataset: DetectionDataset, settings: TrainingSettings | None, base:
 
 
 def _arguments(settings: TrainingSettings, training_images: int) -> Mapping[str, Any]:
-    """What YOLOv8's library is told besides the settings; what FCOS goes by besides is our own code."""
+    """What a training depends on besides the settings: the arguments of YOLOv8's library, or our own code for FCOS."""
     if settings.detector != "yolov8":
         from components.training.code_digest import code_digest
 
