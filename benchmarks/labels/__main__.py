@@ -21,11 +21,11 @@ from components.settings import Settings
 
 _log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
-_CORES = 2  # the goals are for two
+_CORES = 2  # the goals are stated for two cores
 
 
 def main() -> None:
-    """Parse, measure, write."""
+    """Parse the arguments, measure, and write the tables."""
     parser = argparse.ArgumentParser(description="Measure how images without an approved label are found.")
     parser.add_argument(
         "--images", type=int, default=1_000_000, help="with as many label events; the listing is served"
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--document", type=Path, default=_ROOT / "docs" / "benchmarks.md")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:_CORES])  # and all that is started from here
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:_CORES])  # child processes inherit this
     sizes = [
         Size(given.images, given.images, given.new, real=False),
         Size(given.real, given.real, given.new, real=True),
@@ -50,13 +50,13 @@ def main() -> None:
 
 
 def command_of(arguments: Sequence[str]) -> str:
-    """How to do the same again."""
+    """The command that repeats this run."""
     options = " ".join(arguments)
     return f"make bench-labels OPTIONS='{options}'" if options else "make bench-labels"
 
 
 def measure(sizes: Sequence[Size], reference: Sequence[int], work: Path, command: str) -> Report:
-    """All of it, on a server that is gone afterwards."""
+    """Measure everything, on a server that is removed afterwards."""
     neighbours = Neighbours()
     measured = []
     with object_store(work) as server:
@@ -83,7 +83,11 @@ def _measure(settings: Settings, size: Size) -> Measured:
 
 
 def _scan(settings: Settings, size: Size, *, with_new: bool, full: bool = False) -> Scan:
-    """One scan, and whether it found what there is to find."""
+    """Run one scan, and check that it found every image without an approved label.
+
+    Raises:
+        RuntimeError: the scan found another number of images.
+    """
     found = apart(scan, settings, size, with_new, full)
     _log.info("%s", found)
     new = size.new if with_new else 0

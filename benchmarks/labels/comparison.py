@@ -1,4 +1,7 @@
-"""Ours beside the reference sample's way: the same keys, the same label events, both in memory; the finding alone."""
+"""Our way to find images without an approved label beside the reference sample's way.
+
+Both get the same keys and the same label events in memory. Only the finding is timed.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,10 @@ _REPEATS = 5
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Seconds, the least of five in turns, for so many images and as many label events.
+    """Seconds for a number of images and as many label events: the least of five runs, where the ways take turns.
 
-    reading_s: the keys of the listing's pages into columns, which is ours to do. found: by both, or it is an error.
+    reading_s: the time to parse the listed keys into columns, which only our way needs. found: how many images both
+    ways found.
     """
 
     images: int
@@ -34,20 +38,20 @@ class Compared:
 
     @property
     def times(self) -> float:
-        """How much faster ours finds."""
+        """How many times faster our way finds the images."""
         return self.reference_s / self.ours_s
 
     @property
     def times_with_reading(self) -> float:
-        """The same with the reading of the keys counted as ours."""
+        """The same, with the parsing of the keys counted as part of our way."""
         return self.reference_s / (self.ours_s + self.reading_s)
 
 
 def compare(images: int) -> Compared:
-    """Measure both on a factory of this size.
+    """Measure both ways on a factory with this number of images.
 
     Raises:
-        RuntimeError: they do not find the same images.
+        RuntimeError: the two ways find different images.
     """
     factory = make_factory(images)
     keys = list(factory.image_keys())
@@ -58,7 +62,7 @@ def compare(images: int) -> Compared:
         [{name: getattr(event, name) for name in COLUMNS} | {"status": str(event.status)} for event in events],
         schema=pa.schema([SCHEMA.field(name) for name in COLUMNS]),
     )
-    raw = RawImages(S3ObjectStore("http://127.0.0.1:1", "us-east-1", "-", "-"), "kizu-raw")  # nothing is asked of it
+    raw = RawImages(S3ObjectStore("http://127.0.0.1:1", "us-east-1", "-", "-"), "kizu-raw")  # never called
 
     reference_s, ours_s, reading_s = [], [], []
     for _ in range(_REPEATS):

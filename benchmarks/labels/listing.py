@@ -1,4 +1,4 @@
-"""A stand-in for S3's listing: pages of a thousand keys, images and Captures, in the order in which S3 gives them."""
+"""A stand-in for S3's listing: pages of a thousand keys of images and captures, in the order of S3."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGE = 1000
 
 
 class PagedListing:
-    """Serves `list_page` as S3 does. pages, keys: how many were served."""
+    """Serves `list_page` as S3 does. pages, keys: the number served so far."""
 
     def __init__(self, factory: Factory) -> None:
         self._factory = factory
@@ -24,7 +24,7 @@ class PagedListing:
     def list_page(
         self, bucket: str, *, prefix: str = "", delimiter: str = "", start_after: str = "", token: str | None = None
     ) -> ListPage:
-        """See the port. start_after: a folder, with the slash at its end."""
+        """See the port. start_after: a folder, with a slash at the end."""
         first, last = bisect_left(self._names, prefix), bisect_left(self._names, f"{prefix}\U0010ffff")
         if delimiter:
             below = {f"{name[: (name + '/').index('/', len(prefix))]}/" for name in self._names[first:last]}
@@ -48,7 +48,7 @@ class PagedListing:
 
     def _of_folder(self, number: int, place: int, count: int) -> list[str]:
         folder = self._factory.folders[number]
-        # Two keys an image: its Capture sorts before it, because "." and a hex digit come before ".j".
+        # Each image has two keys. Its capture sorts before it, because "." and a hex digit come before ".j".
         start, stop = folder.start + place // 2, min(folder.stop, folder.start + (place + count + 1) // 2)
         keys = []
         for index in range(start, stop):

@@ -1,4 +1,4 @@
-"""A factory's year: images by site, device and day, each with a Capture, and label events for half of them."""
+"""One year of a factory: images by site, device and day, each with a capture, and label events for half of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BOX = (LabelledBox("scratch", Box(10.0, 20.0, 30.5, 40.25)),)
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The images of a device and day: `start` to `stop` of the digests."""
+    """The images of one device and day: the digests from `start` up to `stop`."""
 
     name: str
     start: int
@@ -32,28 +32,28 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Factory:
-    """digests: (n, 32) uint8, ascending within a folder; folders: ascending by name."""
+    """The images of a factory. digests: (n, 32) uint8, ascending within a folder; folders: ascending by name."""
 
     digests: npt.NDArray[np.uint8]
     folders: Sequence[Folder]
 
     def sha256(self, index: int) -> str:
-        """Of an image, as hex."""
+        """The digest of an image, as hex."""
         return bytes(self.digests[index]).hex()
 
     def image_keys(self) -> Iterator[str]:
-        """Every image's key, in order."""
+        """The key of every image, in order."""
         for folder in self.folders:
             for index in range(folder.start, folder.stop):
                 yield f"{folder.name}/{self.sha256(index)}.jpg"
 
     def capture_of(self, key: str) -> str:
-        """The key of an image's one Capture."""
+        """The key of the one capture of an image."""
         stem = key.removesuffix(".jpg")
         return f"{stem}.{stem[-32:]}.json"
 
     def with_more(self, images: int, seed: int) -> Factory:
-        """The same, and as many new images of the last day."""
+        """The same factory with `images` new images on the last day."""
         new = _digests(images, seed)
         last = f"/{LAST_DAY:%Y/%m/%d}"
         days = [folder for folder in self.folders if folder.name.endswith(last)]
@@ -70,7 +70,7 @@ class Factory:
 
 
 def make_factory(images: int, seed: int = 1) -> Factory:
-    """So many images, spread evenly over devices and days."""
+    """A factory with this number of images, spread evenly over devices and days."""
     digests = _digests(images, seed)
     names = sorted(f"{device}/{LAST_DAY - timedelta(days=back):%Y/%m/%d}" for device in DEVICES for back in range(DAYS))
     edges = np.linspace(0, images, len(names) + 1).astype(int)
@@ -81,9 +81,12 @@ def make_factory(images: int, seed: int = 1) -> Factory:
 
 
 def label_events(factory: Factory, events: int, *, first: int = 0, seed: int = 2) -> Iterator[LabelEvent]:
-    """Two events an image, of images drawn by chance: labelled, then approved; each fiftieth is rejected instead.
+    """Yield two events for each of some randomly drawn images: labelled, then approved.
 
-    first: how many images of that draw have theirs already.
+    Every fiftieth image is rejected instead of approved.
+
+    Args:
+        first: how many images of that draw already have their events.
     """
     order = np.random.default_rng(seed).permutation(len(factory.digests))[first : first + events // 2]
     folder_of = [folder.start for folder in factory.folders]
@@ -115,7 +118,7 @@ def label_events(factory: Factory, events: int, *, first: int = 0, seed: int = 2
 
 
 def approved_of(events: int, *, first: int = 0) -> int:
-    """How many images `label_events` approves."""
+    """The number of images that `label_events` approves, for the same arguments."""
     return sum(number % _REJECTED_EVERY != 0 for number in range(first, first + events // 2))
 
 

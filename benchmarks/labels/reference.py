@@ -1,4 +1,4 @@
-"""The reference sample's way: a list of what is labelled, and a question to it for each image, row by row."""
+"""The reference sample's way: it collects the labelled images in a list and searches that list for each image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def find_unlabelled(uris: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The images without an approved label. uris: of all images; rows: image and status of every label event."""
+    """The images without an approved label. uris: those of all images; rows: image and status of every label event."""
     labelled: list[str] = []
     for row in rows:
         if row["status"] == "approved":

@@ -30,7 +30,10 @@ _NEW_SEED = 3
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is. new: images and label events between the two scans. real: its listing is S3's own."""
+    """The size of a measurement: the numbers of images and label events.
+
+    new: images and label events that arrive between the two scans. real: S3 itself lists the images.
+    """
 
     images: int
     events: int
@@ -39,13 +42,13 @@ class Size:
 
     @property
     def prefix(self) -> str:
-        """Of the buckets of this size."""
+        """The prefix of the buckets for this size."""
         return f"bench-{self.images}-{'real' if self.real else 'served'}-"
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One scan: seconds, and what was read. resident_bytes: the most that its process had."""
+    """One scan: its seconds, and what it read. resident_bytes: the peak of its process."""
 
     full: bool
     listing_s: float
@@ -59,12 +62,12 @@ class Scan:
 
     @property
     def whole_s(self) -> float:
-        """From the start to the first candidates."""
+        """Seconds from the start to the first candidates."""
         return self.listing_s + self.table_s + self.rest_s
 
 
 class CountedListing:
-    """S3's own listing. pages, keys: how many were served."""
+    """S3's own listing. pages, keys: the number served so far."""
 
     def __init__(self, lister: Lister) -> None:
         self._lister = lister
@@ -82,7 +85,11 @@ class CountedListing:
 
 
 def fill(settings: Settings, size: Size) -> float:
-    """Buckets, the label table through `append`, and for a real size the objects; seconds of the last append."""
+    """Make the buckets, fill the label table with `append`, and for a real size put the objects.
+
+    Returns:
+        The seconds of the last append.
+    """
     store = S3ObjectStore.from_settings(settings)
     for name in ("raw", "labels", "state"):
         store._client.create_bucket(Bucket=settings.bucket(name))
@@ -93,7 +100,7 @@ def fill(settings: Settings, size: Size) -> float:
 
 
 def add_new(settings: Settings, size: Size) -> None:
-    """What happens between two scans: new images of the day, and new label events."""
+    """Add what arrives between two scans: new images of the day, and new label events."""
     factory = make_factory(size.images)
     append_events(settings, factory, size.new, first=size.events // 2)
     if size.real:
@@ -103,7 +110,7 @@ def add_new(settings: Settings, size: Size) -> None:
 
 
 def append_events(settings: Settings, factory: Factory, events: int, *, first: int = 0) -> float:
-    """Append them in commits of 20,000; seconds of the last one."""
+    """Append label events in commits of 20,000, and return the seconds of the last commit."""
     labels = LabelStore.open(settings)
     made = label_events(factory, events, first=first)
     took_s = 0.0
@@ -115,19 +122,19 @@ def append_events(settings: Settings, factory: Factory, events: int, *, first: i
 
 
 def put_images(store: S3ObjectStore, bucket: str, factory: Factory, known: set[str] | None = None) -> None:
-    """The keys as objects, each image with its Capture; their content has no part in a scan."""
+    """Put an object for each image and each capture. No scan reads their content."""
     keys = [name for key in factory.image_keys() if key not in (known or ()) for name in (key, factory.capture_of(key))]
     with ThreadPoolExecutor(_PUTS_AT_ONCE) as pool:
         list(pool.map(lambda key: store.put(bucket, key, b"x"), keys))
 
 
 def compact_table(settings: Settings) -> int:
-    """Join the table's files; how many there were."""
+    """Compact the table, and return how many files were joined."""
     return compact(LabelStore.open(settings)).files_removed
 
 
 def scan(settings: Settings, size: Size, with_new: bool, full: bool) -> Scan:
-    """Find the images without an approved label, as the labeling step does, with its memory in S3."""
+    """Find the images without an approved label as the labeling step does, with its memory in S3."""
     store = S3ObjectStore.from_settings(settings)
     raw = RawImages(store, settings.bucket("raw"))
     if size.real:
@@ -162,7 +169,7 @@ def scan(settings: Settings, size: Size, with_new: bool, full: bool) -> Scan:
 
 
 def full_page_s(settings: Settings) -> float:
-    """Seconds of a page of S3's own listing, by device and not by month, so that nearly all pages are full."""
+    """Seconds per page of S3's own listing. It lists by device and not by month, so that nearly all pages are full."""
     lister = CountedListing(S3ObjectStore.from_settings(settings))
     listing = RawListing(lister, settings.bucket("raw"))
     devices = listing.devices()
@@ -173,7 +180,7 @@ def full_page_s(settings: Settings) -> float:
 
 
 def _forget_peak() -> None:
-    """Making the stand-in's keys is not part of a scan."""
+    """Reset the process's memory peak, because making the stand-in's keys is not part of a scan."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 

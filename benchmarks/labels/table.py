@@ -21,9 +21,9 @@ MIN_TIMES: Final = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One size: the first scan, an incremental one, one after a compaction, and a full one with everything known.
+    """The scans of one size: the first, an incremental one, one after a compaction, and a full one with all known.
 
-    append_s: the last append; page_s: a full page of S3's own listing, where that was used.
+    append_s: seconds of the last append; page_s: seconds of a full page of S3's own listing, where that was used.
     """
 
     size: Size
@@ -37,7 +37,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that one run found. neighbours: what other programs took of the machine, 0..1."""
+    """All results of one run. neighbours: the share of the machine that other programs took, 0..1."""
 
     command: str
     sizes: Sequence[Measured]
@@ -47,7 +47,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What was to be reached, what was, and whether."""
+    """A goal, the measured value, and whether the goal was met."""
 
     what: str
     said: str
@@ -56,12 +56,12 @@ class Goal:
 
     @property
     def missed(self) -> str:
-        """Nothing, or the reason."""
+        """An empty text, or the reason why the goal was missed."""
         return "" if self.met else f"**missed**: {self.why_missed}"
 
 
 def goals(report: Report) -> list[Goal]:
-    """Judged on the largest size, and on the largest comparison."""
+    """The goals, judged on the largest size and on the largest comparison."""
     largest, most = report.sizes[0], report.compared[-1]
     slowest = max(largest.first.whole_s, largest.full.whole_s)
     resident = max(scan.resident_bytes for scan in (largest.first, largest.new, largest.compacted, largest.full))
@@ -88,7 +88,7 @@ def goals(report: Report) -> list[Goal]:
 
 
 def render(report: Report) -> str:
-    """The tables."""
+    """The tables as Markdown."""
     lines = [
         f"`{report.command}` on {date.today().isoformat()}; {machine()}; deltalake {version('deltalake')}, "
         f"pyarrow {version('pyarrow')}, boto3 {version('boto3')}. "

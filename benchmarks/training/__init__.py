@@ -1,1 +1,1 @@
-"""What the way to a trained model costs: the images onto this machine, and the training itself."""
+"""The time to a trained model: fetching the images onto this machine, and the training itself."""

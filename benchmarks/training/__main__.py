@@ -23,7 +23,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
-    """Parse, measure, write."""
+    """Parse the arguments, measure, and write the tables."""
     parser = argparse.ArgumentParser(description="Measure the fetching of a dataset, and a training's wall time.")
     public = os.environ.get("KIZU_PUBLIC_TAGS")
     parser.add_argument("--data", type=Path, default=Path(public) if public else None, help="folder of photographs")
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def command_of(arguments: Sequence[str], public: bool) -> str:
-    """How to do the same again."""
+    """The command that repeats this run."""
     options = f" OPTIONS='{' '.join(arguments)}'" if arguments else ""
     return f"{'KIZU_PUBLIC_TAGS=<folder> ' if public else ''}make bench-training{options}"
 
@@ -80,7 +80,7 @@ def measure(
     work: Path,
     command: str,
 ) -> Report:
-    """All of it, on servers that are gone afterwards."""
+    """Measure everything, on servers that are removed afterwards."""
     work.mkdir(parents=True, exist_ok=True)
     neighbours = Neighbours()
     fetched = []

@@ -1,8 +1,8 @@
-"""A TCP proxy that puts a round trip between a client and a server on the same machine, and counts what passes.
+"""A TCP proxy that adds a round trip between a client and a server on the same machine, and counts what passes.
 
-`python -m benchmarks.training.delay_proxy <upstream port> <milliseconds>` prints its port, then answers each line on
-standard input with a line of JSON, and ends with standard input. Half of the round trip is waited each way, and a whole
-one before the first byte of a connection, as a handshake takes. The bandwidth is the loopback's.
+`python -m benchmarks.training.delay_proxy <upstream port> <milliseconds>` prints its port. It answers each line on
+standard input with a line of JSON, and ends when standard input ends. The proxy delays data by half a round trip each
+way, and the first byte of a connection by a whole one more, as a handshake does. The bandwidth is the loopback's.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _REQUESTS = (b"GET ", b"HEAD ", b"PUT ", b"POST ")
 
 @dataclass(slots=True)
 class Traffic:
-    """What passed: HTTP requests, bytes to the server and bytes from it."""
+    """What passed the proxy: HTTP requests, bytes to the server, and bytes from the server."""
 
     requests: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
 
     def since(self, before: Traffic) -> Traffic:
-        """What passed since `before` was asked."""
+        """What passed after `before` was read."""
         return Traffic(
             self.requests - before.requests,
             self.sent_bytes - before.sent_bytes,
@@ -41,14 +41,14 @@ class Traffic:
 
 
 class DelayProxy:
-    """The proxy's process, as the benchmark sees it."""
+    """The benchmark's handle on the process of the proxy."""
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self._process = process
         self.url = f"http://{_HOST}:{port}"
 
     def traffic(self) -> Traffic:
-        """All that passed until now."""
+        """All that has passed until now."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("\n")
@@ -58,7 +58,7 @@ class DelayProxy:
 
 @contextmanager
 def delayed(endpoint: str, round_trip_ms: float) -> Iterator[DelayProxy]:
-    """A proxy before `endpoint` (http, on this machine), in a process of its own, as it takes time to forward."""
+    """Run a proxy before `endpoint` (http, on this machine) in a process of its own, because forwarding takes time."""
     upstream = endpoint.rsplit(":", 1)[1].rstrip("/")
     command = [sys.executable, "-m", "benchmarks.training.delay_proxy", upstream, str(round_trip_ms)]
     with subprocess.Popen(
@@ -106,7 +106,7 @@ async def _one_way(
     not_before: float,
     count: Callable[[bytes], None],
 ) -> None:
-    """Each piece goes on when its time has come, however many are under way."""
+    """Forward each piece of data when its delay is over, however many pieces are waiting."""
     under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
     async def read() -> None:

@@ -1,4 +1,4 @@
-"""Images from S3 onto this machine's disk: the published sample's way, and ours for the first and the second time."""
+"""Fetch images from S3 onto this machine's disk: the published sample's way, and ours for the first and second time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WAYS: Final[Mapping[str, Callable[..., float]]] = {SAMPLE: reference.download, 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Images in S3. uris: sha256 -> where it lies; size_bytes: of all of them."""
+    """Images in S3. uris: sha256 -> URI of the image; size_bytes: the size of all images together."""
 
     uris: Mapping[str, str]
     size_bytes: int
@@ -38,9 +38,11 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """At one distance to the store. seconds: way -> of each round; second: what the second fetches sent and received.
+    """The fetches at one distance to the store.
 
-    round_trip_ms: None without a proxy, and then `first` and `second` are not known.
+    seconds: way -> the seconds of each round; first, second: what our first and our second fetches sent and received.
+
+    round_trip_ms: None without a proxy; then `first` and `second` are None, too.
     """
 
     round_trip_ms: float | None
@@ -49,18 +51,19 @@ class Fetched:
     second: Traffic | None
 
     def median(self, way: str) -> float:
-        """Seconds."""
+        """The median seconds of a way."""
         return statistics.median(self.seconds[way])
 
     def times(self, way: str) -> float:
-        """How many times faster our first fetch is, by medians."""
+        """How many times faster our first fetch is than `way`, by medians."""
         return self.median(way) / self.median(FIRST)
 
 
 def fill(settings: Settings, photographs: Sequence[bytes], count: int) -> Stored:
-    """So many images with bytes of their own in the raw bucket: the photographs again and again, a number behind each.
+    """Put `count` images with different bytes into the raw bucket.
 
-    What follows the end of a JPEG is passed over by whoever decodes it.
+    The photographs are repeated, each time with another number appended. A decoder ignores the bytes
+    after the end of a JPEG.
     """
     store = S3ObjectStore.from_settings(settings)
     bucket = settings.bucket("raw")
@@ -73,7 +76,11 @@ def fill(settings: Settings, photographs: Sequence[bytes], count: int) -> Stored
 
 
 def fetch(settings: Settings, uris: Mapping[str, str]) -> float:
-    """As the steps read their images, into the cache that the settings name; seconds, with the making of the client."""
+    """Fetch images as the steps do, into the cache that the settings name.
+
+    Returns:
+        The seconds that it took, with the creation of the client.
+    """
     began = time.perf_counter()
     look = cached(RawImages(S3ObjectStore.from_settings(settings), settings.bucket("raw")).fetch, settings, uris)
     for _ in read_ahead(lambda sha256: look(uris[sha256], sha256), uris, at_most=2 * READERS):
@@ -82,10 +89,10 @@ def fetch(settings: Settings, uris: Mapping[str, str]) -> float:
 
 
 def measure(settings: Settings, stored: Stored, round_trip_ms: float | None, rounds: int, work: Path) -> Fetched:
-    """All ways in turns, in an order drawn anew each round; each in a process and a folder of its own.
+    """Measure all ways in turns, in a random order in each round. Each has a process and a folder of its own.
 
     Raises:
-        RuntimeError: what a way left on the disk is not what is in S3.
+        RuntimeError: the files that a way left on the disk are not the images in S3.
     """
     seconds: dict[str, list[float]] = {way: [] for way in (SAMPLE, GETS, FIRST, SECOND)}
     passed = {FIRST: Traffic(), SECOND: Traffic()}
@@ -110,7 +117,7 @@ def measure(settings: Settings, stored: Stored, round_trip_ms: float | None, rou
 
 @contextmanager
 def _store_at(settings: Settings, round_trip_ms: float | None) -> Iterator[tuple[Settings, Callable[[], Traffic]]]:
-    """The settings with which a client is that far away, and what passed until now."""
+    """Yield settings of a client at this distance from the store, and a function that returns what has passed."""
     if round_trip_ms is None:
         yield settings, Traffic
         return

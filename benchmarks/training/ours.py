@@ -1,4 +1,4 @@
-"""One training by the product's library in a process of its own: as the step trains, curves to MLflow included.
+"""One training by the product's library in a process of its own, as the step trains, with curves sent to MLflow.
 
 `python -m benchmarks.training.ours '<order>'`; the last line that it prints is JSON.
 """
@@ -18,7 +18,7 @@ from components.yolov8.trainer import UltralyticsTrainer
 
 
 def main() -> None:
-    """Train, and say when that began, when it was done and when the model was exported (CLOCK_MONOTONIC, seconds)."""
+    """Train, and print when the training began and ended and when the export ended (CLOCK_MONOTONIC, seconds)."""
     order = json.loads(sys.argv[1])
     dataset = DetectionDataset(
         Path(order["folder"]), Path(order["data_file"]), tuple(order["classes"]), order["images"], "0" * 64
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _curves() -> tuple[OnEpoch, Callable[[], None]]:
-    """What is called after each epoch, and at the end; without an MLflow, nothing is done."""
+    """The functions to call after each epoch and at the end. Without an MLflow they do nothing."""
     config = settings()
     if not config.mlflow_tracking_uri:
         return (lambda epoch, numbers: None), (lambda: None)

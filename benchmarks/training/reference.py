@@ -1,4 +1,4 @@
-"""How the published sample fetches its images: one client, `download_file`, one object after the other."""
+"""The published sample's way to fetch images: one client calls `download_file` for one object after the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from components.stores.objects.s3 import parse_uri
 
 
 def download(settings: Settings, uris: Sequence[str], folder: Path) -> float:
-    """Download all; returns seconds, with the making of the client."""
+    """Download all objects, and return the seconds that it took, with the creation of the client."""
     began = time.perf_counter()
     client = _client(settings)
     for uri in uris:
@@ -24,7 +24,7 @@ def download(settings: Settings, uris: Sequence[str], folder: Path) -> float:
 
 
 def get(settings: Settings, uris: Sequence[str], folder: Path) -> float:
-    """The same without the transfer manager of boto3: a single request an object, one after the other."""
+    """The same without boto3's transfer manager: one request per object, one object after the other."""
     began = time.perf_counter()
     client = _client(settings)
     for uri in uris:

@@ -21,7 +21,10 @@ MAX_MORE: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that one run found. neighbours: what other programs took of the machine, 0..1: fetching, and training."""
+    """All results of one run.
+
+    neighbours: the shares of the machine, 0..1, that other programs took during the fetches and during the trainings.
+    """
 
     command: str
     material: str
@@ -33,7 +36,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What was to be reached, what was, and whether."""
+    """A goal, the measured value, and whether the goal was met."""
 
     what: str
     said: str
@@ -41,12 +44,12 @@ class Goal:
 
     @property
     def verdict(self) -> str:
-        """In a word."""
+        """The text of the table's last column: met or missed."""
         return "met" if self.met else "**missed**"
 
 
 def goals(report: Report) -> list[Goal]:
-    """One for each distance to the store, and those of the second fetch and of the training."""
+    """The goals: one for each distance to the store, one for the second fetch, and one for the training."""
     found = [
         Goal(
             f"first fetch at least {MIN_TIMES:.0f} × faster than the sample's download, {_distance(fetched)}",
@@ -78,7 +81,7 @@ def goals(report: Report) -> list[Goal]:
 
 
 def render(report: Report) -> str:
-    """The tables."""
+    """The tables as Markdown."""
     stored, trained = report.stored, report.trained
     settings = trained.settings
     rounds = len(report.fetched[0].seconds[FIRST])

@@ -1,7 +1,7 @@
-"""The wall time of a training: ours beside `yolo detect train` with the same arguments, on the same folder of images.
+"""The wall time of our training beside `yolo detect train` with the same arguments, on the same folder of images.
 
-Each is a process, timed from its start, the loading of its libraries with it, to the moment when the last epoch is
-trained. The plain one gets its arguments from the file in which Ultralytics writes down those that ours was given.
+Each training is a process. It is timed from its start, with the loading of its libraries, to the end of the last
+epoch. Plain training gets its arguments from the file in which Ultralytics records those of our training.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ PLAIN, OURS, SHIPPED = "plain", "ours", "shipped"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training. trained_s: from the start of its process to the end of the last epoch; export_s: what followed.
+    """One training. threads: the number of torch's threads.
 
-    loaded_s: of trained_s, before the training was called: libraries, and for ours a run in MLflow. threads: of torch.
+    trained_s: seconds from the start of its process to the end of the last epoch. loaded_s: the part of trained_s
+    before the training was called, for the libraries and, for ours, a run in MLflow. export_s: seconds after
+    the last epoch.
     """
 
     loaded_s: float
@@ -51,28 +53,31 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Contender -> the run of each round; how many images they were trained on, and how."""
+    """The trainings of all contenders.
+
+    runs: contender -> the run of each round. images, settings: the number of training images, and how was trained.
+    """
 
     runs: Mapping[str, Sequence[Run]]
     images: int
     settings: TrainingSettings
 
     def seconds(self, name: str) -> list[float]:
-        """Of the training, round by round."""
+        """The seconds of a contender's training in each round."""
         return [run.trained_s for run in self.runs[name]]
 
     def more(self, name: str = OURS) -> float:
-        """By which share a contender takes more time than plain training, by medians; below 0: less."""
+        """The share by which a contender takes longer than plain training, by medians; below 0 it is faster."""
         return statistics.median(self.seconds(name)) / statistics.median(self.seconds(PLAIN)) - 1
 
     @property
     def export_s(self) -> float:
-        """The median of what follows our trainings."""
+        """The median seconds between the last epoch and the end of our trainings."""
         return statistics.median(run.export_s for name in (OURS, SHIPPED) for run in self.runs[name])
 
 
 def some_of(manifest: Manifest, train: int) -> Manifest:
-    """The first so many training images, and a quarter as many for validation; those with a defect first."""
+    """Take `train` training images, and a quarter as many for validation; images with a defect come first."""
     wanted = {SplitName.TRAIN: train, SplitName.VAL: max(1, train // 4)}
     chosen = [
         image
@@ -83,7 +88,7 @@ def some_of(manifest: Manifest, train: int) -> Manifest:
 
 
 class Trainings:
-    """Runs of both contenders on one folder of images. environment: of their processes, beside this one's."""
+    """Runs both contenders on one folder of images. environment: added to the environment of their processes."""
 
     def __init__(
         self, manifest: Manifest, fetch: Fetch, settings: TrainingSettings, work: Path, environment: Mapping[str, str]
@@ -102,7 +107,7 @@ class Trainings:
         self._environment = {**os.environ, **environment, "PYTHONPATH": str(REPOSITORY)}
 
     def ours(self, threads: int | None) -> Run:
-        """One of ours; all cores where `threads` is None."""
+        """Run our training once, with all cores where `threads` is None."""
         folder = _empty(self._work / OURS)
         order = json.dumps({**self._order, "workdir": str(folder), "threads": threads})
         run = self._timed(["benchmarks.training.ours", order], folder)
@@ -110,7 +115,7 @@ class Trainings:
         return run
 
     def plain(self) -> Run:
-        """One of Ultralytics' own, with the arguments of the last of ours: all but where its results go."""
+        """Run Ultralytics' own training once, with the arguments of our last run except for the result folder."""
         folder = _empty(self._work / PLAIN)
         arguments = yaml.safe_load((self._work / "args.yaml").read_text(encoding="utf-8"))
         del arguments["save_dir"]
@@ -134,7 +139,7 @@ class Trainings:
 
 
 def measure(material: Material, settings: TrainingSettings, train: int, rounds: int, work: Path) -> Trained:
-    """Train in turns, in an order drawn anew each round, after one of each that does not count."""
+    """Train in turns, in a random order in each round, after one warm-up run of each that does not count."""
     shutil.rmtree(work, ignore_errors=True)
     runs: dict[str, list[Run]] = {PLAIN: [], OURS: [], SHIPPED: []}
     with _tracking_server(work / "servers") as account:
@@ -152,7 +157,7 @@ def measure(material: Material, settings: TrainingSettings, train: int, rounds: 
 
 @contextmanager
 def _tracking_server(folder: Path) -> Iterator[Mapping[str, str]]:
-    """MLflow as the product runs it, where ours writes its curves; yields the settings of the account that trains."""
+    """Run MLflow as the product does, for the curves of our training; yield the settings of the account that trains."""
     port = free_port()
     layout = Layout(folder, Ports(s3=port, mlflow=port + 4), REPOSITORY)
     layout.home.mkdir(parents=True)
