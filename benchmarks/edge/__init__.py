@@ -1,1 +1,1 @@
-"""The device's way from JPEG bytes to a verdict, beside the way that the published sample takes."""
+"""The device's inspection, from JPEG bytes to a verdict, beside the way of the published sample."""

@@ -38,7 +38,7 @@ _START_UPS = 5
 
 
 def main() -> None:
-    """Parse, measure, write."""
+    """Parse the arguments, measure, and write the tables."""
     parser = argparse.ArgumentParser(description="Measure the device's inference beside Ultralytics'.")
     public = os.environ.get("KIZU_PUBLIC_TAGS")
     parser.add_argument("--data", type=Path, default=Path(public) if public else None, help="folder of photographs")
@@ -52,7 +52,7 @@ def main() -> None:
         parser.error("the device's environment .venv-edge is not there; run: make setup")
     material = load_material(given.data)
     _log.info("%s", material.said)
-    # In a process of its own: what trains and exports would stay in memory beside those that are measured.
+    # In a process of its own, because the libraries that train and export would stay in memory during the measurement.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         models = pool.submit(prepare, material, given.work.resolve(), given.weights).result()
         scores = {
@@ -132,7 +132,7 @@ def _specs(material: Material, models: Models, release: Path, threads: int) -> d
 
 
 def _python_of(name: str) -> str:
-    """(c) and (d) run where the device does; OpenVINO is no part of that environment."""
+    """The interpreter of a contender: the device's for (c) and (d). The device's environment has no OpenVINO."""
     return str(_EDGE_PYTHON) if name in (FP32, INT8) else sys.executable
 
 

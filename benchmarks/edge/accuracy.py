@@ -15,7 +15,7 @@ _FLOOR = 0.001
 
 
 def map50(material: Material, model: Path, choice: RuntimeChoice) -> float:
-    """Over validation and test parts: with the settings of the use case the training looks at neither."""
+    """mAP50 over validation and test parts. With the settings of the use case, the training reads neither."""
     size, classes = material.preprocess, material.use_case.classes
     infer = load_model(model, (1, 3, size.height, size.width), choice)
     always = {name: ClassThreshold(fail=1.0, uncertain=_FLOOR) for name in classes}

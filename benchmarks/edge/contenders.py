@@ -1,4 +1,4 @@
-"""Who is measured. Each runs in a process of its own and brings a photograph's bytes to a verdict."""
+"""The contenders that are measured. Each runs in a process of its own and gives a verdict for a photograph's bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 SGEMM_SIDE = 1024
-"""2.1 GFLOP a call: long enough that starting threads does not count, short enough to stay in the rhythm."""
+"""Side of the matrices: 2.1 GFLOP per call.
+
+A call is long enough that the start of threads does not count, and short enough not to delay the other contenders.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class Spec:
     """What a worker process needs to build its contender.
 
     kind: ultralytics, agent or sgemm. path: a model (ultralytics) or a release's folder (agent). size: (height,
-    width) for Ultralytics' `imgsz`, None to say nothing. precision and backend are the agent's.
+    width) for Ultralytics' `imgsz`; None passes no `imgsz`. precision, backend: of the agent.
     """
 
     kind: str
@@ -30,13 +33,13 @@ class Spec:
     backend: str = "onnxruntime"
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values only."""
+        """The fields as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """defective: the verdict; infer_ms: the time of it spent in the runtime, where the contender can tell."""
+    """defective: the verdict; infer_ms: the milliseconds spent in the runtime, None where the contender cannot tell."""
 
     defective: bool
     infer_ms: float | None = None
@@ -46,12 +49,16 @@ class Contender(Protocol):
     """Anything that judges a photograph."""
 
     def judge(self, jpeg: bytes) -> Answer:
-        """From a JPEG's bytes to a verdict."""
+        """Give the verdict for a JPEG's bytes."""
         ...
 
 
 def build(spec: Spec, min_score: float) -> Contender:
-    """The contender in this process; whatever it imports is imported here and not before."""
+    """Build a contender in this process. Its libraries are imported here and not before.
+
+    Raises:
+        ValueError: `spec.kind` is unknown.
+    """
     if spec.kind == "ultralytics":
         return _Ultralytics(spec, min_score)
     if spec.kind == "agent":
@@ -73,7 +80,7 @@ class _Ultralytics:
 
 
 class _Agent:
-    """What the inspection loop does with a frame, up to the verdict."""
+    """The agent: it does what the inspection loop does with a frame, up to the verdict."""
 
     def __init__(self, spec: Spec) -> None:
         from edge_agent.inference import RELEASE_FILE, LoadedRelease, RuntimeChoice, choose_model, load_model
@@ -85,7 +92,7 @@ class _Agent:
         choice = RuntimeChoice(spec.threads, spec.precision, backend=spec.backend)
         model = choose_model(release, choice.precision)
         size = release.preprocess.to_preprocess()
-        # As `load_release` does it, with a watch around the runtime.
+        # As `load_release` does it, with a timer around the runtime.
         infer = load_model(folder / model.file, (1, 3, size.height, size.width), choice)
 
         def watched(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -105,7 +112,10 @@ class _Agent:
 
 
 class _Sgemm:
-    """How fast this machine multiplies float32 matrices right now; NumPy's BLAS, threads by the environment."""
+    """A product of float32 matrices, which shows the machine's speed at the moment.
+
+    NumPy's BLAS computes it. The environment sets the number of threads.
+    """
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)

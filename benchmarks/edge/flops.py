@@ -1,4 +1,4 @@
-"""How much arithmetic a network is: two operations a multiply-add, counted from its graph."""
+"""The arithmetic of a network, counted from its graph: two operations per multiply-add."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import onnxruntime
 
 
 def count_flops(path: Path) -> int:
-    """FLOPs of one run of a static ONNX model in its convolutions and matrix products; the rest is memory traffic."""
-    # onnxruntime first computes what depends on the fixed shape alone; else most shapes cannot be inferred.
+    """FLOPs of the convolutions and matrix products in one run of a static ONNX model. The rest is memory traffic."""
+    # onnxruntime first computes the values that depend on the fixed shape alone. Else most shapes cannot be inferred.
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     with tempfile.TemporaryDirectory() as folder:

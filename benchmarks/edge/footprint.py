@@ -1,4 +1,4 @@
-"""What it takes besides time: disk of the packages, and the whole agent's start and memory."""
+"""What inference needs besides time: disk for the packages, and the start and memory of the whole agent."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _WAIT_S = 60.0
 
 
 def edge_packages() -> list[str]:
-    """What the device installs, from pyproject.toml."""
+    """The packages that the device installs, from pyproject.toml."""
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return [*project["dependencies"], *project["optional-dependencies"]["edge"]]
 
 
 def disk_bytes(requirements: Iterable[str]) -> int:
-    """Bytes of the installed files of these packages and all that they need, in this environment.
+    """Bytes of the installed files of these packages and of all that they depend on, in this environment.
 
     Raises:
-        importlib.metadata.PackageNotFoundError: one of those that are named is not installed.
+        importlib.metadata.PackageNotFoundError: a package is not installed.
     """
     todo = [Requirement(text) for text in requirements]
     seen: set[tuple[str, str]] = set()
@@ -65,14 +65,21 @@ def _files_bytes(found: importlib.metadata.Distribution) -> int:
 
 @dataclass(frozen=True, slots=True)
 class AgentProcess:
-    """The whole agent, as a device starts it, without a network."""
+    """The whole agent, started as a device starts it, without a network.
+
+    start_s: seconds until the first frame is inspected and put away.
+    """
 
     start_s: float
     resident_bytes: int
 
 
 def measure_agent(built: BuiltRelease, jpeg: bytes, folder: Path, python: str, threads: int) -> AgentProcess:
-    """Start `kizu-edge run` on a device that has the release; until its first frame is inspected and put away."""
+    """Start `kizu-edge run` on a device that has the release, and wait until its first frame is put away.
+
+    Raises:
+        RuntimeError: the agent ended, or inspected nothing within a minute.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     camera, state = folder / "camera", folder / "state"
     camera.mkdir(parents=True)
@@ -105,7 +112,7 @@ def _configure(folder: Path, built: BuiltRelease, threads: int) -> Path:
     config = {
         "device": "bench", "group": "line", "site": "bench", "use_case": built.release.use_case,
         "cameras": [{"source": "folder", "path": "camera", "poll_interval_s": 0.02, "settle_s": 0.0}],
-        # Nobody answers there: a device must start without its network.
+        # No server listens at this address: a device must start without its network.
         "s3": {"endpoint": "http://127.0.0.1:9", "credentials_file": "credentials.json"},
         "page": {"port": port},
         "inference": {"threads": threads},

@@ -1,4 +1,4 @@
-"""What is asked of the device's inference, and whether a run has it."""
+"""The goals for the device's inference, and whether a run meets them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REFERENCE, BEST, FP32, INT8, OPENVINO, SGEMM = "a", "b", "c", "d", "e", "sgemm"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One number of threads: every contender's timings, and the FLOPs of the network that (b) to (e) run.
+    """The timings of every contender with one number of threads, and the FLOPs of the network that (b) to (e) run.
 
     neighbours: the share of the machine that other programs took meanwhile, 0..1.
     """
@@ -35,13 +35,13 @@ class Run:
 
     @property
     def over_arithmetic(self) -> float:
-        """`session.run` of (c) by its minimum, over the time that its FLOPs take at that rate."""
+        """The shortest `session.run` of (c), over the time that its FLOPs take at the rate of the matrix product."""
         return self.timings[FP32].fastest_infer / (self.flops / self.gflops_per_s / 1e6)
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A number of a run and its bound. why_missed: what is known of a miss, written by whoever looked into it."""
+    """A number of a run and its bound. why_missed: the known cause of a miss, written by the person who studied it."""
 
     what: str
     value: Callable[[Run], float]
@@ -51,7 +51,7 @@ class Goal:
     why_missed: str = ""
 
     def met(self, run: Run) -> bool:
-        """Whether this run keeps the bound."""
+        """Whether this run is within the bound."""
         value = self.value(run)
         return value >= self.bound if self.at_least else value <= self.bound
 

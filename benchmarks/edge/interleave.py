@@ -1,7 +1,7 @@
-"""Contenders side by side: one after another in an order that is drawn anew each round, a pause between, in one run.
+"""Measure several contenders in one run: one after another, in a random order in each round, with a pause between.
 
-Neither a warm or a throttled processor nor a neighbour's load then falls on one of them alone; and the pause lets the
-idle threads of one runtime stop spinning before the next is measured.
+A warm or throttled processor, or the load of another program, then does not affect one contender alone. The pause lets
+the idle threads of one runtime stop spinning before the next contender is measured.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One photograph judged. infer_ms: what the runtime took of it, None where it cannot be told."""
+    """One judged photograph. infer_ms: the milliseconds in the runtime, None where the contender cannot tell."""
 
     ms: float
     infer_ms: float | None
@@ -51,27 +51,31 @@ class Timings:
 
     @property
     def p95(self) -> float:
-        """95th percentile of the same."""
+        """95th percentile of the milliseconds from bytes to verdict."""
         return statistics.quantiles((sample.ms for sample in self.samples), n=20)[-1]
 
     @property
     def fastest(self) -> float:
-        """The least of the same."""
+        """The fewest milliseconds from bytes to verdict."""
         return min(sample.ms for sample in self.samples)
 
     @property
     def fastest_infer(self) -> float:
-        """The least time spent in the runtime alone."""
+        """The fewest milliseconds in the runtime alone."""
         return min(sample.infer_ms for sample in self.samples if sample.infer_ms is not None)
 
     @property
     def rest_p50(self) -> float:
-        """Median of all that is not the runtime: JPEG, letterbox, decoding of boxes, verdict."""
+        """Median milliseconds outside the runtime: JPEG, letterbox, decoding of boxes, verdict."""
         return statistics.median(s.ms - s.infer_ms for s in self.samples if s.infer_ms is not None)
 
 
 class Worker:
-    """A contender's process. `python`: the interpreter of the environment that it belongs to."""
+    """The process of a contender.
+
+    Args:
+        python: the interpreter of the contender's environment.
+    """
 
     def __init__(self, spec: Spec, frames: Path, python: str = sys.executable) -> None:
         order = {"spec": spec.to_json(), "frames": str(frames), "min_score": FAIL_SCORE}
@@ -86,10 +90,14 @@ class Worker:
         )
 
     def judge(self, number: int) -> Sample:
-        """Have one photograph judged."""
+        """Let the contender judge one photograph.
+
+        Raises:
+            RuntimeError: the process has died.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with suppress(BrokenPipeError):  # said below
+        with suppress(BrokenPipeError):  # the missing answer is reported below
             self._process.stdin.write(f"{number}\n")
             self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -98,7 +106,7 @@ class Worker:
         return Sample(**json.loads(line))
 
     def resident_bytes(self) -> int:
-        """What of the process lies in memory now."""
+        """The resident memory of the process now, in bytes."""
         for line in Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
@@ -110,7 +118,7 @@ class Worker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with suppress(BrokenPipeError):  # it is dead already
+        with suppress(BrokenPipeError):  # the process has ended already
             self._process.stdin.close()
         try:
             self._process.wait(10)
@@ -121,9 +129,10 @@ class Worker:
 
 
 def run_interleaved(workers: Mapping[str, Worker], rounds: int, photographs: int) -> dict[str, Timings]:
-    """Every contender judges the same photograph in a round.
+    """Let every contender judge the same photograph in each round.
 
-    The order is drawn, by a fixed seed: one that only turned would put each behind the same neighbour in all rounds.
+    The order is random with a fixed seed. In an order that only rotates, each contender would follow the same other
+    contender in all rounds.
     """
     names = list(workers)
     draw = random.Random(0)
@@ -139,7 +148,7 @@ def run_interleaved(workers: Mapping[str, Worker], rounds: int, photographs: int
 
 
 def start_up_s(spec: Spec, frames: Path, python: str) -> float:
-    """Seconds from the start of a process to its first verdict, the files in the system's cache."""
+    """Seconds from the start of a process to its first verdict, with its files in the system's cache."""
     began = time.perf_counter()
     with Worker(spec, frames, python) as worker:
         worker.judge(0)

@@ -1,4 +1,4 @@
-"""The photographs: real ones where there is a folder of them, else generated; split by part as the product splits."""
+"""The photographs: real ones from a folder, or else generated ones, split by part as the product splits them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _USE_CASE = Path(__file__).resolve().parents[2] / "use_cases" / "metal-tag-publi
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """A dataset and the bytes behind it. said: what it is, in words without a path of this machine."""
+    """A dataset and the bytes of its images. said: a description without a path of this machine."""
 
     use_case: UseCase
     manifest: Manifest
@@ -27,16 +27,16 @@ class Material:
 
     @property
     def preprocess(self) -> Preprocess:
-        """How an image becomes the input that the use case names."""
+        """The preprocessing of an image into the input size of the use case."""
         training = self.use_case.training
         return Preprocess(training.image_width, training.image_height)
 
     def fetch(self, uri: str, sha256: str) -> bytes:
-        """As the training asks for an image."""
+        """The bytes of an image, through the interface that the training uses."""
         return self.images[sha256]
 
     def of(self, *splits: SplitName) -> Iterator[tuple[ManifestImage, bytes]]:
-        """Entries of some splits with their bytes."""
+        """The entries of some splits, with the bytes of their images."""
         for split in splits:
             for entry in self.manifest.of(split):
                 yield entry, self.images[entry.sha256]

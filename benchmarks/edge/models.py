@@ -1,4 +1,4 @@
-"""One set of weights, trained once by the product's own library, in the forms that the contenders run."""
+"""One set of weights, trained once by the product's own library and exported for each contender."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Models:
 def prepare(material: Material, folder: Path, weights: Path | None) -> Models:
     """Train once, or take `weights` (an Ultralytics checkpoint), and export below `folder`.
 
-    Exports are made anew each time, in seconds: how they are made is part of what is measured.
+    Exports are made anew each time, which takes seconds, because the benchmark also measures how they are made.
     """
     from components.training.quantize import quantize_int8
     from components.yolov8.ultralytics_predict import export_as_ultralytics_does, export_checkpoint
@@ -76,7 +76,7 @@ def _trained(material: Material, folder: Path) -> Path:
         dataset, settings, folder / "training", lambda epoch, _: _log.info("epoch %d of %d", epoch, settings.epochs)
     )
     (folder / "training.json").write_text(json.dumps(dict(trained.record), indent=2), encoding="utf-8")
-    # Last, and in one step: a training that was killed is done again.
+    # Last and atomically, so that a training that was killed is repeated.
     assert trained.weights_path is not None
     trained.weights_path.replace(checkpoint)
     return checkpoint

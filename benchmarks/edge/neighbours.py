@@ -1,4 +1,4 @@
-"""How much of the machine other programs took during a measurement: a figure taken beside a busy neighbour says so."""
+"""The share of the machine that other programs took during a measurement, so that a report shows a busy machine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _STAT = Path("/proc/stat")
 
 
 class Neighbours:
-    """Starts to count when it is made; ask once all child processes have ended."""
+    """Counts the use by other programs from its creation on. Call `share` after all child processes have ended."""
 
     def __init__(self) -> None:
         self._began, self._busy_s, self._own_s = time.monotonic(), _busy_s(), _own_s()
 
     def share(self) -> float:
-        """Processor time of all other programs since, as a share of what the machine has, 0..1."""
+        """Processor time of all other programs since then, as a share of the machine's, 0..1."""
         others_s = (_busy_s() - self._busy_s) - (_own_s() - self._own_s)
         return max(0.0, others_s / ((time.monotonic() - self._began) * (os.cpu_count() or 1)))
 

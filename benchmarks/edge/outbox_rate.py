@@ -1,4 +1,4 @@
-"""How many frames a second the outbox keeps for certain: one durable transaction each."""
+"""The rate at which the outbox records frames durably, in frames per second: one durable transaction per frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FOUND: Final = (Detection("scratch", 0.4, Box(10, 10, 40, 20)), Detection("scra
 
 
 def writes_per_second(jpeg: bytes, folder: Path, *, with_image: bool, for_s: float = 4.0) -> float:
-    """Frames recorded a second: the result for the line, and with `with_image` a Capture and the JPEG too."""
+    """Frames recorded per second: the result for the line, and with `with_image` a capture and the JPEG, too."""
     shutil.rmtree(folder, ignore_errors=True)
     outbox = Outbox(folder, OutboxLimits(min_free_bytes=0))
     began, number = time.perf_counter(), 0

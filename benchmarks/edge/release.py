@@ -1,4 +1,4 @@
-"""The weights as a release, fp32 and int8 in one, as a device takes it."""
+"""The weights as a release for a device, with fp32 and int8 models."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _THRESHOLD = ClassThreshold(fail=FAIL_SCORE, uncertain=0.15)
 
 @dataclass(frozen=True, slots=True)
 class BuiltRelease:
-    """release.json and the files it names, in memory."""
+    """release.json and the files that it names, in memory."""
 
     release: Release
     files: dict[str, bytes]
 
     @property
     def digest(self) -> str:
-        """The name of the release."""
+        """The digest of release.json, which names the release."""
         return hashlib.sha256(self.files[RELEASE_FILE]).hexdigest()
 
     def write(self, folder: Path) -> Path:
-        """Write all files below `folder`."""
+        """Write all files below `folder`, and return `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in self.files.items():
             (folder / name).write_bytes(data)
@@ -50,7 +50,7 @@ class BuiltRelease:
 
 
 def build_release(material: Material, models: Models, version: int = 1) -> BuiltRelease:
-    """A release of these models; its golden samples are what the fp32 model says about two held-out photographs."""
+    """A release of these models. Its golden samples are two held-out photographs with the fp32 model's detections."""
     data = {"fp32.onnx": models.fp32.read_bytes(), "int8.onnx": models.int8.read_bytes()}
     use_case, size = material.use_case, material.preprocess
     infer = load_model(models.fp32, (1, 3, size.height, size.width), RuntimeChoice())

@@ -1,4 +1,4 @@
-"""Frames lost over a swap: the agent's own loop and activation under a steady line, releases taking turns."""
+"""Frames lost during swaps of releases: the agent's own loop and activation inspect frames at a steady pace."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ _LIMITS: Final = OutboxLimits(min_free_bytes=0)
 
 @dataclass(frozen=True, slots=True)
 class SwapOutcome:
-    """What became of the frames. longest_pause_s: between two verdicts, with a trial and a load beside the loop."""
+    """The result for all frames.
+
+    longest_pause_s: the longest time between two verdicts, with a trial and a load of a release beside the loop.
+    """
 
     frames: int
     swaps: int
@@ -47,7 +50,7 @@ class SwapOutcome:
 
 
 class _Shelf:
-    """`ReleaseSource` over releases in memory: the benchmark is about the swap, not about signatures."""
+    """A `ReleaseSource` of releases in memory, because the benchmark measures the swap and not the signatures."""
 
     def __init__(self, releases: Sequence[BuiltRelease]) -> None:
         self._releases = {built.digest: built for built in releases}
@@ -76,10 +79,10 @@ class _Shelf:
 def measure_swaps(
     releases: Sequence[BuiltRelease], jpegs: Sequence[bytes], folder: Path, threads: int, frames: int = 200
 ) -> SwapOutcome:
-    """Feed frames at a steady pace while releases are fetched, tried, loaded, swapped in and proved.
+    """Feed frames at a steady pace while releases take turns: each is fetched, tried, loaded, swapped in and proved.
 
     Raises:
-        TimeoutError: a release was not taken, or the frames were not inspected in time.
+        TimeoutError: a release was not activated, or the frames were not inspected, in time.
     """
     shutil.rmtree(folder, ignore_errors=True)
     camera = folder / "camera"

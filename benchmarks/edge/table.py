@@ -30,7 +30,7 @@ _FLAGS: Final = ("avx2", "avx512f", "avx512_vnni", "amx_int8")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that one run of the benchmark found. Footprints and mAP50 by contender's letter; bytes and seconds."""
+    """All results of one run. Footprints, in bytes and seconds, and mAP50 have the contenders' letters as keys."""
 
     command: str
     material: str
@@ -57,7 +57,7 @@ def write(report: Report, document: Path) -> None:
 
 
 def render(report: Report) -> str:
-    """The tables."""
+    """The tables as Markdown."""
     packages = ", ".join(
         f"{name} {version(package)}"
         for name, package in (
@@ -150,7 +150,7 @@ def _rest(report: Report) -> list[str]:
 
 
 def machine() -> str:
-    """The processor, its cores that may be used, and the instructions that matter here."""
+    """The processor, the number of usable cores, and the instruction sets that matter here."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     fields = dict(line.split(":", 1) for line in info.split("\n\n")[0].splitlines() if ":" in line)
     named = {key.strip(): value.strip() for key, value in fields.items()}

@@ -1,7 +1,7 @@
 """One contender in a process of its own.
 
-`python -m benchmarks.edge.worker '<order>'` reads the number of a photograph a line from standard input and answers one
-line of JSON each: {"ms": …, "infer_ms": …, "defective": …}, the milliseconds from bytes to verdict.
+`python -m benchmarks.edge.worker '<order>'` reads the number of a photograph from each line of standard input, and
+answers each with one line of JSON: {"ms": …, "infer_ms": …, "defective": …}, where ms is from bytes to verdict.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from benchmarks.edge.contenders import Spec, build
 
 
 def main() -> None:
-    """Answer until standard input ends."""
+    """Answer each line until standard input ends."""
     order = json.loads(sys.argv[1])
-    # Answers have a stream of their own; whatever a library prints goes to standard error.
+    # Answers have a stream of their own. What a library prints goes to standard error.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     frames = [path.read_bytes() for path in sorted(Path(order["frames"]).iterdir())]
