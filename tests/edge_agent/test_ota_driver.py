@@ -212,7 +212,7 @@ def test_a_step_that_fails_says_why_and_is_held_against_the_release_only_where_i
 
 
 def test_a_failed_fetch_is_no_fault_of_the_release(bench):
-    """It is fetched at the next poll."""
+    """A release whose fetch failed is not marked as failed, and is fetched at the next poll."""
     bench.fetch_fails = UpdateError("unreachable", "no answer", transient=True)
     bench.offer(FIRST, 1)
     assert (bench.updates.reason, bench.updates.state.failed) == ("unreachable: no answer", {})

@@ -238,7 +238,7 @@ def test_a_piece_may_use_the_disk_up_to_what_must_stay_free(tmp_path):
 
 @pytest.mark.parametrize(("data", "got"), [(MODEL + b"x", "more"), (MODEL[:-1], "only 999"), (b"", "only 0")])
 def test_an_object_of_another_length_says_what_came(tmp_path, data, got):
-    """Nothing of it stays on the disk."""
+    """An object of another length raises an error with both lengths, and no part of it stays on the disk."""
     with pytest.raises(DownloadLengthMismatchError) as caught:
         Download(Ranges(data), BUCKET, RealDisk()).bring(INFO, tmp_path / "model.onnx")
     assert str(caught.value) == f"expected 1000 bytes of releases/r/model.onnx, but got {got}"
@@ -290,7 +290,7 @@ def test_an_empty_file_is_brought_without_a_request(tmp_path):
 
 
 def test_a_file_at_the_top_has_no_folder_in_its_key(tmp_path):
-    """`targets/<sha256>.<name>`."""
+    """A file at the top level is read from the key `targets/<sha256>.<name>`."""
     info = TargetFile.from_data("model.onnx", MODEL, ["sha256"])
     Download(Ranges(MODEL, "targets/{}.model.onnx"), BUCKET, RealDisk()).bring(info, tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").read_bytes() == MODEL

@@ -26,7 +26,7 @@ def tried(tmp_path, built, digest=None) -> TrialResult:
 
 
 def test_a_good_release_passes_with_its_latency(tmp_path):
-    """The time is reported, and nothing else."""
+    """A good release passes its trial, and the result reports its latency and nothing else."""
     result = tried(tmp_path, build_release())
     assert result == TrialResult(True, "", "", result.latency_ms)
     assert 0 < result.latency_ms < 1000
@@ -214,7 +214,7 @@ def test_a_process_that_does_not_end_is_killed(start, monkeypatch):
 
 
 def test_an_agent_that_stops_ends_the_trial(start):
-    """Nothing is known about the release then."""
+    """An agent that stops kills the trial and raises an error, since the trial says nothing about the release then."""
     stop = threading.Event()
     stop.set()
     child = Child(rounds=100)

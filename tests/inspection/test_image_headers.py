@@ -124,7 +124,7 @@ def test_other_segments_before_the_frame_header_are_passed_over(marker):
 
 
 def test_a_segment_of_a_jpeg_may_be_as_long_as_its_length_can_say():
-    """65,533 bytes: the length has no sign."""
+    """A JPEG segment of 65,533 bytes is read, because its length has no sign."""
     data = JPEG_START + segment(0xE1, bytes(65_533)) + jpeg_frame(300, 200)
     assert refusal(data, max_pixels=10)[1] == "expected at most 10 pixels, got 300 x 200"
 

@@ -51,7 +51,7 @@ def test_a_cap_may_be_zero_and_not_less(name):
 
 
 def test_the_input_of_a_release_gives_all_of_its_values_to_the_letterbox():
-    """Each differs from its default."""
+    """The letterbox gets every value of a release's input; here each differs from its default."""
     spec = InputSpec(width=64, height=96, pad_value=7, interpolation="area", colour_order="bgr")
     assert spec.to_preprocess() == Preprocess(64, 96, 7, "area", "bgr")
 
@@ -87,7 +87,7 @@ def test_boxes_that_touch_do_not_overlap():
 
 
 def test_a_key_of_an_image_has_the_day_of_utc(monkeypatch):
-    """Whatever the zone of the machine is."""
+    """The key of an image has the day in UTC, whatever the time zone of the machine is."""
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
@@ -124,13 +124,13 @@ def test_a_wave_names_devices_or_a_percent():
 
 
 def test_a_labelled_box_needs_a_class_name():
-    """The message says what it got."""
+    """A labelled box with an empty class name is refused, and the message says so."""
     with pytest.raises(ValueError, match=r"^a labelled box needs a class name, but got an empty one$"):
         LabelledBox("", Box(0, 0, 1, 1))
 
 
 def test_a_labelled_region_gives_its_box():
-    """Each value at its place."""
+    """A labelled region gives a box with the same four values, and a value that is not finite is refused."""
     region = LabelledRegion(class_name="scratch", x=1.0, y=2.0, width=3.0, height=4.0)
     assert region.to_box() == Box(1.0, 2.0, 3.0, 4.0)
     with pytest.raises(ValueError, match="finite"):
@@ -186,7 +186,7 @@ def test_a_golden_sample_agrees_up_to_its_tolerance_and_not_beyond():
 
 
 def test_a_golden_sample_without_anything_like_it_says_so():
-    """Nothing was detected at all."""
+    """Without any detection, the difference says that nothing like the golden sample's box was found."""
     assert difference([], [found()], EXACT, 0.1) == (
         "expected scratch 0.500 at (10, 20, 40, 60), but got nothing like it"
     )

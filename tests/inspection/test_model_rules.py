@@ -17,7 +17,7 @@ class Tensor:
 
 
 def test_the_size_of_a_static_image_input_is_read():
-    """Height first, as the tensor has it."""
+    """The size of a static input is read as height and width, in the tensor's order."""
     assert check_input([Tensor([1, 3, 224, 320])]) == (224, 320)
     assert check_input([Tensor([1, 3, 224, 320])], (224, 320)) == (224, 320)
 

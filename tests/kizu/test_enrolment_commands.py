@@ -46,7 +46,7 @@ def as_bundle(s3):
 
 
 def test_a_device_is_enrolled_replaced_and_revoked(run, s3, as_bundle, tmp_path):
-    """Its key is in its bundle and nowhere else; what was done is said."""
+    """A device can be enrolled, replaced and revoked; its key is in its bundle alone, and each step is reported."""
     folder = tmp_path / "line20"
     done = run("--debug", "enroll", "line20", "--site", "plant1", "--group", "north", "-o", folder,
                "--mqtt-host", "10.0.0.5", "--use-case", "tags")  # fmt: skip
@@ -90,7 +90,7 @@ def test_a_device_that_nobody_knows_is_an_error(run):
 
 
 def test_the_use_case_file_names_the_group(run, tmp_path):
-    """With a name alone, the group has to be said."""
+    """The use case file gives the group; with the name of a use case alone, `--group` is required."""
     folder = tmp_path / "line21"
     assert run("enroll", "line21", "-o", folder, "--endpoint", "https://s3.example:8333/").returncode == 0
     config = load_config(folder / "config.yaml", {})
@@ -119,7 +119,7 @@ def test_what_cannot_be_is_said_and_nothing_is_made(run, tmp_path, arguments, wo
 
 
 def test_an_identity_that_is_not_the_administrators_is_told_so(run, s3):
-    """It enrols nobody and lists nobody."""
+    """An identity that is not the administrator's can neither list nor revoke devices, and is told so."""
     reconciler = s3.environment("reconciler")
     assert_is_an_error_in_one_line(run("enrolled", **reconciler), "administrator")
     assert_is_an_error_in_one_line(run("revoke", "line20", **reconciler), "administrator")

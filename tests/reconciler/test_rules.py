@@ -156,7 +156,7 @@ def test_an_offline_device_is_late_and_not_failed():
 
 
 def test_devices_are_shown_in_order_beside_what_they_should_run():
-    """By name, with the wave's release, whatever the order of the reports."""
+    """Devices are shown in the order of their names beside the wave's release, whatever the order of the reports."""
     reports = [report("d2", OLD, pending=NEW, state="probation"), report("d1")]
     state = group_state("line", EVERYBODY, iter(reports), NOW)
     assert (state.group, state.sequence) == ("line", 5)

@@ -273,7 +273,7 @@ def test_artifacts_that_lie_elsewhere_are_not_approved(mlflow, registry, name, u
 
 
 def test_champion_is_moved_by_the_reconciler_alone(mlflow, registry, name, registered):
-    """Other aliases are as MLflow has them."""
+    """Only the reconciler can set or delete the champion alias; trainer, approver and admin are refused."""
     for account in ("trainer", "approver", "admin"):
         for method in ("POST", "DELETE"):
             body = {"name": name, "alias": CHAMPION, "version": "1"}
@@ -306,7 +306,7 @@ def test_models_are_not_renamed_staged_or_deleted_past_their_approval(mlflow, re
 
 
 def test_a_model_made_again_under_its_old_name_is_not_approved(mlflow, registry, name, use_case, registered, approve):
-    """Its versions count from one again; nothing of the earlier one is left."""
+    """A model that is created again under a deleted model's name is pending, and has no stamp of the earlier one."""
     approve()
     mlflow.ask("admin", "DELETE", f"{V2}/registered-models/delete", {"name": name})
     again = register(registry, registered.run_id, use_case, 7)

@@ -53,7 +53,7 @@ def test_a_person_approves_and_rejects_as_their_own_account(registry, name, kizu
 
 
 def test_what_the_server_refuses_is_said_in_one_line(registry, name, kizu):
-    """Its own words; no password is repeated, and the reason is not kept either."""
+    """The server's refusal is printed in one line; no password is shown, and the given reason is not stored."""
     account = {"MLFLOW_TRACKING_USERNAME": "trainer", "MLFLOW_TRACKING_PASSWORD": password_of("trainer")}
     done = kizu("approve", "1", "--model", name, "--reason", "mine", **account)
     assert done.returncode == 1
@@ -68,7 +68,7 @@ def test_what_the_server_refuses_is_said_in_one_line(registry, name, kizu):
 
 
 def test_without_an_account_and_without_a_terminal_it_says_what_it_expects(registry, name, kizu):
-    """Nobody is asked, and nothing is decided."""
+    """Without an account and a terminal the command fails with a hint, and the version stays pending."""
     done = kizu("approve", "1", "--model", name)
     assert done.returncode == 1
     assert "a person approves with their own account" in done.stderr

@@ -222,12 +222,12 @@ def test_a_request_that_names_no_version_is_refused(url, path, body):
 
 
 def test_a_large_request_is_refused(url):
-    """4 kB are enough for a name."""
+    """A request of 5000 bytes is refused with 413, because 4 kB are enough for a name."""
     assert post(url, "/releases", b" " * 5000).status_code == 413
 
 
 def test_other_ways_in_are_closed(url):
-    """Methods, paths, names that leave the folder."""
+    """Other methods, other paths, and names that leave the folder are refused; the health check answers."""
     assert httpx.get(f"{url}/releases", trust_env=False).status_code == 405
     assert httpx.put(f"{url}/desired/line", content=b"{}", trust_env=False).status_code in (404, 405)
     assert httpx.get(f"{url}/keys", trust_env=False).status_code == 404
@@ -251,13 +251,13 @@ def test_a_damaged_repository_is_an_answer_and_not_a_trace(url, store, installat
 
 
 def test_a_signer_that_is_away_is_one_error_that_names_it():
-    """Nobody listens on port 9."""
+    """A signer that does not answer is one `SignerError` that names its address."""
     with pytest.raises(SignerError, match=r"http://127\.0\.0\.1:9 does not answer.*is it running"):
         SignerClient("http://127.0.0.1:9").publish_release("metal-tag", 1)
 
 
 def test_a_kept_int8_model_is_released_beside_the_one_it_was_made_from(client, repository, registry, use_case, approve):
-    """Both files of one release, each with its digest; a device takes the precision that it is configured for."""
+    """A release has both model files, each with its digest; a device takes the precision that it is configured for."""
     version = register(registry, evaluated_run(registry, use_case, int8=b"small"), use_case, 7)
     approve(version)
     digest = client.publish_release(use_case.name, version.version)

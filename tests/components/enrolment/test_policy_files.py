@@ -43,7 +43,7 @@ def test_the_policy_names_the_buckets_of_its_installation():
 
 
 def test_the_document_in_the_store_is_this_one(identities, enrolled):
-    """SeaweedFS keeps it as it was given."""
+    """SeaweedFS keeps the policy document as it was given."""
     enrolled("dev1")
     answer = identities._client.get_user_policy(UserName="device-dev1", PolicyName="kizu-device")
     assert answer["PolicyDocument"] == DOCUMENT
@@ -80,7 +80,7 @@ def test_a_revocation_that_a_person_has_to_make_is_never_said_to_be_done(tmp_pat
     ],
 )
 def test_a_key_file_is_read_in_both_forms_where_it_is_private(tmp_path, form):
-    """Ours, and what `aws iam create-access-key` prints."""
+    """A private key file is read in our form and as `aws iam create-access-key` prints it; an open one is refused."""
     file = tmp_path / "key.json"
     file.write_text(json.dumps(form))
     file.chmod(0o644)

@@ -114,7 +114,10 @@ def assert_is_out(store):
 
 
 def test_a_device_does_its_part_and_nothing_else_and_so_after_the_store_was_killed(server, enrolled, as_device):
-    """Its own prefix and report, releases to read; nobody else's, and nothing is listed, read back or deleted."""
+    """A device has its own rights and no others, also after the store was killed.
+
+    It may write below its own prefix and its own report, and read releases. It may not list, read back or delete.
+    """
     store = as_device(enrolled("dev1"))
     assert_it_does_its_part(store)
     assert_it_does_nothing_else(store)
@@ -125,7 +128,7 @@ def test_a_device_does_its_part_and_nothing_else_and_so_after_the_store_was_kill
 
 
 def test_the_devices_own_client_does_the_same(server, enrolled):
-    """MinIO's, as the agent uses it."""
+    """The agent's own MinIO client has the same rights: it puts its images, reads releases, and is refused all else."""
     key = enrolled("dev1")
     store = EdgeObjectStore(server.endpoint, "us-east-1", Credentials(key.access_key, SecretStr(key.secret_key)))
     image = "plant1/dev1/2026/01/02/large.jpg"
@@ -141,7 +144,7 @@ def test_the_devices_own_client_does_the_same(server, enrolled):
 
 
 def test_neither_of_two_devices_whose_names_begin_alike_reaches_the_other(enrolled, as_device):
-    """dev1 and dev10, both ways."""
+    """dev1 and dev10 cannot write each other's report or images, although one name begins with the other."""
     one, ten = as_device(enrolled("dev1")), as_device(enrolled("dev10"))
     assert ten.put("kizu-fleet", "dev10/reported.json", b"{}")
     for store, other in ((one, "dev10"), (ten, "dev1")):
@@ -263,7 +266,7 @@ def test_the_longest_name_is_a_name(enrolled, as_device):
 
 
 def test_no_key_is_in_the_log_of_the_store(server, enrolled):
-    """It passed through its IAM API."""
+    """The store's log does not contain the secret key, although the key passed through the store's IAM API."""
     key = enrolled("dev1")
     assert key.secret_key not in (server.folder / "log").read_text(errors="replace")
     assert key.secret_key not in repr(key)

@@ -107,7 +107,7 @@ def test_a_label_is_matched_once():
 
 
 def test_precision_without_detections_and_recall_without_labels_are_zero():
-    """Nothing is divided by zero."""
+    """Precision without detections and recall without labels are 0, without a division by zero."""
     assert precision_recall([image([A])], HALF) == (0.0, 0.0)
     assert precision_recall([image()], HALF) == (0.0, 0.0)
 

@@ -125,7 +125,7 @@ def test_yolo_comes_back_the_same(approved, tmp_path):
 
 
 def test_classes_in_another_order_come_back_by_name(approved, tmp_path):
-    """A file's numbers are its own."""
+    """An export is read back by class names where the use case has its classes in another order."""
     export_yolo(tmp_path / "yolo", selected(approved), CLASSES, approved.raw.fetch)
     rows = read_yolo(tmp_path / "yolo", ClassNames(("dent", "scratch"), {}))
     approved.use_case = approved.use_case.model_copy(update={"classes": ("dent", "scratch")})

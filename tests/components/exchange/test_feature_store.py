@@ -38,13 +38,13 @@ def test_annotations_may_be_json_and_times_iso():
 
 @pytest.mark.parametrize(("word", "status"), [("REJECTED", "rejected"), ("rejected", "rejected"), ("", "labelled")])
 def test_the_status_is_that_of_the_source(word, status):
-    """What is no word of its own says nothing of a verification."""
+    """The source's own status words are kept; any other word says nothing of a verification."""
     (row,) = read(HEADER + ROW.replace("APPROVED", word))
     assert row.status is SourceStatus(status)
 
 
 def test_a_row_that_athena_says_is_deleted_is_deleted():
-    """Its export has three columns more."""
+    """A row that Athena's export, with its three extra columns, marks as deleted has the status deleted."""
     header = HEADER.replace("\n", ",write_time,api_invocation_time,is_deleted\n")
     rows = read(header + ROW.replace("\n", ",x,y,false\n") + ROW.replace("\n", ",x,y,true\n"))
     assert [row.status for row in rows] == [SourceStatus.APPROVED, SourceStatus.DELETED]

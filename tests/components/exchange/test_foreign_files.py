@@ -24,7 +24,10 @@ def image(number, **more):
 
 
 def test_a_coco_file_of_others_says_nothing_of_a_verification():
-    """Its classes go by their names, its images by their ids; one without an annotation is a row too."""
+    """Rows of a foreign COCO file have no verification; an image without an annotation is a row, too.
+
+    Classes are matched by their names, and images by their ids.
+    """
     annotations = [
         {"id": 1, "image_id": 2, "category_id": 7, "bbox": [1, 2, 3.5, 4]},
         {"id": 2, "image_id": 2, "category_id": 8, "bbox": [1, 2, 3, 4]},

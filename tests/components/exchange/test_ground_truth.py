@@ -29,7 +29,7 @@ def test_a_labeling_job_says_labelled():
 
 
 def test_an_image_without_a_box_is_a_row_too():
-    """Somebody looked, and nothing was there."""
+    """An image without a box is a row, because a person looked at it and found nothing."""
     (row,) = read(line(IMAGE, category=boxes()))
     assert row.boxes == ()
 
@@ -63,7 +63,7 @@ def test_the_adjusted_boxes_win():
 
 
 def test_a_verification_of_boxes_that_were_adjusted_since_does_not_count():
-    """What was approved is not what there is now; verified again, it counts."""
+    """A verification of boxes that were adjusted afterwards does not count; a later verification does."""
     adjusted = boxes((0, 5, 6, 7, 8), at=DRAWN + timedelta(days=1), **{"adjustment-status": "adjusted"})
     (row,) = read(line(IMAGE, first=boxes((0, 1, 2, 3, 4)), verified=verification("good"), second=adjusted))
     assert (row.status, row.said) == (SourceStatus.LABELLED, "")

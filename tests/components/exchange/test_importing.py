@@ -53,7 +53,7 @@ def test_an_approved_row_counts_as_approved_only_where_the_source_is_trusted(exc
 
 @pytest.mark.parametrize("trust", [True, False])
 def test_trust_approves_nothing_that_the_source_did_not(exchange, trust):
-    """Rejected stays rejected, unverified stays labelled."""
+    """With trust in the source, a rejected row stays rejected, and an unverified row stays labelled."""
     exchange.image("a.jpg", 1)
     exchange.image("b.jpg", 2)
     rejected = line(THEIRS.format("a.jpg"), category=boxes(SCRATCH), verified=verification("bad"))
@@ -210,13 +210,13 @@ def test_images_come_from_a_prefix_of_s3_or_from_where_the_rows_say(exchange, st
 
 
 def test_a_folder_without_files_is_refused_before_anything_is_set_aside(exchange):
-    """It is the wrong one."""
+    """A folder without files raises an error, because it is the wrong folder."""
     with pytest.raises(ExchangeError, match="no file there"):
         InSource(FolderSource(exchange.folder))
 
 
 def test_a_store_that_is_away_ends_the_import(exchange):
-    """Rows are not set aside for it."""
+    """A store that does not answer ends the import with an error, and no row is set aside for it."""
     away = ByAddress(S3ObjectStore("http://127.0.0.1:9", "us-east-1", "a", "b"))
     with pytest.raises(RuntimeError, match=r"127\.0\.0\.1:9"):
         exchange.take(rows(exchange, approved_line("a.jpg", SCRATCH)), finder=away)

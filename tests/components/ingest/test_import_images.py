@@ -84,7 +84,7 @@ def test_each_kind_of_unusable_file_is_set_aside_with_its_reason(raw, tmp_path):
 
 
 def test_an_import_that_was_cut_off_goes_on_where_it_was(raw, tmp_path):
-    """What is in is neither read nor sent again; a torn line of the journal is passed over."""
+    """A second run after an interruption skips the images that are imported, and ignores a torn line of the journal."""
     folder, journal = tmp_path / "set", tmp_path / "state" / "journal"
     folder.mkdir()
     for index in range(200):

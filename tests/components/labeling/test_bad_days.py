@@ -98,7 +98,7 @@ def test_a_passing_fault_is_not_even_noticed(world, proxy):
 
 
 def test_an_annotation_that_is_cancelled_after_it_was_read_never_becomes_approved(world, proxy):
-    """Its boxes were an event while they stood; skipped since, they are asked about no more."""
+    """An annotation that was cancelled after it was read is never approved, and its task no longer counts as open."""
     world.put_images(2)
     run(world, proxy)
     first, second = world.labeling_tasks()

@@ -88,7 +88,7 @@ def test_running_again_adds_nothing(world):
 
 
 def test_a_picture_is_shown_through_a_presigned_url_of_the_public_endpoint(world):
-    """Without any right of the browser's own, and the bytes are the image's."""
+    """The page redirects to a presigned URL, which gives the image's bytes to a client without rights of its own."""
     (sha256,) = world.put_images(1)
     world.label()
     (task,) = world.labeling_tasks()
@@ -331,7 +331,7 @@ def test_objects_that_are_no_images_are_set_aside(world):
 
 
 def test_tasks_that_people_make_by_hand_are_left_alone(world):
-    """Counted, not taken, not removed."""
+    """Tasks that people make by hand are counted, and are neither used nor removed."""
     world.put_images(1)
     world.label()
     project = world.project("labeling")

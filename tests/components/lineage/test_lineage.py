@@ -127,7 +127,7 @@ def test_an_image_that_a_release_judged_leads_to_that_release(factory, ask):
 
 @pytest.mark.parametrize("start", ["release", "version", "run", "dataset"])
 def test_wherever_one_begins_the_chain_is_the_same(factory, ask, start):
-    """By whole digests, and by their beginnings as other commands show them."""
+    """The chain is the same from each document, asked for by a whole digest or by its first characters."""
     asked = {
         "release": factory.digest[:12], "version": factory.name, "run": factory.run, "dataset": factory.dataset[:12],
     }[start]  # fmt: skip
@@ -139,7 +139,7 @@ def test_wherever_one_begins_the_chain_is_the_same(factory, ask, start):
 
 
 def test_each_label_of_a_dataset_is_listed_where_one_asks(factory, ask):
-    """With its image and its split, in the place of the counts."""
+    """With `list_labels`, each label of a dataset is listed with its image and split, in place of the counts."""
     found = ask(factory.dataset, list_labels=True)
     assert names(found, Kind.LABELS) == set()
     assert names(found, Kind.LABEL) == {event.event_id for event in factory.approved}
@@ -247,7 +247,7 @@ def test_a_version_that_is_not_there_is_a_missing_link_and_the_chain_goes_on_by_
 
 
 def test_a_dataset_that_is_gone_or_was_changed_is_a_missing_link(factory, ask):
-    """Its bytes are compared with its name."""
+    """A dataset that is gone, or whose bytes do not match its name, is a missing link."""
     gone = factory.train(sha256_of(uuid.uuid4().bytes))
     (missing,) = ask(gone).missing
     assert missing.missing == f"named by run {gone}, but there is no such dataset"
@@ -274,7 +274,7 @@ def test_labels_that_the_store_does_not_know_are_missing_links(factory, ask):
 
 
 def test_an_image_whose_bytes_are_gone_is_a_missing_link(factory, ask):
-    """Its label still says where it was."""
+    """An image whose bytes are gone is a missing link; its label still says where it was."""
     picture = factory.picture()
     elsewhere = type(picture)(sha256_of(uuid.uuid4().bytes), picture.uri, picture.device)
     factory.approve(elsewhere)
@@ -311,6 +311,6 @@ def test_what_nobody_knows_is_said_with_what_was_expected(ask, asked, said):
 
 
 def test_a_version_that_there_never_was_is_a_missing_link(factory, ask):
-    """It was asked for by its name."""
+    """A version that was asked for by name and never existed is a missing link."""
     (missing,) = ask(f"{factory.use_case.name}/99").missing
     assert missing.missing == "it was asked for, but MLflow has no such version"

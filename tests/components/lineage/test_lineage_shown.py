@@ -34,7 +34,7 @@ def small() -> Lineage:
 
 
 def test_the_text_is_a_tree_both_ways_and_ends_with_what_is_missing():
-    """What it came from, then what came from it; a fact that says nothing is left out."""
+    """The text shows both directions as a tree, leaves empty facts out, and ends with the missing links."""
     assert to_text(small()) == (
         f"frame {IMAGE}\n"
         "   - at: s3://kizu-raw/x.png\n"
@@ -54,12 +54,12 @@ def test_the_text_is_a_tree_both_ways_and_ends_with_what_is_missing():
 
 
 def test_every_relation_can_be_read_both_ways():
-    """None of them is without words."""
+    """Every relation has words for its inverse."""
     assert set(INVERSE) == set(Relation)
 
 
 def test_a_lineage_is_written_and_read_as_it_was():
-    """With keys that this version does not know, in the document and in a node."""
+    """A lineage survives a round trip through JSON, with unknown keys in the document and in a node."""
     data = small().to_json()
     assert Lineage.from_json(data) == Lineage.from_json(Lineage.from_json(data).to_json())
     assert b'"schema_version":1' in data
@@ -125,7 +125,10 @@ def test_a_column_that_is_too_long_ends_with_how_many_there_are_besides():
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_the_graph_is_drawn_in_a_browser_with_each_box_in_its_column_and_none_over_another(tmp_path):
-    """From people and images on the left; boxes apart; text inside; nothing runs, nothing is fetched."""
+    """A browser draws each box in its column without overlaps, runs no script and fetches nothing.
+
+    People and images are on the left, and each text is inside its box.
+    """
     from playwright.sync_api import sync_playwright
 
     drawn = {"small": small(), "hostile": hostile(), "many": many(100)}

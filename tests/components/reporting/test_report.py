@@ -129,7 +129,7 @@ def test_markdown_carries_no_markup_from_data(world):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_the_page_stands_alone_shows_both_boxes_and_runs_nothing_from_data(world, tmp_path):
-    """From a file, without a network: no error, no request, every picture is drawn, and a script is text."""
+    """Opened as a file, the page causes no error and no request, draws every picture, and shows a script as text."""
     from playwright.sync_api import sync_playwright
 
     made = world.fill(world.roll_out())

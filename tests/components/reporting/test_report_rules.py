@@ -128,7 +128,7 @@ def test_agreement_says_how_often_people_changed_what_the_model_said():
     ],
 )
 def test_a_label_is_suspected_only_where_the_model_is_sure(boxes, detections, expected):
-    """At thresholds of .5 and .25: sure of a defect from .75 on, and of nothing below .05."""
+    """At thresholds of 0.5 and 0.25 the model is sure of a defect from 0.75 on, and of no defect below 0.05."""
     found = doubts(event("1", boxes=boxes), detections, THRESHOLDS)
     assert {s.doubt: pytest.approx(s.certainty) for s in found} == expected
 
@@ -151,7 +151,7 @@ def test_near_duplicates_are_suspected_where_their_labels_contradict_each_other(
 
 
 def test_a_box_that_the_transform_throws_to_infinity_is_not_compared():
-    """It says nothing of the other photograph."""
+    """A box that the transform moves to infinity is not compared, because it says nothing of the other photograph."""
     shots = [Shot(event("1", boxes=[("scratch", MARK)]), ()), Shot(event("2"), ())]
     assert duplicates_doubt(*shots, np.array([[1, 0, 0], [0, 1, 0], [-0.05, 0, 1]], float), 0.8) is None
 
