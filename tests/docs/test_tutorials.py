@@ -88,7 +88,7 @@ def test_make_would_run_each_target_of_the_readme():
 
 
 def test_the_first_product_is_made_as_the_tutorial_says(stack, tmp_path):
-    """Its lines, one after the other in one folder, against the real servers; each says what the tutorial promises."""
+    """The tutorial's lines run in order in one folder against the real servers, and print what the tutorial says."""
     page = REPOSITORY / "docs/tutorial/first-product.md"
     (yaml,) = [block.text for block in code_blocks(page.read_text(encoding="utf-8")) if block.language == "yaml"]
     assert parse_use_case(yaml).name == "disc"

@@ -58,7 +58,7 @@ def outcome(tmp_path, **mqtt) -> str:
 
 @pytest.mark.parametrize("protocol", ["3.1.1", "5"])
 def test_a_client_certificate_opens_a_broker_that_asks_for_one(tmp_path, authority, secured, protocol):
-    """Without the certificate the broker refuses."""
+    """A broker that asks for a client certificate accepts a client with one and refuses a client without."""
     broker = secured("require_certificate true\nuse_identity_as_username true\nallow_anonymous false")
     certificate, key = authority.issue("dev1")
     tls = Tls(ca_file=authority.file, certificate_file=certificate, key_file=key)

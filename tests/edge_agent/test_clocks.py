@@ -163,7 +163,7 @@ def shift(publisher: Publisher, days: int) -> None:
 
 
 def test_a_clock_a_year_ahead_takes_nothing_new_until_it_is_right_again(device):
-    """All metadata looks expired; inspection goes on."""
+    """With a clock a year ahead all metadata looks expired: inspection goes on, and no new release is taken."""
     first, second = build_release(1), build_release(2, gain=0.9)
     device.take(first)
     device.commit()

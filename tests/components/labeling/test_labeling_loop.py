@@ -374,7 +374,7 @@ def test_a_use_case_that_changes_keeps_its_projects_in_step(world):
 
 
 def test_a_task_list_of_several_pages_is_read_whole(world, monkeypatch):
-    """A full last page included."""
+    """A task list of several pages is read whole, also where its last page is full."""
     world.put_images(6)
     world.label()
     monkeypatch.setattr("components.labeling.label_studio._PAGE", 3)
@@ -395,7 +395,7 @@ def test_label_studio_away_is_one_clear_error(world):
 
 
 def test_a_batch_is_written_once_and_read_back(world):
-    """Under its digest; damage is noticed."""
+    """A batch is written once and read back; a damaged or missing batch raises an error."""
     world.put_images(1)
     batch = world.find()
     bucket = world.settings.bucket("state")

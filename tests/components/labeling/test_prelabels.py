@@ -107,7 +107,7 @@ def test_open_tasks_get_boxes_once_there_is_a_champion(world):
 
 
 def test_labeling_goes_on_without_mlflow(world, caplog):
-    """One clear line, and tasks without boxes."""
+    """Without MLflow, tasks are made without boxes, and one clear line is logged."""
     world.put_images(1)
     away = world.settings.model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:9"})
     with caplog.at_level(logging.WARNING):
@@ -128,7 +128,7 @@ def test_a_model_that_cannot_be_run_is_said_and_passed_over(world, caplog):
 
 
 def test_the_champions_thresholds_order_the_images(world):
-    """Class by class, as evaluation chose them."""
+    """The images are ordered by the champion's thresholds, which evaluation chose for each class."""
     assert champion_thresholds(world.settings, world.use_case.name) == {}
     make_champion(world)
     assert champion_thresholds(world.settings, world.use_case.name) == {"scratch": 0.5}

@@ -289,7 +289,7 @@ def test_incremental_scans_say_what_full_scans_say_over_a_long_history(store, in
 
 
 def test_candidates_are_each_image_once_unseen_first_newest_day_first(store, installation, labels, use_case):
-    """On the real raw bucket: the same bytes of two devices are one image, with the Captures of both."""
+    """On the real raw bucket, the same bytes from two devices are one candidate, with the captures of both."""
     raw = RawImages(store, installation.bucket("raw"))
     names_of, device = {}, f"c{use_case}"
     for name, day in (
@@ -337,7 +337,7 @@ def test_a_scan_of_a_store_without_images_and_labels_is_empty(memory):
 
 
 def test_all_use_cases_share_the_memory_of_the_images(store, installation):
-    """Its key holds no use case; that of the labels does."""
+    """The key of the images' memory holds no use case, and the key of the labels' memory does."""
     bucket = installation.bucket("state")
     assert images_memory(store, bucket)._document_key == "looks/images/look.json"
     assert memories(store, bucket, "tags").labels._document_key == "looks/labels/tags/look.json"

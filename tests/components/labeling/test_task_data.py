@@ -110,5 +110,5 @@ def test_the_instructions_are_text_not_markup():
 
 
 def test_the_colour_of_the_file_wins():
-    """Others come from a palette."""
+    """A class has the colour that the use case file gives it; other classes get theirs from a palette."""
     assert class_colour(use_case(), "scratch") == "#ff0000"

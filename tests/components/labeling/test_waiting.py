@@ -68,6 +68,6 @@ def test_a_hint_ends_the_wait_without_asking_for_a_mark():
 
 
 def test_a_project_that_took_long_to_read_is_left_alone_for_a_while():
-    """For as long as the reading took, but at most five seconds."""
+    """After a change, the project is not read for as long as its reading took, but for at most five seconds."""
     assert Hands(changes_at=0.0, changed=1).wait(pause_s=3.0) == 103.0
     assert Hands(changes_at=0.0, changed=1).wait(pause_s=12.0) == 105.0

@@ -89,7 +89,10 @@ def test_from_a_device_to_the_people_who_drew_and_verified_the_labels(factory, a
 
 
 def test_from_an_image_to_what_learned_from_it_and_the_devices_that_run_that(factory, ask):
-    """In which split, which trainings, which versions, which releases, which devices; and its own label and people."""
+    """From an image, the chain reaches its label and people, its split, and all that learned from it.
+
+    That is trainings, versions, releases and devices.
+    """
     picture, approved = factory.pictures[1], factory.approved[1]
     found = ask(picture.sha256)
     label = f"label:{approved.event_id}"

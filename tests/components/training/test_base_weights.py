@@ -80,7 +80,7 @@ def test_a_larger_training_can_begin_from_what_was_learned_at_a_smaller_size():
 
 
 def test_two_that_make_them_at_once_agree_on_what_was_pinned_first(store, bucket, tmp_path):
-    """Both return the weights that were pinned first; the slower one's are not used."""
+    """Two concurrent makers both return the weights that were pinned first; the slower one's are not used."""
     settings, (one, other) = wanted(), (tmp_path / "one", tmp_path / "other")
     one.mkdir()
     other.mkdir()

@@ -34,7 +34,7 @@ def tree(tmp_path):
 
 @pytest.mark.parametrize("detector", TRAINS)
 def test_a_copy_of_this_checkout_elsewhere_has_the_digest_of_this_one(tmp_path, detector):
-    """What was trained from one clone is found again from another."""
+    """A copy of this checkout has the same digest, so that a training from one clone is found from another."""
     here = code_digest(detector)
     for name in ("components", "inspection", "locks"):
         shutil.copytree(ROOT / name, tmp_path / name, copy_function=shutil.copyfile)

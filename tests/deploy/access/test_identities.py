@@ -103,7 +103,7 @@ def test_an_identity_writes_what_it_owns(s3, identity, bucket):
 
 
 def test_the_auditor_reads_no_weights_no_artifacts_and_no_state(s3):
-    """What a trace needs, and nothing besides."""
+    """The auditor may not list weights, artifacts or state, because a trace does not need them."""
     for bucket in ("weights", "mlflow", "state"):
         with pytest.raises(AccessDenied):
             list(s3.store("auditor").list(f"kizu-{bucket}"))

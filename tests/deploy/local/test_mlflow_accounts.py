@@ -60,7 +60,7 @@ def test_the_approvers_of_a_use_case_reach_the_server_with_an_account_each(tmp_p
 
 
 def test_an_installation_from_before_has_accounts_after_the_next_look(tmp_path):
-    """Its other keys stay as they are."""
+    """Identities of an earlier version get the missing accounts and keys, and the other keys stay as they are."""
     layout = make_layout(tmp_path)
     known = load(layout)
     key = known["s3"]["training"]

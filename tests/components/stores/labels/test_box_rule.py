@@ -31,7 +31,7 @@ def test_a_box_inside_stays_to_the_last_bit():
     ],
 )
 def test_what_can_be_kept_is_kept_and_counted(drawn, corners, counts):
-    """Numbers worked out by hand."""
+    """A box that can be kept is kept with the corners that were worked out by hand, and the change is counted."""
     found = ruled(drawn)
     assert found.boxes[0].box.xyxy == pytest.approx(corners)
     assert found.tally.counts() == counts
@@ -67,7 +67,7 @@ anything = st.one_of(st.none(), st.text(max_size=3), st.integers(), st.floats(),
 
 @given(values=st.tuples(anything, anything, anything, anything, anything))
 def test_whatever_comes_becomes_a_box_inside_the_picture_or_is_counted(values):
-    """It never raises, and loses nothing in silence."""
+    """Any values give a box inside the picture or are counted as left out, without an exception."""
     found = ruled(Drawn("dent", *values))
     assert len(found.boxes) + found.tally.left_out == 1
     for labelled in found.boxes:

@@ -63,7 +63,7 @@ def secured(installation, tmp_path):
 
 
 def test_the_plants_own_authority_is_trusted_where_it_is_named_and_only_there(installation, secured):
-    """For the table as for the objects, with one setting."""
+    """One setting makes the table and the objects trust the plant's authority; without it the table is refused."""
     endpoint, ca_file = secured
     trusting = installation.model_copy(update={"s3_endpoint": endpoint, "s3_ca_file": ca_file})
     labels, use_case = LabelStore.open(trusting), f"u{uuid.uuid4().hex[:8]}"

@@ -111,7 +111,7 @@ def test_a_damaged_file_is_noticed_and_fetched_again(tmp_path, damage):
 
 
 def test_bytes_with_another_digest_are_not_kept(tmp_path):
-    """Whoever asked for them checks them too."""
+    """Bytes with another digest are returned, since the caller checks them too, but are not kept."""
     fetch = cached(lambda uri, sha256: b"something else", settings(tmp_path), [])
     assert fetch("s3://raw/x", digest(1)) == b"something else"
     assert kept(tmp_path) == set()
@@ -191,7 +191,7 @@ def test_a_step_that_needs_more_than_the_limit_reads_on(tmp_path, caplog):
 
 
 def test_threads_that_write_at_once_stay_within_the_limit(tmp_path):
-    """What is being written counts before it is there."""
+    """Threads that write at once stay within the limit, because a file counts before it is written."""
     source = Source(count=200)
     fetch_all(cached(source.fetch, settings(tmp_path, cache_max_bytes=1000), []), source.images)
     assert 0 < len(kept(tmp_path)) <= 10

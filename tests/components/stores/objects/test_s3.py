@@ -44,7 +44,7 @@ def test_objects_are_listed_below_a_prefix_with_their_sizes(store, bucket, key):
 
 
 def test_deleting_what_is_not_there_is_no_error(store, bucket, key):
-    """Twice is as good as once."""
+    """Deleting an object a second time is no error."""
     store.put(bucket, key, b"x")
     store.delete(bucket, key)
     store.delete(bucket, key)
@@ -52,7 +52,7 @@ def test_deleting_what_is_not_there_is_no_error(store, bucket, key):
 
 
 def test_what_is_not_there_is_not_found_by_name(store, bucket, key):
-    """Object or bucket; the message names it."""
+    """A missing object or bucket raises `ObjectNotFound`, and the message names it."""
     assert store.exists(bucket, key) is False
     with pytest.raises(ObjectNotFound, match=key):
         store.get(bucket, key)

@@ -42,7 +42,7 @@ def images(raw, data):
 
 
 def test_an_image_is_stored_under_its_digest_with_its_capture(raw, bucket):
-    """Where it lies, how large it is, and who sent it."""
+    """A stored image has a key with its digest, its size, its device and its capture."""
     data = jpeg(1)
     stored = raw.put(data, capture_of(data), site="nagoya")
     assert stored.uri == f"s3://{bucket}/nagoya/line-1/2025/04/01/{sha256_of(data)}.jpg"
@@ -83,7 +83,7 @@ def test_a_capture_of_another_image_is_refused(raw):
 
 
 def test_bytes_that_are_no_image_are_not_stored(raw):
-    """A text file called .jpg."""
+    """The bytes of a text are refused as an image, and nothing is stored."""
     with pytest.raises(ImageError):
         raw.put(b"hello", capture_of(b"hello"), site="nagoya")
     assert images(raw, b"hello") == []

@@ -119,7 +119,7 @@ def test_an_empty_repository_is_valid(site):
 
 
 def test_starting_again_keeps_what_was_published(site):
-    """initialise of a signer that was restarted."""
+    """A signer that is restarted calls `initialise` again, and what was published can still be read."""
     site.repository().initialise()
     site.repository().publish([("a", b"1")])
     site.repository().initialise()
@@ -127,7 +127,7 @@ def test_starting_again_keeps_what_was_published(site):
 
 
 def test_publishing_the_same_again_changes_nothing(site):
-    """No new version, not one changed object."""
+    """Publishing the same files again makes no new version and changes no object."""
     repository = site.repository()
     repository.initialise()
     repository.publish([("a", b"1"), ("b", b"2")])
@@ -173,7 +173,7 @@ def test_a_publication_that_is_killed_leaves_the_old_state_or_the_new_one(site, 
 
 @pytest.mark.parametrize("puts", range(4))
 def test_a_first_start_that_is_killed_is_done_again(site, puts):
-    """Whatever was uploaded of the empty repository."""
+    """A first start that was killed is repeated, whatever part of the empty repository was uploaded."""
     with pytest.raises(ObjectStoreError, match="killed"):
         site.repository(DyingStore.after(puts, site.settings)).initialise()
     repository = site.repository()
@@ -265,7 +265,7 @@ def test_a_missing_file_of_the_repository_is_named(site):
 
 
 def test_a_replaced_target_file_is_not_read(site):
-    """Its bytes are not those that were signed."""
+    """A target file with other bytes than the signed ones raises an error."""
     repository = site.repository()
     repository.initialise()
     repository.publish([("desired/line.json", b"1")])
