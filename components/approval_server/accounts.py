@@ -1,11 +1,11 @@
-"""Two files of the administrator: the accounts of this server, and who may approve which model.
+"""Read the administrator's two files: the accounts of this server, and who may approve which model.
 
     accounts.json   {"schema_version": 1, "accounts": {"<name>": {"role": "<role>", "password": "…"}}}
     approvers.json  {"schema_version": 1, "approvers": {"<model>": ["<account>", …]}}
 
-A run carries its use case, but the account that trains wrote it there: approvers named in it would be of its own
-choosing. So the list of a use case file reaches this server through `approvers.json`, and what a run says is not asked.
-Both files are read when they are needed; a change needs no restart.
+A run carries its use case, but the training account wrote it there, so that account could choose its own approvers.
+The administrator therefore brings the list of a use case file to this server in `approvers.json`, and the server
+ignores the approvers that a run names. The server reads both files when it needs them; a change needs no restart.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import Any, Final, Protocol
 _log = logging.getLogger(__name__)
 
 MIN_PASSWORD: Final = 12
-"""MLflow's own rule."""
+"""The shortest password, in characters. MLflow has the same rule."""
 
 
 class AccountsError(RuntimeError):
-    """A file of the administrator that is missing or does not have the expected form."""
+    """A file of the administrator is missing or does not have the expected form."""
 
 
 class Role(StrEnum):
-    """What an account is for.
+    """The purpose of an account.
 
-    admin makes accounts and deletes versions; trainer registers; reconciler moves `champion`; reader reads; approver is
-    a person, and approves the models whose list names the account.
+    An admin makes accounts and deletes versions. A trainer registers versions. A reconciler moves the alias `champion`.
+    A reader reads. An approver is a person, and approves versions of the models whose list names the account.
     """
 
     ADMIN = "admin"
@@ -43,7 +43,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account; `repr` hides its password."""
+    """An account of the administrator's file. Its `repr` hides the password."""
 
     name: str
     role: Role
@@ -54,29 +54,30 @@ class Account:
 
 
 class UserStore(Protocol):
-    """What this module asks of MLflow's store of accounts."""
+    """The methods of MLflow's account store that this module calls."""
 
     def has_user(self, username: str) -> bool:
-        """Whether there is such an account."""
+        """Return whether an account of this name exists."""
 
     def create_user(self, username: str, password: str, is_admin: bool = ...) -> Any:
-        """Make an account."""
+        """Create an account."""
 
     def authenticate_user(self, username: str, password: str) -> bool:
-        """Whether this is its password."""
+        """Return whether this is the password of the account."""
 
     def update_user(self, username: str, password: str | None = ..., is_admin: bool | None = ...) -> Any:
-        """Change password or standing."""
+        """Change the password of an account, or whether it is an administrator. None changes nothing."""
 
     def grant_user_permission(self, username: str, resource_type: str, resource_pattern: str, permission: str) -> Any:
-        """Make this the account's right on a kind of resource."""
+        """Set the permission of an account on the resources of one type that match a pattern."""
 
 
 def read_accounts(path: Path) -> dict[str, Account]:
-    """The accounts by name.
+    """Read the accounts file and return the accounts by name.
 
     Raises:
-        AccountsError: the file cannot be read, or one of them is not as expected; no password is repeated.
+        AccountsError: the file cannot be read, an account does not have the expected form, or no account has the role
+            admin. The message contains no password.
     """
     found = {}
     for name, entry in _read(path, "accounts").items():
@@ -96,7 +97,7 @@ def read_accounts(path: Path) -> dict[str, Account]:
 
 
 def read_approvers(path: Path) -> dict[str, tuple[str, ...]]:
-    """Model -> accounts that may approve its versions.
+    """Read the approvers file and return, by model, the accounts that may approve its versions.
 
     Raises:
         AccountsError: the file cannot be read or does not have the expected form.
@@ -110,24 +111,32 @@ def read_approvers(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def is_account_name(name: str) -> bool:
-    """Whether basic authentication and a header of HTTP can carry it."""
+    """Return whether basic authentication and an HTTP header can carry this name."""
     return 0 < len(name) <= 255 and name.isprintable() and ":" not in name and name == name.strip()
 
 
 @dataclass(frozen=True, slots=True)
 class AccountFiles:
-    """Where the two files are."""
+    """The paths of the administrator's two files."""
 
     accounts: Path
     approvers: Path
 
     def role_of(self, name: str) -> Role | None:
-        """The role of an account; None where the administrator's file does not name it."""
+        """Return the role of an account, or None where the administrator's file does not name it.
+
+        Raises:
+            AccountsError: the accounts file cannot be read or does not have the expected form.
+        """
         account = read_accounts(self.accounts).get(name)
         return account.role if account else None
 
     def approvers_of(self, model: str) -> tuple[str, ...]:
-        """Who may approve a model; nobody where it is not named."""
+        """Return the accounts that may approve a model; none where the file does not name the model.
+
+        Raises:
+            AccountsError: the approvers file cannot be read or does not have the expected form.
+        """
         return read_approvers(self.approvers).get(model, ())
 
 
@@ -138,14 +147,22 @@ _GRANTS: Final = {
     Role.RECONCILER: (("registered_model", "EDIT"),),
     Role.APPROVER: (("registered_model", "EDIT"),),
 }
-"""MLflow's rights, on all resources of a kind. Which tags and aliases an EDIT covers, the rules decide."""
+"""The MLflow permissions of each role, on all resources of a type.
+
+The rules decide which tags and aliases an EDIT covers.
+"""
 
 
 def ensure_accounts(store: UserStore, files: AccountFiles) -> list[str]:
-    """Make what is missing, give each its rights, and set the passwords of services to those of the file.
+    """Create missing accounts, grant each account its permissions, and set the passwords of services as in the file.
 
-    A person's password is set once, when the account is made: it may be changed in MLflow. Returns the accounts that
-    have a new password.
+    An approver's password is set once, when the account is created, because the person may change it in MLflow.
+
+    Returns:
+        The names of the existing accounts whose password this call changed.
+
+    Raises:
+        AccountsError: a file cannot be read or does not have the expected form.
     """
     accounts = read_accounts(files.accounts)
     changed = []
@@ -161,7 +178,7 @@ def ensure_accounts(store: UserStore, files: AccountFiles) -> list[str]:
             store.grant_user_permission(account.name, kind, "*", right)
     for names in read_approvers(files.approvers).values():
         for name in names:
-            if name not in accounts and store.has_user(name):  # made by the administrator in MLflow
+            if name not in accounts and store.has_user(name):  # the administrator made it in MLflow
                 for kind, right in _GRANTS[Role.APPROVER]:
                     store.grant_user_permission(name, kind, "*", right)
     return changed

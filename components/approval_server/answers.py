@@ -1,4 +1,4 @@
-"""What MLflow's refusals say: in its own JSON, so that its client and its page can show them."""
+"""Write MLflow's refusals in MLflow's own JSON form, so that its client and its page can show them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ _READ_BY_ALL: Final = re.compile(
 
 
 def forbidden() -> flask.Response:
-    """In place of basic-auth's `Permission denied`, as plain text for what is forbidden and what is not there alike.
+    """Return the response to a request that basic-auth refuses, in MLflow's JSON form.
 
-    Each account here reads all models and runs: where reading one is refused, there is none.
+    It replaces basic-auth's plain text `Permission denied`, which is the same for a forbidden and for a missing
+    resource. Every account of this server may read all models and runs, so where reading one is refused, it does not
+    exist.
     """
     request = flask.request
     if request.method == "GET" and _READ_BY_ALL.fullmatch(request.path):

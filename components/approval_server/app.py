@@ -1,4 +1,7 @@
-"""`mlflow server --app-name kizu-approval`: basic-auth, the guarded registry below it, the door in front."""
+"""The application of `mlflow server --app-name kizu-approval`.
+
+It is MLflow with basic-auth, the guarded registry store below it, and the door in front of it.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,20 @@ from components.settings import settings
 _log = logging.getLogger(__name__)
 
 PASSWORD_CACHE_S: Final = 60.0
-"""For so long a password that was right is not checked again; one that is changed here is, at once."""
+"""For this many seconds, a password that was right is not checked again. A password that this server changes is checked
+again at once.
+"""
 
 
 def create_app() -> ASGIApp:
-    """What uvicorn serves: MLflow calls this by its name and without arguments, so the settings are read here.
+    """Return the application that uvicorn serves.
+
+    MLflow calls this function by its name and without arguments, so the function reads the settings itself.
 
     Raises:
-        SettingsError: the files of accounts and approvers are not named.
+        SettingsError: the settings do not name the files of accounts and approvers.
         AccountsError: a file of the administrator cannot be used.
-        UnknownMlflow: this MLflow cannot be guarded. The server does not start.
+        UnknownMlflow: this MLflow cannot be guarded, so the server does not start.
     """
     logging.getLogger("components").setLevel(logging.INFO)
     config = settings()
@@ -41,7 +48,7 @@ def create_app() -> ASGIApp:
 
 
 def guarded(files: AccountFiles) -> ASGIApp:
-    """MLflow's app with accounts, the guarded registry below it, and the door in front of all routes.
+    """Return MLflow's app with accounts, the guarded registry store below it, and the door in front of all routes.
 
     Raises:
         AccountsError: a file of the administrator cannot be used.
@@ -69,7 +76,11 @@ def _check_server() -> None:
 
 
 def _install_store() -> GuardedStore:
-    """The guarded store in the place of MLflow's own, whatever database it is in."""
+    """Replace MLflow's registry store by the guarded one, for every type of database, and open it.
+
+    Raises:
+        UnknownMlflow: MLflow opened its registry before, or the registry is not in a database.
+    """
     if handlers._model_registry_store is not None:
         raise UnknownMlflow("MLflow opened its registry before the approval server could guard it")
     registry = handlers._model_registry_store_registry
@@ -90,7 +101,11 @@ def _refuse_store(store_uri: str) -> GuardedStore:
 
 
 def _configure_auth(files: AccountFiles, database_uri: str) -> None:
-    """Accounts lie beside MLflow's own tables; everybody who has one reads, and a route without a rule is refused."""
+    """Configure basic-auth.
+
+    It keeps the accounts in the database of MLflow's own tables. Every account may read, and a route without a rule is
+    refused.
+    """
     admin = next(a for a in read_accounts(files.accounts).values() if a.role is Role.ADMIN)
     auth.auth_config = auth.auth_config._replace(
         default_permission="READ",
@@ -99,14 +114,14 @@ def _configure_auth(files: AccountFiles, database_uri: str) -> None:
         admin_password=admin.password,
         authorization_function=auth.DEFAULT_AUTHORIZATION_FUNCTION,
     )
-    # A password costs a tenth of a second of CPU to check, and MLflow checks it several times a request.
+    # Checking a password takes a tenth of a second of CPU time, and MLflow checks it several times per request.
     auth._USER_AUTH_CACHE = TTLCache(maxsize=1000, ttl=PASSWORD_CACHE_S)
     auth.make_forbidden_response = forbidden
     MLFLOW_BASIC_AUTH_FAIL_CLOSED.set(True)
 
 
 class _Accounts:
-    """Brings the administrator's files into MLflow, at the start and when they change."""
+    """Applies the administrator's files to MLflow's accounts, at the start and when a file changes."""
 
     def __init__(self, files: AccountFiles) -> None:
         self._files = files
@@ -114,7 +129,12 @@ class _Accounts:
         self._seen: tuple[Any, ...] | None = None
 
     def refresh(self) -> None:
-        """Look whether a file changed, and take it over; one that cannot be read changes no account."""
+        """Apply both files if one of them changed. After the first call, a file that cannot be read changes no account.
+
+        Raises:
+            AccountsError: a file cannot be used, and no earlier call succeeded.
+            OSError: a file cannot be found or accessed, and no earlier call succeeded.
+        """
         with self._lock:
             try:
                 found = tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in map(os.stat, self._paths()))

@@ -1,8 +1,8 @@
-"""In front of every route, MLflow's own and those that it hands to Flask: an unknown request that writes is refused.
+"""An ASGI application in front of every route, MLflow's own and Flask's, that refuses unknown writing requests.
 
-MLflow has routes that this product does not use, and each version brings more: jobs, an assistant that runs commands
-on the server's machine, gateways, demos. Reading is left to the rights of accounts; whatever else a method may do, it
-has to be one of these.
+MLflow has routes that this product does not use, and each version adds more: jobs, an assistant that runs commands on
+the server's machine, gateways, demos. The permissions of accounts decide who may read. A request with any other method
+has to match an entry of `_KNOWN`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _log = logging.getLogger(__name__)
 
-# As in components/stores/models/registry.py: how others know that this door is there.
+# The same path as in components/stores/models/registry.py. A client asks for it to learn that this door is in place.
 APPROVAL_SERVER: Final = "/kizu-approval"
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -25,7 +25,7 @@ _API: Final = r"/(?:ajax-)?api/[23]\.0"
 _KNOWN: Final = tuple(
     (methods, re.compile(pattern))
     for methods, pattern in (
-        # The registry: each by name.
+        # The registry: each route is listed by name.
         ({"POST"}, rf"{_API}/mlflow/model-versions/(create|set-tag|transition-stage)"),
         ({"PATCH"}, rf"{_API}/mlflow/model-versions/update"),
         ({"DELETE"}, rf"{_API}/mlflow/model-versions/(delete|delete-tag)"),
@@ -41,31 +41,34 @@ _KNOWN: Final = tuple(
         ({"POST"}, rf"{_API}/mlflow/artifacts/presigned-(down|up)load-url"),
         ({"POST"}, rf"{_API}/mlflow/upload-artifact"),
         ({"PUT", "POST", "DELETE"}, rf"{_API}/mlflow-artifacts/(artifacts|mpu/(create|complete|abort)|presigned)/.+"),
-        # What MLflow's pages ask by a POST, and change nothing with.
+        # POST requests of MLflow's pages that change nothing.
         ({"POST"}, r"/graphql"),
         ({"POST"}, rf"{_API}/mlflow/traces/(search|metrics|batchGetInfos|calculate-filter-correlation)"),
         ({"POST"}, rf"{_API}/mlflow/(datasets|issues)/search"),
         ({"POST"}, rf"{_API}/mlflow/ui-telemetry"),
-        # Accounts and their rights: an administrator's, and one's own password.
+        # Accounts and their permissions. MLflow lets an administrator change them, and each account its own password.
         ({"POST", "PATCH", "DELETE"}, rf"{_API}/mlflow/(users|roles)/[a-z/-]+"),
     )
 )  # fmt: skip
 
 
 def is_known(method: str, path: str) -> bool:
-    """Whether a request may go on to its route, which then asks who it is from."""
+    """Return whether a request may go on to its route. The route then checks which account sent it."""
     return method in _READING or any(method in methods and known.fullmatch(path) for methods, known in _KNOWN)
 
 
 class Door:
-    """An ASGI application in front of MLflow's. before_write: called ahead of each writing request that is known."""
+    """An ASGI application in front of MLflow's. before_write: called before each known request that writes."""
 
     def __init__(self, app: ASGIApp, *, before_write: Callable[[], None]) -> None:
         self._app = app
         self._before_write = before_write
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let in, or answer 403 in MLflow's form."""
+        """Pass a known request on to MLflow, or answer 403 in MLflow's JSON form.
+
+        A websocket is closed with code 1008. A GET of `APPROVAL_SERVER` is answered here.
+        """
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] != "http":

@@ -1,4 +1,4 @@
-"""The artifacts that an approval rests on, read by the server from where it keeps them itself."""
+"""Check the artifacts that an approval rests on. The server reads them from its own artifact store."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from mlflow.server import handlers
 
 from components.stores.models.approval_evidence import EvidenceError, check_evidence
 
-# As in components/stores/models/registry.py, which is the client's side.
+# The same paths as in components/stores/models/registry.py, which is the client's side.
 MODEL_FILE = "model/model.onnx"
 EVALUATION_REPORT = "evaluation/report.json"
 USE_CASE = "use_case.json"
 
 
 def check_version(model: str, number: str, run_id: str | None, tags: Mapping[str, str]) -> str:
-    """The SHA-256 of the model's bytes, where tags, artifacts and gate hold together.
+    """Check that tags, artifacts and gate of a version agree, and return the SHA-256 of the model's bytes.
 
     Raises:
-        EvidenceError: they do not, or an artifact is not behind this server.
+        EvidenceError: they do not agree, the version names no run, or this server does not keep or cannot read an
+            artifact.
     """
     where = f"{model} version {number}"
     if not run_id:
@@ -51,5 +52,5 @@ def _artifact(run_id: str, path: str, where: str) -> bytes:
         try:
             local = handlers._get_artifact_repo_mlflow_artifacts().download_artifacts(stored, dst_path=folder)
             return Path(local).read_bytes()
-        except Exception as e:  # each kind of store raises errors of its own; whatever it is, the bytes are not there
+        except Exception as e:  # each type of store raises its own errors; with any of them the bytes are not there
             raise EvidenceError(f"{where}: its artifact {path} cannot be read ({type(e).__name__})") from e

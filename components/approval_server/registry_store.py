@@ -1,8 +1,9 @@
-"""MLflow's registry store with the rules of an approval: whatever route a request takes, it ends here.
+"""MLflow's registry store with the rules of an approval. A request on any route ends in this store.
 
-Two walls. Each method that writes asks the rules first; `check_methods` refuses an MLflow that has methods which this
-module does not know. And below SQLAlchemy, no session writes a row of the tags of versions unless one of these methods
-is at work (`_permitted`), so that a way around them fails instead of writing.
+The store has two safeguards. First, each method that writes asks the rules first, and `check_methods` refuses an MLflow
+that has methods which this module does not know. Second, inside SQLAlchemy, a session writes a row of the tags of
+versions only while one of these methods is running (`_permitted`). A call that bypasses the methods fails instead of
+writing.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _GUARDED: Final = frozenset(
         "set_registered_model_alias", "transition_model_version_stage", "update_model_version",
     }
 )  # fmt: skip
-# These write no version, or only through the guarded ones.
+# These methods write no version, or write one only through the guarded methods.
 _HARMLESS: Final = frozenset(
     {
         "copy_model_version", "create_prompt", "create_prompt_version", "create_registered_model", "create_webhook",
@@ -69,14 +70,14 @@ _permitted: ContextVar[bool] = ContextVar("kizu_may_write_version_tags", default
 
 
 class UnknownMlflow(RuntimeError):
-    """An MLflow whose registry has parts that nobody looked at."""
+    """This MLflow has parts that the approval server does not know, so the server cannot guard it."""
 
 
 def check_methods(store: type = SqlAlchemyStore) -> None:
-    """Refuse a store with public methods that this module does not know.
+    """Check that a store class has only public methods that this module knows, and all of the guarded ones.
 
     Raises:
-        UnknownMlflow: it names them.
+        UnknownMlflow: the store has unknown methods or lacks guarded ones. The message names them.
     """
     public = {name for name in dir(store) if not name.startswith("_")}
     unknown = sorted(public - _READS - _GUARDED - _HARMLESS - _OTHER)
@@ -89,19 +90,23 @@ def check_methods(store: type = SqlAlchemyStore) -> None:
 
 
 class GuardedStore(SqlAlchemyStore):  # type: ignore[misc] # mlflow ships no types
-    """The store of the registry. `configure` comes first."""
+    """MLflow's registry store, guarded by the rules. Call `configure` before any other method."""
 
     _files: AccountFiles
     _is_admin: Callable[[str], bool]
 
     def configure(self, files: AccountFiles, is_admin: Callable[[str], bool]) -> None:
-        """Where the administrator's files are, and who is an administrator in MLflow."""
+        """Set the administrator's files. is_admin: returns whether an account is an administrator in MLflow."""
         self._files = files
         self._is_admin = is_admin
 
     def create_model_version(self, name: str, source: str, run_id: Any = None, tags: Any = None, *args: Any,
                              **kwargs: Any) -> Any:  # fmt: skip
-        """A new version says who registered it."""
+        """Create a version, with a tag that says who registered it.
+
+        Raises:
+            MlflowException: the rules refuse the tags, or the request has no account.
+        """
         with _refusals():
             wanted = rules.on_create(self._caller(), {tag.key: tag.value for tag in tags or ()})
         stamped = [ModelVersionTag(key, value) for key, value in wanted.items()]
@@ -109,7 +114,14 @@ class GuardedStore(SqlAlchemyStore):  # type: ignore[misc] # mlflow ships no typ
             return super().create_model_version(name, source, run_id, stamped, *args, **kwargs)
 
     def set_model_version_tag(self, name: str, version: Any, tag: Any) -> None:
-        """By the rules; an approval is stamped with account, time and bytes in one transaction."""
+        """Set a tag as the rules allow.
+
+        An approval is stamped with the account, the time and the SHA-256 of the model's bytes in the same transaction.
+
+        Raises:
+            MlflowException: the rules refuse the tag, the evidence of an approval does not hold, or the tags changed
+                meanwhile.
+        """
         with _refusals():
             caller, found = self._caller(), self._version(name, version)
             change = rules.on_set(caller, found, tag.key, tag.value, datetime.now(UTC))
@@ -122,46 +134,74 @@ class GuardedStore(SqlAlchemyStore):  # type: ignore[misc] # mlflow ships no typ
                 _log.info("%s is %s, says %s", found, tag.value, caller.name)
 
     def delete_model_version_tag(self, name: str, version: Any, key: str) -> None:
-        """Not those of an approval."""
+        """Delete a tag, unless it belongs to an approval.
+
+        Raises:
+            MlflowException: the tag belongs to an approval, or the tags changed meanwhile.
+        """
         with _refusals():
             self._caller()
             found = self._version(name, version)
             self._apply(found, {}, rules.on_delete(found, key).delete)
 
     def set_registered_model_alias(self, name: str, alias: str, version: Any) -> None:
-        """`champion` is the reconciler's."""
+        """Set an alias. Only the reconciler may set `champion`.
+
+        Raises:
+            MlflowException: the alias is `champion` and the account is not the reconciler.
+        """
         with _refusals():
             rules.on_alias(self._caller(), alias)
         super().set_registered_model_alias(name, alias, version)
 
     def delete_registered_model_alias(self, name: str, alias: str) -> None:
-        """`champion` is the reconciler's."""
+        """Delete an alias. Only the reconciler may delete `champion`.
+
+        Raises:
+            MlflowException: the alias is `champion` and the account is not the reconciler.
+        """
         with _refusals():
             rules.on_alias(self._caller(), alias)
         super().delete_registered_model_alias(name, alias)
 
     def update_model_version(self, name: str, version: Any, description: Any = None) -> Any:
-        """A description is no part of an approval; it needs an account."""
+        """Change the description. It is no part of an approval, so any account that MLflow lets in may change it.
+
+        Raises:
+            MlflowException: the request has no account.
+        """
         with _refusals():
             self._caller()
         return super().update_model_version(name, version, description)
 
     def delete_model_version(self, name: str, version: Any) -> None:
-        """An administrator's."""
+        """Delete a version. Only an administrator may.
+
+        Raises:
+            MlflowException: the account is not an administrator.
+        """
         with _refusals():
             rules.on_remove(self._caller(), f"{name} version {version}")
         with _writing():
             super().delete_model_version(name, version)
 
     def delete_registered_model(self, name: str) -> None:
-        """An administrator's."""
+        """Delete a model with all of its versions. Only an administrator may.
+
+        Raises:
+            MlflowException: the account is not an administrator.
+        """
         with _refusals():
             rules.on_remove(self._caller(), name)
         with _writing():
             super().delete_registered_model(name)
 
     def rename_registered_model(self, name: str, new_name: str) -> None:
-        """Refused: approvers belong to a name, and an approval must not move to another."""
+        """Refuse to rename a model: its approvers belong to its name, and an approval must not move to another name.
+
+        Raises:
+            MlflowException: always.
+        """
         raise MlflowException(
             f"a model bears the name of its use case, and its approvers belong to that name: {name} is not renamed",
             PERMISSION_DENIED,
@@ -169,14 +209,18 @@ class GuardedStore(SqlAlchemyStore):  # type: ignore[misc] # mlflow ships no typ
 
     def transition_model_version_stage(self, name: str, version: Any, stage: str, archive_existing_versions: Any
                                        ) -> None:  # fmt: skip
-        """Refused: a stage decides nothing here."""
+        """Refuse to change a stage: a stage decides nothing here.
+
+        Raises:
+            MlflowException: always.
+        """
         raise MlflowException(
             f"a stage decides nothing here; to approve {name} version {version} set its tag approval to approved",
             PERMISSION_DENIED,
         )
 
     def _caller(self) -> rules.Caller:
-        # Set by basic-auth for each request that it let in; a route that passed it by has no name here.
+        # basic-auth sets this name for each request that it lets in. A request on a route that bypasses it has no name.
         name = flask.g.get("mlflow_authenticated_user") if flask.has_request_context() else None
         if not name:
             raise rules.Refused("the registry is changed by requests with an account only")
@@ -187,10 +231,14 @@ class GuardedStore(SqlAlchemyStore):  # type: ignore[misc] # mlflow ships no typ
         return rules.Version(name, str(found.version), dict(found.tags), self._files.approvers_of(name))
 
     def _apply(self, seen: rules.Version, new: Mapping[str, str], gone: tuple[str, ...]) -> None:
-        """All or nothing, and only where nobody changed the tags since they were looked at."""
+        """Apply a change in one transaction, if the tags still are as in `seen`.
+
+        Raises:
+            MlflowException: the tags changed meanwhile.
+        """
         number = int(seen.number)
         with _writing(), self.ManagedSessionMaker(read_only=False) as session:
-            # A write comes first, so that of two that decide at once the second waits here, whatever the database.
+            # The transaction writes first. So the second of two concurrent decisions waits here, whatever the database is.
             row = self._get_query(session, SqlModelVersion).filter_by(name=seen.model, version=number)
             row.update({"last_updated_time": get_current_time_millis()}, synchronize_session=False)
             version = self._get_sql_model_version(session, seen.model, number)
@@ -219,7 +267,10 @@ def _writing() -> Iterator[None]:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """What MLflow answers, and its page shows."""
+    """Turn errors of the rules, the evidence and the account files into an MlflowException.
+
+    MLflow sends its message in the answer, and MLflow's page shows it.
+    """
     try:
         yield
     except rules.Malformed as e:
@@ -236,7 +287,7 @@ def _refusals() -> Iterator[None]:
 
 
 def guard_sessions() -> None:
-    """From now on no session of this process writes tags of versions unless a guarded method is at work."""
+    """From this call on, sessions of this process write tags of versions only while a guarded method is running."""
     event.listen(Session, "before_flush", _before_flush)
     event.listen(Session, "do_orm_execute", _before_execute)
 

@@ -1,4 +1,4 @@
-"""Who may set which tag of a model version: values in, values out."""
+"""Rules for who may set which tag of a model version. The functions are pure: they take values and return values."""
 
 from __future__ import annotations
 
@@ -30,22 +30,28 @@ EVIDENCE: Final = frozenset(
         "label_version",
     }
 )
-"""What an approval rests on: the registering account's to write, and nobody's once the version is approved."""
+"""The tags that an approval rests on. Only the registering account writes them; nobody does once the version is
+approved.
+"""
 PROTECTED: Final = SERVERS_OWN | EVIDENCE | {APPROVAL, REASON}
 CHAMPION: Final = "champion"
 
 
 class Refused(Exception):
-    """A change that this account may not make; the message is for whoever tried."""
+    """This account may not make the change. The message is written for the caller who tried it."""
 
 
 class Malformed(Refused):
-    """A change that nobody could make."""
+    """The change is malformed: no account could make it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. role: by the administrator's file; None: an account made in MLflow. is_admin: in MLflow."""
+    """The account that makes a request.
+
+    role: its role in the administrator's file; None for an account that was made in MLflow. is_admin: whether MLflow
+    holds it as an administrator.
+    """
 
     name: str
     role: Role | None = None
@@ -54,7 +60,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version as it is now. approvers: of its model, by the administrator's file."""
+    """A model version in its current state. approvers: the approvers of its model, from the administrator's file."""
 
     model: str
     number: str
@@ -67,7 +73,11 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Tags to set and to delete, together. rests_on_evidence: only where the artifacts hold, for these bytes."""
+    """Tags to set and tags to delete, as one change.
+
+    rests_on_evidence: the change may be made only if the artifacts pass the evidence check. It then holds for the model
+    bytes that were checked.
+    """
 
     set: Mapping[str, str] = field(default_factory=dict)
     delete: tuple[str, ...] = ()
@@ -75,10 +85,11 @@ class Change:
 
 
 def on_create(caller: Caller, tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags of a new version: those asked for, and who registered it.
+    """Return the tags of a new version: the requested tags, and the account that registers it.
 
     Raises:
-        Refused: it would be born approved, or with a stamp.
+        Malformed: a tag resembles a protected tag, but is spelled differently.
+        Refused: the version would start as approved or rejected, with a stamp of the server, or with a reason.
     """
     for key in tags:
         _check_spelling(key)
@@ -94,10 +105,11 @@ def on_create(caller: Caller, tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def on_set(caller: Caller, version: Version, key: str, value: str, now: datetime) -> Change:
-    """What setting one tag comes to.
+    """Return the change that results from setting one tag. now: the time of a decision; it has a time zone.
 
     Raises:
-        Refused: this account may not; the message says why and who may.
+        Malformed: the tag resembles a protected tag, or the value of the approval is unknown.
+        Refused: this account may not set the tag. The message says why and who may.
     """
     _check_spelling(key)
     if key in SERVERS_OWN:
@@ -122,9 +134,10 @@ def on_set(caller: Caller, version: Version, key: str, value: str, now: datetime
 
 
 def on_delete(version: Version, key: str) -> Change:
-    """What deleting one tag comes to.
+    """Return the change that results from deleting one tag.
 
     Raises:
+        Malformed: the tag resembles a protected tag, but is spelled differently.
         Refused: the tag belongs to the approval.
     """
     _check_spelling(key)
@@ -137,10 +150,11 @@ def on_delete(version: Version, key: str) -> Change:
 
 
 def on_alias(caller: Caller, alias: str) -> None:
-    """Who may move or delete an alias.
+    """Check that this account may move or delete an alias.
 
     Raises:
-        Refused: `champion` says what all devices run; only the reconciler sees that.
+        Refused: the alias is `champion` and the account is not the reconciler. `champion` names the version that all
+            devices run, and only the reconciler sees what they run.
     """
     if alias.strip().casefold() == CHAMPION and caller.role is not Role.RECONCILER:
         raise Refused(
@@ -150,10 +164,10 @@ def on_alias(caller: Caller, alias: str) -> None:
 
 
 def on_remove(caller: Caller, what: str) -> None:
-    """Who may delete a version, or a model with all of its versions.
+    """Check that this account may delete a version, or a model with all of its versions.
 
     Raises:
-        Refused: not an administrator.
+        Refused: the account is not an administrator.
     """
     if not caller.is_admin:
         raise Refused(f"{what} is what devices were released from: only an administrator deletes it, not {caller.name}")
@@ -197,7 +211,8 @@ def _check_may_decide(caller: Caller, version: Version, act: str) -> None:
 
 
 def _check_spelling(key: str) -> None:
-    # Some databases compare without case or trailing blanks: such a key would fall on the tag that it resembles.
+    # Some databases ignore case or trailing blanks when they compare. There, such a key would overwrite the tag that
+    # it resembles.
     plain = key.strip().casefold()
     if key != plain and plain in PROTECTED:
         raise Malformed(f"expected the tag {plain}, but got {key!r}")
