@@ -192,7 +192,7 @@ def test_a_named_device_takes_the_release_of_its_wave():
     ],
 )
 def test_a_device_keeps_what_it_has_and_says_why(state, changes, reason):
-    """Each cause has a fixed word."""
+    """A device that keeps its release gives a fixed word for each cause."""
     got = answer(state, **changes)
     assert isinstance(got, Keep)
     assert got.reason == reason

@@ -68,7 +68,7 @@ def test_a_client_certificate_opens_a_broker_that_asks_for_one(tmp_path, authori
 
 @pytest.mark.parametrize("protocol", ["3.1.1", "5"])
 def test_a_wrong_password_is_told_and_the_right_one_opens(tmp_path, authority, secured, protocol):
-    """The password travels over TLS."""
+    """Over TLS, a wrong password is reported and the right one connects."""
     passwords = tmp_path / "passwords"
     mosquitto_program()
     subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "dev1", "right"], check=True, capture_output=True)
@@ -89,7 +89,7 @@ def test_a_broker_of_another_authority_is_not_spoken_to(tmp_path, secured):
 
 
 def test_a_readable_key_or_a_missing_file_is_refused_at_the_start(tmp_path, authority):
-    """The error names the file."""
+    """A key that others can read, or a missing file, is refused at the start with an error that names the file."""
     certificate, key = authority.issue("dev1")
     outbox = Outbox(tmp_path / "outbox", LIMITS)
     key.chmod(0o644)

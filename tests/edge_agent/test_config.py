@@ -96,7 +96,7 @@ def test_a_wrong_file_is_refused_with_the_place(tmp_path, text, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    """The error says what to do."""
+    """A missing configuration file raises an error that names it and the option `--config`."""
     with pytest.raises(ConfigError, match=r"none\.yaml.*--config"):
         load_config(tmp_path / "none.yaml", {})
 

@@ -50,7 +50,7 @@ def test_a_move_over_file_systems_copies(tmp_path, fast_folder):
 
 
 def test_a_move_that_is_refused_for_another_reason_leaves_the_file(tmp_path):
-    """The file is not copied instead."""
+    """A move that is refused, for example for missing rights, raises an error, and the file is not copied instead."""
     (tmp_path / "c").mkdir()
     (tmp_path / "a.png").write_bytes(b"picture")
     with pytest.raises(OSError, match="refused"):

@@ -221,7 +221,7 @@ def test_a_network_camera_is_seen_lost_and_seen_again():
 
 
 def test_a_video_device_that_is_not_there_is_named():
-    """The error names the configured device."""
+    """A missing video device raises an error that names the configured device."""
     with pytest.raises(SourceError, match="video device 93"):
         OpenCvGrabber(OpenCvCamera(source="opencv", device=93)).open()
 

@@ -80,7 +80,7 @@ def test_each_backend_refuses_a_model_of_another_input(tmp_path, choice, side):
 
 
 def test_each_backend_wraps_what_goes_wrong_while_running(tmp_path, choice):
-    """The loop sees InferenceError only."""
+    """Each backend turns an error while running into `InferenceError`, so that the loop sees no other error."""
     infer = load_model(model_file(tmp_path, quadrant_model()), SHAPE, choice)
     with pytest.raises(InferenceError, match="failed while running"):
         infer(np.zeros((1, 3, 2, 2), np.float32))

@@ -106,7 +106,7 @@ def test_the_transport_tells_python_tuf_what_is_missing_and_what_is_forbidden(st
 
 
 def test_a_desired_state_is_that_of_the_group(client, publisher):
-    """None where nothing was published for the group."""
+    """A group has its own desired state, and None where nothing was published for the group."""
     publisher.desire("a" * 64, group="line1", sequence=3)
     publisher.desire("b" * 64, group="line2", sequence=4)
     client.refresh()
@@ -159,7 +159,7 @@ def test_a_release_is_fetched_whole(client, publisher, tmp_path):
 
 
 def test_a_release_that_is_not_signed_is_not_fetched(client, tmp_path):
-    """It may be published later, so it is not remembered as failed."""
+    """A release that is not among the signed files is refused but not as failed, since it may be published later."""
     client.refresh()
     assert refusal(client.fetch_release, "a" * 64, tmp_path / "r") == (
         "not-published",

@@ -351,7 +351,7 @@ def test_a_start_without_any_release_runs_none(bench):
 
 
 def test_where_every_release_is_damaged_none_runs(bench, caplog):
-    """Each that was tried is logged."""
+    """Where every release on the disk is damaged, none runs, and each tried release is logged."""
     bench.settle(FIRST, SECOND)
     for built in (FIRST, SECOND):
         (bench.folder / "releases" / built.digest / "model.onnx").write_bytes(b"rot")
@@ -363,7 +363,7 @@ def test_where_every_release_is_damaged_none_runs(bench, caplog):
 
 
 def test_the_previous_release_is_loaded_only_where_the_two_are_compared(tmp_path):
-    """A second model takes memory."""
+    """The previous release is loaded only where two releases are compared, because a second model takes memory."""
     bench = Bench(tmp_path / "a")
     bench.settle(FIRST, SECOND)
     assert bench.active.previous is None

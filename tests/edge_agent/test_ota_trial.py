@@ -33,7 +33,7 @@ def test_a_good_release_passes_with_its_latency(tmp_path):
 
 
 def test_a_slow_release_says_its_time_and_its_budget(tmp_path, monkeypatch):
-    """The budget itself is still met."""
+    """A release that is slower than its budget fails with both times; one that takes exactly its budget passes."""
     built = build_release(latency_budget_ms=12.5)
     monkeypatch.setattr(trial, "_latency_ms", lambda folder, loaded: 12.5)
     assert tried(tmp_path, built) == TrialResult(True, "", "", 12.5)
@@ -44,7 +44,7 @@ def test_a_slow_release_says_its_time_and_its_budget(tmp_path, monkeypatch):
 
 
 def test_a_release_for_a_newer_agent_says_both_versions(tmp_path):
-    """The agent's own version is enough."""
+    """A release for a newer agent fails with both versions; one for the agent's own version passes."""
     assert tried(tmp_path, build_release(min_agent_version=__version__)).ok
     assert tried(tmp_path, build_release(min_agent_version="99.0.0")) == TrialResult(
         False, "newer-agent-needed", f"it needs agent 99.0.0 or newer, this is {__version__}"
@@ -195,7 +195,7 @@ def test_the_process_gets_the_release_the_choice_and_few_variables(start, monkey
 
 
 def test_a_process_may_take_its_time(start):
-    """It is neither killed nor given up before its time is over."""
+    """The trial's process is neither killed nor given up before its time is over."""
     child = Child(b'{"ok": false, "reason": "golden-samples", "message": "m", "latency_ms": 0.0}', rounds=3)
     assert start(child) == TrialResult(False, "golden-samples", "m", 0.0)
     assert child.killed == 0

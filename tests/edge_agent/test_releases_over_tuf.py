@@ -343,7 +343,7 @@ def test_only_current_previous_and_factory_releases_stay_on_the_disk(device):
 
 
 def test_a_root_that_is_none_is_refused_with_a_reason(tmp_path):
-    """The error names the pinned root."""
+    """A pinned root that is not valid is refused with an error that names it."""
     with pytest.raises(UpdateError, match="pinned root") as caught:
         ReleaseClient(MemoryStore(), BUCKET, b"{}", tmp_path / "tuf")
     assert caught.value.reason in ("invalid-metadata", "wrong-signature")

@@ -42,7 +42,7 @@ def test_frames_near_the_threshold_go_back(inspection, expected):
 
 
 def test_rates_are_met_and_the_same_frame_always_gets_the_same_answer():
-    """The hash of the frame decides."""
+    """Sampling meets the rates, and a frame always gets the same answer, because its hash decides."""
     nothing = Inspection((), Verdict.PASS)
     first = [reason(nothing, sha256, nothing_found_rate=0.1, control_rate=0.05) for sha256 in FRAMES]
     again = [reason(nothing, sha256, nothing_found_rate=0.1, control_rate=0.05) for sha256 in FRAMES]
@@ -79,7 +79,7 @@ def test_a_quota_lets_so_many_through_in_any_hour():
 
 @pytest.mark.parametrize(("name", "length_s"), [("max_per_minute", 60), ("max_per_hour", 3600), ("max_per_day", 86400)])
 def test_each_window_holds_by_itself(name, length_s):
-    """The narrowest window decides."""
+    """Each window of the quota holds by itself, and the narrowest one decides."""
     quota, wanted = Quota(), policy(**{name: 3})
     assert [quota.take(wanted, float(at)) for at in (0, 1, 2, 3, length_s - 1, length_s)] == [
         True, True, True, False, False, True,

@@ -81,7 +81,7 @@ def test_boxes_that_overlap_by_exactly_the_bound_are_two():
 
 
 def test_no_more_than_asked_and_the_best_of_them():
-    """max_detections keeps the highest scores."""
+    """At most `max_detections` detections are returned, the ones with the highest scores."""
     rows = [(10 + 12 * i, 50, 8, 8, 0.3 + 0.02 * i, 0) for i in range(20)]
     found = decode(output_of(*rows), nms=Nms(max_detections=3))
     assert [round(d.score, 2) for d in found] == [0.68, 0.66, 0.64]

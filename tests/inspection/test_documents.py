@@ -241,7 +241,7 @@ def test_defaults_of_a_golden_sample_are_written():
 
 
 def test_a_wave_by_name_includes_those_named():
-    """It includes no other device."""
+    """A wave with device names includes these devices and no other device."""
     wave = Wave(release_digest=SHA, devices=("line-1", "line-2"))
     assert [wave.includes(name) for name in ("line-1", "line-2", "line-3", "line-11")] == [True, True, False, False]
 
@@ -314,6 +314,6 @@ def test_any_document_is_read_as_it_was_written(document: Document):
 
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_a_document_or_a_document_error(data):
-    """Reading raises no other exception."""
+    """Reading any bytes gives a document or raises `DocumentError`, and no other exception."""
     with contextlib.suppress(DocumentError):
         assert isinstance(Reported.from_json(data), Reported)

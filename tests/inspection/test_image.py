@@ -153,7 +153,7 @@ def test_a_gif_is_no_image_of_ours(frames):
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_an_animation_is_refused(kind):
-    """It would be unknown which of its pictures was labelled."""
+    """An animation is refused, because it is unknown which of its pictures was labelled."""
     other = Image.fromarray(np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
     data = encoded(picture(), kind, save_all=True, append_images=[other])
     assert refused(data) == "animated"

@@ -26,7 +26,7 @@ def test_the_band_of_doubt_may_be_a_point_or_everything(low, high):
 
 @pytest.mark.parametrize(("low", "high"), [(-0.01, 0.5), (0.5, 0.4), (0.5, 1.01)])
 def test_a_band_of_doubt_outside_of_the_scores_is_refused(low, high):
-    """The message gives both values."""
+    """A band of uncertainty outside the scores is refused with a message that gives both values."""
     with pytest.raises(ValueError, match=f"got {low}, {high}"):
         Sampling(uncertain_low=low, uncertain_high=high)
 
@@ -58,7 +58,7 @@ def test_the_input_of_a_release_gives_all_of_its_values_to_the_letterbox():
 
 @pytest.mark.parametrize(("width", "height"), [(0, 32), (32, 0), (-32, 32), (32, -32), (33, 32), (32, 48)])
 def test_the_input_of_a_network_has_positive_multiples_of_32_as_sides(width, height):
-    """The message gives both sides."""
+    """An input whose sides are not positive multiples of 32 is refused with a message that gives both sides."""
     with pytest.raises(ValueError, match=f"but got {width} x {height}"):
         Preprocess(width, height)
 
@@ -111,7 +111,7 @@ def test_a_message_shows_sixty_characters_of_a_wrong_value():
 
 
 def test_a_message_shows_eighty_characters_of_a_wrong_file_name():
-    """A release names plain files only."""
+    """A file name that is not plain is refused, and the message shows at most 80 characters of it."""
     with pytest.raises(ValueError, match=f"^expected a plain file name, but got '{'/' * 80}'$"):
         check_file("/" * 200)
 
@@ -202,7 +202,7 @@ def test_each_expected_detection_needs_a_partner_of_its_own():
 
 
 def test_a_detection_near_the_floor_may_be_there_or_not():
-    """Its score less the tolerance does not exceed the floor."""
+    """A detection may be missing where its score less the tolerance does not exceed the floor."""
     near, above = found(0.3125), found(0.375)
     assert difference([], [near], EXACT, 0.25) is None
     assert difference([near], [], EXACT, 0.25) is None

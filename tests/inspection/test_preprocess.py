@@ -64,7 +64,7 @@ def test_an_image_of_the_input_size_is_only_normalised():
 
 
 def test_a_network_that_wants_blue_first_gets_it():
-    """colour_order bgr keeps OpenCV's order."""
+    """The colour order `bgr` gives the network OpenCV's order, with blue first."""
     blue = np.zeros((32, 32, 3), dtype=np.uint8)
     blue[:, :, 0] = 255
     rgb, _ = letterbox(blue, Preprocess(32, 32))
@@ -74,7 +74,7 @@ def test_a_network_that_wants_blue_first_gets_it():
 
 
 def test_the_grey_of_the_border_can_be_chosen():
-    """pad_value 0 gives a black border."""
+    """The grey of the border is the `pad_value`; 0 gives a black border."""
     tensor, _ = letterbox(image_of(32, 64), Preprocess(64, 64, pad_value=0))
     assert (tensor[0, :, :16] == 0).all()
 

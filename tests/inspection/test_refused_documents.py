@@ -93,7 +93,7 @@ def test_a_key_named_unknown_is_an_unknown_key():
 
 
 def test_a_field_of_a_kind_without_a_rule_is_a_fault_of_the_program():
-    """It is no fault of the document, so it is another error."""
+    """A field type without a rule raises `TypeError`, because the fault is the program's and not the document's."""
     with pytest.raises(TypeError) as caught:
         Odd.from_json(b'{"data": {}}')
     assert str(caught.value) == "Odd.data: no rule for <class 'bytes'>"
@@ -117,7 +117,7 @@ def test_a_time_does_not_depend_on_the_zone_of_the_machine(zone, monkeypatch):
 
 
 def test_canonical_json_keeps_signs_and_refuses_what_is_no_number():
-    """Digests are taken of these bytes."""
+    """Canonical JSON, of which digests are taken, keeps characters as they are and refuses values such as NaN."""
     value: dict[str, Any] = {"b": "傷", "a": [1, None]}
     assert canonical_json(value) == '{"a":[1,null],"b":"傷"}'.encode()
     with pytest.raises(ValueError, match="JSON compliant"):
@@ -125,7 +125,7 @@ def test_canonical_json_keeps_signs_and_refuses_what_is_no_number():
 
 
 def test_a_digest_that_is_none_is_shown_up_to_eighty_signs():
-    """A log line stays short."""
+    """A malformed digest is shown up to 80 characters, so that a log line stays short."""
     with pytest.raises(ValueError, match="expected a sha256 of 64 hexadecimal digits") as caught:
         check_sha256("0123456789" * 9)
     assert str(caught.value).endswith(f"but got '{'0123456789' * 8}'")

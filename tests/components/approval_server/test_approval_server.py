@@ -384,7 +384,7 @@ def test_who_may_approve_changes_without_a_restart(mlflow, registry, name, regis
 def test_an_account_that_an_administrator_made_in_mlflow_may_be_an_approver(
     mlflow, registry, name, registered, approve
 ):
-    """It needs no place in the file of accounts."""
+    """An account that an administrator made in MLflow may approve without an entry in the file of accounts."""
     body = {"username": f"person-{name}", "password": password_of(f"person-{name}")}
     assert mlflow.ask("admin", "POST", f"{V2}/users/create", body).status_code == 200
     mlflow.allow(name, body["username"])

@@ -36,7 +36,7 @@ def test_keys_are_closed_to_others(folders):
 
 
 def test_the_signed_root_names_four_different_keys_for_ten_years(folders):
-    """It verifies itself, and asks for consistent snapshots."""
+    """The root verifies itself, expires in ten years, names four different keys and asks for consistent snapshots."""
     now = datetime(2025, 4, 1, tzinfo=UTC)
     init(*folders, now=now)
     root = load_root(folders[1])

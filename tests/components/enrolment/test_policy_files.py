@@ -63,7 +63,7 @@ def test_the_administrator_is_told_what_to_make_and_the_key_is_handed_on(tmp_pat
 
 
 def test_a_revocation_that_a_person_has_to_make_is_never_said_to_be_done(tmp_path):
-    """It is an error until the policy is gone."""
+    """A revocation that a person has to make raises an error until the policy is gone."""
     provider = PolicyFiles(tmp_path, Key("access", "secret"))
     provider.create(DEVICE)
     with pytest.raises(ByHand, match="not out yet"):
@@ -94,7 +94,7 @@ def test_a_key_file_is_read_in_both_forms_where_it_is_private(tmp_path, form):
     "text", ["", "wJalrXUtnFEMI", "[]", '{"access_key": "a"}', '{"access_key": "", "secret_key": 1}']
 )
 def test_a_key_file_of_another_form_is_refused_without_showing_it(tmp_path, text):
-    """It may hold a secret all the same."""
+    """A key file of another form is refused without showing its text, which may hold a secret."""
     file = tmp_path / "key.json"
     file.write_text(text)
     file.chmod(0o600)

@@ -75,6 +75,6 @@ def test_a_row_that_does_not_parse_is_set_aside_with_its_line(row, reason):
 
 @pytest.mark.parametrize("text", ["", "image,part\na,b\n", "\x8f\x9d\n"])
 def test_a_table_without_the_columns_is_refused(text):
-    """The error names the missing columns."""
+    """A table without the needed columns is refused with an error that names the missing columns."""
     with pytest.raises(ExchangeError, match="annotations"):
         read(text)

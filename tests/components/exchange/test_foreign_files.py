@@ -55,7 +55,7 @@ def test_a_coco_image_that_does_not_parse_is_set_aside():
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"images": []}', b"\x00", b"[" * 100_000])
 def test_what_is_no_coco_file_is_refused(data):
-    """The error says what was expected."""
+    """Data that is no COCO file is refused with an error that says what was expected."""
     with pytest.raises(ExchangeError, match="expected a COCO file"):
         list(read_coco(data, NAMES, NOON))
 
@@ -106,7 +106,7 @@ def test_a_data_yaml_that_names_no_classes_is_refused(tmp_path, text):
 
 
 def test_labels_are_looked_for_where_ultralytics_looks():
-    """The last folder `images` becomes `labels`."""
+    """The path of a label is the image's with its last folder `images` replaced by `labels`, as in Ultralytics."""
     assert label_path("images/train/a.b.jpg") == "labels/train/a.b.txt"
     assert label_path("images/x/images/a.jpg") == "images/x/labels/a.txt"
     assert label_path("x/a.jpg") == "x/a.txt"

@@ -129,7 +129,7 @@ def test_parts_that_cannot_be_read_are_an_error_that_names_the_file(tmp_path, co
 
 
 def test_a_store_that_is_away_is_an_error_and_not_an_empty_result(tmp_path):
-    """Nothing is counted as set aside."""
+    """A store that does not answer raises an error, and no file is counted as set aside."""
     (tmp_path / "1.jpg").write_bytes(jpeg(107))
     away = RawImages(S3ObjectStore("http://127.0.0.1:9", "us-east-1", "a", "b"), "kizu-raw")
     with pytest.raises(RuntimeError, match=r"127\.0\.0\.1:9"):

@@ -128,14 +128,14 @@ def test_a_model_that_cannot_be_run_is_said_and_passed_over(world, caplog):
 
 
 def test_the_champions_thresholds_order_the_images(world):
-    """The images are ordered by the champion's thresholds, which evaluation chose for each class."""
+    """The champion's thresholds, by class, are those that evaluation chose; without a champion there are none."""
     assert champion_thresholds(world.settings, world.use_case.name) == {}
     make_champion(world)
     assert champion_thresholds(world.settings, world.use_case.name) == {"scratch": 0.5}
 
 
 def test_a_class_that_the_use_case_gave_up_is_not_suggested(world):
-    """The champion still knows it."""
+    """A class that the use case no longer has is not suggested, although the champion still knows it."""
     make_champion(world)
     world.put_images(1)
     world.use_case = world.use_case.model_copy(update={"classes": ("dent",)})

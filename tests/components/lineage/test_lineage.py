@@ -239,7 +239,7 @@ def test_tampered_targets_are_told(factory, ask):
 
 
 def test_a_version_that_is_not_there_is_a_missing_link_and_the_chain_goes_on_by_what_was_signed(factory, ask):
-    """The release names the run."""
+    """A missing version is a missing link, and the chain continues, because the signed release names the run."""
     digest = factory.release_of_unknown(factory.digest)
     found = ask(digest)
     (missing,) = found.missing

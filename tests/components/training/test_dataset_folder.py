@@ -54,7 +54,7 @@ def test_boxes_are_clipped_to_the_image():
 
 
 def test_an_unknown_class_is_refused():
-    """The error names the class."""
+    """A label of an unknown class raises an error that names the class."""
     with pytest.raises(TrainingError, match="dent"):
         label_lines([LabelledBox("dent", Box(0, 0, 1, 1))], ("scratch",), 10, 10)
 
@@ -98,14 +98,14 @@ def test_a_dataset_without_a_defect_is_refused(tmp_path):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_an_empty_split_is_refused(tmp_path, split):
-    """The error names the split."""
+    """A dataset with an empty split raises an error that names the split."""
     line = generated_line(**{split: 0})
     with pytest.raises(TrainingError, match=f"the {split} split"):
         write_dataset(line.manifest, line.fetch, tmp_path)
 
 
 def test_sixteen_bit_and_grey_images_are_stored_as_the_device_sees_them(tmp_path):
-    """They are stored with 8 bits and three channels."""
+    """Images with 16 bits and grey images are stored with 8 bits and three channels."""
     line = generated_line(train=1, val=1)
     deep = np.linspace(0, 65535, 64 * 96).reshape(64, 96).astype(np.uint16)
     data = cv2.imencode(".png", deep)[1].tobytes()

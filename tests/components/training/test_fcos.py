@@ -251,7 +251,7 @@ def test_what_torch_was_told_before_holds_afterwards(tmp_path):
 
 
 def test_several_gpus_are_refused(monkeypatch, tmp_path):
-    """They are refused before anything is read."""
+    """Several GPUs are refused before any image is read."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     dataset = DetectionDataset(tmp_path, tmp_path, ("a",), {"train": 1, "val": 1}, "d")
     with pytest.raises(TrainingError, match="expected one GPU or processors for detector fcos, but got 0,1"):

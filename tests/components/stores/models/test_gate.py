@@ -188,7 +188,7 @@ def test_a_report_and_a_gate_are_read_as_they_were_written():
     ],
 )
 def test_the_interval_is_wilsons(count, n, low, high):
-    """The intervals equal published values."""
+    """The interval of a rate is Wilson's, and equals published values."""
     assert Rate(count=count, n=n).interval == pytest.approx((low, high), abs=1e-4)
 
 

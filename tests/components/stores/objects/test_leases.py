@@ -36,7 +36,7 @@ def held(place, clock, rules=RULES):
 
 
 def test_a_free_lease_is_taken_and_given_back(place):
-    """Each new holder has the next generation."""
+    """A free lease is taken and given back, and each new holder has the next generation."""
     clock = Clock()
     with held(place, clock) as first:
         pass
@@ -126,7 +126,7 @@ def test_a_holder_that_version_0_1_passed_over_stops(place):
 
 
 def test_version_0_1_sees_the_holder_of_this_version(place):
-    """It reads `expires_at` of the object with the highest number."""
+    """The lease has the form that version 0.1 reads: `expires_at` in the object with the highest number."""
     clock = Clock()
     with held(place, clock):
         (info,) = place[0].list(place[1], f"leases/labeling/{place[3]}/")

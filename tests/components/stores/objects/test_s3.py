@@ -78,7 +78,7 @@ def test_wrong_keys_are_access_denied_in_every_call(installation, bucket, key):
 
 
 def test_a_store_that_is_away_is_one_error_that_names_it():
-    """Nobody listens on port 9."""
+    """A store that does not answer raises one `ObjectStoreError` that names its address."""
     away = S3ObjectStore("http://127.0.0.1:9", "us-east-1", "a", "b")
     with pytest.raises(ObjectStoreError, match=r"http://127\.0\.0\.1:9"):
         away.get("bucket", "key")
