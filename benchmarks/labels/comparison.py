@@ -62,7 +62,7 @@ def compare(images: int) -> Compared:
         [{name: getattr(event, name) for name in COLUMNS} | {"status": str(event.status)} for event in events],
         schema=pa.schema([SCHEMA.field(name) for name in COLUMNS]),
     )
-    raw = RawImages(S3ObjectStore("http://127.0.0.1:1", "us-east-1", "-", "-"), "kizu-raw")  # never called
+    raw = RawImages(S3ObjectStore("http://127.0.0.1:1", "us-east-1", "-", "-"), "kizu-raw")  # no request is sent
 
     reference_s, ours_s, reading_s = [], [], []
     for _ in range(_REPEATS):

@@ -179,7 +179,7 @@ def test_the_longest_unused_go_first_and_never_what_the_step_needs(tmp_path):
 
 
 def test_a_step_that_needs_more_than_the_limit_reads_on(tmp_path, caplog):
-    """As much as fits is kept, the rest comes from S3; it is said once."""
+    """A step keeps as many images as fit and reads the rest from S3, and the log says so once."""
     source = Source()
     fetch = cached(source.fetch, settings(tmp_path, cache_max_bytes=1000), source.images)
     for _ in range(2):
