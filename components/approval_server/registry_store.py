@@ -238,7 +238,7 @@ class GuardedStore(SqlAlchemyStore):  # type: ignore[misc] # mlflow ships no typ
         """
         number = int(seen.number)
         with _writing(), self.ManagedSessionMaker(read_only=False) as session:
-            # The transaction writes first. So the second of two concurrent decisions waits here, whatever the database is.
+            # The transaction writes first, so that the second of two concurrent decisions waits here on any database.
             row = self._get_query(session, SqlModelVersion).filter_by(name=seen.model, version=number)
             row.update({"last_updated_time": get_current_time_millis()}, synchronize_session=False)
             version = self._get_sql_model_version(session, seen.model, number)

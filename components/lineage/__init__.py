@@ -1,1 +1,1 @@
-"""From a device or an image to labels and people, and back."""
+"""Trace a device or an image back to the labels and people behind it, and trace these forward again."""

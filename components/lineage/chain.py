@@ -1,6 +1,7 @@
-"""Walks a lineage: down from a device to the people who drew a label, and up again. Reads, and changes nothing.
+"""Walk a lineage down from a device to the people who drew a label, and up again. The walk only reads.
 
-What should be there and is not becomes a node that says so: a chain with a link missing is what an audit looks for.
+Something that should exist but does not becomes a node that says so, because an audit looks for chains with a missing
+link.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from inspection.documents import Reported
 
 
 class Chain:
-    """One question. list_labels: each label of a dataset, and not only their counts."""
+    """Builds the lineage of one question. list_labels: list each label of a dataset, and not only the counts."""
 
     def __init__(self, sources: Sources, *, list_labels: bool = False) -> None:
         self._from = sources
@@ -32,7 +33,7 @@ class Chain:
         self._out = LineageBuilder()
 
     def of_device(self, report: Reported) -> Lineage:
-        """What a device reports that it runs, and where that comes from."""
+        """Return the releases that a device reports as running and as pending, and where they come from."""
         device = self._device(report)
         for digest, relation in (
             (report.running_release, Relation.RUNS),
@@ -43,33 +44,39 @@ class Chain:
         return self._out.build(device)
 
     def of_release(self, digest: str) -> Lineage:
-        """Where a release comes from, and who runs it."""
+        """Return where a release comes from, and which devices run it or will run it."""
         release = self._release(digest, "it was asked for")
         self._up_from_release(release, digest)
         return self._out.build(release)
 
     def of_version(self, model: str, number: int) -> Lineage:
-        """Where a model version comes from, and where it went."""
+        """Return where a model version comes from, and the releases and devices that it went to."""
         version = self._version(model, number, "it was asked for")
         self._up_from_version(version, model, number)
         return self._out.build(version)
 
     def of_run(self, run_id: str, use_case: str) -> Lineage:
-        """What a training learned from, and what became of it."""
+        """Return the dataset and labels that a training run learned from, and what came from the run."""
         run = self._run(run_id, "it was asked for")
         self._up_from_run(run, run_id, use_case)
         return self._out.build(run)
 
     def of_dataset(self, digest: str, manifest: Manifest) -> Lineage:
-        """The labels that a dataset holds, and what was trained on it."""
+        """Return the labels that a dataset holds, and what was trained on it."""
         dataset = self._dataset(digest, manifest)
         self._up_from_dataset(dataset, digest, manifest.use_case)
         return self._out.build(dataset)
 
     def of_frame(self, sha256: str, uri: str = "") -> Lineage | None:
-        """Which release judged an image, who labelled it, and what learned from it; None where nothing knows it.
+        """Return which releases judged an image, who labelled it, and what learned from it.
 
-        uri: where it is, if that is known; where no label and no dataset says it either, the whole bucket is listed.
+        Args:
+            sha256: of the image's bytes.
+            uri: where the image is, if that is known. Where no label and no dataset names the place either, the whole
+                raw bucket is listed.
+
+        Returns:
+            The lineage; None where no source knows the image.
         """
         events = self._from.labels.events(sha256=sha256)
         held = list(self._from.datasets_with(sha256))
@@ -111,7 +118,7 @@ class Chain:
         return node
 
     def _version(self, model: str, number: int, by: str, *, run_id: str = "") -> str:
-        """run_id: the run that a release names, to follow where the registry does not know the version."""
+        """Add a version. run_id: the run that a release names; it is followed where the registry lacks the version."""
         name = f"{model}/{number}"
         try:
             found = self._from.registry.version(model, number)
@@ -140,7 +147,7 @@ class Chain:
         return node
 
     def _dataset(self, digest: str, manifest: Manifest) -> str:
-        """With the labels that it holds."""
+        """Add a dataset with the labels that it holds, and return the id of its node."""
         version = self._from.label_version(digest)
         counts = count_manifest((image.split, image.group, len(image.boxes)) for image in manifest.images)
         node = self._out.add(Kind.DATASET, digest, dataset_facts(manifest, counts, version))
@@ -154,7 +161,7 @@ class Chain:
         return node
 
     def _held(self, dataset: str, found: HeldImage, events: list[LabelEvent]) -> str:
-        """The label that a dataset holds of the image."""
+        """Add the label that a dataset holds of the image, and return the id of its node."""
         own = [event for event in events if event.use_case == found.use_case]
         version = self._from.label_version(found.dataset)
         label = label_of(

@@ -1,4 +1,4 @@
-"""The part of a lineage that is one image: where its bytes are, and the Captures beside them."""
+"""Find one image of a lineage: where its bytes are, and the Captures beside them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ _MAX_CAPTURES: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the raw bucket has of an image. uri: '' where it has no bytes; captures: by time, the first fifty."""
+    """What the raw bucket holds of an image.
+
+    uri: where the bytes are, '' where the bucket does not have them. captures: the first fifty, sorted by time.
+    """
 
     uri: str
     captures: tuple[Capture, ...]
 
     @property
     def releases(self) -> tuple[str, ...]:
-        """The digests of the releases that judged it."""
+        """The digests of the releases that judged the image, each once."""
         return tuple(dict.fromkeys(found.release_digest for found in self.captures if found.release_digest))
 
     def facts(self, places: Iterable[str]) -> dict[str, str]:
-        """In words. places: where it was looked for."""
+        """Return the facts in words. places: the addresses at which the image was looked for."""
         said = {"at": self.uri or ", ".join(places)}
         for number, capture in enumerate(self.captures, start=1):
             parts = [
@@ -42,7 +45,7 @@ class Seen:
 
 
 def look(raw: RawImages, sha256: str, places: Iterable[str]) -> Seen:
-    """An image's bytes and Captures at some places (`s3://…`); a place of another image counts for nothing."""
+    """Return what the raw bucket holds of an image at some places (`s3://…`). Places of other images are ignored."""
     captures: dict[str, Capture] = {}
     found = ""
     for uri in places:
@@ -59,7 +62,7 @@ def look(raw: RawImages, sha256: str, places: Iterable[str]) -> Seen:
 
 
 def find_image(raw: RawImages, sha256: str) -> list[str]:
-    """Where an image is that nothing names, as `s3://…`: the whole bucket is listed."""
+    """List the whole raw bucket, and return the addresses of an image that nothing names, as `s3://…`."""
     listing = raw.listing
     hits = listing.read(
         listing.spans(listing.devices()), lambda pages: [key for page in pages for key in page if sha256 in key]

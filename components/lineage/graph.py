@@ -1,6 +1,6 @@
 """The lineage of a frame, a dataset, a model or a release: nodes, and edges from each thing to what it came from.
 
-Values only. `lineage_trace` finds them, `lineage_text` and `lineage_svg` show them.
+This module holds values only. `chain` finds them; `text` and `svg` show them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MAX_TEXT: Final = 300
 
 
 class Kind(StrEnum):
-    """What a node is, in the order of the way from a person's label to a device."""
+    """The kind of a node. The kinds are in order, from a person's label to a device."""
 
     PERSON = "person"
     FRAME = "frame"
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 
 class Relation(StrEnum):
-    """What an edge says, read from its source to its target."""
+    """The meaning of an edge, read from its source to its target."""
 
     DRAWN_BY = "drawn by"
     VERIFIED_BY = "verified by"
@@ -56,15 +56,15 @@ INVERSE: Final[Mapping[Relation, str]] = {
     Relation.WILL_RUN: "to be run by",
     Relation.JUDGED_BY: "judged",
 }
-"""The same, read from target to source."""
+"""The meaning of an edge, read from its target to its source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node(Part):
-    """One thing. name: a digest, a device, `model/version`, a run's id, a person's id.
+    """One thing of a lineage.
 
-    facts: what is known of it, in the order in which it is shown. missing: why it is not there to be looked at, ''
-    where it is.
+    name: a digest, a device, `model/version`, a run's id or a person's id. facts: what is known of the thing, in the
+    order in which it is shown. missing: why the thing cannot be read; '' where it can.
     """
 
     kind: Kind
@@ -74,13 +74,13 @@ class Node(Part):
 
     @property
     def id(self) -> str:
-        """`<kind>:<name>`; no two nodes have the same."""
+        """`<kind>:<name>`, which is unique in a lineage."""
         return f"{self.kind}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge(Part):
-    """source came from target, or concerns it. note: a split, a count; '' where there is nothing to say."""
+    """The source came from the target, or concerns it. note: a split or a count; '' where there is none."""
 
     source: str
     target: str
@@ -90,7 +90,7 @@ class Edge(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage(Document):
-    """asked: the id of the node that was asked for, which is the first."""
+    """The answer to one question. asked: the id of the node that was asked for, which comes first in `nodes`."""
 
     asked: str
     nodes: tuple[Node, ...]
@@ -106,45 +106,45 @@ class Lineage(Document):
 
     @property
     def missing(self) -> tuple[Node, ...]:
-        """The links of the chain that are not there."""
+        """The nodes of the chain that are missing."""
         return tuple(node for node in self.nodes if node.missing)
 
 
 class LineageBuilder:
-    """Collects nodes and edges, each once."""
+    """Collects nodes and edges, and keeps each one once."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}
         self._edges: dict[tuple[str, str, Relation], Edge] = {}
 
     def has_edges_from(self, node_id: str) -> bool:
-        """Whether anything is known of what a node came from."""
+        """Return whether an edge leads from this node to something that it came from."""
         return any(source == node_id for source, _, _ in self._edges)
 
     def add(self, kind: Kind, name: str, facts: Mapping[str, object] | None = None, *, missing: str = "") -> str:
-        """Add a thing, once; its id. Facts that say nothing (None, '') are left out."""
+        """Add a node, unless it is there already, and return its id. Empty facts (None, '') are left out."""
         said = {_text(key): _text(value) for key, value in (facts or {}).items() if value not in (None, "")}
         node = Node(kind=kind, name=_text(name), facts=said, missing=_text(missing))
         return self._nodes.setdefault(node.id, node).id
 
     def link(self, source: str, relation: Relation, target: str, note: object = "") -> None:
-        """Add an edge, once."""
+        """Add an edge, unless it is there already."""
         edge = Edge(source=source, target=target, relation=relation, note=_text(note))
         self._edges.setdefault((source, target, relation), edge)
 
     def build(self, asked: str) -> Lineage:
-        """The lineage; the node that was asked for comes first."""
+        """Return the lineage. The node that was asked for comes first."""
         nodes = [self._nodes[asked], *(node for node in self._nodes.values() if node.id != asked)]
         return Lineage(asked=asked, nodes=tuple(nodes), edges=tuple(self._edges.values()))
 
 
 def edges_from(lineage: Lineage) -> Mapping[str, list[Edge]]:
-    """Node -> edges to what it came from."""
+    """Return, by node id, the edges to what a node came from."""
     return _by(lineage.nodes, ((edge.source, edge) for edge in lineage.edges))
 
 
 def edges_to(lineage: Lineage) -> Mapping[str, list[Edge]]:
-    """Node -> edges of what came from it."""
+    """Return, by node id, the edges from what came from a node."""
     return _by(lineage.nodes, ((edge.target, edge) for edge in lineage.edges))
 
 
@@ -156,6 +156,9 @@ def _by(nodes: Iterable[Node], edges: Iterator[tuple[str, Edge]]) -> dict[str, l
 
 
 def _text(value: object) -> str:
-    """One line of signs that can be printed: much of this was written by devices and in other programs' fields."""
+    """Return a value as one line of printable characters, at most `_MAX_TEXT` long.
+
+    Devices wrote much of this text, and much comes from fields of other programs.
+    """
     text = "".join(sign if sign.isprintable() else "�" for sign in str(value))
     return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"

@@ -1,4 +1,4 @@
-"""The part of a lineage that is labels: who drew and verified what a dataset holds, in counts or one by one."""
+"""Add labels to a lineage: who drew and who verified the labels of a dataset, as counts or one by one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PEOPLE: Final = {"annotator": Relation.DRAWN_BY, "verifier": Relation.VERIFIED_
 
 
 def add_label(out: LineageBuilder, event: LabelEvent) -> str:
-    """A label event, with the people behind it; its id."""
+    """Add a label event and the people who drew and verified it, and return the id of its node."""
     label = out.add(
         Kind.LABEL,
         event.event_id,
@@ -42,7 +42,10 @@ def add_label(out: LineageBuilder, event: LabelEvent) -> str:
 def add_summary(
     out: LineageBuilder, dataset: str, digest: str, manifest: Manifest, labels: LabelStore, version: int
 ) -> None:
-    """The labels of a dataset in one node: how many, and how many by each person. dataset: the id of its node."""
+    """Add the labels of a dataset as one node: how many there are, and how many each person drew or verified.
+
+    dataset: the id of the dataset's node. version: of the label store, from which the dataset was made.
+    """
     try:
         rows = labels.columns((*COLUMNS, *_PEOPLE), use_case=manifest.use_case, version=version).rows
     except LabelStoreError as e:
@@ -74,7 +77,10 @@ def add_summary(
 def add_each(
     out: LineageBuilder, dataset: str, digest: str, manifest: Manifest, labels: LabelStore, version: int
 ) -> None:
-    """Each label of a dataset, with its image. dataset: the id of its node."""
+    """Add each label of a dataset, with its image.
+
+    dataset: the id of the dataset's node. version: of the label store, from which the dataset was made.
+    """
     try:
         approved: Mapping[str, LabelEvent] = labels.latest_approved(manifest.use_case, version=version)
     except LabelStoreError as e:
@@ -88,7 +94,11 @@ def add_each(
 def add_held(
     out: LineageBuilder, dataset: str, digest: str, image: ManifestImage, event: LabelEvent | None, version: int | None
 ) -> str:
-    """That a dataset holds an image, with which label; the label's id. dataset: the id of its node."""
+    """Add the label with which a dataset holds an image, and return the id of the label's node.
+
+    dataset: the id of the dataset's node. event: None where no approved label is known; the node then says so.
+    version: of the label store, from which the dataset was made; None where it is not known.
+    """
     if event is None:
         when = "in the label store" if version is None else f"at label version {version}"
         label = out.add(
@@ -105,10 +115,13 @@ def add_held(
 def label_of(
     image: ManifestImage, events: Sequence[LabelEvent], then: Callable[[], Sequence[LabelEvent]]
 ) -> LabelEvent | None:
-    """The label that a dataset holds of an image. events: of the image and the use case, by time.
+    """Return the label event that a dataset holds of an image; None where there is none.
 
-    then: those that the label store had when the dataset was made; asked where several events have the boxes of the
-    manifest, or none has.
+    Args:
+        image: as the dataset's manifest names it.
+        events: the label events of the image and the use case, sorted by time.
+        then: returns the events that the label store had when the dataset was made. It is called only where several
+            approved events have the boxes of the manifest, or none has.
     """
     wanted = boxes_digest(image.labels)
     approved = [event for event in events if event.status is LabelStatus.APPROVED]
