@@ -1,8 +1,8 @@
-"""Published releases, as a reader of the releases bucket sees them.
+"""Read published releases from the releases bucket.
 
-With a trusted root, TUF's own client reads the metadata and checks every signature, as the devices do. Without one, or
-where the metadata have expired, the metadata are followed from the timestamp down: each document is compared with the
-digest by which the one before names it. Then `signatures` says that no signature was checked.
+With a trusted root, TUF's own client reads the metadata and checks every signature, as the devices do. Without a root,
+or where the metadata have expired, this module follows the metadata from the timestamp down. It compares each document
+with the digest that the document before it gives. `signatures` then says that no signature was checked.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ EXPIRED: Final = "not verified: the metadata have expired"
 
 
 class PublishedReleasesError(RuntimeError):
-    """The repository's metadata or a release are damaged, or do not verify with the trusted root."""
+    """The repository's metadata or a release is damaged, or the metadata do not verify with the trusted root."""
 
 
 class PublishedReleases:
-    """The releases of one bucket. The metadata are read once.
+    """The published releases of one bucket. The metadata are read once.
 
     Args:
-        store: where the bucket is.
-        bucket: of the TUF repository.
-        root: the bytes of the trusted `root.json`; None where there is none, and then no signature is checked.
+        store: the object store that holds the bucket.
+        bucket: the name of the TUF repository's bucket.
+        root: the bytes of the trusted `root.json`. With None, no signature is checked.
     """
 
     def __init__(self, store: S3ObjectStore, bucket: str, root: bytes | None = None) -> None:
@@ -63,7 +63,7 @@ class PublishedReleases:
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """The digests of all published releases, sorted; none where nothing was ever published.
+        """The digests of all published releases, sorted. It is empty where nothing was ever published.
 
         Raises:
             PublishedReleasesError: the metadata are damaged, or do not verify with the trusted root.
@@ -71,16 +71,17 @@ class PublishedReleases:
         return self._published[0]
 
     def release(self, digest: str) -> Release | None:
-        """A published release; None where there is none with this digest.
+        """Return a published release, or None where none has this digest.
 
         Raises:
-            PublishedReleasesError: its bytes are others than were published.
+            PublishedReleasesError: the bytes of the release differ from the published ones, are missing, or are no
+                release document; or the metadata are damaged, or do not verify with the trusted root.
         """
         if digest not in self.digests:
             return None
         if digest not in self._read:
-            # A release is named by the digest of release.json. The file is too, as TUF's snapshots are consistent: so
-            # this comparison checks the hash in the signed metadata.
+            # The digest of release.json names a release. It names the file too, because TUF's snapshots are consistent.
+            # So this comparison checks the hash in the signed metadata.
             key = f"targets/releases/{digest}/{digest}.release.json"
             try:
                 data = self._store.get(self._bucket, key, max_bytes=_MAX_RELEASE_BYTES)
@@ -93,7 +94,7 @@ class PublishedReleases:
 
     @cached_property
     def _published(self) -> tuple[tuple[str, ...], str]:
-        """The digests of the releases, and what is said of the signatures."""
+        """The digests of the releases, and the text of `signatures`."""
         if not self._store.exists(self._bucket, "metadata/timestamp.json"):
             return (), NO_ROOT if self._root is None else VERIFIED
         if self._root is None:
@@ -116,7 +117,7 @@ class PublishedReleases:
                     bootstrap=root,
                 )
                 updater.refresh()
-                # The client keeps what it verified in its folder.
+                # The client keeps the metadata that it verified in its folder.
                 targets = Metadata[Targets].from_file(str(Path(folder) / "targets.json")).signed
             except ExpiredMetadataError:
                 raise
@@ -161,7 +162,7 @@ def _releases_in(paths: Mapping[str, object]) -> tuple[str, ...]:
 
 
 class _BucketFetcher(FetcherInterface):
-    """TUF's client reads a bucket through this; a URL is a key."""
+    """Lets TUF's client read a bucket. A URL is a key of the bucket."""
 
     def __init__(self, store: S3ObjectStore, bucket: str) -> None:
         self._store = store

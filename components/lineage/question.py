@@ -1,4 +1,4 @@
-"""What was asked for: a device, a release, a model version, a run, a dataset or an image, by whatever names it."""
+"""Find what a question names, and trace it: a device, a release, a model version, a run, a dataset or an image."""
 
 from __future__ import annotations
 
@@ -23,15 +23,23 @@ EXPECTED: Final = (
 
 
 class NothingKnown(LookupError):
-    """Nothing has this name, or several things have."""
+    """Nothing has the name that was asked for, or several things have it."""
 
 
 def trace(sources: Sources, asked: str, *, list_labels: bool = False) -> Lineage:
-    """The lineage of what was asked for.
+    """Return the lineage of what was asked for.
+
+    Where MLflow cannot be read, the lineage says so and holds what the other sources know.
+
+    Args:
+        sources: where the lineage is read from.
+        asked: as `EXPECTED` describes it.
+        list_labels: list each label of a dataset, and not only the counts.
 
     Raises:
-        NothingKnown: no source knows it; the message says where was looked.
-        ObjectStoreError, LabelStoreError: S3 cannot be read at all. Without MLflow it goes on, and says so.
+        NothingKnown: no source knows it, or a cut digest fits several things. The message says where the function
+            looked, or what fits.
+        ObjectStoreError, LabelStoreError: S3 cannot be read at all.
     """
     chain = Chain(sources, list_labels=list_labels)
     if asked.startswith("s3://"):

@@ -1,4 +1,7 @@
-"""Where a lineage is read from, and what is said of each thing. Each source is asked once for the same."""
+"""The sources that a lineage is read from, and the facts that it gives of each thing.
+
+Each source is asked for the same thing once.
+"""
 
 from __future__ import annotations
 
@@ -37,22 +40,22 @@ Facts = Mapping[str, object]
 
 
 class LinkMissing(LookupError):
-    """Something is not there, or cannot be read; the message says which, as the end of a sentence."""
+    """Something is missing or cannot be read. The message says which of the two, worded as the end of a sentence."""
 
 
 class DeviceReports(Protocol):
-    """The reports that devices send."""
+    """Gives the reports that devices send."""
 
     def reports(self) -> Iterable[Reported]:
-        """The latest report of each device."""
+        """Return the latest report of each device."""
 
     def report(self, device: str) -> Reported | None:
-        """The latest report of one device."""
+        """Return the latest report of one device, or None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldImage:
-    """An image in a dataset, and what is said of that."""
+    """An image that a dataset holds. dataset: the dataset's digest; facts: the facts of the dataset."""
 
     dataset: str
     use_case: str
@@ -61,27 +64,31 @@ class HeldImage:
 
 
 class Registry:
-    """MLflow as an audit asks it: whatever is not there is a `LinkMissing`. Once it is away, it is not asked again."""
+    """Reads MLflow for an audit.
+
+    Every method raises `LinkMissing` where MLflow lacks the thing or cannot be read. After one failure to read MLflow,
+    the methods do not ask it again.
+    """
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
         self._away = ""
 
     def version(self, model: str, number: int) -> ModelVersion:
-        """One version, with its aliases."""
+        """Return one version, with its aliases."""
         return self._ask(lambda: self._registry.version(model, number), "MLflow has no such version")
 
     def versions_of_run(self, model: str, run_id: str) -> list[ModelVersion]:
-        """The versions that were registered from a run; none or one."""
+        """Return the versions that were registered from a run: none or one."""
         found = self._ask(lambda: self._registry.versions(model), "MLflow has no such model")
         return [self.version(known.name, known.version) for known in found if known.run_id == run_id]
 
     def run(self, run_id: str) -> RunInfo:
-        """One training."""
+        """Return one training run."""
         return self._ask(lambda: self._registry.run(run_id), "MLflow has no such run")
 
     def runs_on(self, dataset: str, use_case: str) -> list[RunInfo]:
-        """The trainings on a dataset, newest first, those that failed too."""
+        """Return the training runs on a dataset, newest first, including failed runs."""
         wanted = {"dataset_digest": dataset}
         return self._ask(
             lambda: self._registry.find_runs(use_case, wanted, finished=False), "MLflow has no such experiment"
@@ -100,7 +107,7 @@ class Registry:
 
 
 class Sources:
-    """All of them, for one question. datasets: the bucket of the manifests in `store`."""
+    """All sources, for one question. datasets: the bucket in `store` that holds the dataset manifests."""
 
     def __init__(
         self,
@@ -121,7 +128,11 @@ class Sources:
         self.fleet = fleet
 
     def release(self, digest: str) -> Release:
-        """A published release."""
+        """Return a published release.
+
+        Raises:
+            LinkMissing: no such release is published, or it cannot be read.
+        """
         try:
             found = self._releases.release(digest)
         except PublishedReleasesError as e:
@@ -132,21 +143,33 @@ class Sources:
 
     @property
     def signatures(self) -> str:
-        """Whether the signatures of the releases were checked, in words."""
+        """Whether the signatures of the releases were checked, in words.
+
+        Raises:
+            LinkMissing: the release repository is damaged or does not verify.
+        """
         try:
             return self._releases.signatures
         except PublishedReleasesError as e:
             raise LinkMissing(str(e)) from e
 
     def releases_of(self, model: str, number: int) -> list[str]:
-        """The digests of the releases of a model version."""
+        """Return the digests of the releases of a model version.
+
+        Raises:
+            LinkMissing: the release repository or a release is damaged, or the repository does not verify.
+        """
         try:
             return [digest for digest, of in self._released if of == (model, number)]
         except PublishedReleasesError as e:
             raise LinkMissing(str(e)) from e
 
     def manifest(self, digest: str) -> Manifest:
-        """A dataset."""
+        """Return the manifest of a dataset.
+
+        Raises:
+            LinkMissing: there is no such dataset, or its manifest cannot be read.
+        """
         try:
             return load_manifest(self._store, self._datasets, digest)
         except ObjectNotFound as e:
@@ -155,13 +178,17 @@ class Sources:
             raise LinkMissing(str(e)) from e
 
     def starting_with(self, prefix: str) -> list[tuple[Kind, str]]:
-        """Datasets and releases whose digest begins so."""
+        """Return the datasets and releases whose digest starts with a prefix, as pairs of kind and digest.
+
+        Raises:
+            PublishedReleasesError: the release repository is damaged or does not verify.
+        """
         datasets = [(Kind.DATASET, digest) for digest in manifest_digests(self._store, self._datasets, prefix)]
         releases = [(Kind.RELEASE, digest) for digest in self._releases.digests if digest.startswith(prefix)]
         return [*datasets, *releases]
 
     def datasets_with(self, sha256: str) -> Iterator[HeldImage]:
-        """Each dataset that holds an image. All manifests are fetched; those that cannot be read are said."""
+        """Yield each dataset that holds an image. All manifests are fetched; a damaged one is logged and skipped."""
 
         def fetch(digest: str) -> tuple[str, tuple[Manifest, ManifestCounts] | None]:
             try:
@@ -178,11 +205,11 @@ class Sources:
                 yield HeldImage(digest, manifest.use_case, manifest.images[0], facts)
 
     def label_version(self, dataset: str) -> int | None:
-        """The version of the label store that a dataset was made from; None where this store does not know it."""
+        """Return the label store's version that a dataset was made from, or None where this store does not know it."""
         return self._made_from.get(dataset)
 
     def devices_with(self, release: str) -> Iterator[tuple[Reported, bool]]:
-        """The devices that report a release, and whether it is the one that they run already."""
+        """Yield the devices that report a release, with True where a device runs it and False where it is pending."""
         for report in self._reports:
             if report.running_release == release:
                 yield report, True
@@ -205,7 +232,7 @@ class Sources:
 
 
 def device_facts(report: Reported) -> Facts:
-    """What a device says of itself."""
+    """Return what a device reports of itself."""
     return {
         "group": report.group,
         "state": report.state,
@@ -215,7 +242,7 @@ def device_facts(report: Reported) -> Facts:
 
 
 def release_facts(release: Release, signatures: str) -> Facts:
-    """What a release says, and whether its signatures were checked."""
+    """Return what a release says, and whether its signatures were checked."""
     return {
         "signatures": signatures,
         "models": ", ".join(f"{model.precision} {model.sha256}" for model in release.models),
@@ -226,7 +253,7 @@ def release_facts(release: Release, signatures: str) -> Facts:
 
 
 def version_facts(version: ModelVersion) -> Facts:
-    """What the registry says; who approved is stamped by its server."""
+    """Return what the registry says of a version. The registry's server stamps who approved it."""
     tags = version.tags
     return {
         "approval": version.approval or "none",
@@ -242,7 +269,7 @@ def version_facts(version: ModelVersion) -> Facts:
 
 
 def run_facts(run: RunInfo) -> Facts:
-    """What went into a training, and what the gate said."""
+    """Return what went into a training run, and what the gate said."""
     return {
         "status": run.status.lower(),
         "ended": f"{run.ended_at:%Y-%m-%d %H:%M:%S} UTC" if run.ended_at else None,
@@ -254,7 +281,7 @@ def run_facts(run: RunInfo) -> Facts:
 
 
 def dataset_facts(manifest: Manifest, counts: ManifestCounts, label_version: int | None) -> Facts:
-    """Counts, and what it was made from."""
+    """Return the counts of a dataset, and what it was made from."""
     splits = ", ".join(f"{split} {count}" for split, count in counts.images.items())
     return {
         "use case": manifest.use_case,

@@ -1,11 +1,12 @@
-"""Draw a lineage as an SVG graph: one column for each kind of node, from people on the left to devices on the right.
+"""Draw a lineage as an SVG graph: columns of nodes by kind, from people on the left to devices on the right.
 
-The text stays text, a browser scales the drawing, and the same lineage gives the same bytes.
+The text stays text, a browser can scale the drawing, and the same lineage always gives the same bytes.
 
-The layout is our own code, some 30 lines (`_place` and `_stack`). The columns are given by the kinds, so that only the
-order within a column has to be found. Libraries that were considered: Graphviz, and pygraphviz over it, need a program
-that is no Python package. networkx's multipartite layout places points: it knows neither boxes of different heights nor
-an order with few crossings. grandalf would fit, but its licence (GPL-2.0 or EPL-1.0) is not permissive.
+The layout is our own code, about 30 lines (`_place` and `_stack`). The kinds of the nodes fix the columns, so that the
+layout only has to find the order within a column. We considered these libraries. Graphviz, and pygraphviz, which uses
+it, need a program that is no Python package. networkx's multipartite layout places points: it supports neither boxes of
+different heights nor an order with few crossings. grandalf would fit, but its licence (GPL-2.0 or EPL-1.0) is not
+permissive.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _SWEEPS: Final = 4
 
 @dataclass(slots=True)
 class _Box:
-    """A node and its place: pixels of the drawing, top-left corner."""
+    """A node's box. x, y: the place of its top-left corner, in pixels of the drawing."""
 
     id: str
     kind: Kind
@@ -75,7 +76,10 @@ class _Box:
 
 
 def to_svg(lineage: Lineage) -> str:
-    """One SVG document. A column shows its first `MAX_IN_COLUMN` nodes, and how many there are besides."""
+    """Return a lineage as one SVG document.
+
+    A column shows its first `MAX_IN_COLUMN` nodes, and the number of its other nodes.
+    """
     columns, ends = _boxes(lineage)
     edges: dict[tuple[str, str], list[str]] = {}
     for edge in lineage.edges:
@@ -103,7 +107,7 @@ def to_svg(lineage: Lineage) -> str:
 
 
 def _boxes(lineage: Lineage) -> tuple[list[list[_Box]], dict[str, str]]:
-    """The columns, and for each node the id of the box that stands for it."""
+    """Return the columns of boxes and, by node id, the id of the box that shows the node."""
     columns: list[list[_Box]] = [[] for _ in _HEADINGS]
     ends: dict[str, str] = {}
     more: dict[int, list[Node]] = {}
@@ -135,9 +139,10 @@ def _box(node: Node, *, asked: bool) -> _Box:
 
 
 def _place(columns: list[list[_Box]], edges: Sequence[tuple[str, str]]) -> None:
-    """Columns from left to right; in each, boxes near those that they are joined with, so that fewer edges cross.
+    """Place the columns from left to right, and order the boxes of each column so that fewer edges cross.
 
-    Boxes are ordered by the mean place of their neighbours, to and fro (Sugiyama, Tagawa and Toda, 1981).
+    Each sweep sorts the boxes of a column by the mean place of their neighbours, and the sweeps alternate in direction
+    (Sugiyama, Tagawa and Toda, 1981).
     """
     used = [column for column in columns if column]
     for index, column in enumerate(used):
@@ -157,7 +162,7 @@ def _place(columns: list[list[_Box]], edges: Sequence[tuple[str, str]]) -> None:
 
 
 def _stack(columns: Sequence[list[_Box]]) -> None:
-    """Boxes below each other, each column centred on the highest one."""
+    """Place the boxes of each column below each other, with every column centred on the tallest one."""
     heights = [sum(box.height + _BETWEEN for box in column) for column in columns]
     highest = max(heights)
     for column, height in zip(columns, heights, strict=True):
@@ -172,12 +177,12 @@ def _said(edge: Edge) -> str:
 
 
 def _is_long(source: _Box, target: _Box) -> bool:
-    """Whether there are columns between the two, whose boxes a straight edge would run behind."""
+    """Return whether columns lie between two boxes. A straight edge would run behind the boxes of these columns."""
     return abs(source.x - target.x) > 1.5 * (_WIDTH + _GAP)
 
 
 def _curve(source: _Box, target: _Box, said: Sequence[str], lane: float) -> str:
-    """An edge with its words. lane: for a long one, the height below all boxes at which it runs."""
+    """Return an edge with its words as SVG. lane: the y of a long edge, in pixels; it runs there, below all boxes."""
     left, right = (source, target) if source.x < target.x else (target, source)
     x1, y1, x2, y2 = left.x + _WIDTH, left.middle, right.x, right.middle
     bend = _GAP / 2
@@ -208,7 +213,7 @@ def _drawn(box: _Box) -> str:
         for number, line in enumerate(box.lines)
         for fill in [_BAD if box.missing and number == 1 else _INK if number == 0 else _PALE]
     ]
-    # An inner <svg> cuts off what is wider than the box.
+    # An inner <svg> cuts off text that is wider than the box.
     return (
         f'<g data-node="{escape(box.id)}"><title>{escape(box.told)}</title>'
         f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{_WIDTH}" height="{box.height:.1f}" rx="6" fill="#ffffff" '

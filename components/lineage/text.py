@@ -1,4 +1,4 @@
-"""A lineage as text: what was asked for, what it came from, and what came from it."""
+"""Write a lineage as text: what was asked for, what it came from, and what came from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STEP: Final = "   "
 
 
 def to_text(lineage: Lineage) -> str:
-    """A tree of lines, each thing with its facts once; a second time only its name."""
+    """Return a lineage as a tree of lines. A thing is shown with its facts once, and later only by its name."""
     return "\n".join(_Tree(lineage).lines()) + "\n"
 
 
@@ -45,7 +45,7 @@ class _Tree:
             return
         self._shown.add(end)
         yield from self._facts(node, indent)
-        # A label's people belong to it, whichever way it was come to.
+        # The people of a label are shown with it, whichever direction the walk came from.
         if down or node.kind is Kind.LABEL:
             for deeper in self._from[end]:
                 if deeper is not edge:
@@ -63,5 +63,8 @@ class _Tree:
 
 
 def title(node: Node) -> str:
-    """Kind and name; a summary of labels has the dataset's name, which says nothing."""
+    """Return the kind and name of a node.
+
+    A summary of labels is shown without its name, because that is the dataset's digest and says nothing new.
+    """
     return "labels" if node.kind is Kind.LABELS else f"{node.kind} {node.name}"
