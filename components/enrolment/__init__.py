@@ -1,1 +1,1 @@
-"""Enrolment: an identity of its own for each device, the bundle that it starts with, and its end."""
+"""Enrolment: give each device its own identity, write the bundle that it starts with, and revoke the identity."""

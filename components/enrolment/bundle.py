@@ -1,4 +1,4 @@
-"""The bundle: a private folder that a device starts with. It is there as a whole or not at all."""
+"""Write the bundle, the private folder that a device starts with. A bundle exists whole or not at all."""
 
 from __future__ import annotations
 
@@ -29,10 +29,16 @@ _ENDPOINT: Final = re.compile(r"https?://[^/\s]+")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a device is told besides its identity. Paths are the device's own, relative to its configuration file.
+    """What the bundle tells a device besides its identity.
 
-    endpoint: S3 as the device reaches it. root: the signed root metadata that it pins. ca: PEM, where the endpoint's
-    certificate comes from a private authority. further: sections of the configuration that replace or follow these.
+    Paths are paths on the device, relative to its configuration file.
+
+    endpoint: the S3 address as the device reaches it. root: the signed root metadata that the device pins. ca: the
+    certificates in PEM, where the endpoint's certificate comes from a private authority. further: sections of the
+    configuration that replace sections of the same name, or are added.
+
+    Raises:
+        EnrolmentError: the endpoint, the root metadata or the certificates do not have the expected form.
     """
 
     group: str
@@ -78,7 +84,7 @@ def _check_ca(data: bytes) -> None:
 
 
 def configuration(device: DeviceIdentity, surroundings: Surroundings) -> dict[str, Any]:
-    """The device's configuration file."""
+    """Return the content of the device's configuration file."""
     s3 = {"endpoint": surroundings.endpoint, "region": surroundings.region, "addressing": surroundings.addressing}
     config: dict[str, Any] = {
         "device": device.name,
@@ -104,14 +110,21 @@ def enrol(
     *,
     replace: bool = False,
 ) -> None:
-    """Make the identity and write the bundle. Where it cannot be written, the identity is taken back.
+    """Create the identity and write the bundle. Where the bundle cannot be finished, the identity is revoked.
+
+    Args:
+        provider: creates the identity.
+        device: the device to enrol.
+        surroundings: what the bundle tells the device besides its identity.
+        folder: the place of the bundle.
+        replace: replace an earlier identity and an earlier bundle.
 
     Raises:
-        AlreadyEnrolled: and `replace` is not asked for.
-        EnrolmentError: the folder is there already, or the identity could not be made.
+        AlreadyEnrolled: the device has an identity, and `replace` is False.
+        EnrolmentError: the folder exists and may not be replaced, or the identity could not be created.
     """
     with _Unfinished(folder, replace=replace) as unfinished:
-        unfinished.write_all(device, surroundings)  # before the key, so that a full disk costs nobody theirs
+        unfinished.write_all(device, surroundings)  # before the key, so that a full disk voids no key
         key = provider.create(device, replace=replace)
         try:
             unfinished.finish(key)
@@ -124,18 +137,25 @@ def enrol(
 
 
 def rewrite(device: DeviceIdentity, surroundings: Surroundings, folder: Path, key: Key) -> None:
-    """Write the bundle again with a key that the device has already."""
+    """Write the bundle again with a key that the device has already.
+
+    Raises:
+        EnrolmentError: the folder exists and holds something other than an earlier bundle.
+    """
     with _Unfinished(folder, replace=True) as unfinished:
         unfinished.write_all(device, surroundings)
         unfinished.finish(key)
 
 
 class _Unfinished:
-    """A bundle in a private folder beside its place, which it takes at the end. Left early, it goes away."""
+    """An unfinished bundle, in a private temporary folder beside its place. `finish` moves the folder to that place.
+
+    Where the context ends before that, the temporary folder is deleted.
+    """
 
     def __init__(self, folder: Path, *, replace: bool) -> None:
         self._replace = replace
-        self._folder = folder.absolute()  # not resolved: what a link points to is not to be replaced
+        self._folder = folder.absolute()  # not resolved, so that the target of a link is not replaced
         self._has_to_be_free()
         self._folder.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = Path(tempfile.mkdtemp(prefix=f".{self._folder.name}.", dir=self._folder.parent))  # 0700
@@ -149,7 +169,7 @@ class _Unfinished:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def write_all(self, device: DeviceIdentity, surroundings: Surroundings) -> None:
-        """All but the key."""
+        """Write all files but the key."""
         config = yaml.safe_dump(configuration(device, surroundings), sort_keys=False, allow_unicode=True)
         self._write(CONFIG_FILE, config.encode())
         self._write(ROOT_FILE, surroundings.root)
@@ -157,7 +177,10 @@ class _Unfinished:
             self._write(CA_FILE, surroundings.ca)
 
     def finish(self, key: Key) -> None:
-        """The key, and the folder takes its place. The old key is void by now, so its folder goes first."""
+        """Write the key, and move the folder to its place.
+
+        An earlier bundle is deleted before the move, because its key is void by now.
+        """
         self._write(CREDENTIALS_FILE, key.to_json())
         _sync(self._temporary)
         if self._has_to_be_free():
@@ -166,7 +189,11 @@ class _Unfinished:
         _sync(self._folder.parent)
 
     def _has_to_be_free(self) -> bool:
-        """True where an earlier bundle is there that may be replaced."""
+        """Return True where an earlier bundle exists and may be replaced, False where the place is free.
+
+        Raises:
+            EnrolmentError: the place is taken and may not be replaced.
+        """
         if not os.path.lexists(self._folder):
             return False
         _check_replaceable(self._folder, self._replace)

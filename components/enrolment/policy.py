@@ -1,4 +1,4 @@
-"""The rights of one device, as an IAM policy: put its images and its report, get releases, and nothing else."""
+"""The rights of one device, as an IAM policy: it may put its images and its report, and get releases; nothing else."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ VERSION: Final = "2012-10-17"
 
 
 def policy_document(device: DeviceIdentity) -> dict[str, Any]:
-    """An AWS IAM policy document. No list, no delete, no read of what it sent.
+    """Return the AWS IAM policy document of a device.
 
-    A prefix ends with a slash before its wildcard: `dev1/*` does not reach `dev10/`. Names hold no wildcard themselves.
+    The device may not list, may not delete, and may not read what it sent.
+
+    Each prefix has a slash before its wildcard, so that `dev1/*` does not match `dev10/`. Names contain no wildcards.
     """
     prefix = device.bucket_prefix
     return {
@@ -38,7 +40,7 @@ def policy_document(device: DeviceIdentity) -> dict[str, Any]:
 
 
 def site_of(document: object, name: str) -> str | None:
-    """The site that a device's policy names; None where it is not one of ours."""
+    """Return the site that a device's policy names, or None where the policy is not one of ours."""
     if not isinstance(document, dict):
         return None
     for statement in document.get("Statement", ()):

@@ -1,4 +1,7 @@
-"""For other stores: the administrator makes the identity from a policy file and hands back its key, privately."""
+"""Enrolment for stores that Kizu cannot manage.
+
+The administrator makes the identity from a policy file, and passes its key back in a private file.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,23 @@ SUFFIX: Final = ".policy.json"
 
 
 class PolicyFiles:
-    """The provider. folder: one policy a device, which is no secret. key: None until the administrator made it."""
+    """An identity provider that writes policy files.
+
+    folder: holds one policy per device; a policy is not secret. key: the device's key; None until the administrator
+    made it.
+    """
 
     def __init__(self, folder: Path, key: Key | None = None) -> None:
         self._folder = folder
         self._key = key
 
     def create(self, device: DeviceIdentity, *, replace: bool = False) -> Key:
-        """Write the policy, and hand on the key that was made from it. The store alone knows of earlier keys.
+        """Write the policy, and return the key that the administrator made from it.
+
+        Only the store knows of earlier keys, so this method never raises AlreadyEnrolled.
 
         Raises:
-            KeyNeeded: it is not made yet; the message says what to do.
+            KeyNeeded: the key is not made yet. The message says what to do.
         """
         file = self._file(device.name)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -47,10 +56,12 @@ class PolicyFiles:
         return self._key
 
     def revoke(self, name: str) -> bool:
-        """Nothing here reaches the store: it says so, and never that the device is out.
+        """Return False where the device has no policy file. Otherwise ask the administrator to remove the identity.
+
+        This provider cannot reach the store, so it never reports that it revoked a device.
 
         Raises:
-            ByHand: the administrator has to remove it.
+            ByHand: the device has a policy file, and the administrator has to remove its identity.
         """
         file = self._file(name)
         if not file.exists():
@@ -61,7 +72,7 @@ class PolicyFiles:
         )
 
     def devices(self) -> tuple[Enrolled, ...]:
-        """Those that a policy was written for."""
+        """Return the devices that a policy was written for, by name, without their keys."""
         found = []
         for file in sorted(self._folder.glob(f"{USER_PREFIX}*{SUFFIX}")):
             name = file.name.removeprefix(USER_PREFIX).removesuffix(SUFFIX)
@@ -73,10 +84,10 @@ class PolicyFiles:
 
 
 def read_key_file(path: Path) -> Key:
-    """A key that the administrator made: our form, or what `aws iam create-access-key` prints.
+    """Read a key that the administrator made, in our form or in the form that `aws iam create-access-key` prints.
 
     Raises:
-        EnrolmentError: missing, readable by others, or of another form.
+        EnrolmentError: the file is missing or cannot be read, other accounts may access it, or it has another form.
     """
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -86,4 +97,4 @@ def read_key_file(path: Path) -> Key:
     except OSError as e:
         raise EnrolmentError(f"cannot read the key in {path}: {e.strerror}") from e
     except ValueError as e:
-        raise EnrolmentError(f"{path}: {e}") from None  # the cause would show the file's text
+        raise EnrolmentError(f"{path}: {e}") from None  # the cause would show the text of the file

@@ -1,4 +1,4 @@
-"""What enrolment asks of whoever keeps identities, and what passes between them."""
+"""The interface between enrolment and the provider that keeps identities, and the values that pass through it."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ USER_PREFIX: Final = "device-"
 
 
 class EnrolmentError(RuntimeError):
-    """A device that could not be enrolled or revoked.
+    """A device could not be enrolled or revoked.
 
     EnrolmentError
-    ├── AlreadyEnrolled: it has an identity; a second one is made only on purpose
+    ├── AlreadyEnrolled: the device has an identity; it is replaced only on request
     ├── KeyNeeded: a person has to make the identity first
     └── ByHand: a person has to remove the identity
     """
 
 
 class AlreadyEnrolled(EnrolmentError):
-    """The device has an identity."""
+    """The device has an identity already."""
 
 
 class KeyNeeded(EnrolmentError):
-    """The store's administrator makes the identity; its key is not here yet."""
+    """The store's administrator has to make the identity; its key is not here yet."""
 
 
 class ByHand(EnrolmentError):
-    """The store's administrator removes the identity; it is valid until then."""
+    """The store's administrator has to remove the identity; it is valid until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceIdentity:
-    """Which device, and which buckets: `<bucket_prefix>raw` and so on. A device's name is its own on all sites."""
+    """A device and its buckets (`<bucket_prefix>raw` and so on). The name of a device is unique across all sites."""
 
     name: str
     site: str
@@ -52,27 +52,27 @@ class DeviceIdentity:
 
     @property
     def user(self) -> str:
-        """Its name in the store's list of identities."""
+        """The name of the device in the store's list of identities."""
         return f"{USER_PREFIX}{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An S3 key pair; `repr` hides the secret."""
+    """An S3 key pair. Its `repr` hides the secret."""
 
     access_key: str
     secret_key: str = field(repr=False)
 
     def to_json(self) -> bytes:
-        """As the device's own file holds it."""
+        """Return the key as JSON, in the form of the device's credentials file."""
         return json.dumps({"access_key": self.access_key, "secret_key": self.secret_key}).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Key:
-        """Read that file, or what `aws iam create-access-key` prints.
+        """Read a key from the form of `to_json`, or from the form that `aws iam create-access-key` prints.
 
         Raises:
-            ValueError: another form. The message does not show it: it may be secret.
+            ValueError: the data have another form. The message does not show them, because they may be secret.
         """
         try:
             value = json.loads(data)
@@ -90,7 +90,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """A device with an identity. site: None where its rights do not say. access_keys: the public halves."""
+    """A device with an identity. site: None where its rights name none. access_keys: the public halves of its keys."""
 
     name: str
     site: str | None
@@ -98,22 +98,24 @@ class Enrolled:
 
 
 class IdentityProvider(Protocol):
-    """Who keeps the identities of a store."""
+    """Keeps the identities of a store."""
 
     def create(self, device: DeviceIdentity, *, replace: bool = False) -> Key:
-        """Make an identity that may do this device's part and nothing else. replace: whatever it had before is void.
+        """Create an identity with the rights of this device and no others, and return its key.
+
+        replace: every key that the device had before becomes void.
 
         Raises:
-            AlreadyEnrolled: it has one, and `replace` is not asked for.
-            EnrolmentError: it could not be made.
+            AlreadyEnrolled: the device has an identity, and `replace` is False.
+            EnrolmentError: the identity could not be created.
         """
 
     def revoke(self, name: str) -> bool:
-        """Make every key of a device void. False: it had none.
+        """Void every key of a device. Return False where the device had no identity, else True.
 
         Raises:
-            EnrolmentError: it may still be valid.
+            EnrolmentError: the identity may still be valid.
         """
 
     def devices(self) -> tuple[Enrolled, ...]:
-        """All devices with an identity, by name."""
+        """Return all devices with an identity, sorted by name."""

@@ -1,9 +1,11 @@
-"""Identities in SeaweedFS, through the AWS IAM API that its S3 server answers at its own endpoint.
+"""Identities in SeaweedFS, through the AWS IAM API that its S3 server offers at its own endpoint.
 
-They take effect at once, without a restart, and live in the filer beside the data. The server has to be started with
-`-s3.iam.readOnly=false`; the identities of its `-s3.config` file stay as they are and cannot be changed from here.
+Identities take effect at once, without a restart, and are stored in the filer beside the data. The server has to be
+started with `-s3.iam.readOnly=false`. The identities of its `-s3.config` file stay as they are; this module cannot
+change them.
 
-A device may make further keys for itself, as anybody may on AWS; they have its rights and end with its user.
+A device can make further keys for itself, as any user can on AWS. These keys have the rights of the device, and become
+void when its user is deleted.
 """
 
 from __future__ import annotations
@@ -24,12 +26,17 @@ from inspection.paths import check_name
 
 T = TypeVar("T")
 POLICY: Final = "kizu-device"
-# A change rewrites all identities, which takes about a second at a hundred devices and grows with their square.
+# A change rewrites all identities. That takes about a second with a hundred devices, and grows with the square of their
+# number.
 _READ_TIMEOUT_S: Final = 120
 
 
 class SeaweedFSIdentities:
-    """The provider. The key is the administrator's."""
+    """The identity provider of a SeaweedFS server.
+
+    access_key_id, secret_access_key: the administrator's key. ca_file: the certificates that the endpoint is checked
+    with; None for the usual ones.
+    """
 
     def __init__(
         self,
@@ -48,13 +55,13 @@ class SeaweedFSIdentities:
             aws_access_key_id=access_key_id,
             aws_secret_access_key=secret_access_key,
             verify=ca_file,
-            # Nothing is tried twice: a key whose answer was lost would be valid, and nobody's.
+            # No call is retried: a key whose answer was lost would be valid, but nobody would hold it.
             config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=_READ_TIMEOUT_S),
         )
 
     @classmethod
     def from_settings(cls, settings: Settings) -> SeaweedFSIdentities:
-        """With the identity of this process.
+        """Make a provider that uses the identity of this process.
 
         Raises:
             SettingsError: a setting is missing.
@@ -68,7 +75,10 @@ class SeaweedFSIdentities:
         )
 
     def create(self, device: DeviceIdentity, *, replace: bool = False) -> Key:
-        """See the port. What was begun and failed is taken back; a killed call leaves a user that has no key."""
+        """Create an identity, as `IdentityProvider.create` describes.
+
+        After a failure, it deletes what it created. A killed call can leave a user, but no key that anybody holds.
+        """
         if replace:
             self.revoke(device.name)
         try:
@@ -90,11 +100,15 @@ class SeaweedFSIdentities:
         return Key(made["AccessKeyId"], made["SecretAccessKey"])
 
     def revoke(self, name: str) -> bool:
-        """See the port. Its rights go first, then the user with all keys: killed between, it is out already."""
+        """Void every key of a device, as `IdentityProvider.revoke` describes.
+
+        The call deletes the rights first, then the user with all keys. If it is killed between the two, the device has
+        no rights left.
+        """
         user = f"{USER_PREFIX}{check_name('device', name)}"
         if not self._has(user):
             return False
-        with contextlib.suppress(_Missing):  # another call was quicker
+        with contextlib.suppress(_Missing):  # another call deleted it first
             self._call("delete_user_policy", UserName=user, PolicyName=POLICY)
             self._call("delete_user", UserName=user)
         if self._has(user):
@@ -105,7 +119,7 @@ class SeaweedFSIdentities:
         return True
 
     def devices(self) -> tuple[Enrolled, ...]:
-        """See the port."""
+        """Return all devices with an identity, sorted by name."""
         return tuple(sorted(self._devices(), key=lambda device: device.name))
 
     def _devices(self) -> Iterator[Enrolled]:
@@ -142,7 +156,7 @@ class SeaweedFSIdentities:
         try:
             return call()
         except ClientError as e:
-            # Refusals come in S3's form, in which an IAM client finds no error code.
+            # SeaweedFS refuses in S3's form, in which an IAM client finds no error code.
             code = e.response.get("Error", {}).get("Code", "")
             status = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             if code == "NoSuchEntity":
