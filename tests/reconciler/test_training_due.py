@@ -22,7 +22,7 @@ from pipelines.run_records import RunRecord, RunRecords, alive
 from reconciler.training_due import LastTraining, TrainingFacts, judge_due
 from reconciler.training_facts import last_training, training_facts
 from tests.components.guarded_mlflow import ROLES, password_of
-from tests.components.lineage.lineage_world import WIDER, LineageWorld
+from tests.components.lineage.lineage_world import WIDER, LineageWorld, remove_releases
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WEEKLY = Retraining(min_new_labels=50, max_age_days=7)
@@ -66,6 +66,7 @@ def test_the_last_training_is_that_of_the_latest_labels_whatever_its_gate_said()
 
 @pytest.fixture
 def world(s3, mlflow) -> LineageWorld:
+    remove_releases(s3)
     return LineageWorld(s3, mlflow, None)
 
 

@@ -49,6 +49,13 @@ class StoredPicture:
     device: str
 
 
+def remove_releases(s3: Servers) -> None:
+    """Empty the bucket of releases. Other tests of the same process leave repositories of other keys in it."""
+    store = s3.store("signer")
+    for info in list(store.list("kizu-releases")):
+        store.delete("kizu-releases", info.key)
+
+
 class LineageWorld:
     """One use case of its own, with devices of its own."""
 

@@ -12,7 +12,7 @@ from components.lineage.question import NothingKnown, trace
 from components.lineage.text import to_text
 from components.stores.labels.store import boxes_digest
 from inspection.image import sha256_of
-from tests.components.lineage.lineage_world import SCRATCH, WIDER, LineageWorld
+from tests.components.lineage.lineage_world import SCRATCH, WIDER, LineageWorld, remove_releases
 
 
 class Factory(LineageWorld):
@@ -34,9 +34,7 @@ class Factory(LineageWorld):
 
 @pytest.fixture(scope="module")
 def factory(s3, mlflow, tmp_path_factory) -> Factory:
-    bucket = s3.store("signer")
-    for info in list(bucket.list("kizu-releases")):
-        bucket.delete("kizu-releases", info.key)
+    remove_releases(s3)
     return Factory(s3, mlflow, tmp_path_factory.mktemp("keys"))
 
 
