@@ -42,6 +42,7 @@ def trace(sources: Sources, asked: str, *, list_labels: bool = False) -> Lineage
         ObjectStoreError, LabelStoreError: S3 cannot be read at all.
     """
     chain = Chain(sources, list_labels=list_labels)
+    unread = ""
     if asked.startswith("s3://"):
         return _image(chain, asked)
     if version := _VERSION.fullmatch(asked):
@@ -49,7 +50,11 @@ def trace(sources: Sources, asked: str, *, list_labels: bool = False) -> Lineage
     if _NAME.fullmatch(asked) and (report := sources.fleet.report(asked)) is not None:
         return chain.of_device(report)
     if _DIGEST.fullmatch(asked) or _BEGINNING.fullmatch(asked):
-        found = sources.starting_with(asked)
+        found = [(Kind.DATASET, digest) for digest in sources.datasets_starting_with(asked)]
+        try:
+            found += [(Kind.RELEASE, digest) for digest in sources.releases_starting_with(asked)]
+        except LinkMissing as e:
+            unread = f"; the releases could not be read: {e}"
         if len(found) > 1:
             known = ", ".join(f"{kind} {digest}" for kind, digest in found[:5])
             raise NothingKnown(f"{asked} may be {len(found)} things: {known}; give more digits")
@@ -60,7 +65,7 @@ def trace(sources: Sources, asked: str, *, list_labels: bool = False) -> Lineage
     if _RUN.fullmatch(asked):
         return _run(chain, sources, asked)
     looked = "no device reports under this name, and no release, dataset or image has this digest"
-    raise NothingKnown(f"nothing is known of {asked[:80]!r}: {looked}. Expected {EXPECTED}")
+    raise NothingKnown(f"nothing is known of {asked[:80]!r}: {looked}{unread}. Expected {EXPECTED}")
 
 
 def _image(chain: Chain, uri: str) -> Lineage:

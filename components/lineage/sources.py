@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Protocol, TypeVar
 
-from components.lineage.graph import Kind
 from components.lineage.published_releases import PublishedReleases, PublishedReleasesError
 from components.stores.datasets.manifest import (
     Manifest,
@@ -177,15 +176,20 @@ class Sources:
         except (ManifestError, DocumentError, ValueError) as e:
             raise LinkMissing(str(e)) from e
 
-    def starting_with(self, prefix: str) -> list[tuple[Kind, str]]:
-        """Return the datasets and releases whose digest starts with a prefix, as pairs of kind and digest.
+    def datasets_starting_with(self, prefix: str) -> list[str]:
+        """Return the digests of the datasets that start with a prefix."""
+        return list(manifest_digests(self._store, self._datasets, prefix))
+
+    def releases_starting_with(self, prefix: str) -> list[str]:
+        """Return the digests of the published releases that start with a prefix.
 
         Raises:
-            PublishedReleasesError: the release repository is damaged or does not verify.
+            LinkMissing: the release repository is damaged or does not verify.
         """
-        datasets = [(Kind.DATASET, digest) for digest in manifest_digests(self._store, self._datasets, prefix)]
-        releases = [(Kind.RELEASE, digest) for digest in self._releases.digests if digest.startswith(prefix)]
-        return [*datasets, *releases]
+        try:
+            return [digest for digest in self._releases.digests if digest.startswith(prefix)]
+        except PublishedReleasesError as e:
+            raise LinkMissing(str(e)) from e
 
     def datasets_with(self, sha256: str) -> Iterator[HeldImage]:
         """Yield each dataset that holds an image. All manifests are fetched; a damaged one is logged and skipped."""

@@ -231,6 +231,11 @@ def test_tampered_targets_are_told(factory, ask):
         store.put("kizu-releases", "metadata/timestamp.json", json.dumps(timestamp).encode())
         (missing,) = ask(factory.device).missing
         assert "the release repository in kizu-releases does not verify with the trusted root" in missing.missing
+        # What needs no release is traced all the same; who asks for a release is told why it is not found.
+        assert node(ask(factory.dataset), Kind.DATASET, factory.dataset)
+        assert node(ask(factory.pictures[0].sha256), Kind.FRAME, factory.pictures[0].sha256)
+        with pytest.raises(NothingKnown, match="could not be read: the release repository in kizu-releases does not"):
+            ask(factory.digest)
     finally:
         for name, data in before.items():
             store.put("kizu-releases", name, data)
