@@ -17,13 +17,11 @@ from edge_agent.errors import BackendUnavailable, InferenceError
 from edge_agent.openvino_backend import load_openvino_model
 from inspection import Infer, Inspection, Inspector, ModelFile, Release
 from inspection.model_rules import (
-    INTER_OP_THREADS,
-    LOG_SEVERITY,
-    SESSION_ENTRIES,
     TELEMETRY_SWITCH,
     ModelFormError,
     check_input,
     check_output,
+    configure,
 )
 
 os.environ.update([TELEMETRY_SWITCH])  # before the import, which reads it
@@ -144,11 +142,7 @@ def _load_onnxruntime_model(
         _log.warning("execution providers not available here: %s; falling back to the CPU", ", ".join(missing))
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = choice.threads
-    options.inter_op_num_threads = INTER_OP_THREADS
-    options.log_severity_level = LOG_SEVERITY
-    for name, value in SESSION_ENTRIES.items():
-        options.add_session_config_entry(name, value)
+    configure(options, choice.threads)
     try:
         session: Any = onnxruntime.InferenceSession(str(path), options, providers=providers or ["CPUExecutionProvider"])
     except Exception as e:  # onnxruntime raises classes of its own for each cause, without a common base

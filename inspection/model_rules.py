@@ -6,21 +6,12 @@ the model to these checks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 TELEMETRY_SWITCH: Final = ("ORT_DISABLE_TELEMETRY", "1")
 """Name and value of an environment variable. onnxruntime reads it while it is imported; without it, onnxruntime writes
 an id of this machine to a cache, to report it with its events."""
-
-INTER_OP_THREADS: Final = 1
-"""The operators of a detector run one after another."""
-
-LOG_SEVERITY: Final = 3
-"""Errors only; onnxruntime counts 0 (verbose) to 4 (fatal)."""
-
-SESSION_ENTRIES: Final[Mapping[str, str]] = {"session.force_spinning_stop": "1"}
-"""Without this, idle threads go on spinning after each frame: twice the processor time for the same latency."""
 
 _ELEMENT: Final = "tensor(float)"
 
@@ -38,6 +29,28 @@ class TensorInfo(Protocol):
     def shape(self) -> Sequence[int | str | None]: ...  # noqa: D102
     @property
     def type(self) -> str: ...  # noqa: D102
+
+
+class SessionOptions(Protocol):
+    """onnxruntime's options of a session, as far as they are set here."""
+
+    intra_op_num_threads: int
+    inter_op_num_threads: int
+    log_severity_level: int
+
+    def add_session_config_entry(self, name: str, value: str) -> None: ...  # noqa: D102
+
+
+def configure(options: SessionOptions, threads: int) -> None:
+    """Set the options of a session: `threads` for one operator, operators one after another, errors only in the log.
+
+    Idle threads stop at once. They would go on spinning after each frame, which doubles the processor time for the same
+    latency.
+    """
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # of 0 (verbose) to 4 (fatal)
+    options.add_session_config_entry("session.force_spinning_stop", "1")
 
 
 def check_input(inputs: Sequence[TensorInfo], size: tuple[int, int] | None = None) -> tuple[int, int]:

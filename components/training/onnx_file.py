@@ -13,6 +13,7 @@ import numpy as np
 
 from components.training.trainer import TrainingError
 from inspection.image import sha256_of
+from inspection.model_rules import TELEMETRY_SWITCH, configure
 
 OPSET: Final = 17
 """Pinned: every runtime on a device in use reads it, and these networks need nothing newer."""
@@ -103,15 +104,13 @@ def parity(network: Any, path: Path, width: int, height: int, threads: int) -> f
 
     Boxes are compared as a share of the longer side of the input; infinity where an answer is not finite.
     """
-    # onnxruntime reads it when it is loaded. Without it, onnxruntime writes an id of this machine to a cache.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    os.environ.update([TELEMETRY_SWITCH])  # before the import, which reads it
     import onnxruntime as ort
     import torch
 
     ort.disable_telemetry_events()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    configure(options, threads)
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     noise = np.random.default_rng(0).random((1, 3, height, width), np.float32)
     ramp = np.broadcast_to(np.linspace(0, 1, width, dtype=np.float32), (1, 3, height, width))

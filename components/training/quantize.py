@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from components.training.trainer import DetectionDataset, TrainingError
 from inspection.image import decode_image
+from inspection.model_rules import TELEMETRY_SWITCH
 from inspection.preprocess import Preprocess, letterbox
 
 _log = logging.getLogger(__name__)
@@ -75,8 +76,7 @@ def quantize_int8(
         QuantizationError: there is no image, the model's input is not the static one of `preprocess`, or no box
             decoding is found in the model.
     """
-    # Read while onnxruntime is loaded; see `onnx_file`.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    os.environ.update([TELEMETRY_SWITCH])  # before the import, which reads it
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -15,6 +15,7 @@ import numpy as np
 from components.training.onnx_file import OPSET, Exported
 from components.yolov8.export import export_onnx
 from components.yolov8.trainer import quiet_ultralytics
+from inspection.model_rules import TELEMETRY_SWITCH
 
 
 def export_checkpoint(
@@ -69,7 +70,7 @@ class UltralyticsPredictor:
 
 def _limit_onnxruntime(threads: int) -> None:
     """Limit onnxruntime's threads, for which Ultralytics has no option: its sessions use all cores."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    os.environ.update([TELEMETRY_SWITCH])  # before the import, which reads it
     import onnxruntime
 
     original = onnxruntime.InferenceSession

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from inspection.model_rules import ModelFormError, check_input, check_output
+from inspection.model_rules import ModelFormError, check_input, check_output, configure
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,24 @@ class Tensor:
     shape: list[int | str | None]
     type: str = "tensor(float)"
     name: str = "images"
+
+
+class Options:
+    """Stands for onnxruntime's options of a session."""
+
+    def __init__(self):
+        self.entries = {}
+
+    def add_session_config_entry(self, name, value):
+        self.entries[name] = value
+
+
+def test_a_session_has_the_threads_asked_for_and_leaves_the_processor_alone_between_frames():
+    """Both sides run one operator at a time, log errors only, and let no idle thread spin."""
+    options = Options()
+    configure(options, 3)
+    assert (options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level) == (3, 1, 3)
+    assert options.entries == {"session.force_spinning_stop": "1"}
 
 
 def test_the_size_of_a_static_image_input_is_read():

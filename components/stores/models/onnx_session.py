@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from inspection.documents import InputSpec
 from inspection.inspector import Infer
 from inspection.model_rules import (
-    INTER_OP_THREADS,
-    LOG_SEVERITY,
-    SESSION_ENTRIES,
     TELEMETRY_SWITCH,
     ModelFormError,
     check_input,
     check_output,
+    configure,
 )
 
 os.environ.update([TELEMETRY_SWITCH])  # before the import, which reads it
@@ -45,11 +43,7 @@ def open_session(onnx: bytes, classes: int, *, threads: int) -> tuple[Infer, Inp
     """
     ort.disable_telemetry_events()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = INTER_OP_THREADS
-    options.log_severity_level = LOG_SEVERITY
-    for name, value in SESSION_ENTRIES.items():
-        options.add_session_config_entry(name, value)
+    configure(options, threads)
     try:
         session: Any = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     except Exception as e:  # onnxruntime's errors have no common base but RuntimeError's siblings
