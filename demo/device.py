@@ -14,12 +14,11 @@ from typing import Any, Final
 from components.enrolment.bundle import CONFIG_FILE, CREDENTIALS_FILE, Surroundings, enrol, rewrite
 from components.enrolment.port import DeviceIdentity, IdentityProvider, Key
 from deploy.access.identities import device_identities
-from deploy.access.layout import Layout, base_environment
+from deploy.access.layout import REPOSITORY, Layout, base_environment
 
 DEVICE: Final = "line1"
 SITE: Final = "factory"
-_ROOT: Final = Path(__file__).resolve().parents[1]
-EDGE_PYTHON: Final = _ROOT / ".venv-edge" / "bin" / "python"
+EDGE_PYTHON: Final = REPOSITORY / ".venv-edge" / "bin" / "python"
 
 
 class DeviceError(RuntimeError):
@@ -110,7 +109,7 @@ class Agent:
             self._process = subprocess.Popen(
                 [str(EDGE_PYTHON), "-m", "edge_agent", "run", "--config", str(self.device.config)],
                 env=base_environment(),
-                cwd=_ROOT,
+                cwd=REPOSITORY,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

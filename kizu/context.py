@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from deploy.access.layout import REPOSITORY
+
 if TYPE_CHECKING:
     from components.settings import Settings
 
-REPOSITORY: Final = Path(__file__).resolve().parent.parent
 DEFAULT_USE_CASE: Final = REPOSITORY / "use_cases" / "metal-tag.yaml"
 console: Final = Console()
 

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 from components.generated_parts.photographs import LineGenerator
 from demo.accounts import ensure_people
 from demo.people import Labeler
-from deploy.access.identities import Account
 from deploy.access.layout import REPOSITORY, Layout
 from inspection.geometry import LabelledBox
 from inspection.image import sha256_of
-from tools.guides.browser import IMAGES, chromium
+from tools.guides.browser import IMAGES, chromium, signed_in
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
-_TIMEOUT_MS: Final = 90_000
+_WINDOW: Final = {"width": 1180, "height": 760}
 _PARTS: Final = (5, 23, 4)
 _LINE: Final = LineGenerator(seed=11, photographs_per_part=1, width=900, height=600, jpeg_quality=92)
 _NEWEST_ALONE: Final = f"max_images_per_job: {len(_PARTS)}\n  priority: {{random_share: 0}}"
@@ -50,13 +49,13 @@ def take_pictures(layout: Layout) -> None:
             for language in ("en", "ja"):
                 use_case = _use_case(language, Path(folder))
                 _kizu("label", "-u", str(use_case))
-                page = _signed_in(browser, layout.label_studio_url, labeler)
+                page = signed_in(browser, layout.label_studio_url, labeler, **_WINDOW)
                 _open(page, layout, f"{use_case.stem}: labeling")
                 _draw(page, layout, truth)
                 page.screenshot(path=IMAGES / f"labeling-{language}.jpg", quality=85)
                 Labeler(layout.label_studio_url, labeler.token, truth, forgets=0, use_case=use_case.stem).work_once()
                 _kizu("label", "-u", str(use_case))
-                page = _signed_in(browser, layout.label_studio_url, verifier)
+                page = signed_in(browser, layout.label_studio_url, verifier, **_WINDOW)
                 _open(page, layout, f"{use_case.stem}: verification")
                 page.set_viewport_size({"width": 1180, "height": 960})
                 page.keyboard.press("r")
@@ -82,17 +81,6 @@ def _use_case(language: str, folder: Path) -> Path:
 
 def _kizu(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "kizu", *arguments], check=True)
-
-
-def _signed_in(browser: Browser, url: str, account: Account) -> Page:
-    page = browser.new_context(viewport={"width": 1180, "height": 760}).new_page()
-    page.set_default_timeout(_TIMEOUT_MS)
-    page.goto(f"{url}/user/login/")
-    page.locator("input[name=email]").fill(account.email)
-    page.locator("input[name=password]").fill(account.password)
-    page.locator("button[type=submit]").click()
-    page.wait_for_url(lambda now: "/user/login" not in now)
-    return page
 
 
 def _open(page: Page, layout: Layout, title: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from demo.accounts import ensure_people
 from tests.browser import needs_chromium
+from tools.guides.browser import signed_in
 
 TIMEOUT_MS = 90_000
 INSTRUCTIONS = "傷に枠を付けてください。"
@@ -18,18 +19,6 @@ def japanese(world):
     """The same use case for a team that reads Japanese."""
     labeling = world.use_case.labeling.model_copy(update={"language": "ja", "instructions": INSTRUCTIONS})
     return dataclasses.replace(world, use_case=world.use_case.model_copy(update={"labeling": labeling}))
-
-
-def signed_in(browser, url, account):
-    """As a person: the log-in page, then the pages behind it."""
-    page = browser.new_context(viewport={"width": 1600, "height": 1000}).new_page()
-    page.set_default_timeout(TIMEOUT_MS)
-    page.goto(f"{url}/user/login/")
-    page.locator("input[name=email]").fill(account.email)
-    page.locator("input[name=password]").fill(account.password)
-    page.locator("button[type=submit]").click()
-    page.wait_for_url(lambda now: "/user/login" not in now)
-    return page
 
 
 def picture_width(page):
@@ -52,7 +41,7 @@ def test_a_verifier_sees_picture_and_words_in_japanese_and_rejects_with_a_reason
     japanese.verify()
     (task,) = japanese.verification_tasks()
     _, verifier = ensure_people(japanese.stack.layout)
-    page = signed_in(browser, japanese.url, verifier)
+    page = signed_in(browser, japanese.url, verifier, width=1600, height=1000)
     page.goto(f"{japanese.url}/projects/{japanese.project('verification')}/data?task={task['id']}")
     assert picture_width(page) == 200
     page.get_by_text("枠: scratch 1 個").first.wait_for()
@@ -75,7 +64,7 @@ def test_a_labeler_reads_the_instructions_of_the_team_in_japanese(japanese, brow
     japanese.put_images(1)
     japanese.label()
     labeler, _ = ensure_people(japanese.stack.layout)
-    page = signed_in(browser, japanese.url, labeler)
+    page = signed_in(browser, japanese.url, labeler, width=1600, height=1000)
     page.goto(f"{japanese.url}/projects/{japanese.project('labeling')}/data?labeling=1")
     assert picture_width(page) == 200
     page.get_by_text(INSTRUCTIONS).first.wait_for()
