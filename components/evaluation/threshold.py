@@ -14,26 +14,34 @@ def choose(
 ) -> tuple[Mapping[str, ClassThreshold], str]:
     """Choose one score for all classes; returns the thresholds, and in words how they were chosen.
 
-    Of the scores whose escape rate is at most the bound, the rule takes the one with the lowest overkill, and among
-    equals the one nearest the default. Where no score keeps the bound, it takes the lowest escape rate.
+    Of the scores whose escape rate is at most the bound, the rule takes the one with the lowest overkill; among equals
+    the lowest escape rate, and then the one nearest the default. Where no score keeps the bound, it takes the lowest
+    escape rate. Without good parts nobody can ask for overkill: the rule takes the highest score that keeps the bound,
+    or the highest with the lowest escape rate. Only without defective parts it takes the default.
     """
     grid = [
         round(rule.min_score + step * 0.01, 4) for step in range(round((rule.max_score - rule.min_score) * 100) + 1)
     ]
     measured = [(score, *part_rates(images, thresholds_at(score, classes, rule))) for score in grid]
-    if not measured or not measured[0][1].n or not measured[0][2].n:
+    if not measured or not measured[0][1].n:
         return (
             thresholds_at(rule.default_score, classes, rule),
-            "default: the validation split lacks defective or good parts",
+            "default: the validation split has no defective part, so that no escape could be measured",
         )
     within = [row for row in measured if (row[1].value or 0.0) <= rule.max_escape_rate]
-    if within:
-        best = min(within, key=lambda row: (row[2].value or 0.0, abs(row[0] - rule.default_score)))
-        said = f"validation: lowest overkill with escape <= {rule.max_escape_rate}"
+    bound = f"escape <= {rule.max_escape_rate}"
+    if not measured[0][2].n:
+        # Overkill falls as the score rises: the highest score is the most that is known in favour of good parts.
+        best = within[-1] if within else min(measured, key=lambda row: (row[1].value or 0.0, -row[0]))
+        said = f"highest score with {bound}" if within else f"no score keeps {bound}; lowest escape taken"
+        said += "; overkill could not be asked, because the validation split has no good part"
+    elif within:
+        best = min(within, key=lambda row: (row[2].value or 0.0, row[1].value or 0.0, abs(row[0] - rule.default_score)))
+        said = f"lowest overkill with {bound}"
     else:
         best = min(measured, key=lambda row: (row[1].value or 0.0, row[2].value or 0.0, row[0]))
-        said = f"validation: no score keeps escape <= {rule.max_escape_rate}; lowest escape taken"
-    return thresholds_at(best[0], classes, rule), said
+        said = f"no score keeps {bound}; lowest escape taken"
+    return thresholds_at(best[0], classes, rule), f"validation: {said}"
 
 
 def thresholds_at(score: float, classes: Sequence[str], rule: Operating) -> dict[str, ClassThreshold]:

@@ -40,9 +40,9 @@ class Gates(Section):
 class Operating(Section):
     """How the operating threshold, the score from which a part is defective, is chosen on the validation split.
 
-    The rule takes the lowest overkill whose escape rate is at most `max_escape_rate`. uncertain_ratio: the score from
-    which a frame is uncertain, as a share of the threshold. default_score: the threshold where the validation split has
-    no defective or no good part.
+    The rule takes the lowest overkill whose escape rate is at most `max_escape_rate`; without good parts, the highest
+    score that keeps `max_escape_rate`. uncertain_ratio: the score from which a frame is uncertain, as a share of the
+    threshold. default_score: the threshold where the validation split has no defective part.
     """
 
     max_escape_rate: Share = 0.05

@@ -144,7 +144,7 @@ RULE = Operating(max_escape_rate=0.25, default_score=0.35, min_score=0.15, max_s
 
 def test_the_threshold_has_the_lowest_overkill_that_the_escapes_allow():
     """Bad 0.3 0.5 0.6 0.65: one of four may escape, so up to 0.5; good 0.2 and 0.42 are cleared above 0.42, and among
-    0.43..0.50 the one nearest to the default is taken."""
+    0.43..0.50, all with one escape, the one nearest to the default is taken."""
     thresholds, source = choose(parts([0.3, 0.5, 0.6, 0.65], [0.2, 0.42]), ("scratch",), RULE)
     assert thresholds["scratch"].fail == pytest.approx(0.43)
     assert thresholds["scratch"].uncertain == pytest.approx(0.215)
@@ -158,9 +158,30 @@ def test_where_no_score_keeps_the_bound_the_lowest_escape_wins():
     assert "no score keeps escape <= 0.25" in source
 
 
-@pytest.mark.parametrize("images", [parts([0.5], []), parts([], [0.5]), []])
-def test_a_split_that_cannot_tell_takes_the_default(images):
-    """Without defective or without good parts, the default score is the threshold."""
+def test_of_equal_overkill_the_lowest_escape_is_taken_before_the_nearest_score():
+    """One of twenty bad parts scores 0.2 and no good part scores: 0.20 lets none escape, 0.35 one of twenty."""
+    rule = RULE.model_copy(update={"max_escape_rate": 0.05})
+    thresholds, _ = choose(parts([0.2] + [0.6] * 19, [0.0, 0.0]), ("scratch",), rule)
+    assert thresholds["scratch"].fail == pytest.approx(0.20)
+
+
+def test_without_good_parts_the_highest_score_that_keeps_the_bound_is_taken():
+    """Half of the bad parts score 0.3: the default of 0.35 would let them escape, 0.30 lets none; overkill is unknown."""
+    thresholds, source = choose(parts([0.3] * 5 + [0.6] * 5, []), ("scratch",), RULE)
+    assert thresholds["scratch"].fail == pytest.approx(0.30)
+    assert source.startswith("validation: highest score with escape <= 0.25; overkill could not be asked")
+
+
+def test_without_good_parts_and_without_a_score_that_keeps_the_bound_the_lowest_escape_is_taken():
+    """Half of the bad parts have no score: of the scores that catch the others the highest is taken, and it is said."""
+    thresholds, source = choose(parts([0.05, 0.05, 0.4, 0.6], []), ("scratch",), RULE)
+    assert thresholds["scratch"].fail == pytest.approx(0.40)
+    assert source.startswith("validation: no score keeps escape <= 0.25; lowest escape taken; overkill could not be")
+
+
+@pytest.mark.parametrize("images", [parts([], [0.5]), []])
+def test_a_split_without_defective_parts_takes_the_default(images):
+    """Without defective parts no escape can be measured: the default score is the threshold."""
     thresholds, source = choose(images, ("scratch", "dent"), RULE)
     assert thresholds == thresholds_at(0.35, ("scratch", "dent"), RULE)
     assert source.startswith("default")
