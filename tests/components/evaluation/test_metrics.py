@@ -166,7 +166,7 @@ def test_of_equal_overkill_the_lowest_escape_is_taken_before_the_nearest_score()
 
 
 def test_without_good_parts_the_highest_score_that_keeps_the_bound_is_taken():
-    """Half of the bad parts score 0.3: the default of 0.35 would let them escape, 0.30 lets none; overkill is unknown."""
+    """Half of the bad parts score 0.3: the default of 0.35 would let them escape, and 0.30 lets none escape."""
     thresholds, source = choose(parts([0.3] * 5 + [0.6] * 5, []), ("scratch",), RULE)
     assert thresholds["scratch"].fail == pytest.approx(0.30)
     assert source.startswith("validation: highest score with escape <= 0.25; overkill could not be asked")
