@@ -1,1 +1,1 @@
-"""What should run, what runs, and what follows: rules over ports, and their adapters."""
+"""Rules that compare desired and reported state and decide when a training is due, and adapters to the servers."""

@@ -1,7 +1,7 @@
-"""What should run, what does run, and what follows from it: rules over ports, no library of any server.
+"""Rules that compare the desired state of a group with its devices' reports. They use ports only, no server's library.
 
-One pass reads a group's desired state and its devices' reports and moves `champion` to the release that the whole group
-runs. It never starts what it cannot name again: the same facts lead to the same action, and a second pass does nothing.
+One pass reads the desired state and the reports. If all devices of the group run the release, it moves the alias
+`champion` to the version of that release. A second pass with the same state and reports changes nothing.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from inspection.documents import DesiredState, Release, Reported
 
 
 class DeviceReports(Protocol):
-    """The reports that devices send."""
+    """Reads the reports that devices send."""
 
     def reports(self) -> Iterable[Reported]:
-        """The latest report of each device."""
+        """Return the latest report of each device."""
 
 
 class Publisher(Protocol):
-    """What was published."""
+    """Reads the published desired states and releases."""
 
     def desired(self, group: str) -> DesiredState | None:
-        """What a group should run."""
+        """Return the desired state of a group; None if none was published."""
 
     def release(self, digest: str) -> Release | None:
-        """A published release."""
+        """Return the release with this digest; None if it was not published."""
 
 
 class Champions(Protocol):
-    """The alias `champion` of a model."""
+    """Reads and moves the alias `champion` of a model."""
 
     def current(self, model: str) -> int | None:
-        """The version that has it."""
+        """Return the version that has the alias; None if no version has it."""
 
     def move(self, model: str, version: int) -> None:
-        """Give it to a version."""
+        """Give the alias to a version."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """One device beside what it should run. late: its last report is older than the group's timeout."""
+    """What one device runs and what it should run. late: its last report is older than the group's timeout."""
 
     device: str
     wanted: str | None
@@ -55,13 +55,13 @@ class DeviceState:
 
     @property
     def settled(self) -> bool:
-        """It runs what it should, for good: nothing is pending."""
+        """Whether the device runs the wanted release and has no pending release."""
         return self.wanted is not None and self.running == self.wanted and self.pending is None
 
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """A group: its sequence, its devices, and the release that all of them run (None: not yet)."""
+    """The state of a group. rolled_out: the release that all devices run; None while at least one does not."""
 
     group: str
     sequence: int
@@ -70,7 +70,11 @@ class GroupState:
 
 
 def group_state(group: str, desired: DesiredState, reports: Iterable[Reported], now: datetime) -> GroupState:
-    """Compare reports with the desired state. An offline device is late, not failed; it holds a full rollout back."""
+    """Compare the reports of a group with its desired state.
+
+    A device without a recent report is marked as late, not as failed. While it does not run the wanted release,
+    `rolled_out` stays None.
+    """
     devices = tuple(
         DeviceState(
             device=report.device,
@@ -92,7 +96,11 @@ def group_state(group: str, desired: DesiredState, reports: Iterable[Reported], 
 def reconcile(
     group: str, publisher: Publisher, fleet: DeviceReports, champions: Champions, now: datetime
 ) -> GroupState | None:
-    """One pass over one group; None where nothing is desired yet."""
+    """Compare one group and move `champion` if the whole group runs the release.
+
+    Returns:
+        The state of the group; None if no desired state was published for it.
+    """
     desired = publisher.desired(group)
     if desired is None:
         return None

@@ -11,20 +11,20 @@ from typing import Protocol
 
 
 class RetrainingPolicy(Protocol):
-    """When a training is due: the section `retraining` of a use case."""
+    """The section `retraining` of a use case: it says when a training is due."""
 
     @property
     def min_new_labels(self) -> int:
-        """So many new labels are enough."""
+        """The number of new labels from which a training is due."""
 
     @property
     def max_age_days(self) -> float | None:
-        """A training that is older is due again if at least one label is new; None: no limit."""
+        """The age of the last training from which one new label is enough; None: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastTraining:
-    """The newest finished training. label_version: of the labels that its dataset was made from."""
+    """The newest finished training. label_version: the version of the label store that its dataset was made from."""
 
     run_id: str
     ended_at: datetime
@@ -33,10 +33,11 @@ class LastTraining:
 
 @dataclass(frozen=True, slots=True)
 class TrainingFacts:
-    """What is known when the rule is asked.
+    """The facts that the rule uses.
 
-    label_version: of the label store, now. new_labels: images whose approved label the last training did not have.
-    last: None where no training on labels of this label store has finished yet; then all labels are new.
+    label_version: the present version of the label store. new_labels: the number of images whose latest approved label
+    was not in the last training. last: None if no training on labels of this label store has finished; then all labels
+    are new.
     """
 
     label_version: int
@@ -46,7 +47,7 @@ class TrainingFacts:
 
 @dataclass(frozen=True, slots=True)
 class DueDecision:
-    """Whether a training is due, and why, in one line."""
+    """Whether a training is due. why: the reason, in one line."""
 
     due: bool
     why: str
@@ -55,7 +56,8 @@ class DueDecision:
 def judge_due(policy: RetrainingPolicy, facts: TrainingFacts, now: datetime) -> DueDecision:
     """Decide whether a training is due: there are enough new labels, or the last training is too old.
 
-    An old training is due again only if at least one label is new, as the same labels are not trained on twice.
+    If the last training is too old, a training is due only if at least one label is new: the same labels are not
+    trained on twice.
     """
     since = f"since label version {facts.last.label_version}" if facts.last else "and nothing was trained yet"
     said = f"{facts.new_labels} approved labels are new {since}"

@@ -1,4 +1,4 @@
-"""The facts from which `reconciler.training_due` decides whether a training is due, read from the stores."""
+"""Reads from the stores the facts from which `reconciler.training_due` decides whether a training is due."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def training_facts(config: Settings, use_case: str) -> TrainingFacts:
     """Read the facts from the label store, from the label versions of datasets, and from MLflow's runs.
 
     Raises:
-        LabelStoreError, ObjectStoreError, ModelRegistryError: one of them cannot be read.
+        LabelStoreError, ObjectStoreError, ModelRegistryError: a store or the registry cannot be read.
     """
     labels = LabelStore.open(config)
     mark = labels.mark()
@@ -37,7 +37,7 @@ def training_facts(config: Settings, use_case: str) -> TrainingFacts:
 
 
 def last_training(runs: Iterable[RunInfo], made_from: Mapping[str, int]) -> LastTraining | None:
-    """The finished run with the latest labels, whether or not it passed its gate; None where there is none.
+    """Return the finished run with the latest labels; None if there is none. A run that failed its gate counts too.
 
     made_from: digest of a dataset -> the version of the label store that it was made from.
     """
@@ -52,5 +52,5 @@ def last_training(runs: Iterable[RunInfo], made_from: Mapping[str, int]) -> Last
 
 
 def _approved(labels: LabelStore, use_case: str, version: int) -> pa.ChunkedArray:
-    """The ids of the latest approved event of each image, as of a version of the label store."""
+    """Return the id of the latest approved event of each image, as of a version of the label store."""
     return latest_approved(labels.columns(COLUMNS, use_case=use_case, version=version).rows)["event_id"]
