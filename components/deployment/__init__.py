@@ -1,1 +1,1 @@
-"""The publisher's side of releases: TUF keys and repository, the signer, and the step that asks it."""
+"""Publishes releases: the TUF keys, the signer, and the pipeline step that sends requests to the signer."""

@@ -10,7 +10,7 @@ from components import container_images
 
 @dsl.component(base_image=container_images.CONTROL, install_kfp_package=False)
 def resolve_approved(use_case: str, version: int) -> int:
-    """Return the approved version to deploy. version: 0 takes the newest approved one."""
+    """Return the approved version to deploy. version: 0 means the newest approved version."""
     from components.deployment.publish import resolve
     from components.settings import settings
     from components.stores.models.registry import ModelRegistry

@@ -1,4 +1,4 @@
-"""TUF keys: a root key that stays with the operator, and three that the signer holds."""
+"""TUF keys: a root key that the operator keeps, and three keys that the signer holds."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class KeysError(RuntimeError):
 
 
 def init(root_folder: Path, signer_folder: Path, *, now: datetime | None = None) -> Path:
-    """Make all keys: the root's into one folder, the signer's three and the signed root metadata into another.
+    """Make all keys: the root key in one folder, the signer's three keys and the signed root metadata in another.
 
     Returns:
-        The path of `root.json`, which devices pin at enrolment. It is written last: with it there, all is.
+        The path of `root.json`, which devices pin at enrolment. It is written last. If it exists, all keys exist.
 
     Raises:
         KeysError: a folder holds keys already; they are never overwritten.
     """
-    # A call that was killed halfway left its mark, and keys that nobody trusts yet: only those are made anew.
+    # If an earlier call was killed, its mark is still there. Nobody trusts its keys yet, so they are made again.
     mark = root_folder / UNFINISHED
     resumed = mark.exists() and mark.read_text(encoding="utf-8") == str(signer_folder.resolve())
     key_files = (root_folder / "root.pem", *(signer_folder / f"{role}.pem" for role in ONLINE_ROLES))
@@ -58,7 +58,7 @@ def init(root_folder: Path, signer_folder: Path, *, now: datetime | None = None)
 
 
 def load_signers(folder: Path) -> dict[str, CryptoSigner]:
-    """The signer's keys by role.
+    """Read the signer's keys. Returns role -> key.
 
     Raises:
         KeysError: a key is missing or readable by others.
@@ -77,13 +77,13 @@ def load_signers(folder: Path) -> dict[str, CryptoSigner]:
             raise KeysError(f"the signer's key {path} is open to everybody; run: chmod o-rwx {path}")
         try:
             signers[role] = CryptoSigner(load_pem_private_key(data, password=None))
-        except (ValueError, TypeError) as e:  # TypeError: a password protects it
+        except (ValueError, TypeError) as e:  # TypeError: the key is protected by a password
             raise KeysError(f"the signer's key {path} is damaged or not an unencrypted PEM: {e}") from e
     return signers
 
 
 def load_root(folder: Path) -> Metadata[Root]:
-    """The signed root metadata beside the signer's keys."""
+    """Return the signed root metadata from the folder of the signer's keys."""
     path = folder / ROOT_FILE
     try:
         return Metadata[Root].from_file(str(path))

@@ -12,10 +12,10 @@ _log = logging.getLogger(__name__)
 
 
 def resolve(registry: ModelRegistry, model: str, version: int) -> int:
-    """Return the version to deploy: the one asked for, or the newest approved one where 0 is asked for.
+    """Return the version to deploy: the requested version, or the newest approved version if `version` is 0.
 
     Raises:
-        ApprovalError: the version is not approved, or no version is.
+        ApprovalError: the version is not approved, or no version is approved.
     """
     if version <= 0:
         approved = [v.version for v in registry.versions(model) if v.approval == "approved"]

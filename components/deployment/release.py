@@ -1,4 +1,4 @@
-"""From an approved model version to the files of a release, everything checked again."""
+"""Makes the files of a release from an approved model version, and checks everything again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BuiltRelease:
     use_case: UseCase
 
     def targets(self) -> list[tuple[str, bytes]]:
-        """TUF target paths and bytes."""
+        """Return the TUF target path and the bytes of each file."""
         prefix = f"releases/{self.release.digest}"
         return [
             *((f"{prefix}/{name}", data) for name, data in self.files.items()),
@@ -49,7 +49,7 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
     """Read a version from MLflow and check approval, bytes, evaluation and gate before anything is signed.
 
     Raises:
-        ApprovalError, ReleaseError: it may not be released; the message says why.
+        ApprovalError, ReleaseError: the version may not be released; the message says why.
     """
     if not registry.stamps_approvals():
         raise ReleaseError(
@@ -105,9 +105,13 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
 def _models(
     registry: ModelRegistry, found: ModelVersion, report: EvaluationReport, onnx: bytes
 ) -> tuple[tuple[ModelFile, ...], dict[str, bytes]]:
-    """fp32, and int8 where the evaluation kept it: evaluated, registered and released with the same bytes, or refused.
+    """Return the fp32 model, and the int8 model if the evaluation kept one.
 
-    The report names the int8 model, and the approved version names the report by its digest.
+    The int8 model that is released has the bytes that were evaluated and registered. The report names its digest, and
+    the approved version names the digest of the report.
+
+    Raises:
+        ReleaseError: the int8 models differ.
     """
     files = {"model.onnx": onnx}
     where, registered = f"{found.name} version {found.version}", found.tags.get(INT8_TAG, "")

@@ -1,7 +1,7 @@
 """The signer: the only process that holds the targets, snapshot and timestamp keys.
 
-It is asked over HTTP to publish a model version or a desired state, reads MLflow itself, checks everything again, and
-signs. Nobody can make it sign bytes of their own: a request names a version, never content.
+It receives requests over HTTP to publish a model version or a desired state. It reads MLflow itself, checks everything
+again, and signs. A request names a version, never content, so a caller cannot make the signer sign bytes of its choice.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FAILURES = (ModelRegistryError, ObjectStoreError, RepositoryError)
 
 
 class Signer:
-    """What can be asked of the signer, apart from HTTP."""
+    """The operations of the signer, without HTTP."""
 
     def __init__(self, repository: ReleaseRepository, registry: ModelRegistry) -> None:
         self._repository = repository
@@ -49,7 +49,10 @@ class Signer:
         self._lock = threading.Lock()
 
     def publish_release(self, model: str, version: int) -> str:
-        """Sign an approved version's release; the same version again is the same release. Returns its digest."""
+        """Sign and publish the release of an approved version, and return its digest.
+
+        A second call for the same version gives the same release.
+        """
         with self._lock:
             built = build_release(self._registry, model, version)
             self._repository.publish(built.targets())
@@ -57,9 +60,9 @@ class Signer:
             return built.release.digest
 
     def publish_desired(self, model: str, version: int) -> DesiredState:
-        """Make a published release what its group should run, by the rollout policy that was approved with it.
+        """Publish the desired state of the release's group, by the rollout policy that was approved with the version.
 
-        Asking again for what is desired already changes nothing; anything else gets the next sequence.
+        If the desired state is already the same, nothing changes. Otherwise it gets the next sequence number.
         """
         with self._lock:
             built = build_release(self._registry, model, version)
@@ -83,11 +86,11 @@ class Signer:
             return wanted
 
     def desired(self, group: str) -> DesiredState | None:
-        """What a group should run; None where nothing was published."""
+        """Return the desired state of a group; None if none was published."""
         return self._desired(check_name("group", group))
 
     def release(self, digest: str) -> Release | None:
-        """A published release."""
+        """Return the release with this digest; None if it was not published."""
         data = self._repository.read_target(f"releases/{digest}/release.json")
         return Release.from_json(data) if data is not None else None
 
@@ -97,13 +100,16 @@ class Signer:
 
 
 def _waves(rollout: Rollout, digest: str) -> tuple[Wave, ...]:
-    # The thin rollout: all waves at once. The reconciler will open them one after another.
+    # All waves are open from the start. The reconciler does not open them one after another yet.
     first = (Wave(devices=rollout.canary, release_digest=digest),) if rollout.canary else ()
     return (*first, Wave(percent=max(rollout.waves), release_digest=digest))
 
 
 def make_app(signer: Signer, repository: ReleaseRepository, *, renew_every_s: float = RENEW_EVERY_S) -> Starlette:
-    """The HTTP side: POST /releases, POST /desired, GET /desired/{group}, GET /releases/{digest}, GET /healthz."""
+    """Make the HTTP application.
+
+    It serves POST /releases, POST /desired, GET /desired/{group}, GET /releases/{digest} and GET /healthz.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -150,7 +156,7 @@ async def _health(_: Request) -> Response:
 
 
 class _Act:
-    """A POST with a small JSON object; refusals are 409, failures of others 502."""
+    """Answers a POST with a small JSON object: 409 if the signer refuses, 502 if MLflow or S3 fails."""
 
     def __init__(self, act: Any) -> None:
         self._act = act
@@ -178,7 +184,7 @@ class _Act:
 
 
 class _Read:
-    """A GET of a published document, by name."""
+    """Answers a GET of a published document by its name."""
 
     def __init__(self, read: Any) -> None:
         self._read = read
@@ -204,14 +210,14 @@ def _renew_forever(repository: ReleaseRepository, stop: threading.Event, every_s
     while not stop.wait(every_s):
         try:
             repository.renew()
-        except Exception:  # the next hour tries again; the metadata lives for days
+        except Exception:  # the next call is an hour later, and the metadata is valid for days
             _log.exception("could not renew timestamp and snapshot")
 
 
 def compose(config: Settings) -> Starlette:
-    """Open the repository and the registry that the settings name; returns the HTTP side.
+    """Open the repository and the registry that the settings name, and return the HTTP application.
 
-    An empty bucket becomes an empty repository. Metadata that expire soon are signed again.
+    An empty bucket becomes an empty repository. Metadata that expires soon is signed again.
 
     Raises:
         SettingsError, KeysError, ObjectStoreError, RepositoryError: the signer cannot work with these settings.
