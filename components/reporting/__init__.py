@@ -1,1 +1,1 @@
-"""The step that shows what the label store holds."""
+"""The pipeline step that writes the label report."""

@@ -1,4 +1,4 @@
-"""How far approved labels and a model's boxes agree: rules over boxes, without a server."""
+"""Measures how far approved labels and a model's boxes agree. Pure rules over boxes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 from inspection.geometry import Detection, LabelledBox, iou
 
 MATCH_IOU: Final = 0.5
-"""From this overlap on, a label and a model's box of the same class mean the same defect."""
+"""A label and a model's box of the same class with at least this overlap mark the same defect."""
 UNCHANGED_IOU: Final = 0.95
-"""From this overlap on, nobody moved the box: Label Studio's percentages round a pixel or so."""
+"""A box with at least this overlap was not moved: Label Studio stores percentages, which round by about a pixel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Boxes of one image. pairs: (label, detection, their overlap); the rest stands alone."""
+    """The boxes of one image. pairs: (label, detection, IoU). labels, detections: the boxes without a partner."""
 
     pairs: tuple[tuple[LabelledBox, Detection, float], ...]
     labels: tuple[LabelledBox, ...]
@@ -24,12 +24,12 @@ class Matched:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the label is the model's answer, box for box."""
+        """Whether every box is in a pair and no box was moved."""
         return not self.labels and not self.detections and all(o >= UNCHANGED_IOU for _, _, o in self.pairs)
 
 
 def match(labels: Sequence[LabelledBox], detections: Sequence[Detection], *, min_iou: float = MATCH_IOU) -> Matched:
-    """Pair boxes of the same class, the largest overlap first; each at most once."""
+    """Pair labels with detections of the same class, the largest IoU first. Each box is in at most one pair."""
     overlaps = sorted(
         (
             (iou(label.box, detection.box), at, of)
@@ -58,10 +58,11 @@ def match(labels: Sequence[LabelledBox], detections: Sequence[Detection], *, min
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Approved labels beside a model's boxes. prelabelled: whether people began from that model's boxes.
+    """How far approved labels agree with a model's boxes. prelabelled: whether people began from that model's boxes.
 
-    unchanged: images whose label is the model's answer, box for box. kept: labels that a box of the model meets;
-    added: labels without one; removed: boxes of the model that are no label. mean_iou: of the kept, 0..1.
+    unchanged: the number of images whose labels equal the model's boxes. kept: labels that are paired with a box of the
+    model; added: labels without a box of the model; removed: boxes of the model without a label. mean_iou: the mean IoU
+    of the kept labels, 0..1.
     """
 
     model: str
@@ -75,17 +76,17 @@ class Agreement:
 
     @property
     def unchanged_share(self) -> float:
-        """Of the images, 0..1."""
+        """The share of images whose labels equal the model's boxes, 0..1."""
         return self.unchanged / self.images
 
     @property
     def changed_share(self) -> float:
-        """Of the images, 0..1: how often people changed what the model said."""
+        """The share of images whose labels differ from the model's boxes, 0..1."""
         return 1.0 - self.unchanged_share
 
 
 def agreement(model: str, compared: Iterable[Matched], *, prelabelled: bool) -> Agreement | None:
-    """Sum up; None without an image."""
+    """Sum up the images; None if there is no image."""
     images = unchanged = kept = added = removed = 0
     overlap = 0.0
     for found in compared:

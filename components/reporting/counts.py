@@ -1,4 +1,4 @@
-"""What the label store says of the labels and of the people who made them: counts over its events, in one pass."""
+"""Counts labels, and the work of the people who made them, in one pass over the events of the label store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from components.stores.models.evaluation_report import Rate
 
 @dataclass(frozen=True, slots=True)
 class ClassCount:
-    """Of the approved labels: images with at least one box of the class, and boxes."""
+    """One class in the approved labels. images: images with at least one box of the class; boxes: its boxes."""
 
     name: str
     images: int
@@ -22,7 +22,7 @@ class ClassCount:
 
 @dataclass(frozen=True, slots=True)
 class DayCount:
-    """One day (UTC). approved: images whose latest approval is of that day; boxes: theirs, by class."""
+    """One day (UTC). approved: images whose latest approval is of that day; boxes: their boxes, by class."""
 
     day: date
     labelled: int
@@ -33,7 +33,10 @@ class DayCount:
 
 @dataclass(frozen=True, slots=True)
 class Annotator:
-    """One who draws boxes. user: Label Studio's user id; rejected: of the decisions on this person's labels."""
+    """A person who draws boxes. user: Label Studio's user id.
+
+    rejected: how many decisions on this person's labels were rejections.
+    """
 
     user: str
     labelled: int
@@ -43,13 +46,13 @@ class Annotator:
 
     @property
     def per_day(self) -> float:
-        """Labels a day on which there was any."""
+        """Labels per day, counting only days with at least one label."""
         return self.labelled / self.days
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """One who approves or rejects. rejected: of this person's decisions."""
+    """A person who approves or rejects. rejected: how many of this person's decisions were rejections."""
 
     user: str
     decided: int
@@ -59,16 +62,17 @@ class Verifier:
 
     @property
     def per_day(self) -> float:
-        """Decisions a day on which there was any."""
+        """Decisions per day, counting only days with at least one decision."""
         return self.decided / self.days
 
 
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """approved: sha256 -> its latest approved event. without_box: approved images that show nothing.
+    """The counts of one use case. approved: sha256 of an image -> its latest approved event.
 
-    unverified: approved images that no person verified here (imported with their status). waiting, rejected: images
-    whose last word is that.
+    without_box: approved images without a box. unverified: approved images that no person verified here, because they
+    were imported as approved. waiting: images whose latest label waits for a verifier; rejected: images whose latest
+    event is a rejection.
     """
 
     approved: Mapping[str, LabelEvent]
@@ -83,7 +87,7 @@ class LabelCounts:
 
     @property
     def boxes(self) -> int:
-        """Of all approved images."""
+        """The number of boxes on all approved images."""
         return sum(count.boxes for count in self.classes)
 
 
@@ -108,7 +112,12 @@ class _Work:
 
 
 def count_labels(events: Iterable[LabelEvent], classes: Iterable[str]) -> LabelCounts:
-    """Count. events: of one use case, by time, each once; classes: those of the use case, named even without a box."""
+    """Count the labels of a use case.
+
+    Args:
+        events: the events of the use case, ordered by time, each once.
+        classes: the classes of the use case. A class without a box is counted as zero.
+    """
     approved: dict[str, LabelEvent] = {}
     latest: dict[str, LabelEvent] = {}
     labelled_on: Counter[date] = Counter()
@@ -142,14 +151,14 @@ def count_labels(events: Iterable[LabelEvent], classes: Iterable[str]) -> LabelC
         classes=_by_class(approved.values(), classes),
         without_box=sum(not event.boxes for event in approved.values()),
         unverified=sum(event.verifier is None for event in approved.values()),
-        # What was imported as `labelled` has no task: nobody is asked to verify it.
+        # An imported label with status `labelled` has no task, so it waits for nobody.
         waiting=sum(event.status is LabelStatus.LABELLED and event.task is not None for event in latest.values()),
         rejected=last_words[LabelStatus.REJECTED],
         days=_by_day(approved.values(), labelled_on, rejected_on),
         annotators=tuple(
             Annotator(user, work.done, len(work.days), max(work.days), work.rate)
             for user, work in sorted(drawing.items(), key=lambda item: (-item[1].done, item[0]))
-            if work.done  # a decision may be known of labels that the table does not hold
+            if work.done  # the store may hold a decision without the label that it was made on
         ),
         verifiers=tuple(
             Verifier(user, work.done, len(work.days), max(work.days), work.rate)

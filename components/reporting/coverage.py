@@ -1,4 +1,4 @@
-"""What of each camera's images has an approved label, and when it last sent one."""
+"""Counts, for each camera, the images with an approved label, and finds the day of its newest image."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from components.stores.objects.read_ahead import read_ahead
 from components.stores.raw_images.images import RawImage, RawImages
 
 _THREADS: Final = 16
-_AHEAD: Final = 256  # images whose Captures are being read
+_AHEAD: Final = 256  # at most so many Captures are requested ahead
 _MAX_NAME: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
 class CameraCoverage:
-    """One camera of one device. camera: None for images whose Capture was not read or says nothing.
+    """One camera of one device. camera: None for images whose Capture was not read or names no camera.
 
-    last: day (UTC) of the newest image.
+    last: the day (UTC) of the newest image.
     """
 
     device: str
@@ -30,13 +30,13 @@ class CameraCoverage:
 
     @property
     def share(self) -> float:
-        """Of its images that have an approved label, 0..1."""
+        """The share of its images that have an approved label, 0..1."""
         return self.approved / self.images
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Of the raw bucket. captures_read: images whose Capture was looked at for the camera's name, of `images`."""
+    """The coverage of the raw bucket. captures_read: how many images had their Capture read for the camera's name."""
 
     cameras: tuple[CameraCoverage, ...]
     images: int
@@ -52,9 +52,9 @@ class _Tally:
 
 
 def measure_coverage(raw: RawImages, approved: Collection[str], *, max_captures: int) -> Coverage:
-    """List all images; read a Capture of the newest `max_captures` to know their cameras.
+    """List all images, and read a Capture of each of the newest `max_captures` images to learn its camera.
 
-    A device stands in the key of an image, its camera only in the Capture beside it: one request each.
+    The key of an image names its device. Only its Capture names the camera, and each Capture needs one request.
 
     Raises:
         ObjectStoreError: the bucket could not be listed.
@@ -82,7 +82,7 @@ def measure_coverage(raw: RawImages, approved: Collection[str], *, max_captures:
 
 
 def _cameras(raw: RawImages, images: Iterable[RawImage]) -> dict[str, str]:
-    """sha256 -> the camera that its first readable Capture names."""
+    """Return sha256 -> the camera that the first readable Capture of the image names."""
 
     def look(image: RawImage) -> tuple[str, str | None]:
         capture = next(raw.captures(image), None)

@@ -1,4 +1,4 @@
-"""A registered model as the report asks it: what it says of an image now, which is what it said then."""
+"""Runs registered models for the report. The bytes of a version never change, so it gives the same boxes as before."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from inspection.verdict import ClassThreshold
 _log = logging.getLogger(__name__)
 
 FLOOR: Final = 0.02
-"""The lowest score that is asked for, 0..1: below it there is nothing, for all that the model knows."""
+"""The lowest score of a detection that the report uses, 0..1."""
 _THREADS: Final = 2
 
 Detect = Callable[[NDArray[np.uint8]], tuple[Detection, ...]]
-"""(height, width, 3) uint8 BGR -> detections from `FLOOR` on, highest score first."""
+"""(height, width, 3) uint8 BGR -> detections with a score of at least `FLOOR`, highest score first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportModel:
-    """A version of a model and how to ask it. thresholds: class -> its thresholds, as approved."""
+    """A model version that is ready to run. thresholds: class -> its thresholds, as approved."""
 
     name: str
     version: int
@@ -48,23 +48,23 @@ class ReportModel:
 
     @property
     def title(self) -> str:
-        """Name and version, as label events say which model's boxes a person began with."""
+        """Name and version, in the form in which a label event names the model whose boxes were shown."""
         return f"{self.name}/{self.version}"
 
     def shown(self, detections: tuple[Detection, ...]) -> tuple[Detection, ...]:
-        """Those that a labeler is shown: from the class's `uncertain` threshold on."""
+        """Return the detections that a labeler sees: those that reach the `uncertain` threshold of their class."""
         return tuple(d for d in detections if d.score >= self.thresholds[d.class_name].uncertain)
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Why there is no champion to ask, in words."""
+    """There is no champion that can be run. reason: why, in words."""
 
     reason: str
 
 
 def ask_champion(config: Settings, model: str) -> ReportModel | Absent:
-    """The champion of a model, or why it cannot be asked: the rest of a report does not need it."""
+    """Return the champion of a model, or the reason why it cannot be run. The rest of a report does not need it."""
     try:
         found = champion(ModelRegistry.from_settings(config), model)
         if found is None:
@@ -78,7 +78,7 @@ def ask_champion(config: Settings, model: str) -> ReportModel | Absent:
 
 
 def ask_version(config: Settings, model: str, version: int) -> ReportModel | None:
-    """An earlier version; None where it is not to be had any more."""
+    """Return a version of a model; None if it was removed or cannot be read."""
     try:
         registry = ModelRegistry.from_settings(config)
         found = registry.version(model, version)

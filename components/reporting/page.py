@@ -1,4 +1,4 @@
-"""The report as one HTML page that stands alone, and as a Markdown summary. Whatever comes from data is escaped."""
+"""Renders the report as one self-contained HTML page and as a Markdown summary. All data is escaped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DOUBTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One day of the chart: left edge and heights, in the chart's units; 100 is the highest bar."""
+    """One day of the chart. x: its left edge; approved, rejected: heights. The highest bar is 100 units high."""
 
     day: date
     x: int
@@ -42,7 +42,7 @@ class Bar:
 
 
 def to_html(report: LabelReport) -> str:
-    """One file: styles and pictures are in it, scripts are not, and its policy allows nothing from elsewhere."""
+    """Render the page. It contains its styles and pictures and no script, and its policy lets it load nothing else."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
@@ -62,7 +62,7 @@ def to_html(report: LabelReport) -> str:
 
 
 def to_markdown(report: LabelReport) -> str:
-    """What a run of the pipeline shows: the counts, without pictures."""
+    """Render the summary that a run of the pipeline shows: the counts, without pictures."""
     counts, looks, coverage = report.counts, report.looks, report.coverage
     lines = [
         f"# Labels of {_text(report.use_case)}",
@@ -127,7 +127,7 @@ def to_markdown(report: LabelReport) -> str:
 
 
 def _latest(days: Sequence[DayCount], count: int) -> list[DayCount]:
-    """The days of the last `count` days of the calendar up to the last one with work; days without work are empty."""
+    """Return at most `count` calendar days up to the last day with work. A day without work has zero counts."""
     if not days:
         return []
     last = days[-1].day
@@ -153,7 +153,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]
 
 
 def _text(value: object) -> str:
-    """Data within Markdown: one line, no markup. Kubeflow's page turns Markdown into HTML."""
+    """Return data as one line of Markdown without markup. Kubeflow's page turns Markdown into HTML."""
     line = " ".join(str(value).split())[:_MAX_TEXT]
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|!#])", r"\\\1", line)

@@ -1,4 +1,4 @@
-"""Small pictures for a page that stands alone: a JPEG within the page, and the boxes as shapes over it."""
+"""Makes small pictures for the page: a JPEG as a data URI, and the boxes that the page draws over it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUALITY: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A box to draw, in pixels of the original image, and what is said of it."""
+    """A box to draw, in pixels of the original image, and its text."""
 
     box: Box
     text: str
@@ -27,7 +27,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """One image with its approved boxes and the model's. width, height: pixels of the original."""
+    """A small image with its approved boxes and the model's boxes. width, height: pixels of the original."""
 
     sha256: str
     group: str
@@ -39,7 +39,7 @@ class Thumbnail:
 
 
 def make_thumbnail(event: LabelEvent, image: NDArray[np.uint8], detections: tuple[Detection, ...]) -> Thumbnail:
-    """Make it small. image: (height, width, 3) uint8 BGR."""
+    """Make the small picture of an image. image: (height, width, 3) uint8 BGR."""
     height, width = image.shape[:2]
     scale = min(1.0, _LONGER_SIDE_PX / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -1,6 +1,6 @@
-"""The report on labels: how many there are, who made them, how far they agree, which are doubtful, what has none.
+"""Builds the label report: counts, people, agreement with models, suspected label errors, and coverage.
 
-Reads the label store, the raw bucket and the registry, and changes nothing. `components.reporting.page` shows it.
+It reads the label store, the raw bucket and the registry, and changes nothing. `components.reporting.page` renders it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,12 @@ Fetch = Callable[[str, str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """Bounds. images: approved images looked at, the latest first; suspects: shown, of all that are counted;
-    captures: read for the names of the cameras, the newest first; pairs: of images that may be near-duplicates
-    compared, the likeliest first."""
+    """The limits of a report.
+
+    images: approved images that are examined, the latest first. suspects: suspicions that are shown; all are counted.
+    captures: Captures that are read for the names of cameras, the newest first. pairs: pairs of possible
+    near-duplicates that are compared, the most similar first.
+    """
 
     images: int = 500
     suspects: int = 40
@@ -57,7 +60,7 @@ class ReportOptions:
 
 @dataclass(frozen=True, slots=True)
 class ShownSuspect:
-    """A suspicion with its pictures, one a shot."""
+    """A suspicion with its pictures, one for each shot."""
 
     suspect: Suspect
     pictures: tuple[Thumbnail, ...]
@@ -65,9 +68,10 @@ class ShownSuspect:
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What came of looking at images. looked_at of `approved` ones; unreadable: no bytes, or no image in them.
+    """The results of examining images. looked_at: the number of approved images that were examined, of `approved`.
 
-    champion: name and version, or why there is none. counts: all suspicions by kind; shown: some of them.
+    unreadable: images that are missing or cannot be decoded. champion: name and version, empty if there is none;
+    absent: why there is none. counts: all suspicions by kind; shown: some of them.
     """
 
     looked_at: int
@@ -82,13 +86,13 @@ class Looks:
 
     @property
     def suspected(self) -> int:
-        """Suspicions of all kinds."""
+        """The number of suspicions of all kinds."""
         return sum(self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
 class LabelReport:
-    """Everything that the page shows. label_version: of the label store; made_at: UTC."""
+    """Everything that the page shows. label_version: the version of the label store; made_at: UTC."""
 
     use_case: str
     made_at: datetime
@@ -101,10 +105,12 @@ class LabelReport:
 def build_report(
     use_case: UseCase, config: Settings, options: ReportOptions, now: datetime, *, label_version: int = -1
 ) -> LabelReport:
-    """Make the report, of the latest labels or as of a version of the label store.
+    """Make the report. label_version: the version of the label store; a negative number means the latest.
+
+    Without a champion, or without MLflow, the report is made without a model's boxes.
 
     Raises:
-        LabelStoreError, ObjectStoreError: a store could not be read. Without a champion or an MLflow it goes on.
+        LabelStoreError, ObjectStoreError: a store could not be read.
     """
     labels = LabelStore.open(config)
     version = labels.version() if label_version < 0 else label_version
@@ -122,7 +128,7 @@ def build_report(
 
 @dataclass(slots=True)
 class _Seen:
-    """One pass over the images: what is kept of each is small."""
+    """What one pass over the images keeps. It holds no image, so memory stays small."""
 
     shots: dict[str, Shot] = field(default_factory=dict)
     prints: dict[str, Fingerprint] = field(default_factory=dict)
@@ -180,7 +186,7 @@ def _look(
 def _models_of(
     config: Settings, name: str, events: Sequence[LabelEvent], champion: ReportModel | None
 ) -> dict[str, ReportModel]:
-    """Title -> the model that people began from. Its bytes never change: it says now what it said then."""
+    """Return title -> model, for the champion and the latest models whose boxes people began from."""
     models = {champion.title: champion} if champion else {}
     latest_first = dict.fromkeys(event.prelabel_model for event in events if event.prelabel_model)
     earlier = [title for title in latest_first if title not in models]
@@ -193,7 +199,7 @@ def _models_of(
 
 
 def _images(events: Sequence[LabelEvent], fetch: Fetch) -> Iterator[tuple[LabelEvent, NDArray[np.uint8] | None]]:
-    """Each event with its image. Images are fetched ahead, at most `_AHEAD` of them."""
+    """Yield each event with its image, or with None if it cannot be read. At most `_AHEAD` images are fetched ahead."""
     images = read_ahead(lambda event: _decoded(fetch, event), events, at_most=_AHEAD, threads=_THREADS)
     yield from zip(events, images, strict=True)
 

@@ -1,4 +1,4 @@
-"""Labels worth a second look: where a model or a near-duplicate contradicts what people approved. Pure rules."""
+"""Finds suspected label errors: a model or a near-duplicate contradicts an approved label. Pure rules."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from inspection.geometry import Box, Detection, LabelledBox, iou
 from inspection.verdict import ClassThreshold
 
 _MEETS_IOU: Final = 0.3
-"""From this overlap on a box of the model and a label speak of the same place, however they were drawn."""
+"""A box of the model and a label with at least this IoU mark the same place."""
 _TOUCHES_IOU: Final = 0.1
-"""Below this overlap the model sees nothing at the place of a label."""
+"""A box of the model with at least this IoU touches a label."""
 _NOTHING: Final = 0.2
-"""The model is sure that there is nothing where no box reaches this share of its `uncertain` threshold."""
+"""If no box at a label reaches this share of the class's `uncertain` threshold, the model sees nothing there."""
 _MAPPED_IOU: Final = 0.2
-"""Boxes of two photographs, one laid over the other: alignment and perspective cost overlap."""
+"""Boxes of two aligned photographs with at least this IoU mark the same place. Alignment is not exact, so it is low."""
 _MOST: Final = 0.6
-"""Share of a box that is most of it."""
+"""The share of a box from which another box covers most of it."""
 
 
 class Doubt(StrEnum):
-    """Why a label is suspected."""
+    """The kind of a suspicion."""
 
     MISSING_BOX = "missing-box"
     NOTHING_THERE = "nothing-there"
@@ -39,7 +39,7 @@ class Doubt(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One image of a suspicion: its approved label and the model's boxes that speak of it."""
+    """One image of a suspicion: its approved label, and the model's boxes that a labeler would see."""
 
     event: LabelEvent
     detections: tuple[Detection, ...]
@@ -47,7 +47,10 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """certainty: 0..1, of the model or of the two images being the same. shots: one image, or the two that differ."""
+    """A suspicion. certainty, 0..1: the model's score for it, or the similarity of the two images.
+
+    shots: the one image, or the two images whose labels differ.
+    """
 
     doubt: Doubt
     certainty: float
@@ -56,17 +59,17 @@ class Suspect:
 
     @property
     def order(self) -> tuple[float, str]:
-        """The most certain first; the same on every run."""
+        """The sort key: the most certain first. The order is the same on every run."""
         return -self.certainty, self.shots[0].event.sha256
 
 
 def doubts(
     event: LabelEvent, detections: Sequence[Detection], thresholds: Mapping[str, ClassThreshold]
 ) -> list[Suspect]:
-    """What the model holds against a label, at most one suspicion of each kind.
+    """Compare a label with the model's detections. Returns at most one suspicion of each kind.
 
-    detections: all that the model sees, however faint. A detection is confident from halfway between its class's
-    `fail` threshold and 1 on: then it would fail a part with something to spare.
+    detections: all detections of the model, also those with a low score. A detection counts against a label only if
+    its score is at least halfway between the `fail` threshold of its class and 1.
     """
     found: dict[Doubt, Suspect] = {}
     shown = tuple(d for d in detections if d.score >= thresholds[d.class_name].uncertain)
@@ -81,13 +84,13 @@ def doubts(
         met = [label for label in event.boxes if iou(label.box, detection.box) >= _MEETS_IOU]
         said = f"{detection.class_name}, score {detection.score:.2f}"
         if not met:
-            # A box that lies in a larger one is a matter of how to draw, not of what is there.
+            # A box inside a larger label is only drawn differently: the label marks the defect already.
             if not any(_covered(detection.box, label.box) for label in event.boxes):
                 add(Doubt.MISSING_BOX, detection.score, f"the model sees a {said}, and no box is there")
         elif all(label.class_name != detection.class_name for label in met):
             add(Doubt.OTHER_CLASS, detection.score, f"the model sees a {said}, but the box says {met[0].class_name}")
     for label in event.boxes:
-        if label.class_name not in thresholds:  # a class that the model was never taught
+        if label.class_name not in thresholds:  # the model was not trained on this class
             continue
         best = max((d.score for d in detections if _touches(d.box, label.box)), default=0.0)
         if best < _NOTHING * thresholds[label.class_name].uncertain:
@@ -100,9 +103,9 @@ def doubts(
 
 
 def duplicates_doubt(first: Shot, second: Shot, transform: NDArray[np.float64], similarity: float) -> Suspect | None:
-    """Whether two photographs of one thing have labels that contradict each other.
+    """Compare the labels of two near-duplicate photographs. Returns None if the labels agree.
 
-    transform: (3, 3), pixels of the first -> pixels of the second. A box counts only where the other photograph shows
+    transform: (3, 3), maps pixels of the first to pixels of the second. A box counts only if the other photograph shows
     its place.
     """
     mapped = [
@@ -123,7 +126,7 @@ def duplicates_doubt(first: Shot, second: Shot, transform: NDArray[np.float64], 
 
 
 class Suspects:
-    """Counts all, and keeps the most certain `limit` of each kind: memory does not grow with the labels."""
+    """Counts all suspicions and keeps the most certain `limit` of each kind, so that memory is bounded."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -131,14 +134,14 @@ class Suspects:
         self.counts: Counter[Doubt] = Counter()
 
     def add(self, suspects: Iterable[Suspect]) -> None:
-        """Take more into account."""
+        """Count more suspicions, and keep the most certain."""
         for suspect in suspects:
             self.counts[suspect.doubt] += 1
             kept = [*self._kept[suspect.doubt], suspect]
             self._kept[suspect.doubt] = heapq.nsmallest(self._limit, kept, key=lambda s: s.order)
 
     def chosen(self) -> list[Suspect]:
-        """At most `limit`, kinds in turn, so that no kind takes the place of all others."""
+        """Return at most `limit` suspicions. It takes the kinds in turn, so that each kind is represented."""
         queues = [list(self._kept[doubt]) for doubt in Doubt]
         chosen: list[Suspect] = []
         while any(queues) and len(chosen) < self._limit:
@@ -147,7 +150,7 @@ class Suspects:
 
 
 def _covered(box: Box, by: Box) -> bool:
-    """Whether most of a box lies in another."""
+    """Return whether the box `by` covers most of the box."""
     x1, y1 = max(box.x, by.x), max(box.y, by.y)
     x2, y2 = min(box.x + box.width, by.x + by.width), min(box.y + box.height, by.y + by.height)
     return x2 > x1 and y2 > y1 and (x2 - x1) * (y2 - y1) >= _MOST * box.area
@@ -166,7 +169,10 @@ def _same(label: LabelledBox, box: Box, other: LabelledBox) -> bool:
 def _mapped(
     box: Box, transform: NDArray[np.float64], width: int, height: int, *, at_least: float = _MOST
 ) -> Box | None:
-    """What the other picture shows of the box around the four corners, where that is this share of it or more."""
+    """Map a box to the other picture and clip it there.
+
+    Returns None if less than the share `at_least` of the mapped box is in the other picture.
+    """
     x1, y1, x2, y2 = box.xyxy
     corners = np.array([[x1, y1, 1], [x2, y1, 1], [x2, y2, 1], [x1, y2, 1]], np.float64) @ transform.T
     if not np.isfinite(corners).all() or (corners[:, 2] <= 0).any():

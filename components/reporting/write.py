@@ -1,4 +1,4 @@
-"""Write the label report as files."""
+"""Writes the label report as files."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def write_report(
     """Make the report and write it. Each file is written whole or not at all.
 
     Args:
-        config: names the label store, the raw bucket and the model registry.
-        use_case: whose labels.
-        label_version: of the label store; -1 takes the latest labels.
-        summary: where the summary goes, as Markdown; None writes none.
-        page: where the whole report goes, as HTML; None writes none.
-        now: the time that the report shows as its own, UTC.
-        options: how much is looked at.
+        config: the settings of the label store, the raw bucket and the model registry.
+        use_case: the use case whose labels are reported.
+        label_version: the version of the label store; -1 means the latest.
+        summary: the file for the Markdown summary; None writes no summary.
+        page: the file for the HTML page; None writes no page.
+        now: the time that the report shows, UTC.
+        options: the limits of the report.
 
     Returns:
         The report.
