@@ -1,6 +1,6 @@
-"""The command `kizu`: its groups of commands, its options, and how an error ends it.
+"""The command `kizu`: its groups of commands, its options, and its exit codes.
 
-Step libraries and servers' clients are imported inside the commands: `kizu --help` needs none of them.
+Commands import step libraries and clients of servers inside their functions, so that `kizu --help` needs none of them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _options(
 
 
 def main() -> None:
-    """Run the command; an error is one line and a code that is not zero, unless --debug asks for more."""
+    """Run the command. An error prints one line (with --debug, the whole trace) and gives an exit code other than 0."""
     debug = "--debug" in sys.argv[1:]
     try:
         code = app(standalone_mode=False)
@@ -76,7 +76,7 @@ def main() -> None:
             raise
         parser = getattr(e, "format_message", None)
         said = parser() if parser else str(e) or type(e).__name__
-        if said:  # without a word, the parser has shown the help in its place
+        if said:  # the parser has printed the help instead of a message
             print(f"kizu: {said} (--debug shows the trace)", file=sys.stderr)  # noqa: T201
         sys.exit(getattr(e, "exit_code", 1))
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,4 +1,4 @@
-"""What the commands of `kizu` share: where they print, and whose settings they use."""
+"""What the commands of `kizu` share: the console, and the settings of the identity that a command works with."""
 
 from __future__ import annotations
 
@@ -16,27 +16,25 @@ if TYPE_CHECKING:
 DEFAULT_USE_CASE: Final = REPOSITORY / "use_cases" / "metal-tag.yaml"
 console: Final = Console()
 
-UseCaseOption = Annotated[
-    Path, typer.Option("--use-case", "-u", help="The use case file: what is inspected and by which policy.")
-]
+UseCaseOption = Annotated[Path, typer.Option("--use-case", "-u", help="The use case file.")]
 
 
 class CommandError(Exception):
-    """A command that cannot go on; the message is one line for a person."""
+    """A command cannot continue. The message is one line for the user."""
 
 
 def layout() -> Any:
-    """The installation on this machine."""
+    """Return the layout of the installation on this machine."""
     from deploy.access.layout import Layout
 
     return Layout.from_environment()
 
 
 def of_this_machine(module: str) -> Any:
-    """A module of `deploy.local` or `demo`: the servers and runs of one machine.
+    """Import a module of `deploy.local` or `demo`, which run the servers and pipelines of one machine.
 
     Raises:
-        CommandError: they are not here; the image `control` of a cluster holds none.
+        CommandError: the module is missing. The image `control` of a cluster does not contain these folders.
     """
     import importlib
 
@@ -51,10 +49,10 @@ def of_this_machine(module: str) -> Any:
 
 
 def settings_as(identity: str) -> Settings:
-    """The settings that a command works with.
+    """Return the settings that a command works with.
 
-    Where the environment names a server, they are read from it. Else they are those of an identity of the servers on
-    this machine.
+    If the environment names a server, the settings come from the environment. Otherwise they are the settings of an
+    identity of the servers on this machine.
 
     Raises:
         CommandError: the environment names no server, and the servers of this machine are not up.
@@ -69,9 +67,10 @@ def settings_as(identity: str) -> Settings:
 
 
 def settings_here(identity: str) -> Settings:
-    """The settings of an identity of the servers on this machine, whatever servers the environment names.
+    """Return the settings of an identity of the servers on this machine, even if the environment names other servers.
 
-    The environment still gives settings that no identity has, such as those of another store that images come from.
+    Settings that no identity has, such as those of another store that images come from, are still read from the
+    environment.
     """
     import os
 
@@ -81,16 +80,16 @@ def settings_here(identity: str) -> Settings:
 
     config = Settings.from_environment({**os.environ, **environment_for(layout(), identity)})
     act_as(config)
-    # All servers are on loopback. The clients of S3, Delta Lake and MLflow look up a proxy in the environment alone.
+    # All servers are on loopback. The clients of S3, Delta Lake and MLflow read the proxy from the environment only.
     os.environ["NO_PROXY"] = "*"
     return config
 
 
 def settings_with_own_account(account: str | None, password_file: Path | None) -> Settings:
-    """Settings with the MLflow account of a person: from options, from the environment, or asked for at the terminal.
+    """Return settings with a person's MLflow account, from the options, the environment, or a prompt at the terminal.
 
     Raises:
-        CommandError: no server is configured, the password file cannot be read, or there is no terminal to ask at.
+        CommandError: no server is configured, the password file cannot be read, or there is no terminal for a prompt.
         SettingsError: a setting has the wrong form.
     """
     import os
@@ -104,7 +103,7 @@ def settings_with_own_account(account: str | None, password_file: Path | None) -
         _require_servers_of_this_machine()
         environment["MLFLOW_TRACKING_URI"] = layout().mlflow_url
     name = account or environment.get("MLFLOW_TRACKING_USERNAME")
-    # The environment's password is that of the environment's account.
+    # The password in the environment belongs to the account in the environment.
     same = account in (None, environment.get("MLFLOW_TRACKING_USERNAME"))
     password = environment.get("MLFLOW_TRACKING_PASSWORD") if same else None
     if password_file is not None:
@@ -126,16 +125,16 @@ def settings_with_own_account(account: str | None, password_file: Path | None) -
 
 
 def is_configured() -> bool:
-    """Whether the environment names a server. Else the commands use the servers of this machine."""
+    """Return whether the environment names a server. If not, the commands use the servers of this machine."""
     import os
 
     return bool(os.environ.get("KIZU_S3_ENDPOINT") or os.environ.get("MLFLOW_TRACKING_URI"))
 
 
 def is_on_this_machine() -> bool:
-    """Whether the commands work with the servers of this machine.
+    """Return whether the commands work with the servers of this machine.
 
-    A process that was started with the environment of an identity names them too, and `KIZU_HOME` with them.
+    The environment of an identity on this machine names servers too, but it also has `KIZU_HOME`.
     """
     import os
 

@@ -1,4 +1,4 @@
-"""Checks of an installation, by one identity's settings. Each looks and changes nothing; none trusts another's word."""
+"""Checks an installation with the settings of one identity. A check changes nothing and does not rely on another."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from components.settings import Settings, SettingsError
 from inspection.paths import parse_raw_key
 
-# What the labeling identity has rights in; the other buckets are closed to it, and so to this look.
+# The labeling identity has rights in these buckets only, so only these can be checked.
 BUCKETS: Final = ("raw", "labels", "state")
 _TIMEOUT_S: Final = 10.0
-# Nobody's origin: a store that lets it read lets every web page read what a labeler's browser may.
+# An origin that nobody uses. If the store lets it read, every web page can read what a labeler's browser can read.
 _FOREIGN_ORIGIN: Final = "https://elsewhere.invalid"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found. said: what is well, or what was expected, what came, and what to do."""
+    """The result of a check. said: what is in order, or what was expected, what came, and what to do."""
 
     check: str
     ok: bool
@@ -33,16 +33,16 @@ class Finding:
 
 
 class _Failed(Exception):
-    """A check that found something wrong; the message is for a person."""
+    """A check found a fault. The message is for the user."""
 
 
 def diagnose(config: Settings, *, origin: str | None = None, timeout_s: float = _TIMEOUT_S) -> Iterator[Finding]:
-    """Every check, one after the other.
+    """Run all checks in order, and yield the result of each.
 
     Args:
         config: the settings of the labeling identity.
         origin: Label Studio as a browser calls it; by default from the settings.
-        timeout_s: for each request.
+        timeout_s: the timeout of each request, in seconds.
     """
     look = _Look(config, origin, timeout_s)
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
@@ -81,7 +81,7 @@ class _Look:
         self._s3 = self._client(config.s3_endpoint, config.access_key_id, secret.get_secret_value() if secret else None)
 
     def s3(self) -> str:
-        # An unknown key and a wrong clock are refused here; what the identity may do is asked bucket by bucket.
+        # This check finds an unknown key or a wrong clock. The check of each bucket finds missing rights.
         try:
             self._s3.list_objects_v2(Bucket=self._config.bucket("raw"), MaxKeys=1)
         except ClientError as e:
@@ -117,10 +117,10 @@ class _Look:
         except ClientError as e:
             if _code(e) != "AccessDenied":
                 raise
-            # A store may keep this from all but its admin; an object's version tells as well.
+            # A store may answer this to its administrator only. The version of an object shows the same.
             listed = self._s3.list_object_versions(Bucket=bucket, MaxKeys=1).get("Versions", [])
             if not listed:
-                raise _Failed("this identity may not ask, and there is no object to tell; ingest one image") from e
+                raise _Failed("this identity may not read it, and no object shows it; import one image") from e
             status = "Enabled" if listed[0].get("VersionId") not in (None, "null") else "off"
         if status != "Enabled":
             raise _Failed(
@@ -139,7 +139,7 @@ class _Look:
             follow_redirects=True,
         )
         if answer.status_code in (401, 403):
-            raise _Failed(f"{url} refuses the token; set LABEL_STUDIO_API_KEY to that of an account of its")
+            raise _Failed(f"{url} refuses the token; set LABEL_STUDIO_API_KEY to the token of one of its accounts")
         email = _json(answer, f"{url}/api/current-user/whoami").get("email")
         return f"{url}, as {email}"
 
@@ -154,7 +154,7 @@ class _Look:
         if stored and answer.status_code in (200, 206):
             return f"at {_host(url)}"
         if not stored and answer.status_code == 404 and "NoSuchKey" in answer.text:
-            return f"the signature is taken at {_host(url)}; there is no picture yet"
+            return f"{_host(url)} accepts the signature; there is no image yet"
         raise _Failed(f"{_host(url)} answered {answer.status_code}; is KIZU_S3_PUBLIC_ENDPOINT the same store?")
 
     def cors(self) -> str:
@@ -171,8 +171,8 @@ class _Look:
         for allowed, _ in self._asked(_FOREIGN_ORIGIN):
             if allowed in (_FOREIGN_ORIGIN, "*"):
                 raise _Failed(
-                    f"a page of {_FOREIGN_ORIGIN} may read them, too; let the bucket's CORS rule name Label Studio's "
-                    "origin alone, and see that the store has no wider rule of its own"
+                    f"a page of {_FOREIGN_ORIGIN} may read them, too; name only Label Studio's origin in the bucket's "
+                    "CORS rule, and check that the store itself has no wider rule"
                 )
         return "refused"
 
@@ -197,7 +197,7 @@ class _Look:
         return uri
 
     def _asked(self, origin: str) -> Iterator[tuple[str | None, httpx.Response]]:
-        """What the store allows a page of this origin: asked before a request, and with the request itself."""
+        """Yield the origin that the store allows, and its answer, for a preflight request and for a GET."""
         url, _ = self._signed()
         before = {"Origin": origin, "Access-Control-Request-Method": "GET"}
         for method, headers in (("OPTIONS", before), ("GET", {"Origin": origin, "Range": "bytes=0-0"})):
@@ -211,7 +211,7 @@ class _Look:
         return f"{parts.scheme}://{parts.netloc}"
 
     def _signed(self) -> tuple[str, bool]:
-        """A picture's URL as Label Studio signs it for a browser, and whether there is such a picture."""
+        """Return an image's URL, signed as Label Studio signs it for a browser, and whether the image exists."""
         config = self._config
         client = self._client(
             config.s3_public_endpoint or config.s3_endpoint,
@@ -256,7 +256,7 @@ def _json(answer: httpx.Response, url: str) -> dict[str, Any]:
 
 
 def _host(url: str) -> str:
-    return urlsplit(url).netloc  # never the query: it carries the signature
+    return urlsplit(url).netloc  # without the query, which contains the signature
 
 
 def _code(error: ClientError) -> str:

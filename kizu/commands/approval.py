@@ -12,13 +12,16 @@ from kizu.context import console, settings_with_own_account
 app = typer.Typer()
 
 VersionArgument = Annotated[int, typer.Argument(help="The model version, as MLflow shows it.", min=1)]
-ModelOption = Annotated[str, typer.Option("--model", "-m", help="The model's name: that of its use case.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Kept with the version.")]
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="The name of the model, which is the name of its use case.")
+]
+ReasonOption = Annotated[str, typer.Option("--reason", help="The reason, which MLflow stores with the version.")]
 AccountOption = Annotated[
-    str | None, typer.Option("--account", help="Your account of MLflow; MLFLOW_TRACKING_USERNAME else, or it asks.")
+    str | None, typer.Option("--account", help="Your MLflow account. Default: MLFLOW_TRACKING_USERNAME, or a prompt.")
 ]
 PasswordFileOption = Annotated[
-    Path | None, typer.Option(help="A file with your password alone; MLFLOW_TRACKING_PASSWORD else, or it asks.")
+    Path | None,
+    typer.Option(help="A file that holds only your password. Default: MLFLOW_TRACKING_PASSWORD, or a prompt."),
 ]
 
 
@@ -39,7 +42,7 @@ def approve(
     account: AccountOption = None,
     password_file: PasswordFileOption = None,
 ) -> None:
-    """Approve a registered version as your own account; the same as setting its tag `approval` in MLflow."""
+    """Approve a registered version with your own account. Setting its tag `approval` in MLflow does the same."""
     _decide(model, version, "approved", reason, account, password_file)
 
 
@@ -51,5 +54,5 @@ def reject(
     account: AccountOption = None,
     password_file: PasswordFileOption = None,
 ) -> None:
-    """Reject a registered version as your own account."""
+    """Reject a registered version with your own account."""
     _decide(model, version, "rejected", reason, account, password_file)

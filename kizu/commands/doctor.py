@@ -1,4 +1,4 @@
-"""`kizu doctor`: one line a check, and what to do about each that failed."""
+"""`kizu doctor`: prints a line for each check, and what to do about each fault."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def doctor(
         typer.Option(help="Label Studio as a browser calls it, if not KIZU_LABEL_STUDIO_PUBLIC_URL or its own URL."),
     ] = None,
 ) -> None:
-    """Look whether labeling can work: S3, its rules, Label Studio, MLflow, the signer. Changes nothing."""
+    """Check whether labeling can work: S3 and its rules, Label Studio, MLflow, and the signer. It changes nothing."""
     config = settings_as("labeling")
     from kizu.doctor import diagnose
 
-    if is_on_this_machine() and not config.signer_url:  # on one machine the labeling identity does not know the signer
+    if is_on_this_machine() and not config.signer_url:  # this machine's labeling identity does not know the signer
         config = config.model_copy(update={"signer_url": layout().signer_url})
     failed = 0
     for finding in diagnose(config, origin=label_studio_origin):

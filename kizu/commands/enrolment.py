@@ -17,65 +17,69 @@ app = typer.Typer()
 
 
 class Provider(StrEnum):
-    """Who keeps the identities: SeaweedFS itself, or the administrator of another store, from policy files."""
+    """What manages the identities: SeaweedFS itself, or the administrator of another store, with policy files."""
 
     SEAWEEDFS = "seaweedfs"
     POLICY = "policy"
 
 
-DeviceArgument = Annotated[str, typer.Argument(help="The device's name, its own among all sites.")]
+DeviceArgument = Annotated[str, typer.Argument(help="The name of the device, unique among all sites.")]
 ProviderOption = Annotated[
     Provider,
-    typer.Option(
-        "--provider", help="policy: for a store other than SeaweedFS, whose administrator makes the identity."
-    ),
+    typer.Option("--provider", help="policy: for a store other than SeaweedFS. Its administrator makes the identity."),
 ]
-PolicyFolderOption = Annotated[Path, typer.Option("--policies", help="With --provider policy: one policy a device.")]
+PolicyFolderOption = Annotated[
+    Path, typer.Option("--policies", help="With --provider policy: the folder of the policy files.")
+]
 _POLICIES = Path("policies")
 
 
 @app.command()
 def enroll(
     device: DeviceArgument,
-    site: Annotated[str, typer.Option("--site", help="Where it stands; its images go below this name.")] = "factory",
+    site: Annotated[
+        str, typer.Option("--site", help="The site of the device. The keys of its images begin with it.")
+    ] = "factory",
     group: Annotated[
-        str | None, typer.Option("--group", "-g", help="The devices it is rolled out with; the use case's by default.")
+        str | None, typer.Option("--group", "-g", help="The group of the device. Default: the use case's group.")
     ] = None,
-    inspects: Annotated[str, typer.Option("--use-case", "-u", help="The use case: its file, or its name alone.")] = str(
+    inspects: Annotated[str, typer.Option("--use-case", "-u", help="The use case: its file or its name.")] = str(
         DEFAULT_USE_CASE
     ),
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The bundle's folder; ./DEVICE else.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder of the bundle. Default: ./DEVICE")
+    ] = None,
     provider: ProviderOption = Provider.SEAWEEDFS,
-    endpoint: Annotated[str | None, typer.Option(help="S3 as the device reaches it: https://host:port")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="The S3 URL for the device: https://host:port")] = None,
     ca_file: Annotated[
         Path | None,
-        typer.Option("--ca-file", help="PEM, where that endpoint's certificate is from your own authority."),
+        typer.Option("--ca-file", help="The PEM file of your own certificate authority, if the endpoint uses it."),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option("--root", help="root.json, as `kizu keys init` made it; this machine's by default.")
+        Path | None, typer.Option("--root", help="The root.json of `kizu keys init`. Default: this machine's.")
     ] = None,
     camera_folder: Annotated[
-        str, typer.Option("--camera-folder", help="On the device: where the camera puts its files.")
+        str, typer.Option("--camera-folder", help="The folder on the device that the camera writes to.")
     ] = "camera",
-    mqtt_host: Annotated[str | None, typer.Option(help="The line's broker, as the device reaches it.")] = None,
+    mqtt_host: Annotated[str | None, typer.Option(help="The line's MQTT broker, as the device reaches it.")] = None,
     mqtt_port: Annotated[int, typer.Option(min=1, max=65535)] = 1883,
     key_file: Annotated[
         Path | None,
         typer.Option(
-            help="With --provider policy: the key that was made, JSON, mode 0600. "
-            "Else KIZU_DEVICE_ACCESS_KEY_ID and KIZU_DEVICE_SECRET_ACCESS_KEY."
+            help="With --provider policy: a JSON file with the key that the administrator made, mode 0600. "
+            "Default: KIZU_DEVICE_ACCESS_KEY_ID and KIZU_DEVICE_SECRET_ACCESS_KEY."
         ),
     ] = None,
     policies: PolicyFolderOption = _POLICIES,
     replace: Annotated[
-        bool, typer.Option("--replace", help="A new key for a device that has one; the old one is shut out.")
+        bool, typer.Option("--replace", help="Make a new key for an enrolled device. Its old key becomes invalid.")
     ] = False,
 ) -> None:
-    """Give a device an identity of its own and write its bundle: configuration, key, root, CA."""
+    """Give a device its own identity and write its bundle: configuration, key, trusted root, CA."""
     from components.enrolment.bundle import Surroundings, enrol
     from components.enrolment.port import DeviceIdentity
 
-    # A key that was made elsewhere needs no store to be up.
+    # With a key that was made elsewhere, the store does not have to run.
     config = _settings(needs_store=provider is Provider.SEAWEEDFS)
     named, usual_group = _use_case(inspects)
     wanted_group = group or usual_group
@@ -113,7 +117,7 @@ def enroll(
 def revoke(
     device: DeviceArgument, provider: ProviderOption = Provider.SEAWEEDFS, policies: PolicyFolderOption = _POLICIES
 ) -> None:
-    """Shut a device out: all its keys are void at once, and its last report no longer counts for its group."""
+    """Shut a device out: all its keys become invalid at once, and its group no longer counts its last report."""
     from components.stores.objects.s3 import S3ObjectStore
 
     config = _settings(needs_store=True)
@@ -131,7 +135,7 @@ def revoke(
 
 
 def _set_report_aside(store: Any, bucket: str, device: str) -> None:
-    """A device that will never report again would hold its group's rollout back for ever."""
+    """Rename the device's report. The device never reports again, so its report would hold back the group's rollout."""
     from components.stores.objects.s3 import ObjectNotFound
 
     try:
@@ -145,7 +149,7 @@ def _set_report_aside(store: Any, bucket: str, device: str) -> None:
 
 @app.command()
 def enrolled(provider: ProviderOption = Provider.SEAWEEDFS, policies: PolicyFolderOption = _POLICIES) -> None:
-    """The devices that have an identity."""
+    """List the devices that have an identity."""
     found = _provider(provider, _settings(needs_store=provider is Provider.SEAWEEDFS), policies, None).devices()
     if not found:
         console.print("no device is enrolled")
@@ -180,7 +184,7 @@ def _provider(kind: Provider, config: Any, policies: Path, key_file: Path | None
 
 
 def _use_case(text: str) -> tuple[str, str | None]:
-    """A file's name and group, or a name alone."""
+    """Return the name and the group of a use case file, or the name that was given instead of a file and None."""
     path = Path(text)
     if path.suffix in (".yaml", ".yml", ".json"):
         loaded = use_case(path)

@@ -1,4 +1,4 @@
-"""`kizu import …`: images and labels of others."""
+"""`kizu import …`: imports images, and labels from other tools."""
 
 from __future__ import annotations
 
@@ -14,40 +14,44 @@ import typer
 from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, layout, settings_as
 from kizu.context import use_case as read_use_case
 
-import_app = typer.Typer(no_args_is_help=True, help="Images and labels of others into the raw bucket and label store.")
+import_app = typer.Typer(
+    no_args_is_help=True, help="Import images into the raw bucket, and labels from other tools into the label store."
+)
 
-NameOption = Annotated[str | None, typer.Option(help="Kept as the device `import-<name>`; the folder's name else.")]
+NameOption = Annotated[
+    str | None, typer.Option(help="Images get the device `import-<name>`. Default: the folder's name.")
+]
 SiteOption = Annotated[str, typer.Option(help="The site that the images come from.")]
 PartsOption = Annotated[
     Path | None,
     typer.Option(
-        help="CSV with the columns image, part: what shows the same part. Default: parts.csv beside the images."
+        help="CSV with the columns image, part: which images show the same part. Default: parts.csv beside the images."
     ),
 ]
 ListingOption = Annotated[
     Path | None,
-    typer.Option("--set-aside", help="Where what did not go in is listed (CSV). Default: ./set-aside-<name>.csv"),
+    typer.Option("--set-aside", help="The CSV file that lists what was not imported. Default: ./set-aside-<name>.csv"),
 ]
-ImagesOption = Annotated[
-    str | None, typer.Option(help="The folder or s3:// prefix with the images that the labels are of.")
-]
+ImagesOption = Annotated[str | None, typer.Option(help="The folder or s3:// prefix with the labelled images.")]
 TrustOption = Annotated[
-    bool, typer.Option("--trust-status", help="What the source approved counts as approved. Recorded on each row.")
+    bool,
+    typer.Option("--trust-status", help="Labels that the source approved count as approved. Each row records this."),
 ]
 ClassOption = Annotated[
-    list[str] | None, typer.Option("--class", help="THEIRS=OURS: a class (name or number) under another name here.")
+    list[str] | None,
+    typer.Option("--class", help="THEIRS=OURS: the name here of a class (name or number) of the source."),
 ]
 
 
 @import_app.command("images")
 def import_images(
-    source: Annotated[str, typer.Argument(help="A folder, subfolders included, or s3://bucket/prefix.")],
+    source: Annotated[str, typer.Argument(help="A folder with its subfolders, or s3://bucket/prefix.")],
     name: NameOption = None,
     site: SiteOption = "factory",
     parts: PartsOption = None,
     set_aside: ListingOption = None,
 ) -> None:
-    """Put images into the raw bucket. What is no usable image is set aside, listed and counted."""
+    """Import images into the raw bucket. Files that are not usable images are listed and left out."""
     config = settings_as("importer")
     from components.ingest.images import import_images as run
     from components.ingest.journal import open_journal
@@ -69,16 +73,20 @@ def import_images(
 @import_app.command("ground-truth")
 def import_ground_truth(
     labels: Annotated[
-        str, typer.Argument(help="An output manifest (JSON lines) or a Feature Store export (CSV); a file or s3://.")
+        str,
+        typer.Argument(
+            help="A file or s3:// address: an output manifest (JSON lines) or a Feature Store export (CSV)."
+        ),
     ],
     images: ImagesOption = None,
     use_case: UseCaseOption = DEFAULT_USE_CASE,
     trust_status: TrustOption = False,
     attribute: Annotated[
-        str | None, typer.Option(help="The label attribute with the boxes, where a manifest has several.")
+        str | None, typer.Option(help="The label attribute with the boxes, if a manifest has several.")
     ] = None,
     approved_class: Annotated[
-        list[str] | None, typer.Option(help="The verification class that approves; every other one then rejects.")
+        list[str] | None,
+        typer.Option(help="The verification class that means approved. All others then mean rejected."),
     ] = None,
     class_: ClassOption = None,
     name: NameOption = None,
@@ -86,7 +94,7 @@ def import_ground_truth(
     parts: PartsOption = None,
     set_aside: ListingOption = None,
 ) -> None:
-    """Labels of SageMaker Ground Truth. Images come from --images, or from where the rows say."""
+    """Import labels of SageMaker Ground Truth. Images come from --images, or from the addresses in the rows."""
     config = settings_as("importer")
     from components.exchange.feature_store import read_feature_store
     from components.exchange.finder import ByAddress, InSource
@@ -123,7 +131,7 @@ def import_coco(
     parts: PartsOption = None,
     set_aside: ListingOption = None,
 ) -> None:
-    """Labels of a COCO file. Images come from --images, or from `images/` beside the file, or beside it."""
+    """Import labels of a COCO file. Images come from --images, from images/ beside the file, or from its own folder."""
     config = settings_as("importer")
     from datetime import UTC, datetime
 
@@ -154,7 +162,7 @@ def import_yolo(
     parts: PartsOption = None,
     set_aside: ListingOption = None,
 ) -> None:
-    """Labels of a YOLO folder. An empty label file says that nothing is there to see."""
+    """Import labels of a YOLO folder. An empty label file means that the image shows no defect."""
     config = settings_as("importer")
     from components.exchange.finder import InSource
     from components.exchange.yolo import read_yolo
@@ -222,7 +230,7 @@ def _list_set_aside(items: Any, file: Path) -> None:
 
 
 def _source(config: Any, address: str) -> Any:
-    """A folder or an S3 prefix."""
+    """Return the source of images at an address: a folder or an S3 prefix."""
     from components.stores.objects.s3 import S3ObjectStore
     from components.stores.raw_images.image_source import FolderSource, ImageSourceError, S3Source
 
@@ -237,7 +245,7 @@ def _source(config: Any, address: str) -> Any:
 
 
 def raw_images(config: Any) -> Any:
-    """The raw bucket, as this process may use it."""
+    """Return the raw bucket, with the rights of these settings."""
     from components.stores.objects.s3 import S3ObjectStore
     from components.stores.raw_images.images import RawImages
 
@@ -256,12 +264,12 @@ def _bytes(config: Any, address: str) -> bytes:
 
 
 def _text(config: Any, address: str) -> str:
-    # A byte that is no UTF-8 spoils its own row, not the file.
+    # A byte that is not UTF-8 makes its own row invalid, not the whole file.
     return _bytes(config, address).decode("utf-8-sig", errors="replace")
 
 
 def _parts(file: Path | None, *beside: str | None) -> dict[str, str]:
-    """The parts that were named, or those of a parts.csv in the folder of the images or beside the labels."""
+    """Read the parts from the file, or from a parts.csv in the folder of the images or beside the labels."""
     from components.stores.raw_images.image_source import read_parts
 
     if file is not None:
@@ -278,7 +286,7 @@ def _parts(file: Path | None, *beside: str | None) -> dict[str, str]:
 
 
 def _name_of(address: str) -> str:
-    """The last folder's name."""
+    """Return the name of the last folder of an address."""
     if address.startswith("s3://"):
         return address.rstrip("/").rsplit("/", 1)[-1]
     path = Path(address).resolve()
@@ -303,7 +311,7 @@ def _class_names(product: Any, renamed: list[str] | None) -> Any:
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Any]:
-    """A line that counts; yields what to call for each."""
+    """Show a progress bar. Yields the function to call after each item."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

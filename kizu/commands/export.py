@@ -1,4 +1,4 @@
-"""`kizu export …`: approved labels as other tools' files."""
+"""`kizu export …`: writes approved labels as files for other tools."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kizu.commands.exchange import progress, raw_images
 from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, settings_as
 from kizu.context import use_case as read_use_case
 
-export_app = typer.Typer(no_args_is_help=True, help="Approved labels as other tools' files.")
+export_app = typer.Typer(no_args_is_help=True, help="Write approved labels as files for other tools.")
 
-VersionOption = Annotated[int, typer.Option(help="As of this version of the label store; -1: the latest.")]
-DatasetOption = Annotated[str | None, typer.Option(help="A dataset's digest: its labels, in its splits.")]
-NoImagesOption = Annotated[bool, typer.Option("--no-images", help="Labels alone.")]
+VersionOption = Annotated[int, typer.Option(help="The version of the label store; -1: the latest.")]
+DatasetOption = Annotated[str | None, typer.Option(help="The digest of a dataset: export its labels in its splits.")]
+NoImagesOption = Annotated[bool, typer.Option("--no-images", help="Export the labels only.")]
 FolderArgument = Annotated[Path, typer.Argument(help="A new folder.")]
 
 
@@ -27,7 +27,7 @@ def export_coco(
     dataset: DatasetOption = None,
     no_images: NoImagesOption = False,
 ) -> None:
-    """The latest approved labels, or a dataset's, as COCO: annotations.json (or <split>.json) and images/."""
+    """Write the latest approved labels, or a dataset's, as COCO: annotations.json (or <split>.json) and images/."""
     config = settings_as("training")
     from components.exchange import exporting
 
@@ -48,7 +48,7 @@ def export_yolo(
     dataset: DatasetOption = None,
     no_images: NoImagesOption = False,
 ) -> None:
-    """The latest approved labels, or a dataset's, as Ultralytics reads them: data.yaml, images/, labels/, parts.csv."""
+    """Write the latest approved labels, or a dataset's, for Ultralytics: data.yaml, images/, labels/, parts.csv."""
     config = settings_as("training")
     from components.exchange import exporting
 
@@ -64,9 +64,11 @@ def export_parquet(
     file: Annotated[Path, typer.Argument(help="A new file.")],
     use_case: UseCaseOption = DEFAULT_USE_CASE,
     label_version: VersionOption = -1,
-    all_events: Annotated[bool, typer.Option("--all", help="Every event, not the latest approved ones alone.")] = False,
+    all_events: Annotated[
+        bool, typer.Option("--all", help="Write all events, not only the latest approved ones.")
+    ] = False,
 ) -> None:
-    """Rows of the label store as they stand there."""
+    """Write rows of the label store to a Parquet file, unchanged."""
     config = settings_as("training")
     from components.exchange import exporting
     from components.stores.labels.store import LabelStore

@@ -1,4 +1,4 @@
-"""`kizu devices` and `kizu reconcile`: what each device runs, and what follows from it."""
+"""`kizu devices` and `kizu reconcile`: show what each device runs, and move `champion` after a rollout."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def reconcile(
     group: GroupOption = "line",
     every: Annotated[float, typer.Option(help="Seconds between passes; 0: one pass.")] = 0.0,
 ) -> None:
-    """Compare what devices report with what they should run, and move `champion` where all of them do."""
+    """Compare what devices run with what they should run. If all of a group do, move `champion` to that version."""
     while True:
         _print_group(_pass_over(group, act=True), group)
         if every <= 0:
@@ -51,7 +51,7 @@ def reconcile(
 
 @app.command()
 def devices(group: GroupOption = "line") -> None:
-    """What each device runs, and what it should run. Looks, and changes nothing."""
+    """Show what each device runs and what it should run. It changes nothing."""
     _print_group(_pass_over(group, act=False), group)
 
 

@@ -14,8 +14,10 @@ app = typer.Typer(no_args_is_help=True, help="The keys that sign releases.")
 
 @app.command("init")
 def keys_init(
-    root_folder: Annotated[Path, typer.Argument(help="For the root key; keep it offline.")],
-    signer_folder: Annotated[Path, typer.Option("--signer", help="For the signer's three keys and root.json.")],
+    root_folder: Annotated[Path, typer.Argument(help="The folder for the root key. Keep it offline.")],
+    signer_folder: Annotated[
+        Path, typer.Option("--signer", help="The folder for the signer's three keys and root.json.")
+    ],
 ) -> None:
     """Make the keys that sign releases. Existing keys are never overwritten."""
     from components.deployment.keys import init

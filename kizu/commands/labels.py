@@ -1,4 +1,4 @@
-"""`kizu labels …`: the label store, looked at and kept."""
+"""`kizu labels …`: shows and maintains the label store."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import typer
 
 from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, settings_as, use_case
 
-labels_app = typer.Typer(no_args_is_help=True, help="The label store: what is in it, and its upkeep.")
+labels_app = typer.Typer(no_args_is_help=True, help="Show and maintain the label store.")
 
 
 @labels_app.command()
 def version(
     at: Annotated[
-        str | None, typer.Option("--at", help="A time, ISO 8601; without a zone it is UTC. Now else.")
+        str | None, typer.Option("--at", help="A time in ISO 8601, UTC if it names no zone. Default: now.")
     ] = None,
 ) -> None:
-    """The store's version, now or at a time: what `kizu train --label-version` takes. -1: before the first label."""
+    """Show the store's version, now or at a time, for `kizu train --label-version`. -1: before the first label."""
     from components.stores.labels.store import LabelStore
 
     labels = LabelStore.open(settings_as("labeling"))
@@ -30,7 +30,9 @@ def look(
     inspects: UseCaseOption = DEFAULT_USE_CASE,
     full: Annotated[
         bool,
-        typer.Option("--full", help="At everything, and not at what is new only: this repairs what a look missed."),
+        typer.Option(
+            "--full", help="List everything, not only what is new. This finds images that an earlier scan missed."
+        ),
     ] = False,
 ) -> None:
     """Count the images without an approved label, and remember them for the next labeling run."""
@@ -58,7 +60,7 @@ def look(
 
 @labels_app.command()
 def compact() -> None:
-    """Join the store's small files into large ones. Nothing that it says changes; run it now and then."""
+    """Join the store's small files into large ones. The labels do not change. Run it from time to time."""
     from components.stores.labels.store import LabelStore
     from components.stores.labels.upkeep import compact as compact_store
 
@@ -73,14 +75,14 @@ def compact() -> None:
 @labels_app.command()
 def vacuum(
     retention_days: Annotated[
-        float, typer.Option("--retention-days", help="Files that were in use since then stay.", min=1 / 24)
+        float, typer.Option("--retention-days", help="Keep files that were in use during so many days.", min=1 / 24)
     ] = 7.0,
     keep: Annotated[
-        list[int] | None, typer.Option("--keep", help="A version to keep besides those of datasets. May be repeated.")
+        list[int] | None, typer.Option("--keep", help="Also keep this version. Can be given several times.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the files that would be removed.")] = False,
 ) -> None:
-    """Remove files that neither the store nor a version that a dataset was made from needs. The log stays for good."""
+    """Remove files that neither the present version nor the version of a dataset needs. The log is never removed."""
     from components.stores.labels.store import LabelStore
     from components.stores.labels.upkeep import vacuum as vacuum_store
     from components.stores.labels.versions import label_versions

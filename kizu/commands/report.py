@@ -1,4 +1,4 @@
-"""`kizu labels report`: the labels of a use case on one page."""
+"""`kizu labels report`: writes a page about the labels of a use case."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from kizu.context import use_case as read_use_case
 @labels_app.command()
 def report(
     use_case: UseCaseOption = DEFAULT_USE_CASE,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The HTML page; it needs nothing else to be shown.")
-    ] = Path("label-report.html"),
-    markdown: Annotated[Path | None, typer.Option(help="A summary as Markdown besides.")] = None,
-    label_version: Annotated[int, typer.Option(help="As of this version of the label store; -1: the latest.")] = -1,
-    images: Annotated[int, typer.Option(min=0, help="Approved images that are looked at, the latest first.")] = 500,
-    suspects: Annotated[int, typer.Option(min=0, help="Suspected label errors that are shown.")] = 40,
-    captures: Annotated[int, typer.Option(min=0, help="Captures that are read to know the cameras.")] = 2000,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML page. It is self-contained.")] = Path(
+        "label-report.html"
+    ),
+    markdown: Annotated[Path | None, typer.Option(help="Also write a Markdown summary to this file.")] = None,
+    label_version: Annotated[int, typer.Option(help="The version of the label store; -1: the latest.")] = -1,
+    images: Annotated[int, typer.Option(min=0, help="How many approved images to examine, the latest first.")] = 500,
+    suspects: Annotated[int, typer.Option(min=0, help="How many suspected label errors to show.")] = 40,
+    captures: Annotated[int, typer.Option(min=0, help="How many Captures to read for the cameras' names.")] = 2000,
 ) -> None:
-    """Images, boxes, people, agreement with models, suspected label errors and coverage, as a page to look at."""
+    """Write a page about images, boxes, people, agreement with models, suspected label errors and coverage."""
     chosen = read_use_case(use_case)
     config = settings_as("labeling")
     from components.reporting.report import ReportOptions

@@ -29,29 +29,29 @@ def _show(outputs: dict[str, Any]) -> None:
 @app.command()
 def label(
     use_case: UseCaseOption = DEFAULT_USE_CASE,
-    wait: Annotated[int, typer.Option(help="Seconds to wait for people; 0 collects what is done and leaves.")] = 0,
+    wait: Annotated[int, typer.Option(help="Seconds to wait for people; 0: collect what is finished, and end.")] = 0,
 ) -> None:
-    """Run the labeling pipeline: tasks for people, and their approved labels into the label store."""
+    """Run the labeling pipeline: create tasks for people, and put their approved labels into the label store."""
     _show(_run("labeling", {"use_case": read_use_case(use_case).to_json(), "wait_s": wait}))
 
 
 @app.command()
 def deploy(
-    version: Annotated[int, typer.Argument(help="The approved version; 0: the newest approved one.")] = 0,
+    version: Annotated[int, typer.Argument(help="The approved version; 0: the newest approved version.")] = 0,
     use_case: UseCaseOption = DEFAULT_USE_CASE,
 ) -> None:
-    """Run the deployment pipeline: the signer publishes the release and what the group should run."""
+    """Run the deployment pipeline: the signer publishes the release and the desired state of the group."""
     _show(_run("deployment", {"use_case": read_use_case(use_case).to_json(), "version": version}))
 
 
 @app.command("compile")
 def compile_command(
-    output: Annotated[Path | None, typer.Option(help="A folder; pipelines/compiled/ without it.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The output folder. Default: pipelines/compiled/")] = None,
     use_case: Annotated[
-        Path | None, typer.Option(help="Whose `resources` and detector the steps that train get.")
+        Path | None, typer.Option(help="The use case whose `resources` and detector the training steps get.")
     ] = None,
 ) -> None:
-    """Compile the pipelines to pipelines/compiled/, or as a use case needs them to another folder."""
+    """Compile the pipelines to pipelines/compiled/, or for one use case to another folder."""
     from pipelines.compile import FOLDER, compile_all
     from pipelines.training_pod import for_use_case
 
@@ -69,9 +69,11 @@ def submit(
     pipeline: Annotated[str, typer.Argument(help="labeling, training or deployment")],
     endpoint: Annotated[str, typer.Option(envvar="KIZU_KFP_ENDPOINT", help="The Kubeflow Pipelines API.")],
     use_case: UseCaseOption = DEFAULT_USE_CASE,
-    argument: Annotated[list[str] | None, typer.Option("--argument", "-a", help="NAME=VALUE, JSON or text.")] = None,
+    argument: Annotated[
+        list[str] | None, typer.Option("--argument", "-a", help="NAME=VALUE; the value is JSON or text.")
+    ] = None,
     namespace: Annotated[str, typer.Option(help="The namespace of Kubeflow Pipelines.")] = "kubeflow",
-    registry: Annotated[str | None, typer.Option(help="Where the cluster finds the images.")] = None,
+    registry: Annotated[str | None, typer.Option(help="The registry that the cluster pulls the images from.")] = None,
 ) -> None:
     """Upload a compiled pipeline to Kubeflow Pipelines and start it."""
     from pipelines.compile import FOLDER, PIPELINES

@@ -15,8 +15,12 @@ app = typer.Typer()
 
 
 @app.command()
-def up(foreground: Annotated[bool, typer.Option("--foreground", help="Stay here; Ctrl-C stops all.")] = False) -> None:
-    """Start the servers on this machine: S3, MLflow, Label Studio, the signer, an MQTT broker."""
+def up(
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay in the foreground. Ctrl-C stops all servers.")
+    ] = False,
+) -> None:
+    """Start the servers on this machine: S3, MLflow, Label Studio, the signer, and an MQTT broker."""
     stack = of_this_machine("deploy.local.stack")
 
     layout = installation()
@@ -39,7 +43,7 @@ def _make_keys_once(layout: Any) -> None:
 
 @app.command()
 def down() -> None:
-    """Stop the servers; their data stays."""
+    """Stop the servers. Their data stays."""
     stack = of_this_machine("deploy.local.stack")
 
     stack.down(installation())
@@ -48,7 +52,7 @@ def down() -> None:
 
 @app.command()
 def status() -> None:
-    """Which servers run, and where."""
+    """Show which servers run, and where."""
     stack = of_this_machine("deploy.local.stack")
 
     found = stack.status(installation())
@@ -72,11 +76,11 @@ def _print_status(found: Any) -> None:
 @app.command()
 def logs(
     service: Annotated[
-        str | None, typer.Argument(help="s3, mlflow, label-studio, signer or mqtt; all by default")
+        str | None, typer.Argument(help="s3, mlflow, label-studio, signer or mqtt. Default: all")
     ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n")] = 40,
 ) -> None:
-    """The last lines of the servers' logs."""
+    """Show the last lines of the servers' logs."""
     stack = of_this_machine("deploy.local.stack")
 
     for name, text in stack.logs(installation(), service, lines=lines):
@@ -87,18 +91,20 @@ def logs(
 @app.command()
 def demo(
     data: Annotated[
-        Path | None, typer.Option(help="A folder of real images with labels.csv; generated ones else.")
+        Path | None, typer.Option(help="A folder of real images with labels.csv. Default: generated images.")
     ] = None,
     people: Annotated[
-        str, typer.Option(help="stand-in: two programs work in Label Studio; real: it waits for you.")
+        str, typer.Option(help="stand-in: two programs work in Label Studio; real: the demo waits for you.")
     ] = "stand-in",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin again: removes the demo's state.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Remove the demo's state, and start from the beginning.")
+    ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop all servers at the end.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A very short one, for the tests: it proves the way, not the model.")
+        bool, typer.Option("--quick", help="A very short demo for tests. Its model is not usable.")
     ] = False,
 ) -> None:
-    """The whole loop, twice, on this machine."""
+    """Run the whole loop twice on this machine."""
     loop = of_this_machine("demo.loop")
 
     if people not in ("stand-in", "real"):

@@ -1,4 +1,4 @@
-"""`kizu trace`: from a device, a release or an image to the people who drew and verified the labels, and back."""
+"""`kizu trace`: shows the lineage of a device, a release or an image, down to the people who labelled, and back."""
 
 from __future__ import annotations
 
@@ -21,11 +21,9 @@ def trace(
             help="A device, an image (sha256 or s3://…), a release, a dataset, MODEL/VERSION, or a run of MLflow.",
         ),
     ],
-    labels: Annotated[
-        bool, typer.Option("--labels", help="Each label of a dataset, and not only their counts.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    svg: Annotated[Path | None, typer.Option(help="Also draw the graph into this file.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Show each label of a dataset, not only counts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the lineage as JSON.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Also write a drawing of the graph to this file.")] = None,
     root: Annotated[
         Path | None,
         typer.Option(
@@ -35,7 +33,10 @@ def trace(
         ),
     ] = None,
 ) -> None:
-    """Show where something comes from, down to who drew and verified the labels, and where it went. Changes nothing."""
+    """Show where something comes from, down to who drew and verified the labels, and where it went.
+
+    It changes nothing.
+    """
     config = settings_as("auditor")
     from components.lineage.published_releases import PublishedReleases
     from components.lineage.question import NothingKnown
@@ -66,12 +67,12 @@ def trace(
     if svg is not None:
         svg.parent.mkdir(parents=True, exist_ok=True)
         svg.write_text(to_svg(lineage), encoding="utf-8")
-    # Not through rich, which would read more into it than is there.
+    # Not through rich, which would interpret brackets as markup.
     typer.echo(lineage.to_json().decode() if as_json else to_text(lineage).rstrip("\n"))
 
 
 def _trusted_root(file: Path | None) -> bytes | None:
-    """The root that releases are verified with: the file's, else that of this machine's servers; None: there is none.
+    """Return the root metadata that verifies releases, from the file or from the servers of this machine; else None.
 
     Raises:
         CommandError: the file cannot be read.

@@ -19,7 +19,7 @@ app = typer.Typer()
 def train(
     use_case: UseCaseOption = DEFAULT_USE_CASE,
     label_version: Annotated[
-        int, typer.Option(help="Train on the labels as of this version of the label store; -1 takes the latest.")
+        int, typer.Option(help="Train on the labels as of this version of the label store; -1: the latest.")
     ] = -1,
     force: Annotated[
         bool, typer.Option("--force", help="Train again even if the same inputs were trained already.")
@@ -57,7 +57,7 @@ def _run(policy: Any, label_version: int, *, force: bool = False, **more: Any) -
 
 
 def _train_if_due(policy: Any) -> dict[str, Any] | None:
-    """Returns the outputs of the run; None where no run was started. The reason was printed."""
+    """Run a training if it is due. Returns its outputs, or None after printing why no run was started."""
     import os
     import socket
     import uuid
