@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import BackendUnavailable, InferenceError
 from edge_agent.openvino_backend import load_openvino_model
-from inspection import Infer, Inspection, Inspector, ModelFile, Release
+from inspection import Infer, Inspection, Inspector, ModelFile, OutputError, Release
+from inspection.decode import check_output_values
 from inspection.model_rules import (
     TELEMETRY_SWITCH,
     ModelFormError,
@@ -88,14 +89,18 @@ def load_release(folder: Path, digest: str, release: Release, choice: RuntimeCho
     """Load the model of a release that lies in `folder`, and warm it up.
 
     Raises:
-        InferenceError: it cannot be loaded, or has another input or output than the release describes.
+        InferenceError: it cannot be loaded, has another input or output than the release describes, or answers nothing
+            that can be read.
     """
     model = choose_model(release, choice.precision)
     preprocess = release.preprocess.to_preprocess()
     shape = (1, 3, preprocess.height, preprocess.width)
     infer = load_model(folder / model.file, shape, choice, classes=len(release.classes))
-    for _ in range(_WARM_UP_RUNS):
-        infer(np.zeros(shape, dtype=np.float32))
+    try:
+        for _ in range(_WARM_UP_RUNS):
+            check_output_values(infer(np.zeros(shape, dtype=np.float32)), len(release.classes))
+    except OutputError as e:
+        raise InferenceError(f"{model.file} does not work on a black picture: {e}") from e
     return LoadedRelease(
         digest, release, model, Inspector(infer, preprocess, release.classes, release.thresholds, release.nms)
     )

@@ -14,6 +14,10 @@ from inspection.preprocess import Letterbox
 _MAX_CANDIDATES = 3000
 
 
+class OutputError(ValueError):
+    """The answer of a network that says nothing about an image. It must never be read as *nothing was found*."""
+
+
 @dataclass(frozen=True, slots=True)
 class Nms:
     """Greedy non-maximum suppression by score.
@@ -47,14 +51,12 @@ def decode_yolov8(
         Boxes in pixels of the image, clipped to it.
 
     Raises:
-        ValueError: the output has another shape.
+        OutputError: see `check_output_values`.
     """
-    rows = 4 + len(classes)
-    if output.ndim != 3 or output.shape[0] != 1 or output.shape[1] != rows:
-        raise ValueError(f"expected an output of shape (1, {rows}, n) for {len(classes)} classes, got {output.shape}")
+    check_output_values(output, len(classes))
     # Nearly all of the thousands of places have a very low score: they are removed before anything else is computed.
     candidates = output[0][:, output[0, 4:].max(axis=0) >= score_threshold].T
-    candidates = candidates[np.isfinite(candidates).all(axis=1) & (candidates[:, 2:4] > 0).all(axis=1)]
+    candidates = candidates[(candidates[:, 2:4] > 0).all(axis=1)]
     class_ids = candidates[:, 4:].argmax(axis=1)
     scores = candidates[np.arange(len(candidates)), 4 + class_ids]
     order = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
@@ -73,6 +75,27 @@ def decode_yolov8(
             score = float(min(1.0, max(0.0, scores[index])))
             detections.append(Detection(classes[int(class_ids[index])], score, box))
     return tuple(detections)
+
+
+def check_output_values(output: NDArray[np.float32], classes: int) -> None:
+    """Check that an output is the answer of a network that works.
+
+    Raises:
+        OutputError: it has another shape, no place at all, a value that is not finite, or nothing but zeros. No place of
+            a working network has a box without a size, so zeros alone come from a runtime that computed nothing.
+    """
+    rows = 4 + classes
+    if output.ndim != 3 or output.shape[0] != 1 or output.shape[1] != rows or output.shape[2] == 0:
+        raise OutputError(
+            f"expected an output of shape (1, {rows}, n) for {classes} classes with n > 0, got {output.shape}"
+        )
+    if output.dtype.kind != "f":
+        raise OutputError(f"expected an output of floating-point numbers, got {output.dtype}")
+    finite = np.isfinite(output)
+    if not finite.all():
+        raise OutputError(f"expected finite numbers, but {output.size - int(finite.sum())} of {output.size} are not")
+    if not output.any():
+        raise OutputError(f"expected boxes and scores, but all {output.size} numbers are zero")
 
 
 def _suppress(xyxy: NDArray[np.float64], class_ids: NDArray[np.int64], nms: Nms) -> list[int]:

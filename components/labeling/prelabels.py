@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from components.settings import Settings
 from components.stores.objects.s3 import ObjectStoreError
 from components.use_case import UseCase
+from inspection.decode import OutputError
 from inspection.geometry import Detection
 from inspection.image import ImageError, decode_image, sha256_of
 from inspection.inspector import Inspector
@@ -72,7 +73,7 @@ class ChampionPrelabels:
             return None
         try:
             return self._model.suggest(self._fetch(uri, sha256))
-        except (ImageError, ObjectStoreError) as e:
+        except (ImageError, ObjectStoreError, OutputError) as e:
             _log.warning("%s is shown without pre-labels: %s", uri, e)
             return None
 

@@ -34,8 +34,11 @@ SIDE = 64
 QUADRANTS = (Box(0, 0, 32, 32), Box(32, 0, 32, 32), Box(0, 32, 32, 32), Box(32, 32, 32, 32))
 
 
-def quadrant_model(gain: float = 1.0, side: int = SIDE) -> bytes:
-    """ONNX bytes: (1, 3, side, side) -> (1, 5, 4). `gain` makes another model of it."""
+def quadrant_model(gain: float = 1.0, side: int = SIDE, nan_above: float | None = None) -> bytes:
+    """ONNX bytes: (1, 3, side, side) -> (1, 5, 4). `gain` makes another model of it.
+
+    nan_above: a brightness, 0..1, above which the score of a quadrant is NaN.
+    """
     half = side // 2
     boxes = np.array([[[half / 2, half * 1.5, half / 2, half * 1.5], [half / 2, half / 2, half * 1.5, half * 1.5],
                        [half] * 4, [half] * 4]], dtype=np.float32)  # fmt: skip
@@ -46,17 +49,30 @@ def quadrant_model(gain: float = 1.0, side: int = SIDE) -> bytes:
         helper.make_node("Mul", ["flat", "gain"], ["scores"]),
         helper.make_node("Concat", ["boxes", "scores"], ["output"], axis=1),
     ]
+    constants = [
+        numpy_helper.from_array(boxes, "boxes"),
+        numpy_helper.from_array(np.array([1, 1, 4], dtype=np.int64), "row"),
+        numpy_helper.from_array(np.array([1], dtype=np.int64), "channel_axis"),
+        numpy_helper.from_array(np.array(gain, dtype=np.float32), "gain"),
+    ]
+    if nan_above is not None:
+        nodes[3:4] = [
+            helper.make_node("Sub", ["limit", "flat"], ["room"]),
+            helper.make_node("Sqrt", ["room"], ["root"]),  # of a negative number: NaN
+            helper.make_node("Mul", ["root", "zero"], ["nothing"]),
+            helper.make_node("Add", ["flat", "nothing"], ["sound"]),
+            helper.make_node("Mul", ["sound", "gain"], ["scores"]),
+        ]
+        constants += [
+            numpy_helper.from_array(np.array(nan_above, dtype=np.float32), "limit"),
+            numpy_helper.from_array(np.array(0.0, dtype=np.float32), "zero"),
+        ]
     graph = helper.make_graph(
         nodes,
         "quadrants",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, side, side])],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 5, 4])],
-        [
-            numpy_helper.from_array(boxes, "boxes"),
-            numpy_helper.from_array(np.array([1, 1, 4], dtype=np.int64), "row"),
-            numpy_helper.from_array(np.array([1], dtype=np.int64), "channel_axis"),
-            numpy_helper.from_array(np.array(gain, dtype=np.float32), "gain"),
-        ],
+        constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)

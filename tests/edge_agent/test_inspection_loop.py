@@ -17,7 +17,7 @@ from edge_agent.sources.folder import FolderSource
 from edge_agent.web.picture import draw
 from inspection import Capture, Sampling, Verdict
 from tests.edge_agent.bench import Bench, loaded
-from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, picture
+from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, picture, quadrant_model
 from tests.edge_agent.outbox_items import LIMITS
 from tests.edge_agent.servers import wait_for
 
@@ -152,6 +152,27 @@ def test_a_model_that_fails_keeps_the_frame_during_probation_and_sets_it_aside_a
     assert bench.waiting() == []
     assert bench.outbox.counters() == {"rejected.inference-failed": 1}
     bench.outbox.close()
+
+
+def test_a_network_that_answers_with_nan_never_passes_a_part(tmp_path):
+    """The model fails on such a frame; other frames get their verdicts."""
+    bench = Bench(tmp_path)
+    bench.active.set(loaded(tmp_path, model=quadrant_model(nan_above=0.9)))
+    bench.feed("1.png", picture(*BAD))
+    bench.feed("2.png", picture(*DOUBTFUL))
+    for _ in range(3):
+        with pytest.raises(InferenceError, match="expected finite numbers"):
+            bench.loop.step(bench.active.get(), 1.0)
+    assert bench.loop.step(bench.active.get(), 1.0)
+    assert [item["verdict"] for item in bench.results()] == ["uncertain"]
+    assert bench.outbox.counters()["rejected.inference-failed"] == 1
+    bench.outbox.close()
+
+
+def test_a_network_that_answers_with_nan_at_once_is_not_loaded(tmp_path):
+    """A release whose model computes nothing is refused before it inspects anything."""
+    with pytest.raises(InferenceError, match="does not work on a black picture"):
+        loaded(tmp_path, model=quadrant_model(gain=float("nan")), golden=())
 
 
 def test_the_quota_of_the_release_bounds_what_goes_back(tmp_path):

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from edge_agent.errors import UpdateError
+from edge_agent.errors import InferenceError, UpdateError
 from edge_agent.inference import RuntimeChoice
 from edge_agent.ota.activation import Phase
 from edge_agent.ota.release_client import ReleaseClient
-from tests.edge_agent.models import build_release, quadrant_model
+from tests.edge_agent.bench import Bench
+from tests.edge_agent.models import BAD, build_release, picture, quadrant_model
 from tests.edge_agent.publisher import Publisher
 from tests.edge_agent.stores import MemoryStore
 from tests.edge_agent.updating_device import BUCKET, Device
@@ -280,6 +281,28 @@ def test_a_runtime_error_during_probation_brings_the_previous_release_back(devic
     device.updates.tick()
     assert device.running() == first.digest
     assert "runtime-error" in device.updates.state.failed[second.digest].reason
+
+
+def test_a_network_that_answers_with_nan_on_probation_brings_the_previous_release_back(device, tmp_path):
+    """Its frame gets no verdict, waits, and is judged by the release before."""
+    first = build_release(1)
+    second = build_release(2, model=quadrant_model(nan_above=0.9), golden=())
+    device.take(first)
+    device.commit()
+    device.take(second, probation_s=60.0)
+    assert device.running() == second.digest
+    bench = Bench(tmp_path, on_probation=lambda: device.updates.state.phase is Phase.PROBATION)
+    bench.feed("1.png", picture(*BAD))
+    with pytest.raises(InferenceError, match="expected finite numbers") as caught:
+        bench.loop.step(device.active.get(), 1.0)
+    assert (bench.results(), bench.waiting()) == ([], ["1.png"])
+    device.health.fault(str(caught.value))  # as `InspectionLoop.run` does
+    device.updates.tick()
+    assert device.running() == first.digest
+    assert "expected finite numbers" in device.updates.state.failed[second.digest].reason
+    assert bench.loop.step(device.active.get(), 1.0)
+    assert [item["verdict"] for item in bench.results()] == ["fail"]
+    bench.outbox.close()
 
 
 def test_a_silent_loop_during_probation_brings_the_previous_release_back(device):

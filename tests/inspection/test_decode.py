@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from inspection.decode import Nms, decode_yolov8
+from inspection.decode import Nms, OutputError, decode_yolov8
 from inspection.geometry import Box
 from inspection.preprocess import Letterbox
 
@@ -89,12 +89,13 @@ def test_no_more_than_asked_and_the_best_of_them():
 
 @pytest.mark.parametrize("place", range(6))
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_row_with_a_number_that_is_none_is_dropped_alone(place, bad):
-    """A row with NaN or infinity is no detection, and the other rows are not affected."""
-    broken = [100, 100, 20, 20, 0.9, 0.1]
-    broken[place] = bad
-    found = decode(output_of(broken, (200, 100, 20, 20, 0.5, 0)))
-    assert [d.box.x for d in found] == [190]
+def test_an_output_that_is_not_finite_is_an_error_and_not_an_empty_answer(place, bad):
+    """One such number is enough, also in a row whose score is too low to count: the network is broken."""
+    for score in (0.9, 0.0):
+        broken = [100, 100, 20, 20, score, 0.1]
+        broken[place] = bad
+        with pytest.raises(OutputError, match="expected finite numbers, but 1 of 12 are not"):
+            decode(output_of(broken, (200, 100, 20, 20, 0.5, 0)))
 
 
 @pytest.mark.parametrize("side", [0.0, -3.0, 1e-7, 1e-30])
@@ -117,15 +118,28 @@ def test_a_score_a_hair_above_one_is_one():
 
 
 def test_nothing_found_is_an_empty_answer():
-    """There may be no row at all, or none above the threshold."""
-    assert decode(np.zeros((1, 6, 0), np.float32)) == ()
-    assert decode(np.zeros((1, 6, 100), np.float32)) == ()
+    """No row may be above the threshold."""
+    assert decode(output_of(*[(50, 50, 8, 8, 0.0, 0.0)] * 100)) == ()
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (np.zeros((1, 6, 0), np.float32), "with n > 0"),
+        (np.zeros((1, 6, 100), np.float32), "all 600 numbers are zero"),
+        (np.ones((1, 6, 100), np.int8), "floating-point numbers, got int8"),
+    ],
+)
+def test_an_answer_without_places_or_of_zeros_alone_is_an_error(output, said):
+    """Such an answer comes from a runtime that computed nothing; a good part looks otherwise."""
+    with pytest.raises(OutputError, match=said):
+        decode(output)
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 10), (2, 6, 10), (6, 10), (1, 10, 6)])
 def test_a_tensor_of_another_shape_is_refused_by_shape(shape):
     """The message says what was expected and what came."""
-    with pytest.raises(ValueError, match=r"expected an output of shape \(1, 6, n\) for 2 classes, got"):
+    with pytest.raises(ValueError, match=r"expected an output of shape \(1, 6, n\) for 2 classes with n > 0, got"):
         decode(np.zeros(shape, np.float32))
 
 
