@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import threading
@@ -22,7 +23,7 @@ from edge_agent.outbox import ImageToSend, Outbox
 from edge_agent.recent_frames import RecentFrames
 from edge_agent.result import Result
 from edge_agent.sampling import Limits, Quota, reason_to_send, share, tightened
-from edge_agent.sources.port import Frame, FrameSource
+from edge_agent.sources.port import Frame, FrameSource, readable_name
 from inspection import (
     Capture,
     ImageError,
@@ -43,6 +44,8 @@ _LOOK_S: Final = 0.05
 """How often cameras are asked that do not announce a frame, such as folders."""
 _PROBLEM_WAIT_S: Final = 1.0
 _MAX_TRIES: Final = 3
+_STORAGE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
+"""Errors of the disk: no frame is at fault, and all wait until the disk works again."""
 
 
 class InspectionLoop:
@@ -111,6 +114,9 @@ class InspectionLoop:
                 self._problem(e, stop)
             except EdgeError as e:
                 self._problem(e, stop)
+            except Exception as e:  # whatever it is, the frames that come after must be inspected
+                _log.exception("an error that nobody foresaw; inspection goes on")
+                self._problem(e, stop)
 
     def step(self, active: LoadedRelease, timeout_s: float) -> bool:
         """Inspect at most one frame.
@@ -142,6 +148,12 @@ class InspectionLoop:
                 _log.error("%s", e)
             self._gone[source.name] = str(e)
             return False
+        except Exception as e:  # one camera must not hold up the others
+            said = f"{source.name}: {type(e).__name__}: {e}"
+            if self._gone.get(source.name) != said:
+                _log.exception("camera %s", source.name)
+            self._gone[source.name] = said
+            return False
         self._gone.pop(source.name, None)
         skipped = source.take_skipped()
         if skipped:
@@ -160,7 +172,22 @@ class InspectionLoop:
         except EdgeError:
             source.give_back(frame)
             raise
+        except OSError as e:
+            if e.errno in _STORAGE or not self._tried_often(active, frame):
+                source.give_back(frame)
+                raise
+            self._set_aside(source, frame, e)
+        except Exception as e:
+            self._set_aside(source, frame, e)
         return True
+
+    def _set_aside(self, source: FrameSource, frame: Frame, error: Exception) -> None:
+        """Take one frame out of the way on which something failed that nobody foresaw; the others are inspected."""
+        _log.error("frame %s of %s", readable_name(frame.name), source.name, exc_info=error)
+        if self._outbox.is_recorded(_key(source, frame)):
+            self._put_away(source, frame, None)  # it has its verdict; what failed came after
+        else:
+            self._reject(source, frame, "unexpected", f"{type(error).__name__}: {error}")
 
     def _inspect(self, source: FrameSource, frame: Frame, active: LoadedRelease) -> None:
         if self._outbox.is_recorded(_key(source, frame)):
@@ -237,7 +264,7 @@ class InspectionLoop:
             device=self._device,
             camera=source.name,
             part_id=frame.part_id,
-            original_name=frame.name.encode("utf-8", "backslashreplace").decode(),
+            original_name=readable_name(frame.name),
             release_digest=active.digest,
             model_sha256=active.model.sha256,
             detections=tuple(
@@ -280,19 +307,23 @@ class InspectionLoop:
             self._outbox.withdraw(key)
         else:
             self._outbox.forget(key)
-            _log.warning("set %s aside: %s", frame.name, message)
+            _log.warning("set %s aside: %s", readable_name(frame.name), message)
 
     def _is_odd(self, frame: Frame, active: LoadedRelease) -> bool:
         if self._on_probation():
             return False  # the release may be at fault; the frame waits until the probation has ended
+        return self._tried_often(active, frame)
+
+    def _tried_often(self, active: LoadedRelease, frame: Frame) -> bool:
         key = (active.digest, frame.source_key)
         self._tries[key] = self._tries.get(key, 0) + 1
         return self._tries[key] >= _MAX_TRIES
 
-    def _problem(self, error: EdgeError, stop: threading.Event) -> None:
-        if self._health.problem != str(error):
-            _log.error("%s", error)
-            self._health.problem = str(error)
+    def _problem(self, error: Exception, stop: threading.Event) -> None:
+        said = str(error) if isinstance(error, EdgeError) else f"{type(error).__name__}: {error}"
+        if self._health.problem != said:
+            _log.error("%s", said)
+            self._health.problem = said
         stop.wait(_PROBLEM_WAIT_S)
 
 

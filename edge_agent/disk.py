@@ -15,6 +15,20 @@ TEMPORARY: Final = ".tmp"
 _CANNOT_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 
 
+def shortened(name: str, max_bytes: int) -> str:
+    """A file name of at most `max_bytes` bytes: the end of the stem goes, and the ending of the name stays.
+
+    >>> shortened("part-0001.png", 10)
+    'part-0.png'
+    """
+    stem, dot, ending = name.rpartition(".")
+    if not dot or len(os.fsencode(ending)) > 12:
+        stem, dot, ending = name, "", ""
+    while stem and len(os.fsencode(f"{stem}{dot}{ending}")) > max_bytes:
+        stem = stem[:-1]
+    return f"{stem}{dot}{ending}"
+
+
 class Disk(Protocol):
     """The file operations of the agent that must survive a crash. Each but `append` is durable when it returns.
 
@@ -111,7 +125,7 @@ class RealDisk:
 
     def write(self, path: Path, data: bytes, *, mode: int = 0o600) -> None:
         """See `Disk.write`."""
-        temporary = path.with_name(f".{path.name[:80]}{TEMPORARY}")
+        temporary = path.with_name(f".{shortened(path.name[:80], 240)}{TEMPORARY}")
         try:
             self._steps.write(temporary, data, mode)
             self._steps.sync(temporary)

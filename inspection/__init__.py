@@ -28,7 +28,7 @@ from inspection.verdict import ClassThreshold, Verdict, decide
 __all__ = [
     "Approval", "Box", "Capture", "ClassThreshold", "DesiredState", "Detection", "DocumentError", "GoldenSample",
     "ImageError", "Infer", "InputSpec", "Inspection", "Inspector", "LabelledBox", "LabelledImage", "LabelledRegion",
-    "Letterbox", "ModelFile", "Nms", "OutputError", "Preprocess", "Reason", "Release", "Reported", "Sampling", "Tolerance", "Verdict",
-    "Wave", "capture_key", "decide", "decode_image", "decode_yolov8", "image_format", "iou", "iou_matrix", "letterbox",
-    "parse_raw_key", "raw_image_key", "sha256_of",
+    "Letterbox", "ModelFile", "Nms", "OutputError", "Preprocess", "Reason", "Release", "Reported", "Sampling",
+    "Tolerance", "Verdict", "Wave", "capture_key", "decide", "decode_image", "decode_yolov8", "image_format", "iou",
+    "iou_matrix", "letterbox", "parse_raw_key", "raw_image_key", "sha256_of",
 ]  # fmt: skip

@@ -81,8 +81,8 @@ def check_output_values(output: NDArray[np.float32], classes: int) -> None:
     """Check that an output is the answer of a network that works.
 
     Raises:
-        OutputError: it has another shape, no place at all, a value that is not finite, or nothing but zeros. No place of
-            a working network has a box without a size, so zeros alone come from a runtime that computed nothing.
+        OutputError: it has another shape, no place at all, a value that is not finite, or nothing but zeros. The boxes
+            of a working network have a size, so zeros alone come from a runtime that computed nothing.
     """
     rows = 4 + classes
     if output.ndim != 3 or output.shape[0] != 1 or output.shape[1] != rows or output.shape[2] == 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -14,16 +13,21 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.camera_config import FolderCamera
-from edge_agent.disk import Disk, RealDisk
-from edge_agent.errors import SourceError
+from edge_agent.disk import Disk, RealDisk, shortened
+from edge_agent.errors import EdgeError, SourceError
 from edge_agent.result import Result
-from edge_agent.sources.port import Frame
+from edge_agent.sources.metadata import MAX_JSON_BYTES, MetadataError, checked_text, read_metadata
+from edge_agent.sources.port import Frame, readable_name
 
 _log = logging.getLogger(__name__)
 
 REJECTED_FOLDER: Final = "rejected"
 MAX_FILE_BYTES: Final = 256_000_000
 _NOT_FRAMES: Final = (".json", ".tmp", ".part", ".partial", ".crdownload")
+_MAX_NAME_BYTES: Final = 240
+"""Of a name in `done` or `rejected`; the file systems of devices take 255."""
+_LAST_NS: Final = 253_402_214_400 * 10**9
+"""The last day that `datetime` can tell: a camera without a clock may write any time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class FolderSource:
         deadline = time.monotonic() + timeout_s
         while True:
             while self._ready:
-                frame = self._read(*self._ready.popleft())
+                frame = self._read_or_say_why(*self._ready.popleft())
                 if frame is not None:
                     return frame
             self._look()
@@ -103,7 +107,7 @@ class FolderSource:
                 self._disk.remove(path)
             else:
                 stamp = captured_at.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-                self._disk.move(path, self._done_folder / f"{stamp}-{name}"[-250:])
+                self._disk.move(path, self._done_folder / shortened(f"{stamp}-{name}", _MAX_NAME_BYTES))
                 self._done_count += 1
         except OSError as e:
             if path.exists():  # otherwise another program has removed it, which serves the same purpose
@@ -126,14 +130,14 @@ class FolderSource:
         try:
             folder = self._folder / REJECTED_FOLDER
             self._disk.make_folder(folder)
-            target = folder / frame.name
+            ending = ".reason.txt"
+            target = folder / shortened(frame.name, _MAX_NAME_BYTES - len(ending))
             attempt = 1
             while target.exists() and not target.samefile(path):
                 attempt += 1
-                target = folder / f"{attempt}-{frame.name}"
-            self._disk.write(
-                target.with_name(f"{target.name}.reason.txt"), f"{reason}: {message}\n".encode(), mode=0o644
-            )
+                target = folder / shortened(f"{attempt}-{frame.name}", _MAX_NAME_BYTES - len(ending))
+            text = f"{reason}: {message}\n".encode("utf-8", "backslashreplace")
+            self._disk.write(target.with_name(f"{target.name}{ending}"), text, mode=0o644)
             self._remove_sidecar(path)
             self._disk.move(path, target)
         except FileNotFoundError:
@@ -183,7 +187,7 @@ class FolderSource:
             newest = max(complete, key=lambda item: (item[1].mtime_ns, item[0]))
             for name, seen in complete:
                 if name != newest[0]:
-                    self._put_away(name, datetime.fromtimestamp(seen.mtime_ns / 1e9, UTC))
+                    self._put_away(name, _time(seen))
                     self._skipped += 1
             complete = [newest]
         self._ready.extend(sorted(complete, key=lambda item: (item[0], item[1].mtime_ns)))
@@ -202,6 +206,15 @@ class FolderSource:
                     continue  # removed between the two calls
         return found
 
+    def _read_or_say_why(self, name: str, seen: _Seen) -> Frame | None:
+        try:
+            return self._read(name, seen)
+        except EdgeError:
+            raise
+        except Exception as e:  # one file that nobody foresaw must not hide all the others
+            _log.exception("cannot read %s", readable_name(name))
+            return Frame(seen.key(name), name, b"", _time(seen), None, ("unexpected", f"{type(e).__name__}: {e}"))
+
     def _read(self, name: str, seen: _Seen) -> Frame | None:
         path = self._folder / name
         problem, data = None, b""
@@ -217,36 +230,44 @@ class FolderSource:
             raise SourceError(f"cannot read {path}: {e.strerror}") from e
         if _Seen(status.st_size, status.st_mtime_ns) != seen or (problem is None and len(data) != seen.size):
             return None  # it is still being written; the next scan tries again
-        captured_at = datetime.fromtimestamp(seen.mtime_ns / 1e9, UTC)
-        return Frame(seen.key(name), name, data, captured_at, self._part_id(path), problem)
+        return Frame(seen.key(name), name, data, _time(seen), self._part_id(path), problem)
 
     def _part_id(self, path: Path) -> str | None:
         sidecar = _sidecar(path)
         try:
-            value = json.loads(sidecar.read_bytes())
+            if not sidecar.is_file():  # a pipe would wait for its writer
+                return None
+            with sidecar.open("rb") as file:
+                data = file.read(MAX_JSON_BYTES + 1)
+            return checked_text(read_metadata(data).get("part_id"), "part_id")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as e:
-            _log.warning("ignored %s: expected JSON with a part_id, but %s", sidecar, e)
+        except (OSError, MetadataError) as e:
+            _log.warning("ignored %s: %s", readable_name(sidecar.name), e)
             return None
-        part_id = value.get("part_id") if isinstance(value, dict) else None
-        return str(part_id) if part_id is not None else None
 
     def _remove_sidecar(self, path: Path) -> None:
         sidecar = _sidecar(path)
-        if sidecar.exists():
+        try:
+            there = sidecar.is_file()
+        except OSError:  # a name that is too long for a sidecar has none
+            return
+        if there:
             self._disk.remove(sidecar)
 
     def _prune_done(self) -> None:
-        files = sorted(self._done_folder.iterdir())
-        for path in files[: max(0, len(files) - self._keep)]:
-            self._disk.remove(path)
+        try:
+            files = sorted(path for path in self._done_folder.iterdir() if not path.is_dir())
+            for path in files[: max(0, len(files) - self._keep)]:
+                self._disk.remove(path)
+        except OSError as e:
+            _log.warning("cannot remove old files from %s: %s", self._done_folder, e)
+            return
         self._done_count = min(len(files), self._keep)
 
 
-def readable_name(name: str) -> str:
-    """A file name as valid UTF-8 text; other bytes become escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+def _time(seen: _Seen) -> datetime:
+    return datetime.fromtimestamp(min(max(seen.mtime_ns, 0), _LAST_NS) / 1e9, UTC)
 
 
 def _sidecar(path: Path) -> Path:

@@ -75,3 +75,8 @@ class FrameSource(Protocol):
 
     def close(self) -> None:
         """Release the camera; no frame is asked for afterwards."""
+
+
+def readable_name(name: str) -> str:
+    """A file name as valid UTF-8 text; other bytes become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()

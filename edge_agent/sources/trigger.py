@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
+
+from edge_agent.sources.metadata import MetadataError, checked_text, read_metadata
 
 _log = logging.getLogger(__name__)
 
@@ -61,14 +62,15 @@ class TriggerQueue:
 
 
 def _read(payload: bytes) -> Trigger:
-    if not payload.strip():
-        return Trigger()
     try:
-        value = json.loads(payload)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        _log.warning('a trigger should be empty or {"part_id": …, "id": …}, but got %r; a frame is taken', payload[:80])
+        value = read_metadata(payload)
+    except MetadataError as e:
+        _log.warning("a trigger is taken without its part: %s", e)
         return Trigger()
-    part_id, name = value.get("part_id"), value.get("id")
-    return Trigger(None if part_id is None else str(part_id)[:200], None if name is None else str(name)[:200])
+    found: dict[str, str | None] = {}
+    for key in ("part_id", "id"):
+        try:
+            found[key] = checked_text(value.get(key), key)
+        except MetadataError as e:
+            _log.warning("a trigger is taken without its %s: %s", key, e)
+    return Trigger(found.get("part_id"), found.get("id"))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from edge_agent.sources.http import HttpSource, Posted, QueueFull
+from edge_agent.sources.metadata import MetadataError, checked_text
 from edge_agent.web.access import Access, is_local
 from inspection import image_format
 from inspection.image import EXTENSIONS, ImageError
-
-_NAME_CHARACTERS: Final = 200
 
 
 class TooLarge(Exception):
@@ -43,8 +41,9 @@ async def read_body(request: Request, limit: int) -> bytes:
 class InspectEndpoint:
     """Answers with the result as JSON. The body is the image; `?part_id=` names the part and `?name=` the file.
 
-    401: no token, and not from this machine. 413: too large. 422: no usable image. 429: too many images wait.
-    503: no verdict in time, or the agent stops.
+    400: a part or name that is no short printable text. 401: no token, and not from this machine. 413: too large.
+    422: no usable image. 429: too many images wait. 500: an error that nobody foresaw. 503: no verdict in time, or the
+    agent stops.
     """
 
     def __init__(self, source: HttpSource, access: Access) -> None:
@@ -66,8 +65,11 @@ class InspectEndpoint:
             return PlainTextResponse(f"expected at most {limit} bytes\n", 413, {"Connection": "close"})
         except ImageError as e:
             return PlainTextResponse(f"{e.reason}: {e}\n", 422)
-        name = request.query_params.get("name", f"posted.{extension}")[:_NAME_CHARACTERS]
-        part_id = request.query_params.get("part_id")
+        try:
+            name = checked_text(request.query_params.get("name"), "name") or f"posted.{extension}"
+            part_id = checked_text(request.query_params.get("part_id"), "part_id")
+        except MetadataError as e:
+            return PlainTextResponse(f"bad-metadata: {e}\n", 400)
         loop, answered = asyncio.get_running_loop(), asyncio.Event()
 
         def tell() -> None:
@@ -75,9 +77,7 @@ class InspectEndpoint:
                 loop.call_soon_threadsafe(answered.set)
 
         try:
-            posted = self._source.submit(
-                data, name=name, part_id=part_id[:_NAME_CHARACTERS] if part_id else None, tell=tell
-            )
+            posted = self._source.submit(data, name=name, part_id=part_id, tell=tell)
         except QueueFull as e:
             return PlainTextResponse(f"{e}\n", 429, {"Retry-After": "1"})
         with suppress(TimeoutError):
@@ -94,4 +94,4 @@ def _answer(posted: Posted) -> Response:
     if posted.problem is None:
         return PlainTextResponse("no verdict in time; see /readyz for why, and send it again\n", 503)
     reason, message = posted.problem
-    return PlainTextResponse(f"{reason}: {message}\n", 503 if reason == "stopping" else 422)
+    return PlainTextResponse(f"{reason}: {message}\n", {"stopping": 503, "unexpected": 500}.get(reason, 422))
