@@ -1,1 +1,1 @@
-"""`make demo`: the whole loop, twice, on this machine."""
+"""`make demo`: runs the whole loop twice on this machine."""

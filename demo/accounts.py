@@ -1,4 +1,4 @@
-"""The two people of the labeling team: accounts of their own, made by invitation as a person would."""
+"""Makes a Label Studio account for each of the two people of the labeling team, through an invitation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from deploy.access.layout import Layout
 
 
 class PeopleError(RuntimeError):
-    """An account could not be made."""
+    """Label Studio refused to make an account."""
 
 
 def ensure_people(layout: Layout) -> tuple[Account, Account]:
-    """(annotator, verifier), made where they are not there yet. Their secrets lie in identities.json."""
+    """Return the accounts (annotator, verifier). Missing ones are made. identities.json holds their secrets."""
     accounts = []
     for role, _ in PEOPLE:
         with changing(layout) as known:
@@ -28,7 +28,7 @@ def ensure_people(layout: Layout) -> tuple[Account, Account]:
 
 
 def _sign_up(layout: Layout, admin_token: str, email: str, password: str) -> str:
-    """Returns the person's own token."""
+    """Sign a person up, and return the person's token."""
     with httpx.Client(base_url=layout.label_studio_url, timeout=60, trust_env=False) as admin:
         invited = _ok(admin.get("/api/invite", headers={"Authorization": f"Token {admin_token}"}), "an invitation")
         link = str(invited.json()["invite_url"])
@@ -39,7 +39,7 @@ def _sign_up(layout: Layout, admin_token: str, email: str, password: str) -> str
         path = f"/user/signup/?token={token[1]}" if token else "/user/signup/"
         _submit(person, path, {"email": email, "password": password, "allow_newsletters": "false"})
         answer = person.get("/api/current-user/token")
-        if answer.status_code != 200:  # signed up by an earlier call that was killed before it kept the token
+        if answer.status_code != 200:  # an earlier call signed up and was killed before it stored the token
             person.cookies.clear()
             _submit(person, "/user/login/", {"email": email, "password": password, "persist_session": "on"})
             answer = _ok(person.get("/api/current-user/token"), f"the token of {email}")

@@ -1,4 +1,4 @@
-"""Acts of others on this machine, each as a process with that identity: the reconciler's pass, a person's approval."""
+"""Runs the reconciler's pass and a person's approval, each in its own process with its own identity."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from deploy.local.runs import RunFailed
 
 
 def reconcile_once(layout: Layout, group: str) -> None:
-    """`kizu reconcile --group …`.
+    """Run `kizu reconcile --group …`.
 
     Raises:
-        RunFailed: the pass failed; the message is its own.
+        RunFailed: the pass failed. The message is the command's error.
     """
     _kizu(["reconcile", "--group", group], environment_for(layout, "reconciler"), "the reconciler's pass")
 
 
 def approve_as(layout: Layout, account: str, model: str, version: int, *, reason: str) -> None:
-    """`kizu approve …` as an account of MLflow, which holds nothing else.
+    """Run `kizu approve …` with an MLflow account. The process has no other credentials.
 
     Raises:
-        RunFailed: the server refused; the message is its own.
+        RunFailed: the server refused. The message is the command's error.
     """
     environment = base_environment() | {"KIZU_HOME": str(layout.home), "MLFLOW_TRACKING_URI": layout.mlflow_url}
     environment |= mlflow_account(layout, account)

@@ -1,7 +1,7 @@
-"""What the demo photographs: generated parts, or a folder of real images with their labels.
+"""The photographs of the demo: generated parts, or a folder of real images with their labels.
 
-The first set goes in by import, the rest arrives through the device's camera. The truth is known to the stand-ins for
-people only; it never reaches a pipeline but through Label Studio.
+The demo imports the first set. The rest arrives through the device's camera. Only the stand-ins for people know the
+true boxes. A pipeline gets them through Label Studio only.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ SEED: Final = 7
 
 
 class DemoDataError(ValueError):
-    """A folder that the demo cannot use."""
+    """The demo cannot use the folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """One photograph: its name, its bytes, the part it shows."""
+    """One photograph: its name, its bytes, and the part that it shows."""
 
     name: str
     data: bytes
@@ -40,7 +40,7 @@ class Photograph:
 
 @dataclass(frozen=True, slots=True)
 class DemoData:
-    """Both sets, and the truth by sha256; an image that is not in `truth` was never labelled by anybody."""
+    """Both sets. truth: sha256 -> true boxes. An image that is not in `truth` has no known label."""
 
     first: tuple[Photograph, ...]
     device: tuple[Photograph, ...]
@@ -50,7 +50,7 @@ class DemoData:
 
 
 def generated(first_parts: int, device_parts: int) -> DemoData:
-    """Parts of the generated line; every photograph has its truth."""
+    """Return photographs of generated parts. All have true boxes."""
     generator = LineGenerator(seed=SEED, defect_rate=0.6, photographs_per_part=2)
     truth: dict[str, Sequence[LabelledBox]] = {}
 
@@ -68,13 +68,13 @@ def generated(first_parts: int, device_parts: int) -> DemoData:
 
 
 def from_folder(folder: Path, use_case: UseCase, device_share: float = 0.2) -> DemoData:
-    """Real images with `labels.csv` (source_ref, annotations, status) and, if there, `parts.csv` (image, part).
+    """Read real images with `labels.csv` (source_ref, annotations, status) and the optional `parts.csv` (image, part).
 
-    The parts of the test split and most others are the first set; `device_share` of all parts arrives through the
-    device.
+    The share `device_share` of all parts arrives through the device. The other parts, which include those of the test
+    split, are the first set.
 
     Raises:
-        DemoDataError: no labels.csv, or one that does not parse.
+        DemoDataError: labels.csv is missing or cannot be parsed.
     """
     labels_file = folder / "labels.csv"
     if not labels_file.is_file():
@@ -122,10 +122,10 @@ def from_folder(folder: Path, use_case: UseCase, device_share: float = 0.2) -> D
 
 
 def read_labels(file: Path, classes: Sequence[str]) -> dict[str, list[LabelledBox]]:
-    """`labels.csv` -> the last two parts of the image's path (and its bare name) -> boxes.
+    """Read `labels.csv`. Returns boxes by the last two components of the image's path, and also by its file name.
 
     Raises:
-        DemoDataError: a column is missing, or a row does not parse; the message names the line.
+        DemoDataError: a column is missing, or a row cannot be parsed. The message names the line.
     """
     labels: dict[str, list[LabelledBox]] = {}
     with file.open(newline="", encoding="utf-8") as stream:
@@ -151,6 +151,6 @@ def read_labels(file: Path, classes: Sequence[str]) -> dict[str, list[LabelledBo
 
 
 def digest_of(data: DemoData) -> str:
-    """What was photographed, as one digest: a demo that goes on must go on with the same."""
+    """Return one digest of all photographs, so that an interrupted demo continues with the same ones only."""
     joined = ",".join(sha256_of(frame.data) for frame in (*data.first, *data.device))
     return hashlib.sha256(joined.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The demo's device: enrolled like any other, its folders, and the agent as a process of its own."""
+"""The demo's device: its enrolment, its folders, and the agent in its own process."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ EDGE_PYTHON: Final = REPOSITORY / ".venv-edge" / "bin" / "python"
 
 
 class DeviceError(RuntimeError):
-    """The agent could not be started, or ended by itself."""
+    """The agent could not be started, or it ended by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a device lives on this machine. bundle: what it was enrolled with; its state lies beside it."""
+    """The files of a device on this machine. bundle: the folder that enrolment wrote. Its state is beside it."""
 
     name: str
     bundle: Path
@@ -37,15 +37,15 @@ class Device:
 
     @property
     def config(self) -> Path:
-        """Its configuration file."""
+        """The device's configuration file."""
         return self.bundle / CONFIG_FILE
 
 
 def prepare(layout: Layout, *, use_case: str, group: str) -> Device:
-    """Enrol the device, or keep the key that it has, and write its bundle. The store has to run.
+    """Enrol the device, or keep its key if it has one, and write its bundle. The store must run.
 
     Raises:
-        EnrolmentError: the store makes no identity.
+        EnrolmentError: the store could not make an identity.
     """
     folder = layout.home / "devices" / DEVICE
     device = Device(
@@ -90,17 +90,17 @@ def _key_that_is_valid(provider: IdentityProvider, file: Path) -> Key | None:
 
 
 class Agent:
-    """The running agent: `kizu-edge run` from its own small environment."""
+    """A running agent: `kizu-edge run` from its own Python environment."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it.
+        """Start the agent.
 
         Raises:
-            DeviceError: its environment is missing.
+            DeviceError: the agent's Python environment is missing.
         """
         if not EDGE_PYTHON.exists():
             raise DeviceError(f"expected the device's environment {EDGE_PYTHON}; make it with: make setup")
@@ -118,7 +118,7 @@ class Agent:
             )
 
     def check(self) -> None:
-        """Raises DeviceError where the agent ended by itself."""
+        """Raise DeviceError if the agent ended by itself."""
         if self._process is not None and (code := self._process.poll()) is not None:
             lines = self.device.log.read_text(errors="replace").splitlines()
             raise DeviceError(
@@ -126,7 +126,7 @@ class Agent:
             )
 
     def stop(self) -> None:
-        """Ask it to end, then make it."""
+        """Ask the agent to end, and kill it if it does not."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -140,11 +140,11 @@ class Agent:
 def _die_with_parent() -> None:
     import ctypes
 
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a killed demo leaves no agent behind
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: if the demo is killed, the kernel ends the agent
 
 
 def feed(camera: Path, name: str, data: bytes, part_id: str, captured_at: float | None = None) -> None:
-    """Put a frame before the camera as a line does: the side-car first, then the image by an atomic rename."""
+    """Put a frame into the camera's folder as a line does: the side-car file first, then the image by atomic rename."""
     side = camera / f".{name}.json.new"
     side.write_text(json.dumps({"part_id": part_id}))
     side.replace(camera / f"{name}.json")
@@ -156,7 +156,7 @@ def feed(camera: Path, name: str, data: bytes, part_id: str, captured_at: float 
 
 
 def wait_until(check: Any, *, timeout_s: float, every_s: float = 0.5) -> bool:
-    """Ask again and again; True as soon as it is so, False at the deadline."""
+    """Poll a condition. Returns True as soon as it holds, and False at the deadline."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if check():

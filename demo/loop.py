@@ -1,4 +1,4 @@
-"""`make demo`: the whole loop, twice, on this machine, through the real servers."""
+"""`make demo`: runs the whole loop twice on this machine, with the real servers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from inspection.documents import Reason, Reported
 
 GATE_FAILED = 3
 PROBATION_S = 15.0
-PARTS = (110, 30)  # the first set, then what passes the camera
+PARTS = (110, 30)  # the first set, and the set that arrives through the camera
 QUICK_PARTS = (12, 4)
 PEOPLE_WAIT_S = 600
 UNKNOWN_WAIT_S = 20
@@ -51,16 +51,16 @@ _USE_CASES = REPOSITORY / "use_cases"
 
 
 class DemoError(RuntimeError):
-    """The demo cannot go on; the message says what to do."""
+    """The demo cannot continue. The message says what to do."""
 
 
 class _GateFailed(Exception):
-    """A model that did not pass: the demo ends with the champion kept."""
+    """A model did not pass its gate, or a person rejected it. The demo ends, and the champion stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What `kizu demo` was asked for."""
+    """The options of `kizu demo`."""
 
     data: Path | None = None
     real_people: bool = False
@@ -99,7 +99,7 @@ class _Demo:
 
 
 def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
-    """The shipped use case with what the demo changes, and those changes in words."""
+    """Return the shipped use case with the demo's changes, and a text for each change."""
     name = "metal-tag-public.yaml" if options.data else "metal-tag.yaml"
     use_case = load_use_case(_USE_CASES / name)
     rollout = use_case.rollout.model_copy(update={"probation_s": PROBATION_S})
@@ -116,7 +116,7 @@ def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
         }
         use_case = use_case.model_copy(
             update={
-                "name": f"{use_case.name}-quick",  # a model whose gates are open never bears the real one's name
+                "name": f"{use_case.name}-quick",  # its gates are open, so it must not have the real model's name
                 "training": use_case.training.model_copy(update={"epochs": 3}),
                 "gates": use_case.gates.model_copy(update=opened),
                 "split": use_case.split.model_copy(update={"min_images": 10, "min_test_parts": 2}),
@@ -124,15 +124,15 @@ def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
                 "rollout": rollout.model_copy(update={"probation_s": 2.0}),
             }
         )
-        said = ["--quick: 3 epochs, gates open, probation 2 s: it proves the way, not the model"]
+        said = ["--quick: 3 epochs, gates open, probation 2 s; the model is not usable"]
     return UseCase.model_validate({**use_case.model_dump(), "approvers": use_case.approvers}), said
 
 
 def run(layout: Layout, options: DemoOptions, console: Console) -> int:
-    """Both rounds. 0: all went well; 3: a model did not pass its gate and the champion was kept.
+    """Run both rounds. Returns 0 if all went well, and 3 if a model did not pass its gate and the champion stays.
 
     Raises:
-        DemoError: it cannot go on; what it did so far is kept.
+        DemoError: the demo cannot continue. Finished steps are kept.
     """
     if options.fresh:
         with _alone(layout):
@@ -144,14 +144,18 @@ def run(layout: Layout, options: DemoOptions, console: Console) -> int:
 
 @contextmanager
 def _alone(layout: Layout) -> Iterator[None]:
-    """Two of them would label, train and roll out the same things, and one begun afresh would remove the other's."""
+    """Hold the lock of the demo. Two demos would do the same work, and `fresh` would remove the state of the other.
+
+    Raises:
+        DemoError: another demo runs in this home.
+    """
     with ExitStack() as held:
         try:
             held.enter_context(locked(layout.run / "demo.lock", wait=False))
         except BlockingIOError as e:
             raise DemoError(
                 f"another demo runs in {layout.home}; wait for its end or stop it (Ctrl-C), "
-                "or give this one a home and ports of its own (KIZU_HOME, KIZU_PORT_S3 and the like)"
+                "or give this one its own home and ports (KIZU_HOME, KIZU_PORT_S3 and the others)"
             ) from e
         yield
 
@@ -190,7 +194,7 @@ def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
             code = GATE_FAILED
         finally:
             agent.stop()
-        _finish(demo, code)  # reads MLflow and S3, so it comes before they stop
+        _finish(demo, code)  # reads MLflow and S3, so it comes before the servers stop
     finally:
         if options.stop:
             stack.down(layout)
@@ -256,8 +260,8 @@ def _with_people(demo: _Demo) -> str:
 def _label(demo: _Demo) -> str:
     """Run the labeling pipeline until people have nothing left to do.
 
-    A run ends when people have finished all tasks, or after a time: a short one where some images stay open because
-    the stand-ins do not know their labels.
+    A run ends when people have finished all tasks, or after a time limit. The limit is short if some tasks stay open
+    because the stand-ins do not know the labels of their images.
     """
     wait_s = UNKNOWN_WAIT_S if demo.data.unlabelled and not demo.options.real_people else PEOPLE_WAIT_S
     approved = rejected = 0
@@ -274,18 +278,18 @@ def _label(demo: _Demo) -> str:
             f"approved {approved}, rejected {rejected}"
         )
         moved = outputs["labelled"] + outputs["approved"] + outputs["rejected"]
-        # A batch that is full may have left images for the next one.
+        # If the batch is full, images may be left for the next one.
         if left <= unknown and (not moved or outputs["found"] < demo.use_case.labeling.max_images_per_job):
             break
         quiet = 0 if moved else quiet + 1
         if quiet > QUIET_RUNS and not demo.options.real_people:
-            raise DemoError(f"nothing moved in Label Studio for a while; see {demo.layout.logs}")
-    left_open = f"; {unknown} stay open, as nobody knows their labels" if unknown else ""
+            raise DemoError(f"no task changed in Label Studio for several runs; see {demo.layout.logs}")
+    left_open = f"; {unknown} stay open, because their labels are not known" if unknown else ""
     return f"{approved} images approved, {rejected} sent back to labeling on the way{left_open}"
 
 
 def _open_for_nobody(demo: _Demo) -> int:
-    """Images in the raw bucket whose truth the stand-ins do not know: their tasks stay open."""
+    """Return the number of images in the raw bucket whose labels the stand-ins do not know. Their tasks stay open."""
     images = RawImages(demo.store("importer"), "kizu-raw").list_images()
     return sum(image.sha256 not in demo.data.truth for image in images)
 
@@ -369,7 +373,7 @@ def _wait_for_device(demo: _Demo, agent: Agent, digest: str) -> None:
         report = _report(demo)
         said = f"{report.state}: {report.reason}" if report else "it never reported"
         raise DemoError(f"the device did not take release {digest[:12]} within 5 minutes ({said}); {demo.device.log}")
-    demo.say(f"the device runs {digest[:12]} for good: its golden samples and probation went well")
+    demo.say(f"the device keeps {digest[:12]}: it reproduced the golden samples and passed probation")
 
 
 def _move_champion(demo: _Demo, version: ModelVersion) -> None:
@@ -400,7 +404,7 @@ def _inspect(demo: _Demo, agent: Agent) -> int:
         raise DemoError(f"the device did not inspect all frames within 10 minutes; see {demo.device.log}")
     inspected_at = datetime.now(UTC).timestamp()
     if not wait_until(all_sent, timeout_s=120):
-        raise DemoError(f"the device did not send all it promised within 2 minutes; see {demo.device.log}")
+        raise DemoError(f"the device did not send all images of its outbox within 2 minutes; see {demo.device.log}")
     images = RawImages(demo.store("importer"), "kizu-raw").list_images()
     sent = sum(image.device == DEVICE for image in images)
     demo.say(f"{len(demo.data.device)} frames inspected, {sent} images sent back")
@@ -437,8 +441,8 @@ def _say_people(demo: _Demo) -> None:
         demo.console.print("        this program collects what you finish within seconds, and goes on when all is done")
         return
     demo.console.print(
-        "[yellow]The people are a stand-in: two programs with Label Studio accounts of their own label and verify\n"
-        "from the known truth, and the demo approves. To be the people yourself: PEOPLE=real make demo[/yellow]"
+        "[yellow]Stand-ins replace the people: two programs, each with its own Label Studio account, label and verify\n"
+        "with the known boxes, and the demo approves. To do this yourself: PEOPLE=real make demo[/yellow]"
     )
 
 

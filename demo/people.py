@@ -1,7 +1,7 @@
-"""A stand-in for the people of the labeling team, announced as such wherever it is used.
+"""Stand-ins for the people of the labeling team. The demo says that it uses them.
 
-Two persons work through Label Studio's HTTP API, each as a user of its own. They know their own token and the truth
-about pictures by sha256, and nothing else: what they see is what Label Studio would show them.
+Two programs work through Label Studio's HTTP API, each with its own account. Each knows only its own token and the true
+boxes of images by sha256. It sees only what Label Studio would show a person.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAUSE_S: Final = 1.0
 """How long a stand-in that has nothing to do waits before it asks for tasks again."""
 _TIMEOUT_S: Final = 30.0
 _PAGE: Final = 200
-# Label Studio needs milliseconds for each task that it lists: those that somebody did are not asked for.
+# Label Studio needs milliseconds for each task that it lists, so finished tasks are not listed.
 _OPEN: Final = json.dumps(
     {
         "filters": {
@@ -44,18 +44,18 @@ _OPEN: Final = json.dumps(
 
 
 class PeopleError(RuntimeError):
-    """Label Studio refused a stand-in."""
+    """Label Studio refused a request of a stand-in."""
 
 
 class _Person:
-    """Works in a thread until stopped; a server that is away for a while is waited for."""
+    """Works in a thread until it is stopped. If the server does not answer, it waits and tries again."""
 
     role = ""
 
     def __init__(
         self, base_url: str, token: str, truth: Truth, *, use_case: str | None = None, pause_s: float = PAUSE_S
     ) -> None:
-        """use_case: work in its project alone; None: in those of all use cases."""
+        """use_case: work only in the project of this use case; None: in the projects of all use cases."""
         self._http = httpx.Client(
             base_url=base_url.rstrip("/"),
             headers={"Authorization": f"Token {token}"},
@@ -71,13 +71,13 @@ class _Person:
         self.unknown_open = 0
 
     def start(self) -> Self:
-        """Begin to work in a thread."""
+        """Start the thread."""
         self._thread = threading.Thread(target=self._run, name=f"stand-in {self.role}", daemon=True)
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Stop after the task at hand."""
+        """Stop after the present task."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=2 * _TIMEOUT_S)
@@ -92,10 +92,10 @@ class _Person:
         self.stop()
 
     def work_once(self) -> int:
-        """Do all open tasks whose picture is known; how many. `unknown_open` counts the others.
+        """Do all open tasks whose image is known, and return their number. `unknown_open` counts the others.
 
         Raises:
-            PeopleError: Label Studio refused.
+            PeopleError: Label Studio refused a request.
         """
         worked = unknown = 0
         for project in self._projects():
@@ -116,7 +116,7 @@ class _Person:
         return worked
 
     def _work(self, task: Mapping[str, Any], truth: Sequence[LabelledBox]) -> list[dict[str, Any]] | None:
-        """What this person submits; None to look at the task again later."""
+        """Return what this person submits for a task; None to look at the task again later."""
         raise NotImplementedError
 
     def _run(self) -> None:
@@ -159,7 +159,7 @@ class _Person:
     def _submit(self, task: int, result: list[dict[str, Any]]) -> int:
         answer = self._http.post(f"/api/tasks/{task}/annotations/", json={"result": result, "lead_time": 1.0})
         if answer.status_code == 404:
-            return 0  # removed since it was listed
+            return 0  # the task was removed after it was listed
         self._check(answer)
         return 1
 
@@ -175,7 +175,7 @@ class _Person:
 
 
 class Labeler(_Person):
-    """Draws the true boxes; on its first try it leaves one out of some pictures (`forgets`, by seed and picture)."""
+    """Draws the true boxes. On its first try it leaves a box out of some images (share `forgets`, chosen by seed)."""
 
     role = "labeling"
 
@@ -204,7 +204,7 @@ class Labeler(_Person):
 
 
 class Verifier(_Person):
-    """Compares the boxes that are shown with the truth: the same number of each class, each at IoU >= 0.5."""
+    """Approves boxes that match the true boxes: the same number of each class, each with IoU >= 0.5."""
 
     role = "verification"
 
@@ -212,7 +212,7 @@ class Verifier(_Person):
         data = task["data"]
         shown = [region for prediction in task["predictions"][:1] for region in prediction["result"]]
         if len(shown) < len(data["boxes"]):
-            return None  # Label Studio shows new tasks of an import a moment before their boxes
+            return None  # Label Studio lists a new imported task a moment before its boxes
         classes = sorted({str(name) for region in shown for name in region["value"].get("rectanglelabels", ())})
         seen = from_regions(shown, classes, data["width"], data["height"]).boxes
         complaint = complaint_about(seen, truth)
@@ -223,7 +223,7 @@ class Verifier(_Person):
 
 
 def complaint_about(seen: Sequence[LabelledBox], truth: Sequence[LabelledBox]) -> str | None:
-    """What is wrong with the boxes, or None. Each true box takes the best box of its class that is left."""
+    """Return what is wrong with the boxes, or None. Each true box is paired with the best free box of its class."""
     left = list(seen)
     missing = 0
     for true in truth:

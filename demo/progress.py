@@ -1,4 +1,4 @@
-"""Which steps of a demo are done: a killed demo goes on where it stopped."""
+"""Records which steps of a demo are done, so that a killed demo continues where it stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from components.stores.objects.whole_file import write_whole
 
 
 class Progress:
-    """A JSON file of finished steps and their results, replaced atomically after each."""
+    """A JSON file of the finished steps and their results. It is replaced atomically after each step."""
 
     def __init__(self, file: Path, key: str) -> None:
         self._file = file
@@ -20,14 +20,14 @@ class Progress:
             saved = json.loads(file.read_bytes())
             if saved["key"] != key:
                 raise ValueError(
-                    "an earlier demo with other data or another use case lies here; "
-                    "remove it with: make clean (or begin again with FRESH=1)"
+                    "an earlier demo with other data or another use case is stored here; "
+                    "remove it with: make clean (or start from the beginning with FRESH=1)"
                 )
             self._steps = saved["steps"]
         self._key = key
 
     def once(self, step: str, act: Callable[[], Any]) -> Any:
-        """The result of a step: its own, or what it returned when it ended well before. Results are JSON values."""
+        """Run a step, or return its stored result if it is done already. A result is a JSON value."""
         if step not in self._steps:
             result = act()
             self._steps[step] = result

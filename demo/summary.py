@@ -1,4 +1,4 @@
-"""What the demo shows at its end: a table of the rounds, and a contact sheet of detections."""
+"""Makes what the demo shows at its end: a table of the rounds, and a contact sheet of detections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TRUTH = (255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """One round, measured; no version and release where the gate refused."""
+    """The results of one round. A model that failed its gate has no version and no release."""
 
     number: int
     images: int
@@ -44,7 +44,7 @@ class RoundResult:
 
 
 def round_table(results: Sequence[RoundResult]) -> Table:
-    """Both rounds side by side, each figure from the run's own report."""
+    """Return a table of both rounds. The figures come from the evaluation report of each run."""
     table = Table(
         title="test split, parts kept apart, the ONNX scored as it runs; escape and overkill by part",
         padding=(0, 0),
@@ -82,9 +82,9 @@ def _rate(count: int, n: int) -> str:
 
 
 def contact_sheet(layout: Layout, registry: ModelRegistry, use_case: UseCase, store: S3ObjectStore) -> Path | None:
-    """Test images as the champion sees them, in a PNG; None where there is no champion.
+    """Draw test images with the champion's detections into a PNG, and return its path; None if there is no champion.
 
-    White: what people labelled. Coloured: what the model found, in the colour of the verdict.
+    White boxes: labels. Coloured boxes: detections, in the colour of the verdict.
     """
     current = champion(registry, use_case.name)
     if current is None:
