@@ -1,1 +1,1 @@
-"""Who may do what: identities, buckets, and where an installation keeps them."""
+"""The identities and their rights, the buckets, and the folder that an installation keeps them in."""

@@ -1,4 +1,4 @@
-"""The buckets and their rules: idempotent, with the admin's identity."""
+"""Makes the buckets and their rules with the administrator's identity. Making them again changes nothing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _ATTEMPTS: Final = 30
 
 
 class BucketError(RuntimeError):
-    """The buckets could not be made."""
+    """A bucket or its rules could not be made."""
 
 
 def ensure_on_this_machine(layout: Layout) -> None:
-    """The buckets of the local stack."""
+    """Make the buckets of the local stack."""
     key = load(layout)["s3"]["admin"]
     client = boto3.client(
         "s3",
@@ -38,7 +38,7 @@ def ensure_on_this_machine(layout: Layout) -> None:
 
 
 def ensure(client: Any, prefix: str, *, allowed_origins: list[str]) -> None:
-    """All buckets; the raw one versioned, without delete, readable by the labelers' browsers through signed URLs."""
+    """Make all buckets. The raw bucket keeps versions, forbids delete, and lets labelers' browsers use signed URLs."""
     try:
         present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
         for name in BUCKETS:
@@ -46,7 +46,7 @@ def ensure(client: Any, prefix: str, *, allowed_origins: list[str]) -> None:
                 client.create_bucket(Bucket=f"{prefix}{name}")
         raw = f"{prefix}raw"
         client.put_bucket_versioning(Bucket=raw, VersioningConfiguration={"Status": "Enabled"})
-        # On SeaweedFS `Write` includes delete. This closes it for everybody, admins too.
+        # On SeaweedFS the action `Write` includes delete. This policy forbids it for everybody, also administrators.
         policy = {
             "Version": "2012-10-17",
             "Statement": [

@@ -36,12 +36,12 @@ RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "training": {"raw": _READ, "labels": _READ, "datasets": _ALL, "weights": _ALL, "state": _ALL},
     "deployment": {"datasets": _READ, "state": _ALL},
     "reconciler": {"fleet": _READ, "releases": _READ, "state": _ALL},
-    # whoever follows a release or an image to its labels and back; nothing that it could change
+    # for tracing a release or an image to its labels and back: read only
     "auditor": {"raw": _READ, "labels": _READ, "datasets": _READ, "releases": _READ, "fleet": _READ},
     "mlflow": {"mlflow": _ALL},
     "signer": {"releases": _ALL},
 }
-# Account of MLflow -> its role, as components/approval_server/accounts.py knows them.
+# MLflow account -> its role, as components/approval_server/accounts.py defines them.
 MLFLOW_ROLES: Final[Mapping[str, str]] = {
     "admin": "admin",
     "trainer": "trainer",
@@ -60,7 +60,7 @@ MLFLOW_ACCOUNTS: Final[Mapping[str, str]] = {
     "auditor": "auditor",
     "reconciler": "reconciler",
 }
-"""Identity -> its account of MLflow."""
+"""Identity -> its MLflow account."""
 SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "labeling": ("KIZU_LABEL_STUDIO_PUBLIC_URL", "KIZU_WEBHOOK_LISTEN", "KIZU_WEBHOOK_URL", "KIZU_WEBHOOK_SECRET"),
     "training": (
@@ -69,7 +69,7 @@ SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT",
     ),
 }  # fmt: skip
-"""Identity -> what whoever starts its process may set for it: no server, no key of another."""
+"""Identity -> the variables that a caller may set for its process. They name no server and hold no key."""
 PEOPLE: Final = (("annotator", "annotator@kizu.local"), ("verifier", "verifier@kizu.local"))
 
 
@@ -86,7 +86,7 @@ class Account:
 
 
 def load(layout: Layout) -> dict[str, Any]:
-    """All identities of this installation, made at the first call. A file of mode 0600."""
+    """Return all identities of this installation. The first call makes them, in a file of mode 0600."""
     found = _found(layout)
     if found == _completed(copy.deepcopy(found)):
         return found
@@ -96,7 +96,7 @@ def load(layout: Layout) -> dict[str, Any]:
 
 @contextmanager
 def changing(layout: Layout) -> Iterator[dict[str, Any]]:
-    """All identities, for one who changes them: others wait, and what was changed is kept at a good end."""
+    """Yield all identities for a change. Other processes wait. The change is written unless the block raises."""
     with locked(layout.home / "identities.lock"):
         found = _found(layout)
         known = _completed(copy.deepcopy(found))
@@ -114,7 +114,7 @@ def _found(layout: Layout) -> dict[str, Any]:
 
 
 def _completed(known: dict[str, Any]) -> dict[str, Any]:
-    """With what is missing: everything at first; later what a version before this one did not have."""
+    """Add the identities that are missing: all at first, later those that an earlier version did not have."""
     known.setdefault("schema_version", 1)
     keys = known.setdefault("s3", {})
     for name in ("admin", *RIGHTS):
@@ -133,13 +133,13 @@ def _completed(known: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """A file of mode 0600, whole or not at all, in a folder of mode 0700 if it has to be made."""
+    """Write a file of mode 0600, whole or not at all. If its folder is missing, it is made with mode 0700."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(path, data, PRIVATE)
 
 
 def _new_mlflow() -> dict[str, Any]:
-    """secret_key: what MLflow signs its forms with. approvers: model -> accounts."""
+    """Make MLflow's entry. secret_key: the key that MLflow signs forms with; approvers: model -> accounts."""
     accounts = {name: _new_account(role) for name, role in MLFLOW_ROLES.items()}
     return {"secret_key": secrets.token_urlsafe(30), "accounts": accounts, "approvers": {}}
 
@@ -149,16 +149,17 @@ def _new_account(role: str) -> dict[str, str]:
 
 
 def allow_approvers(layout: Layout, use_case: UseCase) -> None:
-    """Bring a use case's list of approvers to MLflow's server on this machine: the administrator's act.
+    """Give a use case's list of approvers to the MLflow server on this machine.
 
-    Whoever runs `kizu` here is that; a pipeline's process holds a use case without approvers.
+    Only the administrator may do this. The user who runs `kizu` on this machine is the administrator. The process of a
+    pipeline has a use case without approvers.
     """
     remember_approvers(layout, use_case)
     write_mlflow_files(layout)
 
 
 def remember_approvers(layout: Layout, use_case: UseCase) -> None:
-    """Keep a use case's list of approvers, with an account for each."""
+    """Store a use case's list of approvers, and make an account for each."""
     with changing(layout) as known:
         mlflow = known["mlflow"]
         mlflow["approvers"][use_case.name] = list(use_case.approvers)
@@ -167,7 +168,7 @@ def remember_approvers(layout: Layout, use_case: UseCase) -> None:
 
 
 def write_mlflow_files(layout: Layout) -> tuple[Path, Path]:
-    """The two files that MLflow's server reads (accounts, approvers), where they are not as they should be."""
+    """Write the two files that MLflow's server reads (accounts, approvers), if their content changed."""
     files = (layout.mlflow_accounts, layout.mlflow_approvers)
     with changing(layout) as known:
         for file, document in zip(files, mlflow_documents(known), strict=True):
@@ -178,7 +179,7 @@ def write_mlflow_files(layout: Layout) -> tuple[Path, Path]:
 
 
 def mlflow_documents(known: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """accounts.json and approvers.json of `components/approval_server`."""
+    """Return accounts.json and approvers.json of `components/approval_server`."""
     mlflow = known["mlflow"]
     return (
         {"schema_version": 1, "accounts": mlflow["accounts"]},
@@ -187,10 +188,10 @@ def mlflow_documents(known: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
 
 
 def mlflow_account(layout: Layout, account: str) -> dict[str, str]:
-    """The settings with which MLflow's client is this account.
+    """Return the variables that make MLflow's client use this account.
 
     Raises:
-        ValueError: no such account.
+        ValueError: the account does not exist.
     """
     accounts = load(layout)["mlflow"]["accounts"]
     if account not in accounts:
@@ -203,7 +204,7 @@ def _new_key() -> dict[str, str]:
 
 
 def seaweedfs_config(layout: Layout) -> dict[str, Any]:
-    """SeaweedFS's fixed identities: each key with its actions, as narrow as they go. Devices come and go by IAM."""
+    """Return SeaweedFS's fixed identities, each with the narrowest actions. Devices are added through the IAM API."""
     keys = load(layout)["s3"]
     actions = {
         # Write of objects only: for a whole bucket it would include versioning and lifecycle rules, which delete.
@@ -228,22 +229,22 @@ def seaweedfs_config(layout: Layout) -> dict[str, Any]:
 
 
 def device_identities(layout: Layout) -> SeaweedFSIdentities:
-    """Who enrols and revokes devices here. The store has to run."""
+    """Return the identity provider that enrols and revokes devices on this machine. The store must run."""
     key = load(layout)["s3"]["admin"]
     return SeaweedFSIdentities(layout.s3_endpoint, REGION, key["access_key"], key["secret_key"])
 
 
 def store_for(layout: Layout, identity: str) -> S3ObjectStore:
-    """The store as one identity sees it."""
+    """Return the store with the rights of one identity."""
     key = load(layout)["s3"][identity]
     return S3ObjectStore(layout.s3_endpoint, REGION, key["access_key"], key["secret_key"])
 
 
 def environment_for(layout: Layout, identity: str) -> dict[str, str]:
-    """The whole environment of a process with this identity: its own settings and nothing more.
+    """Return the whole environment of a process with this identity. It holds only the settings of the identity.
 
     Raises:
-        ValueError: no such identity.
+        ValueError: the identity does not exist.
     """
     known = load(layout)
     if identity not in known["s3"]:
@@ -256,13 +257,13 @@ def environment_for(layout: Layout, identity: str) -> dict[str, str]:
         "KIZU_S3_ADDRESSING": "path",
         "AWS_ACCESS_KEY_ID": known["s3"][identity]["access_key"],
         "AWS_SECRET_ACCESS_KEY": known["s3"][identity]["secret_key"],
-        # boto3 looks for an instance's metadata service where it finds no region or keys; here it has both.
+        # Without a region and keys, boto3 would ask an instance's metadata service. Here it has both.
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     if identity in MLFLOW_ACCOUNTS:
         environment["MLFLOW_TRACKING_URI"] = layout.mlflow_url
         environment |= mlflow_account(layout, MLFLOW_ACCOUNTS[identity])
-    if identity == "training":  # the one whose steps read images again and again
+    if identity == "training":  # only the steps of this pipeline read the same images repeatedly
         environment.setdefault("KIZU_CACHE_DIR", str(layout.cache))
     if identity in ("deployment", "reconciler"):
         environment["KIZU_SIGNER_URL"] = layout.signer_url

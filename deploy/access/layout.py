@@ -1,4 +1,4 @@
-"""Where things are on one machine. The only module here that reads the environment."""
+"""Folders, ports and URLs on one machine. No other module of this folder reads the environment."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ GRPC_OFFSET: Final = 10000
 
 
 class LayoutError(ValueError):
-    """A port or folder that cannot be used."""
+    """A port or folder cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """TCP ports on loopback; each is changed by `KIZU_PORT_<NAME>`."""
+    """TCP ports on loopback. The variable `KIZU_PORT_<NAME>` changes a port."""
 
     s3: int = 8333
     mlflow: int = 5000
@@ -31,7 +31,7 @@ class Ports:
 
     @classmethod
     def from_environment(cls) -> Ports:
-        """Defaults, changed by the environment."""
+        """Return the default ports with the changes of the environment."""
         chosen = {}
         for field in fields(cls):
             name = f"KIZU_PORT_{field.name.upper()}"
@@ -46,7 +46,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One installation on this machine: its folder of state and its ports."""
+    """One installation on this machine: its state folder and its ports."""
 
     home: Path
     ports: Ports
@@ -54,71 +54,71 @@ class Layout:
 
     @classmethod
     def from_environment(cls, home: Path | None = None) -> Layout:
-        """`KIZU_HOME` (default: `.kizu` in the repository) and the ports."""
+        """Return the layout that `KIZU_HOME` (default: `.kizu` in the repository) and the ports give."""
         folder = home or Path(os.environ.get("KIZU_HOME") or REPOSITORY / ".kizu")
         venv = Path(os.environ.get("KIZU_LABEL_STUDIO_VENV") or REPOSITORY / ".venv-labelstudio")
         return cls(folder.resolve(), Ports.from_environment(), venv)
 
     @property
     def logs(self) -> Path:
-        """One file a service, one a pipeline run."""
+        """The folder of logs: one file for each service and for each pipeline run."""
         return self.home / "logs"
 
     @property
     def run(self) -> Path:
-        """What concerns running processes only."""
+        """The folder for files that only running processes need."""
         return self.home / "run"
 
     @property
     def cache(self) -> Path:
-        """What can be fetched again: images of datasets, for the steps that read them."""
+        """The folder for files that can be fetched again: images of datasets."""
         return self.home / "cache"
 
     @property
     def keys(self) -> Path:
-        """The signer's keys and root.json."""
+        """The folder of the signer's keys and root.json."""
         return self.home / "keys"
 
     @property
     def identities_file(self) -> Path:
-        """Keys and passwords of this installation, mode 0600."""
+        """The file of the keys and passwords of this installation, mode 0600."""
         return self.home / "identities.json"
 
     @property
     def mlflow_accounts(self) -> Path:
-        """The accounts of MLflow's server, with their passwords; mode 0600."""
+        """The file of the accounts of MLflow's server with their passwords, mode 0600."""
         return self.home / "mlflow" / "accounts.json"
 
     @property
     def mlflow_approvers(self) -> Path:
-        """Who may approve which model."""
+        """The file that says who may approve which model."""
         return self.home / "mlflow" / "approvers.json"
 
     @property
     def s3_endpoint(self) -> str:
-        """SeaweedFS."""
+        """The URL of SeaweedFS."""
         return f"http://{LOOPBACK}:{self.ports.s3}"
 
     @property
     def mlflow_url(self) -> str:
-        """MLflow."""
+        """The URL of MLflow."""
         return f"http://{LOOPBACK}:{self.ports.mlflow}"
 
     @property
     def label_studio_url(self) -> str:
-        """Label Studio."""
+        """The URL of Label Studio."""
         return f"http://{LOOPBACK}:{self.ports.label_studio}"
 
     @property
     def signer_url(self) -> str:
-        """The signer."""
+        """The URL of the signer."""
         return f"http://{LOOPBACK}:{self.ports.signer}"
 
 
 def base_environment(*more: str) -> dict[str, str]:
-    """What any process needs and nothing that names a server or holds a key; more: variables kept besides."""
+    """Return the variables that every process needs, without servers and keys. more: other variables to keep."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
             "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONWARNINGS")  # fmt: skip
     environment = {name: os.environ[name] for name in (*kept, *more) if name in os.environ}
-    # Every server is on loopback: no proxy is to be asked.
+    # Every server is on loopback, so no proxy may be used.
     return {**environment, "NO_PROXY": "*", "PYTHONUNBUFFERED": "1"}

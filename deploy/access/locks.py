@@ -10,9 +10,10 @@ from typing import IO
 
 
 def try_lock(path: Path, *, wait: bool = False) -> IO[str] | None:
-    """Take the lock of a file, which is made where it is missing, in a folder of mode 0700.
+    """Take the lock of a file. A missing file is made, in a folder of mode 0700.
 
-    Returns the open file, which holds the lock until it is closed; None if another holds it and `wait` is False.
+    Returns the open file, which holds the lock until it is closed; None if another process holds the lock and `wait` is
+    False.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     stream = path.open("a+", encoding="utf-8")
@@ -29,10 +30,10 @@ def try_lock(path: Path, *, wait: bool = False) -> IO[str] | None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a file while the block runs, alone between processes and threads. The file stays, empty.
+    """Hold the lock of a file while the block runs. No other process or thread can hold it. The empty file stays.
 
     Raises:
-        BlockingIOError: another holds it, and `wait` is False.
+        BlockingIOError: another process or thread holds the lock, and `wait` is False.
     """
     stream = try_lock(path, wait=wait)
     if stream is None:

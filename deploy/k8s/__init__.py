@@ -1,1 +1,1 @@
-"""The system on a cluster: manifests (kustomize), the set-up of the buckets, and the making of Secrets."""
+"""The system on a cluster: kustomize manifests, and commands that make the buckets and the Secrets."""

@@ -1,7 +1,7 @@
-"""Make the buckets and their rules, as a Job on a cluster does: `python -m deploy.k8s.buckets --allow-origin <URL>`.
+"""Makes the buckets and their rules. A Job on a cluster runs it: `python -m deploy.k8s.buckets --allow-origin <URL>`.
 
-Settings come from the environment (`KIZU_S3_ENDPOINT` and so on), with an identity that may make buckets. Running it
-again changes nothing.
+The settings come from the environment (`KIZU_S3_ENDPOINT` and others). Their identity must have the right to make
+buckets. Running it again changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, make, exit."""
+    """Parse the arguments and make the buckets. Returns the exit code."""
     parser = argparse.ArgumentParser(description="Make the buckets and their rules; running it again changes nothing.")
     parser.add_argument(
         "--allow-origin",

@@ -1,10 +1,10 @@
-"""Make the Secrets of a cluster: `python -m deploy.k8s.credentials <folder> --signer-keys <folder>`.
+"""Makes the Secrets of a cluster: `python -m deploy.k8s.credentials <folder> --signer-keys <folder>`.
 
-One random S3 key an identity, each with its own rights; MLflow's accounts, and who may approve by the use case files;
-Label Studio's first account; the signer's keys. They are made once and kept in the folder (0700): a second call writes
-the same Secrets again. Devices are not among them: the store itself makes their identities (`kizu enroll`). Guard the
-folder like the root key, or remove it once the Secrets are applied. No secret is printed, and none belongs into the
-repository.
+The Secrets hold one random S3 key with its own rights for each identity, the accounts of MLflow, the approvers that the
+use case files list, the first account of Label Studio, and the signer's keys. They are made once and stored in the
+folder (mode 0700). A second call writes the same Secrets again. The store itself makes the identities of devices
+(`kizu enroll`). Protect the folder like the root key, or remove it after the Secrets are applied. No secret is printed.
+Never commit the folder.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ _KEY_HOLDERS: Final = {
 
 
 class CredentialsError(RuntimeError):
-    """Secrets that cannot be made."""
+    """The Secrets cannot be made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """URLs of the servers as the pods reach them. s3_public: as a labeler's browser does, and Label Studio with it."""
+    """The URLs that pods use. s3_public: the URL of S3 for labelers' browsers, which Label Studio signs."""
 
     s3: str = "http://seaweedfs.kizu.svc:8333"
     s3_public: str = "http://seaweedfs.kizu.svc:8333"
@@ -63,7 +63,7 @@ class Addresses:
 
 
 def shipped_use_cases() -> list[UseCase]:
-    """Those of this repository."""
+    """Return the use case files of this repository."""
     return [load_use_case(path) for path in sorted((REPOSITORY / "use_cases").glob("*.yaml"))]
 
 
@@ -75,12 +75,12 @@ def make(
     pipelines_namespace: str,
     use_cases: Sequence[UseCase] | None = None,
 ) -> list[dict[str, Any]]:
-    """The Secrets, as Kubernetes documents; new identities are kept in `folder`.
+    """Return the Secrets as Kubernetes documents. New identities are stored in `folder`.
 
-    use_cases: whose approvers MLflow's server shall know; those of this repository by default.
+    use_cases: the use cases whose approvers go to MLflow's server; by default those of this repository.
 
     Raises:
-        CredentialsError: the signer's keys are not there.
+        CredentialsError: the signer's keys are missing.
     """
     layout = Layout(folder.resolve(), Ports(), Path())
     for use_case in shipped_use_cases() if use_cases is None else use_cases:
@@ -119,7 +119,7 @@ def make(
 
 
 def pipeline_settings(known: Mapping[str, Any], pipeline: str, addresses: Addresses) -> dict[str, str]:
-    """Every setting that a pipeline's Secret may have a key for."""
+    """Return every setting that may be a key in a pipeline's Secret."""
     browser = known["s3"]["labelstudio"]
     return {
         "KIZU_S3_ENDPOINT": addresses.s3,
@@ -167,7 +167,7 @@ def _secret(namespace: str, name: str, values: Mapping[str, str]) -> dict[str, A
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, write one private file, exit."""
+    """Parse the arguments and write one private file. Returns the exit code."""
     defaults = Addresses()
     parser = argparse.ArgumentParser(description="Make the Secrets of a cluster; a second call writes the same again.")
     parser.add_argument("folder", type=Path, help="kept private (0700); holds identities.json and secrets.yaml")

@@ -1,1 +1,1 @@
-"""The whole system on one machine, from Python packages alone: loopback only, one folder of state."""
+"""The whole system on one machine. All servers are Python packages, listen on loopback, and share one state folder."""

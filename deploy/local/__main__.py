@@ -1,4 +1,4 @@
-"""`python -m deploy.local up|down|status`: the stack without the rest of the command `kizu`."""
+"""`python -m deploy.local up|down|status`: starts, stops and shows the servers without the command `kizu`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploy.local import stack
 
 
 def main(argv: list[str]) -> int:
-    """One word; errors are one line."""
+    """Run the command that one word names. An error prints one line. Returns the exit code."""
     layout = Layout.from_environment()
     write = sys.stdout.write
     try:

@@ -1,9 +1,9 @@
-"""`python -m deploy.local.guard [--grace SECONDS] COMMAND…`: a server, its children, and a promise that none of them
-outlives the supervisor.
+"""`python -m deploy.local.guard [--grace SECONDS] COMMAND…`: runs a server, and ends it and its children with the
+supervisor.
 
-Linux only. The guard and all that it starts are one process group, and what a server leaves behind comes back to the
-guard (PR_SET_CHILD_SUBREAPER). When the supervisor dies, even by kill -9, the kernel sends the guard SIGTERM
-(PR_SET_PDEATHSIG) and the guard kills the group at once. When the guard is killed, the kernel kills the server, and the
+Linux only. The guard and all its descendants are one process group. Orphans of the server become children of the guard
+(PR_SET_CHILD_SUBREAPER). If the supervisor dies, even by kill -9, the kernel sends SIGTERM to the guard
+(PR_SET_PDEATHSIG), and the guard kills the group at once. If the guard is killed, the kernel kills the server, and the
 supervisor ends the rest of the group.
 """
 
@@ -19,12 +19,12 @@ from typing import Final
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_CHILD_SUBREAPER: Final = 36
 GRACE_S: Final = 15.0
-# Waited for, not handled: a handler would run in the middle of a wait, and could itself wait for nothing.
+# These signals are awaited with sigwait, not handled: a handler could interrupt a wait, and could not wait itself.
 _WAITED: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; end its group on SIGTERM and SIGINT; pass its exit code on."""
+    """Run the command, and end its group on SIGTERM and SIGINT. Returns the command's exit code."""
     grace_s = GRACE_S
     if argv[:1] == ["--grace"]:
         grace_s, argv = float(argv[1]), argv[2:]
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
         if signal.sigwait(_WAITED) == signal.SIGCHLD:
             code = _reap().get(server)
         elif os.getppid() != parent:
-            os.killpg(0, signal.SIGKILL)  # nobody is left to wait for a clean end, and ports must become free
+            os.killpg(0, signal.SIGKILL)  # no supervisor waits for a clean end, and the ports must become free
         else:
             code = 0
     _end_group(grace_s)
@@ -70,7 +70,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _reap() -> dict[int, int]:
-    """Exit codes, as a shell gives them, of all that have ended; -1 -> 0 where no child is left at all."""
+    """Return pid -> exit code, as a shell gives it, of the children that ended. The key -1 means that none is left."""
     ended: dict[int, int] = {}
     while True:
         try:
@@ -84,8 +84,8 @@ def _reap() -> dict[int, int]:
 
 
 def _end_group(grace_s: float) -> None:
-    """SIGTERM to the whole group, SIGKILL to what is left of it, the guard with it, after a while."""
-    os.killpg(0, signal.SIGTERM)  # blocked here
+    """Send SIGTERM to the whole group. After `grace_s` seconds, send SIGKILL to the rest, which includes the guard."""
+    os.killpg(0, signal.SIGTERM)  # the guard blocks this signal
     deadline = time.monotonic() + grace_s
     while -1 not in _reap():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Run a pipeline on this machine, in a process of its own that holds the pipeline's identity and nothing more."""
+"""Runs a pipeline on this machine, in its own process that has only the pipeline's identity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KILLED: Final = "the run ended without an error of its own (was it killed, or o
 
 
 class RunFailed(RuntimeError):
-    """A run failed. The message holds the error in the run's record, and names the log."""
+    """A run failed. The message contains the error of the run's record and names the log."""
 
 
 def run_pipeline(
@@ -37,9 +37,9 @@ def run_pipeline(
     Args:
         layout: the installation on this machine.
         pipeline: `labeling`, `training` or `deployment`.
-        arguments: of the pipeline.
+        arguments: the arguments of the pipeline.
         run_id: the id of the run's record; a new one by default.
-        claim: the claim that the run is under; '' for none. It labels the record.
+        claim: the name of the claim that the run holds, which goes into the record; '' for none.
         on_start: called once when the process has started. If it raises, the run is ended.
 
     Raises:
@@ -100,7 +100,7 @@ def _stop(guard: subprocess.Popen[bytes]) -> None:
 
 
 def _error_in(record: Path) -> str:
-    """Why a run failed: the error in its record."""
+    """Return why a run failed: the error of its record."""
     try:
         return RunRecord.from_json(record.read_bytes()).error or _KILLED
     except (FileNotFoundError, DocumentError):

@@ -1,4 +1,4 @@
-"""The servers on one machine: how each is started and when it is well."""
+"""The servers on one machine: the command that starts each, and the check whether it is healthy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from deploy.access.layout import GRPC_OFFSET, LOOPBACK, SEAWEEDFS_OFFSETS, Layou
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One server. health_url: answered with 2xx when it is well; None: its port is connected to. needs: names."""
+    """One server. health_url: it answers 2xx if the server is healthy; None: a connection to the port is enough.
+
+    needs: the names of the servers that must be healthy before it starts.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -33,11 +36,11 @@ class Service:
 
     @property
     def guarded(self) -> tuple[str, ...]:
-        """The command below a guard, which ends it together with whoever started it."""
+        """The command below a guard, which ends the server when the process that started it ends."""
         return (sys.executable, "-m", "deploy.local.guard", "--grace", str(self.stop_grace_s), *self.command)
 
     def healthy(self, timeout_s: float = 2.0) -> bool:
-        """Whether it answers now."""
+        """Return whether the server answers now."""
         if self.health_url is None:
             try:
                 with socket.create_connection((LOOPBACK, self.port), timeout_s):
@@ -53,17 +56,17 @@ class Service:
 
 
 def script(name: str) -> str:
-    """A command of this environment."""
+    """Return the path of a command in this Python environment."""
     return str(Path(sysconfig.get_path("scripts")) / name)
 
 
 def all_services(layout: Layout) -> tuple[Service, ...]:
-    """In the order in which they start."""
+    """Return all servers in the order in which they start."""
     return (seaweedfs(layout), label_studio(layout), mlflow(layout), mqtt(layout), signer(layout))
 
 
 def used_ports(layout: Layout) -> dict[int, str]:
-    """Every port that the servers open -> whose it is."""
+    """Return every port that the servers open -> the name of its server."""
     ports = {service.port: service.name for service in all_services(layout)}
     base = layout.ports.s3
     for offset in (0, *SEAWEEDFS_OFFSETS):
@@ -73,17 +76,17 @@ def used_ports(layout: Layout) -> dict[int, str]:
 
 
 def seaweedfs(layout: Layout) -> Service:
-    """S3. The filer's and the volumes' ports ask for a token that S3 alone can make; all listen on loopback only.
+    """SeaweedFS with S3. Its filer and volume ports require a token that only S3 can make. All ports are on loopback.
 
-    The filer's gRPC port knows no token for files: another user of this machine could still read and write there.
+    The filer's gRPC port requires no token for files, so another user of this machine can read and write files there.
     """
     secret = load(layout)["s3"]["admin"]["secret_key"]
     tokens = {
         f"WEED_JWT_{name}_KEY": hashlib.sha256(f"{name} {secret}".encode()).hexdigest()
         for name in ("SIGNING", "FILER_SIGNING", "FILER_SIGNING_READ")
     }
-    # A bucket takes seven volumes at its first write, and there are as many as the free disk has room for at their
-    # size limit: with large ones the eighth bucket of a half-full machine answers 500.
+    # A bucket takes seven volumes at its first write. SeaweedFS allows as many volumes of the size limit as fit on the
+    # free disk. With large volumes, the eighth bucket on a half-full disk answers 500, so the limit is small.
     data = layout.home / "s3"
     data.mkdir(parents=True, exist_ok=True)
     config = layout.run / "s3.json"
@@ -94,21 +97,21 @@ def seaweedfs(layout: Layout) -> Service:
         f"-master.port={master}", "-master.peers=none", "-master.electionTimeout=1s", "-master.telemetry=false",
         "-master.volumeSizeLimitMB=64", f"-volume.port={volume}", "-volume.max=0", "-volume.preStopSeconds=1",
         f"-filer.port={filer}", "-s3", f"-s3.port={layout.ports.s3}", f"-s3.config={config}",
-        # Devices are enrolled and revoked while it runs, through its IAM API; it takes the admin's key.
+        # Devices are enrolled and revoked through its IAM API while it runs, with the administrator's key.
         "-s3.iam.readOnly=false", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        # Its default lets pages of every origin read a bucket that has no rule of its own.
+        # By default, pages of every origin can read a bucket that has no CORS rule.
         "-s3.allowedOrigins=", "-filer.allowedOrigins=",
     )  # fmt: skip
     url = layout.s3_endpoint
-    # On SIGTERM `weed server` waits, often for ever, for its own filer's subscribers, and syncs nothing meanwhile; its
-    # data is made to survive a kill -9, so it is not waited for.
+    # After SIGTERM, `weed server` may wait for its own filer's subscribers forever without syncing. Its data survives a
+    # kill -9, so the wait is short.
     return Service(
         "s3", command, base_environment() | tokens, layout.ports.s3, url, f"{url}/healthz", 60, stop_grace_s=1.0
     )
 
 
 def mlflow(layout: Layout) -> Service:
-    """Tracking and registry: SQLite, artifacts proxied to S3, accounts and the rules of an approval."""
+    """MLflow with SQLite. It passes artifacts to S3, and it checks accounts and the rules for an approval."""
     folder = layout.home / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
     accounts, approvers = write_mlflow_files(layout)
@@ -133,7 +136,7 @@ def mlflow(layout: Layout) -> Service:
 
 
 def label_studio(layout: Layout) -> Service:
-    """Labeling and verification: SQLite, an environment of its own, sign-up by invitation only."""
+    """Label Studio with SQLite, in its own Python environment. People sign up by invitation only."""
     admin = load(layout)["label_studio"]
     folder = layout.home / "label-studio"
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +148,7 @@ def label_studio(layout: Layout) -> Service:
         "LABEL_STUDIO_USER_TOKEN": admin["token"],
         "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
         "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
-        # S3 is on loopback here, which the protection against server-side requests would refuse.
+        # S3 is on loopback here. Label Studio's protection against server-side request forgery would refuse it.
         "SSRF_PROTECTION_ENABLED": "false",
         "ALLOWED_HOSTS": "127.0.0.1,localhost",
         "CORS_ALLOWED_ORIGINS": layout.label_studio_url,
@@ -164,7 +167,7 @@ def label_studio(layout: Layout) -> Service:
 
 
 def mqtt(layout: Layout) -> Service:
-    """A broker for results: MQTT 3.1.1, on loopback, without accounts."""
+    """An MQTT 3.1.1 broker for results, on loopback, without accounts."""
     config = layout.run / "mqtt.yaml"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(
@@ -185,7 +188,7 @@ plugins:
 
 
 def signer(layout: Layout) -> Service:
-    """Signs releases; alone holds the keys."""
+    """The signer. Only its process uses the signing keys."""
     environment = environment_for(layout, "signer")
     command = (sys.executable, "-m", "components.deployment.signer")
     url = layout.signer_url

@@ -1,4 +1,4 @@
-"""Start, stop and look at the servers of one home."""
+"""Starts, stops and shows the servers of one home."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StackError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One server. state: waiting, starting, healthy, exited or stopped."""
+    """The status of one server. state: waiting, starting, healthy, exited or stopped."""
 
     name: str
     state: str
@@ -42,23 +42,23 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class StackStatus:
-    """All servers; none where no supervisor runs."""
+    """The status of all servers. It is empty if no supervisor runs."""
 
     services: tuple[ServiceStatus, ...] = ()
 
     @property
     def healthy(self) -> bool:
-        """Whether all run well."""
+        """Whether servers run and all are healthy."""
         return bool(self.services) and all(service.state == "healthy" for service in self.services)
 
     @property
     def exited(self) -> tuple[ServiceStatus, ...]:
-        """Those that ended by themselves."""
+        """The servers that ended by themselves."""
         return tuple(service for service in self.services if service.state == "exited")
 
 
 def status(layout: Layout) -> StackStatus:
-    """How the servers are now."""
+    """Return the present status of the servers."""
     if _holder(layout) is None:
         return StackStatus()
     document = _read(layout)
@@ -71,7 +71,7 @@ def status(layout: Layout) -> StackStatus:
 
 
 def up(layout: Layout, *, on_progress: Callable[[str], None] = lambda _: None) -> None:
-    """Start all and wait until each is healthy; nothing to do where they are. Ctrl-C stops what was started.
+    """Start all servers and wait until each is healthy. Running servers are left alone. Ctrl-C stops what was started.
 
     Raises:
         StackError: a port is taken, the disk is full, an environment is missing, or a server ended.
@@ -101,7 +101,7 @@ def up(layout: Layout, *, on_progress: Callable[[str], None] = lambda _: None) -
             down(layout)
         raise
     if process is not None:
-        process.returncode = 0  # it outlives this call on purpose, which Popen would warn of
+        process.returncode = 0  # it outlives this call on purpose; Popen would warn about that
 
 
 def _wait_until_healthy(
@@ -128,7 +128,7 @@ def _wait_until_healthy(
 
 
 def down(layout: Layout) -> None:
-    """Stop all; nothing to do where nothing runs.
+    """Stop all servers. If none runs, nothing happens.
 
     Raises:
         StackError: the supervisor did not end, even when killed.
@@ -147,13 +147,13 @@ def down(layout: Layout) -> None:
 
 
 def foreground(layout: Layout, *, on_progress: Callable[[str], None]) -> None:
-    """Start all and stay; Ctrl-C, SIGTERM, a closed terminal, or one that ends by itself, stops all.
+    """Start all servers and wait. Ctrl-C, SIGTERM, a closed terminal, or a server that ends by itself stops all.
 
     Raises:
         StackError: a server ended by itself.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # SIGINT too: a shell starts what runs in its background with SIGINT ignored.
+        # SIGINT too, because a shell starts a background process with SIGINT ignored.
         signal.signal(number, signal.default_int_handler)
     up(layout, on_progress=on_progress)
     on_progress("Ctrl-C stops all")
@@ -172,10 +172,10 @@ def foreground(layout: Layout, *, on_progress: Callable[[str], None]) -> None:
 
 
 def logs(layout: Layout, service: str | None, *, lines: int = 40) -> list[tuple[str, str]]:
-    """(name, last lines) of one log or of all servers'.
+    """Yield (name, last lines) of one log, or of the logs of all servers.
 
     Raises:
-        StackError: no such log.
+        StackError: the log does not exist.
     """
     names = (
         [service] if service else [path.stem for path in sorted(layout.logs.glob("*.log")) if "run-" not in path.name]
@@ -217,7 +217,7 @@ def _check(layout: Layout) -> None:
 
 
 def _holder(layout: Layout) -> int | None:
-    """The pid that holds the lock: a number in a file alone could be anybody's by now."""
+    """Return the pid that holds the lock. The pid in the file alone could belong to another process by now."""
     path = supervisor.lock_file(layout)
     if not path.exists():
         return None
@@ -230,7 +230,7 @@ def _holder(layout: Layout) -> int | None:
 
 
 def _soon(layout: Layout) -> int | None:
-    # The lock is taken an instant before the pid is written.
+    # The pid is written a moment after the lock is taken.
     time.sleep(0.1)
     text = supervisor.lock_file(layout).read_text().strip()
     return int(text) if text.isdigit() else None

@@ -1,7 +1,8 @@
-"""`python -m deploy.local.supervisor`: owns the servers of one home until it is told to stop.
+"""`python -m deploy.local.supervisor`: runs the servers of one home until it is told to stop.
 
-It starts them in the order of their needs, tells in `run/status.json` how each is, names one that ended by itself, and
-on SIGTERM stops all in reverse. One supervisor a home: it holds a lock, which the kernel frees whatever happens to it.
+It starts a server after those that it needs, and writes the state of each to `run/status.json`, also of one that ended
+by itself. On SIGTERM it stops all in reverse order. It holds a lock, so a home has at most one supervisor. The kernel
+releases the lock when the process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ MAX_LOG_BYTES: Final = 50_000_000
 
 @dataclass(slots=True)
 class Running:
-    """A service as it is now. state: waiting, starting, healthy or exited."""
+    """The present state of a service. state: waiting, starting, healthy or exited."""
 
     service: Service
     process: subprocess.Popen[bytes] | None = None
@@ -44,12 +45,12 @@ class Running:
 
 
 def lock_file(layout: Layout) -> Path:
-    """Held by the supervisor of this home while it lives."""
+    """Return the lock file that the supervisor of this home holds while it runs."""
     return layout.run / "supervisor.lock"
 
 
 def take_lock(layout: Layout) -> IO[str] | None:
-    """The lock, with this pid in it; None where another holds it."""
+    """Take the lock and write this pid into its file. Returns None if another process holds it."""
     stream = try_lock(lock_file(layout))
     if stream is None:
         return None
@@ -61,7 +62,7 @@ def take_lock(layout: Layout) -> IO[str] | None:
 
 
 class Supervisor:
-    """The loop: start what may start, look at what runs, write down what changed."""
+    """The loop that starts services whose needs are healthy, checks those that run, and writes changes of state."""
 
     def __init__(self, layout: Layout, services: tuple[Service, ...]) -> None:
         self._layout = layout
@@ -70,11 +71,11 @@ class Supervisor:
         self._written = ""
 
     def stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:
-        """Leave the loop at its next turn."""
+        """End the loop at its next pass."""
         self._stop.set()
 
     def run(self) -> None:
-        """Until stopped; then stop all in reverse order."""
+        """Run the loop until `stop` is called; then stop all services in reverse order."""
         try:
             while not self._stop.is_set():
                 for running in self._all.values():
@@ -135,7 +136,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         alive = [r for r in reversed(self._all.values()) if r.process is not None and r.process.poll() is None]
-        # Those that need others go first; S3 stays until the rest has gone.
+        # A service stops before those that it needs, so S3 stops last.
         for wave in ([r for r in alive if r.service.name != "s3"], [r for r in alive if r.service.name == "s3"]):
             for running in wave:
                 assert running.process is not None
@@ -176,7 +177,10 @@ class Supervisor:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int | None:
-    """Exit code of a guard that has ended; what it left of its group is killed while its number is still its own."""
+    """Return the exit code of a guard; None if it still runs.
+
+    The rest of its process group is killed before the guard is reaped: until then, no other group can get its number.
+    """
     if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         return None
     with contextlib.suppress(ProcessLookupError):
@@ -185,7 +189,7 @@ def _ended(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def _wait_for_group(group: int, timeout_s: float = 5.0) -> None:
-    """Until the last of a killed group is gone and its port is free; signal 0 harms nobody."""
+    """Wait until all processes of a killed group are gone, so that its port is free. Signal 0 only checks for them."""
     deadline = time.monotonic() + timeout_s
     with contextlib.suppress(ProcessLookupError):
         while time.monotonic() < deadline:
@@ -210,7 +214,7 @@ def main() -> int:
         _log.error("another supervisor runs the servers of %s", layout.home)
         return 1
     with lock:
-        # A signal during start-up must stop what was started too, so it is set up before anything runs.
+        # The handlers are set before a service starts, so that a signal during the start stops all services.
         supervisor = Supervisor(layout, all_services(layout))
         signal.signal(signal.SIGTERM, supervisor.stop)
         signal.signal(signal.SIGINT, supervisor.stop)
@@ -219,7 +223,7 @@ def main() -> int:
 
 
 def environment(layout: Layout) -> dict[str, str]:
-    """How a supervisor of this layout is started: its home and ports, nothing else."""
+    """Return the environment of a supervisor of this layout: its home and ports only."""
     from dataclasses import asdict
 
     ports = {f"KIZU_PORT_{name.upper()}": str(port) for name, port in asdict(layout.ports).items()}
