@@ -1,1 +1,1 @@
-"""What builds and checks this repository; nothing here is shipped."""
+"""Tools that build and check this repository. They are not shipped."""

@@ -1,4 +1,4 @@
-"""The results as Markdown, and the goals."""
+"""Renders the results as Markdown, and judges the goals."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Goal:
 
 
 def goals(report: Report) -> list[Goal]:
-    """The goals, judged on the largest size and on the largest comparison."""
+    """Judge the goals on the largest size and on the largest comparison."""
     largest, most = report.sizes[0], report.compared[-1]
     slowest = max(largest.first.whole_s, largest.full.whole_s)
     resident = max(scan.resident_bytes for scan in (largest.first, largest.new, largest.compacted, largest.full))
@@ -88,13 +88,13 @@ def goals(report: Report) -> list[Goal]:
 
 
 def render(report: Report) -> str:
-    """The tables as Markdown."""
+    """Return the tables as Markdown."""
     lines = [
         f"`{report.command}` on {date.today().isoformat()}; {machine()}; deltalake {version('deltalake')}, "
         f"pyarrow {version('pyarrow')}, boto3 {version('boto3')}. "
         f"Other programs took {report.neighbours:.0%} of the machine meanwhile.",
         "",
-        "| Look | Whole | Listing | Table | Finding | Keys listed | Events read | Found | Resident |",
+        "| Scan | Whole | Listing | Table | Finding | Keys listed | Events read | Found | Resident |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for measured in report.sizes:

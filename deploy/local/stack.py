@@ -172,7 +172,7 @@ def foreground(layout: Layout, *, on_progress: Callable[[str], None]) -> None:
 
 
 def logs(layout: Layout, service: str | None, *, lines: int = 40) -> list[tuple[str, str]]:
-    """Yield (name, last lines) of one log, or of the logs of all servers.
+    """Return (name, last lines) of one log, or of the logs of all servers.
 
     Raises:
         StackError: the log does not exist.

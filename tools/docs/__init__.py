@@ -1,1 +1,1 @@
-"""The documents: their links, the pages that are generated from code, and the shell lines that they show."""
+"""Tools for the documents: they check links and shell lines, and generate pages from code."""

@@ -1,4 +1,4 @@
-"""Check every relative link and anchor of every Markdown file: `python -m tools.docs.links`. It needs no network."""
+"""Checks every relative link and anchor of every Markdown file: `python -m tools.docs.links`. It needs no network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LINES_OF_A_FILE: Final = re.compile(r"L(\d+)(?:-L(\d+))?")
 
 @dataclass(frozen=True, slots=True)
 class DeadLink:
-    """A link that leads nowhere. file: relative to the repository."""
+    """A link whose target does not exist. file: relative to the repository."""
 
     file: str
     line: int
@@ -32,10 +32,10 @@ class DeadLink:
 
 
 def files_of(repository: Path) -> frozenset[str]:
-    """All files that git tracks or would add, relative to the repository.
+    """Return all files that git tracks or would add, relative to the repository.
 
     Raises:
-        subprocess.CalledProcessError: the folder is no git repository.
+        subprocess.CalledProcessError: the folder is not a git repository.
     """
     listed = subprocess.run(
         ["git", "-C", str(repository), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -47,7 +47,7 @@ def files_of(repository: Path) -> frozenset[str]:
 
 
 def dead_links(repository: Path, files: frozenset[str]) -> Iterator[DeadLink]:
-    """The dead links of all Markdown files among `files`, file by file."""
+    """Return the dead links of all Markdown files among `files`, file by file."""
     folders = {str(parent) for name in files for parent in Path(name).parents}
 
     @cache
@@ -75,7 +75,7 @@ def dead_links(repository: Path, files: frozenset[str]) -> Iterator[DeadLink]:
 
 
 def _resolved(file: str, path: str) -> str | None:
-    """The path relative to the repository; None where it leads out of it."""
+    """Return the path relative to the repository; None if it is outside."""
     parts: list[str] = [] if path.startswith("/") else list(Path(file).parent.parts)
     for part in path.split("/"):
         if part == "..":
@@ -96,7 +96,7 @@ def _has_lines(path: Path, fragment: str) -> bool:
 
 
 def main() -> int:
-    """Print each dead link with its file and line; 1 where there is one."""
+    """Print each dead link with its file and line. Returns 1 if there is one."""
     files = files_of(REPOSITORY)
     dead = list(dead_links(REPOSITORY, files))
     for link in dead:

@@ -1,4 +1,4 @@
-"""Markdown as the tools here read it: links, anchors and shell blocks, each with its line."""
+"""Reads Markdown: links, anchors and code blocks, each with its line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _parser: Final = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link or an image. line: of the block that holds it, counted from 1."""
+    """A link or an image. line: the line of the block that contains it, counted from 1."""
 
     target: str
     line: int
@@ -34,7 +34,7 @@ class CodeBlock:
 
 
 def links(text: str) -> Iterator[Link]:
-    """All links and images of a page, in order."""
+    """Return all links and images of a page, in order."""
     for token in _parser.parse(text):
         if token.type != "inline":
             continue
@@ -48,7 +48,7 @@ def links(text: str) -> Iterator[Link]:
 
 
 def anchors(text: str) -> frozenset[str]:
-    """The anchors of a page: of its headings as GitHub makes them, and those written as HTML."""
+    """Return the anchors of a page: those that GitHub gives its headings, and those written as HTML."""
     found: set[str] = set()
     counts: dict[str, int] = {}
     tokens = _parser.parse(text)
@@ -63,12 +63,12 @@ def anchors(text: str) -> frozenset[str]:
 
 
 def anchor_of(heading: str) -> str:
-    """The anchor that GitHub gives a heading: lower case, no punctuation, a hyphen for each space."""
+    """Return the anchor that GitHub gives a heading: lower case, no punctuation, a hyphen for each space."""
     return _NOT_IN_AN_ANCHOR.sub("", heading.strip().lower()).replace(" ", "-")
 
 
 def code_blocks(text: str) -> Iterator[CodeBlock]:
-    """All code blocks of a page, in order."""
+    """Return all code blocks of a page, in order."""
     for token in _parser.parse(text):
         if token.type == "fence":
             yield CodeBlock((token.info.split() or [""])[0], token.content, _line(token) + 1)

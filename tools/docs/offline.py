@@ -1,6 +1,6 @@
-"""Check that a built site asks for nothing elsewhere: `python tools/docs/offline.py docs/_build/html`.
+"""Checks that a built site loads nothing from other servers: `python tools/docs/offline.py docs/_build/html`.
 
-It reads the standard library alone, so that it runs beside Sphinx as well as beside the tests.
+It imports only the standard library, so that it runs in the environment of Sphinx and in that of the tests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
 
-# What a browser fetches by itself; a plain link (`<a href>`) is followed by a person only.
+# Attributes whose address a browser loads by itself. It loads a plain link (`<a href>`) only after a click.
 _FETCHED: Final = {
     "script": ("src",), "img": ("src", "srcset"), "iframe": ("src",), "source": ("src", "srcset"), "video": ("src",),
     "audio": ("src",), "embed": ("src",), "object": ("data",), "image": ("href", "xlink:href"), "use": ("href",),
@@ -37,7 +37,7 @@ class _Assets(HTMLParser):
 
 
 def assets_elsewhere(site: Path) -> Iterator[tuple[str, str]]:
-    """File and address of each script, style, font or picture that a page would fetch from another server."""
+    """Yield the file and the address of each script, style, font or picture that a page would load from elsewhere."""
     for path in sorted(site.rglob("*")):
         name = path.relative_to(site).as_posix()
         if path.suffix == ".html":
@@ -51,7 +51,7 @@ def assets_elsewhere(site: Path) -> Iterator[tuple[str, str]]:
 
 
 def main() -> int:
-    """Print each; 1 where there is one, or no page at all."""
+    """Print each such address. Returns 1 if there is one, or if there is no page."""
     site = Path(sys.argv[1])
     pages = len(list(site.rglob("*.html")))
     found = list(assets_elsewhere(site))

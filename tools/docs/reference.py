@@ -1,4 +1,4 @@
-"""The pages of docs/reference/ that are written from the code: `python -m tools.docs.reference` (make reference)."""
+"""Generates the pages of docs/reference/ from the code: `python -m tools.docs.reference` (make reference)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOTE: Final = "<!-- Generated from the code by `make reference`. Do not edit. -
 
 
 def settings_page() -> str:
-    """The environment variables of servers and steps."""
+    """Return the page of the environment variables of servers and steps."""
     schema = Settings.model_json_schema(by_alias=False)
     rows = []
     for name, field in Settings.model_fields.items():
@@ -59,7 +59,7 @@ def settings_page() -> str:
 
 
 def device_page() -> str:
-    """Every key of the device's file."""
+    """Return the page of all keys of the device's configuration file."""
     text = (
         "# The device's configuration\n\n"
         + _NOTE
@@ -72,7 +72,7 @@ def device_page() -> str:
 
 
 def use_case_page() -> str:
-    """Every key of the use case file."""
+    """Return the page of all keys of the use case file."""
     text = (
         "# The use case file\n\n" + _NOTE + "One YAML file says what changes from one product to another. "
         "An unknown key is an error. The same as a JSON Schema for editors: "
@@ -83,7 +83,7 @@ def use_case_page() -> str:
 
 
 def _sections(model: type[Any], schema: Mapping[str, Any], prefix: str | None) -> Iterator[str]:
-    """One table for the file itself, and one for each section below it. prefix: of the variables that override."""
+    """Return a table for the file itself, and one for each section. prefix: of the variables that override the keys."""
     definitions = schema.get("$defs", {})
     classes = _models_of(model)
     waiting: list[tuple[str, str, Mapping[str, Any]]] = [("", model.__name__, schema)]
@@ -131,7 +131,7 @@ def _references(prop: Mapping[str, Any]) -> list[str]:
 
 
 def _models_of(model: type[Any]) -> dict[str, type]:
-    """The model and all models that its fields hold, by class name."""
+    """Return the model and all models of its fields, by class name."""
     from pydantic import BaseModel
 
     found: dict[str, type] = {}
@@ -151,7 +151,7 @@ def _models_of(model: type[Any]) -> dict[str, type]:
 
 
 def pipelines_page() -> str:
-    """Inputs, outputs and artifacts of each pipeline and of its steps, from the compiled pipelines."""
+    """Return the page of the inputs, outputs and artifacts of pipelines and steps, from the compiled pipelines."""
     text = (
         "# Pipelines\n\n"
         + _NOTE
@@ -171,7 +171,7 @@ def pipelines_page() -> str:
 
 
 def _in_order(spec: Mapping[str, Any]) -> list[str]:
-    """The steps, each after those that it waits for; those of a condition at the condition's place."""
+    """Return the steps, each after those that it waits for. Steps of a condition are at the condition's place."""
     tasks = dict(spec["root"]["dag"]["tasks"])
     done: list[str] = []
     while tasks:
@@ -205,7 +205,7 @@ def _docstring(source: str) -> str:
 
 
 def commands_page() -> str:
-    """`kizu` and `kizu-edge`: every command with its arguments and options."""
+    """Return the page of all commands of `kizu` and `kizu-edge` with their arguments and options."""
     text = (
         "# Commands\n\n" + _NOTE + "`kizu` is in `.venv/bin`, `kizu-edge` on a device (here: in `.venv-edge/bin`). "
         "`--help` after any command says the same. `--debug` before a command shows the whole trace of an error. "
@@ -250,7 +250,7 @@ def _parameter(item: Any, *, is_argument: bool) -> tuple[str, str, str]:
 
 
 def documents_page() -> str:
-    """The fields of the documents that pass between teams and devices."""
+    """Return the page of the fields of the documents that teams and devices exchange."""
     text = (
         "# Documents\n\n"
         + _NOTE

@@ -1,4 +1,4 @@
-"""The shell lines that documents show, and whether the commands in them exist with the options that they use."""
+"""Checks the shell lines in documents: whether their commands exist and have the options that the lines use."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tools.docs.markdown import code_blocks
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 SHELL: Final = frozenset({"sh", "bash", "shell", "console"})
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
-# `<admin's key>` stands for a word of the reader's, and `…` for several.
+# `<admin's key>` stands for one word that the reader inserts, and `…` for several words.
 _PLACEHOLDER: Final = re.compile(r"<[^<>]*>")
 _NOT_A_WORD: Final = re.compile(r"…|\.\.\.")
 
 
 @dataclass(frozen=True, slots=True)
 class ShellLine:
-    """One command as a reader would type it: lines that end with a backslash are joined, comments are gone."""
+    """One command. Lines that end with a backslash are joined, and comments are removed."""
 
     file: str
     line: int
@@ -34,12 +34,12 @@ class ShellLine:
 
     @property
     def where(self) -> str:
-        """File and line."""
+        """The file and the line, as text."""
         return f"{self.file}:{self.line}"
 
 
 def shell_lines(file: str, text: str) -> Iterator[ShellLine]:
-    """The commands of all shell blocks of a page: fenced as shell, or indented."""
+    """Return the commands of all shell blocks of a page: blocks fenced as shell, and indented blocks."""
     for block in code_blocks(text):
         if block.language not in SHELL and block.language != "":
             continue
@@ -61,7 +61,7 @@ def _without_comment(line: str) -> str:
 
 
 def mistakes(command: str) -> list[str]:
-    """What is wrong with the `kizu`, `kizu-edge` and `make` commands of a line: what does not exist. Others pass."""
+    """Return what does not exist in the `kizu`, `kizu-edge` and `make` commands of a line. Others are not checked."""
     found = []
     try:
         commands = _commands(_PLACEHOLDER.sub("X", command))
@@ -82,7 +82,7 @@ def mistakes(command: str) -> list[str]:
 
 
 def _commands(line: str) -> list[list[str]]:
-    """The words of each command of a line, split where the shell does: `&&`, `||`, `|`, `;`, `&`."""
+    """Return the words of each command of a line. Commands are separated by `&&`, `||`, `|`, `;` and `&`."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     found: list[list[str]] = [[]]
@@ -96,7 +96,7 @@ def _commands(line: str) -> list[list[str]]:
 
 @cache
 def make_targets() -> frozenset[str]:
-    """The targets of the Makefile."""
+    """Return the targets of the Makefile."""
     text = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     return frozenset(re.findall(r"^([a-z][a-z-]*):", text, re.MULTILINE))
 
@@ -123,7 +123,7 @@ def _mistakes_of(command: Any, words: list[str], name: str) -> list[str]:
 
 
 def _options(command: Any) -> dict[str, bool]:
-    """Each option -> whether it is a flag, which takes no value."""
+    """Return option -> whether it is a flag, which takes no value."""
     found = {"--help": True, "--debug": True}
     for item in command.params:
         if not _is_argument(item):

@@ -1,4 +1,4 @@
-"""Markdown tables of settings: from JSON schemas of pydantic models, and from what the source says of each field."""
+"""Makes Markdown tables of settings from JSON schemas of pydantic models and from the docstrings of their fields."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import Any
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; a bar or a line break in a cell cannot break it."""
+    """Return a Markdown table. Bars and line breaks in cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell_text(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
 def cell_text(text: str) -> str:
-    """Text as it may stand in a cell."""
+    """Return text that is escaped for a cell."""
     return re.sub(r"\s+", " ", text).strip().replace("|", "\\|")
 
 
 def code(value: str) -> str:
-    """Text as code."""
+    """Return text as inline code."""
     return f"`{value}`" if value else ""
 
 
 def type_text(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """The type of a JSON schema's property in words, with its bounds."""
+    """Return the type of a JSON schema's property in words, with its bounds."""
     if "$ref" in schema:
         return f"section {code(schema['$ref'].rpartition('/')[2])}"
     if "const" in schema:
@@ -78,7 +78,7 @@ def _number(value: float) -> str:
 
 
 def default_text(schema: Mapping[str, Any], *, required: bool) -> str:
-    """The default of a property in words: *required*, *none*, or the value as YAML would hold it."""
+    """Return the default of a property in words: *required*, *none*, or the value in YAML."""
     if required:
         return "required"
     value = schema.get("default")
@@ -90,9 +90,9 @@ def default_text(schema: Mapping[str, Any], *, required: bool) -> str:
 
 
 def explained(model: type) -> tuple[str, dict[str, str]]:
-    """What the source says of a class, and of each of its fields.
+    """Return what the source says about a class, and about each of its fields.
 
-    A field is explained by the text below it, or in the class's docstring by a passage `name: …` or `name, name: …`.
+    The text for a field is the docstring below it, or a passage `name: …` or `name, name: …` of the class's docstring.
     """
     fields: dict[str, str] = {}
     for parent in reversed(model.__mro__[:-1]):
@@ -120,7 +120,7 @@ def _texts_below_fields(model: type) -> dict[str, str]:
 
 
 def _passages(text: str, names: set[str]) -> tuple[str, dict[str, str]]:
-    """The text without the passages that explain one field or several, and those by field."""
+    """Return the text without the passages about fields, and the passages by field."""
     if not names:
         return text, {}
     one = "|".join(sorted(map(re.escape, names), key=len, reverse=True))

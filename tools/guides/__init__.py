@@ -1,1 +1,1 @@
-"""The pictures of `docs/guides/`: boxes on generated parts, and the real pages as a browser shows them."""
+"""Makes the pictures of `docs/guides/`: boxes on generated parts, and screenshots of the real pages."""

@@ -1,7 +1,7 @@
-"""`python -m tools.guides.boxes`: good and bad boxes on generated parts, as the labeler's page shows them.
+"""`python -m tools.guides.boxes`: draws good and bad boxes on generated parts, as the labeler's page shows them.
 
-Each picture is a row of panels. A green frame with a tick says how to draw, a red frame with a cross how not to. The
-pictures hold no words, so the pages in both languages show the same ones. The same code writes the same bytes.
+Each picture is a row of panels. A green frame with a tick shows how to draw a box, a red frame with a cross how not to.
+The pictures contain no words, so the pages in both languages use the same ones. The same code writes the same bytes.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Panel:
 
 
 def labels(part: int) -> tuple[Box, ...]:
-    """The exact boxes of a part's scratches, from left to right."""
+    """Return the exact boxes of a part's scratches, from left to right."""
     return tuple(sorted((label.box for label in _LINE.part(part)[0].boxes), key=lambda box: box.x))
 
 
 def row(panels: Sequence[Panel]) -> Picture:
-    """The panels beside each other, (height, width, 3) uint8 BGR."""
+    """Draw the panels beside each other. Returns (height, width, 3) uint8 BGR."""
     drawn = [_draw(panel) for panel in panels]
     gap = np.full((drawn[0].shape[0], _GAP_PX, 3), 255, np.uint8)
     pieces = [piece for panel in drawn for piece in (panel, gap)][:-1]
@@ -74,7 +74,7 @@ def _draw(panel: Panel) -> Picture:
 
 
 def _mark(image: MatLike, good: bool, colour: tuple[int, int, int]) -> None:
-    """A white tick or cross on a disc in the upper left corner."""
+    """Draw a white tick or cross on a disc in the upper left corner."""
     cv2.circle(image, (27, 27), 20, colour, -1, cv2.LINE_AA)
     strokes = (((18, 28), (25, 35)), ((25, 35), (37, 19))) if good else (((19, 19), (35, 35)), ((35, 19), (19, 35)))
     for start, end in strokes:
@@ -82,7 +82,7 @@ def _mark(image: MatLike, good: bool, colour: tuple[int, int, int]) -> None:
 
 
 def _around(box: Box, width: float) -> Box:
-    """A view of this width, in the proportions of a panel, with the box in its middle."""
+    """Return a view of this width, with the proportions of a panel and the box in its middle."""
     height = width * _PANEL[1] / _PANEL[0]
     return Box(box.x + box.width / 2 - width / 2, box.y + box.height / 2 - height / 2, width, height)
 
@@ -92,7 +92,7 @@ def _grown(box: Box, left: float, top: float, right: float, bottom: float) -> Bo
 
 
 def pictures() -> dict[str, Picture]:
-    """File name -> picture."""
+    """Draw all pictures. Returns file name -> picture."""
     (one,) = labels(5)
     near = _around(one, 230)
     upper, lower = sorted(labels(23), key=lambda box: box.y)
@@ -137,7 +137,7 @@ def pictures() -> dict[str, Picture]:
 
 
 def main() -> int:
-    """Write all of them to `docs/guides/images/`."""
+    """Write all pictures to `docs/guides/images/`."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures().items():
         ok, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])

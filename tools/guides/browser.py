@@ -1,4 +1,4 @@
-"""Debian's Chromium, and the folder that the guides' pictures go to."""
+"""Starts Debian's Chromium, and names the folder of the guides' pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGES: Final = Path(__file__).resolve().parents[2] / "docs" / "guides" / "image
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser without a window, which reaches for nothing by itself; ended with the block."""
+    """Yield a headless browser that opens no connections by itself. It ends with the block."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -33,7 +33,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def signed_in(browser: Browser, url: str, account: Account, *, width: int, height: int) -> Page:
-    """A window of Label Studio, in pixels, in which a person has just logged in."""
+    """Return a page of Label Studio where a person has just logged in. Its size is in pixels."""
     page = browser.new_context(viewport={"width": width, "height": height}).new_page()
     page.set_default_timeout(TIMEOUT_MS)
     page.goto(f"{url}/user/login/")

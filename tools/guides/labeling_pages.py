@@ -1,7 +1,7 @@
-"""`python -m tools.guides.labeling_pages`: Label Studio's pages in a browser, for the labeler's guide.
+"""`python -m tools.guides.labeling_pages`: takes pictures of Label Studio's pages for the labeler's guide.
 
-The servers of this machine have to run (`kizu up`). It adds a few generated parts to them, makes two projects per
-language, and works there as the two stand-in people: use a home of its own (`KIZU_HOME`), and remove it afterwards.
+The servers of this machine must run (`kizu up`). It adds a few generated parts to them, makes two projects for each
+language, and works there as the two stand-ins. Use a separate home (`KIZU_HOME`), and remove it afterwards.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _JAPANESE: Final = """\
 
 
 def take_pictures(layout: Layout) -> None:
-    """A labeling and a verification page in each language."""
+    """Take a picture of a labeling page and of a verification page in each language."""
     photographs = list(_LINE.photographs(_PARTS))
     with tempfile.TemporaryDirectory() as folder:
         for photograph in photographs:
@@ -64,7 +64,7 @@ def take_pictures(layout: Layout) -> None:
 
 
 def _use_case(language: str, folder: Path) -> Path:
-    """The shipped use case with a task for each new image alone; `ja`: for a team that reads Japanese."""
+    """Return the shipped use case, changed so that only new images get tasks. `ja`: with Japanese instructions."""
     text = (REPOSITORY / "use_cases" / "metal-tag.yaml").read_text(encoding="utf-8")
     text = text.replace(
         "max_images_per_job: 300", f"max_images_per_job: {len(_PARTS)}\n  priority: {{random_share: 0}}"
@@ -84,13 +84,13 @@ def _kizu(*arguments: str) -> None:
 
 
 def _open(page: Page, layout: Layout, title: str) -> None:
-    """The first task of a project, as *Label All Tasks* shows it, once the browser has its picture."""
+    """Open the first task of a project, as *Label All Tasks* does, and wait until the browser shows its image."""
     found: dict[str, Any] = page.request.get(f"{layout.label_studio_url}/api/projects/?page_size=100").json()
     (project,) = [item["id"] for item in found["results"] if item["title"] == title]
     page.goto(f"{layout.label_studio_url}/projects/{project}/data?labeling=1")
     page.locator("img[alt='image'], img[alt='LS']").first.wait_for(state="attached")
     page.wait_for_timeout(3000)
-    page.keyboard.press("Escape")  # the instructions, which come first
+    page.keyboard.press("Escape")  # the instructions are shown first
     page.wait_for_timeout(1000)
 
 

@@ -1,7 +1,7 @@
-"""`python -m tools.guides.operator_page`: the device's page in a browser, for the operator's guide.
+"""`python -m tools.guides.operator_page`: takes pictures of the device's page for the operator's guide.
 
-Template, texts, style and drawing are the agent's own. What the page is told is made up here: a device that has just
-failed a generated part, with the part's true boxes in the place of a model's.
+Template, texts, style and drawing are those of the agent. The data is invented here: a device has just failed a
+generated part, and the part's true boxes replace a model's boxes.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _STATUS: Final[Mapping[str, Any]] = {
 
 
 def take_pictures() -> None:
-    """One picture per language."""
+    """Take one picture for each language."""
     recent = RecentFrames()
     for number, (part, scores, verdict) in enumerate(_INSPECTED):
         (photograph,) = _LINE.part(part)

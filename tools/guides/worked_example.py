@@ -1,7 +1,7 @@
-"""`python -m tools.guides.worked_example`: the numbers of `docs/guides/quality-engineer.md`, and its model card.
+"""`python -m tools.guides.worked_example`: the numbers and the model card of `docs/guides/quality-engineer.md`.
 
-Ten invented parts, few enough to be counted by hand, are scored, judged and described by the product's own functions.
-The command writes the card into the page; a test compares both with what the page says.
+The product's own functions score and judge ten invented parts, few enough to count by hand, and write the model card.
+The command writes the card into the page. A test compares the numbers and the card with the page.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BESIDE: Final = Box(140, 100, 100, 40)
 
 
 def example_parts() -> tuple[Scored, ...]:
-    """Six defective parts and four good ones, as the model saw them; D3 was photographed twice."""
+    """Return six defective parts and four good parts with the model's boxes. D3 was photographed twice."""
     return (
         _image("D1", (_FIRST,), (0.92, _FIRST)),
         _image("D2", (_FIRST, _SECOND), (0.81, _FIRST)),
@@ -55,13 +55,13 @@ def example_parts() -> tuple[Scored, ...]:
 
 
 def champion() -> tuple[Scored, ...]:
-    """The champion on the same parts: it does not find D1, and it is quiet on G4."""
+    """Return the champion's results on the same parts. It misses the defect of D1 and finds nothing on G4."""
     changed = {"D1": (), "G4": ()}
     return tuple(replace(image, detections=changed.get(image.group, image.detections)) for image in example_parts())
 
 
 def card() -> str:
-    """The model card of the example, as an approver sees it in MLflow."""
+    """Return the model card of the example, as an approver sees it in MLflow."""
     text = (_REPOSITORY / "use_cases" / "metal-tag.yaml").read_text(encoding="utf-8")
     use_case = parse_use_case(text)
     gates = use_case.gates.model_copy(
@@ -97,7 +97,7 @@ def _report() -> EvaluationReport:
 
 
 def page_with_card(page: str) -> str:
-    """The page with the card of today between its two marks."""
+    """Return the page with the present card between its two marks."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{card()}\n\n{END}{after}"
