@@ -16,7 +16,7 @@ VERSION: str = PROJECT["version"]
 
 
 def test_the_agent_and_the_image_tag_have_the_version_of_the_project() -> None:
-    """Both are constants: a device's environment and an image hold no package metadata of Kizu."""
+    """The two constants equal the project's version. Devices and images contain no package metadata of Kizu to read."""
     assert edge_agent.__version__ == VERSION, "edge_agent/__init__.py"
     assert container_images.TAG == VERSION, "components/container_images.py"
 

@@ -127,7 +127,7 @@ class Frames(Scenario):
 
 
 class FramesApart(Frames):
-    """The same with the camera's folder and the state folder on different file systems."""
+    """The steps of `Frames`, with the camera's folder and the state folder on different file systems."""
 
     def on(self, steps: Steps, folder: Path) -> Steps:
         return Apart(steps, folder)

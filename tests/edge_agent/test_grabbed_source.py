@@ -103,7 +103,7 @@ def test_latest_keeps_the_newest_and_counts_the_stale(make):
 
 
 def test_a_frame_that_could_not_be_recorded_comes_again(make):
-    """The same frame comes again, before all others."""
+    """A source returns a frame that was given back again, before all other frames."""
     source, driver = make()
     driver.show(grey(1), grey(2))
     first = source.next(5.0)

@@ -40,7 +40,7 @@ def test_verdicts_and_detections_are_those_worked_out_by_hand(tmp_path):
 
 
 def test_only_the_doubtful_frame_waits_for_upload(tmp_path):
-    """Its Capture holds the detections and the release that judged it."""
+    """The Capture of a doubtful frame holds its detections and the release that judged it."""
     bench = Bench(tmp_path)
     release = loaded(tmp_path)
     bench.active.set(release)

@@ -116,7 +116,7 @@ def test_a_desired_state_is_that_of_the_group(client, publisher):
 
 
 def test_a_desired_state_of_a_newer_form_is_refused(client, publisher):
-    """It is signed, so this agent is too old for it."""
+    """A signed desired state that the agent cannot read comes from a newer signer, so the refusal is final."""
     publisher.add("desired/line1.json", b"[]")
     publisher.commit()
     client.refresh()
@@ -148,7 +148,7 @@ def test_metadata_that_cannot_be_fetched_says_so(client, store):
 
 
 def test_a_release_is_fetched_whole(client, publisher, tmp_path):
-    """All its files lie in the folder, as signed."""
+    """The folder of a fetched release holds all its files with the signed bytes."""
     built = build_release()
     publisher.add_release(built)
     publisher.commit()
@@ -202,7 +202,7 @@ def test_signed_files_must_be_those_that_the_release_names(client, publisher, tm
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.png"])
 def test_a_file_of_another_release_is_refused(client, publisher, tmp_path, name):
-    """It is signed under this release's name, and still another file."""
+    """The client compares a file with the digest in `release.json`, even if its target is signed."""
     built = build_release()
     built.files[name] = b"of another release"
     assert fetched(client, publisher, built, tmp_path / "a") == (
@@ -233,7 +233,7 @@ def test_a_folder_that_cannot_be_made_is_named(client, publisher, tmp_path):
 
 
 def test_a_release_file_that_is_not_understood_is_refused():
-    """It is signed, so this agent is too old for it."""
+    """A signed `release.json` that the agent cannot read is refused for good, with a reason."""
     reason, transient, words = refusal(read_release, b"{}")
     assert (reason, transient) == ("unreadable-release", False)
     assert words.startswith("release.json is signed but not understood: ")
@@ -261,7 +261,7 @@ def configured(tmp_path, **changes) -> Config:
 
 
 def test_a_client_is_made_from_the_configuration(store, publisher, tmp_path):
-    """It names the bucket, the state folder, and what must stay free on the disk."""
+    """The client uses the configured bucket and state folder, and keeps the configured space free on the disk."""
     (tmp_path / "root.json").write_bytes(publisher.root_bytes)
     publisher.desire("a" * 64)
     free = 10**15

@@ -133,7 +133,7 @@ def test_a_release_is_fetched_tried_and_put_on_probation(bench):
 
 
 def test_a_probation_lasts_as_long_as_it_says(bench):
-    """It counts from the start of the probation, not from the start of the clock."""
+    """The time of a probation counts from its own start, not from the start of the clock."""
     bench.offer(FIRST, 1)
     bench.now_s += 59.9
     bench.health.beat()
@@ -337,7 +337,7 @@ def test_a_stop_that_cannot_be_written_is_logged(bench, monkeypatch, caplog):
 
 
 def test_a_trial_that_runs_learns_that_the_agent_stops(bench):
-    """Otherwise the stop would wait for the end of the trial."""
+    """The driver tells a running trial that the agent stops, so that the stop does not wait for the trial."""
     bench.updates.stop()
     bench.updates._closed = False
     bench.offer(FIRST, 1)
@@ -462,7 +462,7 @@ def test_the_log_tells_each_phase_and_each_new_reason_once(bench, caplog):
 
 
 def test_a_stop_event_of_its_own_is_given_to_each_trial(bench):
-    """It is a `threading.Event` that is not set while the agent runs."""
+    """Each trial gets a `threading.Event` that is not set while the agent runs."""
     seen = []
     bench.updates._trial = lambda *arguments: seen.append(arguments[3]) or TrialResult(True)
     bench.offer(FIRST, 1)

@@ -275,7 +275,7 @@ def test_a_download_from_the_start_logs_nothing(tmp_path, caplog):
 
 
 def test_wrong_bytes_from_the_start_are_fetched_once(tmp_path):
-    """A second try at once would bring the same bytes."""
+    """If the bytes are wrong from the start, the client does not fetch again at once: it would get the same bytes."""
     store = Ranges(b"?" * 1000)
     with pytest.raises(LengthOrHashMismatchError):
         Download(store, BUCKET, RealDisk()).bring(INFO, tmp_path / "model.onnx")

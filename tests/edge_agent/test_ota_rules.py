@@ -207,7 +207,7 @@ def test_a_device_that_takes_nothing_says_the_reason_in_full():
 
 
 def test_what_lets_a_device_take_a_release():
-    """The same sequence again is no older one; a failure counts only up to the sequence it was seen under."""
+    """An equal sequence is accepted. A failed release is accepted again under a sequence higher than its failure's."""
     assert answer(desired(sequence=5)) == Take(NEW, 5, 60.0)
     assert answer(desired(), failed={NEW: FailedRelease(5, "slow"), BAD: FailedRelease(9, "slow")}) == Take(
         NEW, 6, 60.0

@@ -262,7 +262,7 @@ def test_the_command_tries_a_release_and_prints_one_line(tmp_path, capsys, monke
 
 
 def test_the_command_hands_on_what_it_is_told(monkeypatch, capsys):
-    """Without options it runs as a device runs without a configuration."""
+    """The trial's command passes its options on. Without options it uses the defaults of a device."""
     seen = []
 
     def tries(folder, digest, choice):

@@ -120,7 +120,7 @@ def test_older_metadata_played_again_is_refused(device):
 
 
 def test_a_lower_sequence_with_good_signatures_is_refused(device):
-    """Not even the signer can use an older sequence; going back takes a higher one."""
+    """A device refuses an older sequence even if the signer signed it. Going back needs a higher sequence."""
     first, second = build_release(1), build_release(2, gain=0.9)
     device.take(first)
     device.commit()

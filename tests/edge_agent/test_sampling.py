@@ -59,7 +59,7 @@ def test_control_frames_are_drawn_from_clear_answers_too():
 
 
 def test_draws_are_independent_of_each_other():
-    """Otherwise every control frame would be a nothing-found frame too."""
+    """A frame that is drawn as a control frame is not more often drawn as a nothing-found frame."""
     both = sum(share("nothing-found", sha256) < 0.5 and share("control", sha256) < 0.5 for sha256 in FRAMES)
     assert 0.22 < both / len(FRAMES) < 0.28
 

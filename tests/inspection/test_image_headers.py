@@ -185,7 +185,7 @@ def test_numbers_of_a_tiff_have_no_sign():
 
 @pytest.mark.parametrize("entries", [[], [(256, 3, 300)], [(257, 3, 300)], [(256, 3, 300), (256, 3, 300)]])
 def test_a_tiff_without_both_sides_is_left_to_the_decoder(entries):
-    """It has no size to compare with the limit; the decoder refuses it."""
+    """A TIFF header without width or height gives no size to compare with the limit. The decoder refuses the file."""
     assert refusal(tiff(entries), max_pixels=10)[0] == "unreadable"
 
 

@@ -79,7 +79,7 @@ def test_a_threshold_may_leave_no_room_for_doubt():
 
 
 def test_boxes_that_touch_do_not_overlap():
-    """They share a side, or a corner; where one side of the overlap is negative, so would be a product of two."""
+    """Boxes that share only a side or a corner, or are apart in both directions, have an IoU of 0."""
     box = Box(0, 0, 10, 10)
     assert iou(box, Box(10, 0, 10, 10)) == 0.0
     assert iou(box, Box(0, 10, 10, 10)) == 0.0

@@ -44,7 +44,7 @@ def test_the_interpolation_is_the_one_of_the_release(name, flag):
 
 
 def test_the_smallest_and_the_largest_settings_of_suppression_are_taken():
-    """One detection, and an overlap of one, which removes nothing."""
+    """Suppression may keep only one detection, and may have a limit of overlap of 1, which removes nothing."""
     assert Nms(iou=1.0, max_detections=1) == Nms(1.0, 1)
 
 

@@ -86,7 +86,7 @@ def test_bytes_that_are_no_json_are_shown_up_to_forty():
 
 
 def test_a_key_named_unknown_is_an_unknown_key():
-    """It is kept as any other key that this program does not know."""
+    """A key named `unknown` is kept like any other key that this program does not know."""
     sheet = Sheet.from_json(b'{"unknown": 3, "other": 4}')
     assert sheet.unknown == {"unknown": 3, "other": 4}
     assert json.loads(sheet.to_json())["unknown"] == 3

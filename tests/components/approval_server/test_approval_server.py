@@ -168,7 +168,7 @@ def test_the_servers_own_tags_are_nobody_elses_to_write(mlflow, registry, name, 
 
 
 def test_a_version_is_not_born_approved_nor_is_an_approval_copied(mlflow, registry, name, registered, approve):
-    """Neither MLflow's API nor its way to copy a version makes a version that is approved from the start."""
+    """A new version is never approved from the start, whether MLflow's API creates it or copies it."""
     body = {"name": name, "source": f"models:/{name}/1", "tags": [{"key": "approval", "value": "approved"}]}
     assert "approval=pending" in refusal(mlflow.ask("trainer", "POST", f"{V2}/model-versions/create", body))
     approve()
@@ -404,7 +404,7 @@ def test_no_account_but_an_administrators_makes_accounts_or_gives_rights(mlflow,
 
 
 def test_a_damaged_list_of_approvers_approves_nothing(mlflow, registry, name, registered, approve):
-    """It is refused until the file is whole again; the rest goes on."""
+    """While the list of approvers cannot be read, the server refuses an approval and answers other requests."""
     whole = mlflow.approvers.read_bytes()
     mlflow.approvers.write_bytes(b"{")
     try:

@@ -45,7 +45,7 @@ def test_an_mlflow_with_a_method_that_nobody_looked_at_does_not_start():
 
     class Newer(SqlAlchemyStore):
         def set_model_version_tags(self, name, version, tags):
-            """As the next version may have."""
+            """A method that a later MLflow version may have."""
 
     with pytest.raises(UnknownMlflow, match="set_model_version_tags"):
         check_methods(Newer)
@@ -104,7 +104,7 @@ def test_a_caller_without_an_account_changes_nothing_in_the_guarded_store(databa
 
 
 def test_tags_that_changed_since_they_were_judged_are_not_written_over(database, guarded):
-    """Two decide at once: the second looks again."""
+    """If the tags of a version changed after a decision was judged, the decision is refused and nothing is written."""
     from components.approval_server.rules import Version
 
     store = GuardedStore(database)

@@ -46,7 +46,7 @@ def test_a_link_to_a_group_that_there_is_not_is_an_error():
     st.lists(st.tuples(st.integers(0, 40).map(str), st.integers(0, 40).map(str)), max_size=12),
 )
 def test_no_link_lies_across_two_splits_and_no_test_group_leaves_test(splits, links):
-    """This holds for all links in any order, unless merging was refused."""
+    """Linked groups get one split and test groups stay in test, for links in any order, unless merging is refused."""
     links = [(a, b) for a, b in links if a in splits and b in splits]
     merged = merge_groups(splits, links)
     assert merged == merge_groups(dict(reversed(splits.items())), links[::-1])

@@ -50,7 +50,7 @@ def test_the_document_in_the_store_is_this_one(identities, enrolled):
 
 
 def test_the_administrator_is_told_what_to_make_and_the_key_is_handed_on(tmp_path):
-    """First the policy, then the key: nothing is made here."""
+    """Enrolment writes the policy file, and later takes the key that the administrator made. It makes no identity."""
     with pytest.raises(KeyNeeded, match=r"device-dev1.*--key-file"):
         PolicyFiles(tmp_path / "policies").create(DEVICE)
     file = tmp_path / "policies" / "device-dev1.policy.json"

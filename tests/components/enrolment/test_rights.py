@@ -155,7 +155,7 @@ def test_neither_of_two_devices_whose_names_begin_alike_reaches_the_other(enroll
 
 
 def test_what_a_device_overwrites_is_still_there(server, enrolled, as_device):
-    """It may write its own key again; the first version stays, and it can hide or remove none."""
+    """A device may write its own key again. The first version stays, and the device can hide or remove no version."""
     store = as_device(enrolled("dev1"))
     key = "plant1/dev1/2026/01/03/twice.jpg"
     store.put("kizu-raw", key, b"first")
@@ -175,7 +175,7 @@ def test_what_a_device_overwrites_is_still_there(server, enrolled, as_device):
 
 
 def test_a_device_gives_itself_no_rights_and_no_time_beyond_its_own(server, enrolled, identities, as_device):
-    """It changes no policy, makes no user, takes no temporary key; a further key of its own ends with it."""
+    """A device cannot change a policy, make a user or take a temporary key. A second key of its own ends with it."""
     key = enrolled("dev1")
     iam, sts = client(server, key, "iam"), client(server, key, "sts")
     role = "arn:aws:iam::000000000000:role/admin"

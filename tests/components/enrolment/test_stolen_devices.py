@@ -63,7 +63,7 @@ def test_a_capture_without_form_is_passed_over_and_the_honest_one_is_read(sent, 
 
 
 def test_of_an_object_without_end_no_more_than_the_limit_is_read(store, installation):
-    """It is refused by its size; one of just the limit is not."""
+    """An object above the limit is refused by its size. An object of exactly the limit is read."""
     bucket, key = installation.bucket("state"), "large"
     store.put(bucket, key, b"x" * 1000)
     assert store.get(bucket, key, max_bytes=1000) == b"x" * 1000

@@ -44,7 +44,7 @@ def test_photographs_are_colour_jpegs_of_the_asked_size():
 
 
 def test_hairlines_are_another_line_of_parts():
-    """They are deterministic, inside the photograph, in any direction, and may overlap; good parts have none."""
+    """Hairlines are deterministic, inside the photograph, in any direction, and may overlap. Good parts have none."""
     line = LineGenerator(seed=4, scratches="hairline", defect_rate=0.8, photographs_per_part=2)
     photos = list(line.photographs(range(30)))
     assert photos == list(line.photographs(range(30)))

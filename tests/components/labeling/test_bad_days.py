@@ -24,7 +24,7 @@ def proxy(world) -> Iterator[FaultProxy]:
 
 
 def run(world, proxy, *, retries=0, timeout_s=60.0):
-    """Both jobs through the proxy, without the SDK's own second tries."""
+    """Run the labeling and the verification job through the proxy, without the SDK's own retries."""
     batch = world.find()
     storage = world.server()._storage
     with LabelStudioServer(

@@ -43,7 +43,7 @@ def read(*tasks):
 
 
 def test_one_of_two_people_leaves_the_image_open():
-    """Both drawings become events, although the image stays open."""
+    """Each drawing becomes an event, although the image stays open until enough people have drawn."""
     drawings = read(task(by("1", HERE, 1)))
     assert (drawings.finished, len(drawings.open), drawings.asking) == ((), 1, ())
     assert [event.annotator for event in drawings.events] == ["1"]

@@ -16,7 +16,7 @@ INSTRUCTIONS = "傷に枠を付けてください。"
 
 @pytest.fixture
 def japanese(world):
-    """The same use case for a team that reads Japanese."""
+    """Return the use case with instructions in Japanese."""
     labeling = world.use_case.labeling.model_copy(update={"language": "ja", "instructions": INSTRUCTIONS})
     return dataclasses.replace(world, use_case=world.use_case.model_copy(update={"labeling": labeling}))
 

@@ -85,7 +85,7 @@ def people_work(world):
 
 @pytest.mark.slow
 def test_ten_random_kills_end_in_the_same_rows_as_none(stack, world):
-    """The same set of (sha256, status, boxes with class, annotator, verifier); one task an image, one event an act."""
+    """Killed runs end with the label rows of an undisturbed run, one task for each image and one event for each act."""
     seed = int(os.environ.get("KIZU_SEED") or random.randrange(2**32))
     print(f"KIZU_SEED={seed}")
     chance = random.Random(seed)

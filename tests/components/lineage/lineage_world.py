@@ -171,7 +171,7 @@ class LineageWorld:
         return Signer(self._repository, self.registry).publish_release(version.name, version.version)
 
     def release_of_unknown(self, digest: str) -> str:
-        """The same release, but of a version that the registry does not have; its digest."""
+        """Publish a copy of a release for a version that the registry does not have, and return its digest."""
         known = PublishedReleases(self._s3.store("signer"), "kizu-releases").release(digest)
         release = replace(known, version=77)
         self._repository.publish([(f"releases/{release.digest}/release.json", release.to_json())])

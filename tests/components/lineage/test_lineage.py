@@ -116,7 +116,7 @@ def test_from_an_image_to_what_learned_from_it_and_the_devices_that_run_that(fac
 
 
 def test_an_image_that_a_release_judged_leads_to_that_release(factory, ask):
-    """It has no label yet; nothing but the listing of the bucket knows where it is, or its own address."""
+    """An image without a label is found by its digest in the bucket's listing, or by its own address."""
     picture = factory.picture(judged_by=factory.digest, part="p-17")
     for asked in (picture.sha256, picture.uri):
         found = ask(asked)

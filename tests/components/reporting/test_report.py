@@ -65,7 +65,7 @@ def test_an_earlier_model_is_asked_what_it_said_then(world):
 
 
 def test_without_a_champion_or_an_mlflow_the_report_goes_on_and_says_so(world):
-    """Nothing rolled out yet, none configured, and one that is away."""
+    """The report is made if nothing was rolled out, if no MLflow is configured, and if MLflow does not answer."""
     world.approve(picture(250, 21), [])
     away = world.settings.model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:9"})
     none = world.settings.model_copy(update={"mlflow_tracking_uri": None})
@@ -81,7 +81,7 @@ def test_without_a_champion_or_an_mlflow_the_report_goes_on_and_says_so(world):
 
 
 def test_near_duplicates_with_other_labels_are_shown_side_by_side(world):
-    """The same photograph encoded again and a little brighter: with a box, and without."""
+    """A photograph with a box and its brighter copy without a box are one suspicion with two pictures."""
     line = LineGenerator(seed=3)
     photograph = line.part(1)[0].jpeg
     brighter = cv2.convertScaleAbs(decode_image(photograph), alpha=1.05, beta=6)

@@ -70,7 +70,7 @@ def test_labels_are_counted_by_class_day_and_person():
 
 
 def test_what_was_imported_without_trust_waits_for_no_verifier():
-    """It has no task in Label Studio: its image is labelled there like any other."""
+    """A label that was imported without trust has no task, so it is not counted as waiting for a verifier."""
     imported = event("1", "labelled", annotator=None, task=None)
     assert count_labels([imported, event("2", "labelled")], ["scratch"]).waiting == 1
 

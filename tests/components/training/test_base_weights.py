@@ -40,7 +40,7 @@ class Maker:
 
 
 def test_weights_that_are_named_are_taken_as_they_are_and_none_are_none(store, bucket, tmp_path):
-    """Nothing is made, and the store is not asked."""
+    """Named weights are used unchanged, and without named weights there are none. The store gets no request."""
     maker = Maker(b"never")
     assert base_weights_of(TrainingSettings(base_weights=NAMED), store, bucket, tmp_path, maker) == NAMED
     assert base_weights_of(TrainingSettings(), store, bucket, tmp_path, maker) is None

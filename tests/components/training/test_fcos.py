@@ -100,7 +100,7 @@ def test_an_image_without_a_box_is_learned_from(bright):
 
 
 def test_every_box_has_a_place_that_answers_for_it():
-    """This holds however thin or long a box is and wherever it lies; a box that has a place anyway stays as it is."""
+    """A thin or long box gets a place at any position. A box that has a place already does not change."""
     rng = np.random.default_rng(2)
     low = rng.uniform(0, [310, 214], (500, 2))
     size = rng.uniform(1, [1, 1], (500, 2)) * rng.choice([1, 5, 20, 100, 300], (500, 2))

@@ -197,7 +197,7 @@ def test_a_damaged_checkpoint_is_set_aside_with_one_line_and_the_one_before_is_t
     ],
 )
 def test_a_checkpoint_of_other_inputs_or_another_form_is_set_aside(store, checkpoints, caplog, key, value, said):
-    """Each of them is skipped with one line in the log."""
+    """A checkpoint of other inputs or of another form is skipped with one line in the log."""
     checkpoints.keeper("run").keep(checkpoint(1))
     name = f"{checkpoints.prefix}run/epoch-00001.json"
     head = json.loads(store.get(checkpoints._bucket, name))

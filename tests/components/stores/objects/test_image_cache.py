@@ -250,7 +250,7 @@ for number in range(int(sys.argv[2]), int(sys.argv[2]) + 60):
 
 
 def test_two_processes_share_a_folder_within_its_limit(tmp_path):
-    """They write the same images and remove each other's; what is read is right, and the limit holds but for a bit."""
+    """Two processes write and remove the same images, read the right bytes, and keep the folder near its limit."""
     both = [
         subprocess.Popen([sys.executable, "-c", _CHURN, str(tmp_path), first], cwd=_ROOT, stderr=subprocess.PIPE)
         for first in ("0", "20")

@@ -49,7 +49,7 @@ def test_what_is_no_key_of_an_image_is_in_no_column(odd):
     st.lists(st.from_regex(r"\A[a-c-]{1,3}/[a-c]/20[0-9]{2}/[01][0-9]/[0-3][0-9]/[ab]{64}\.(jpg|tif|c\.json|JPG)\Z"))
 )
 def test_columns_hold_the_keys_that_the_layout_knows(keys):
-    """The same rule as that of the objects."""
+    """The columns hold exactly the keys that `parse_raw_key` accepts as images."""
     wanted = [k for k in keys if (parsed := parse_raw_key(k)) is not None and parsed.capture_id is None]
     assert keys_of(parse_image_keys(keys)).to_pylist() == wanted
 
