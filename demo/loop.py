@@ -110,6 +110,7 @@ def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
             "min_map50": 0.0,
             "max_escape_rate": 1.0,
             "max_overkill_rate": 1.0,
+            "max_review_rate": 1.0,
             "max_map50_drop": 1.0,
             "max_class_map50_drop": 1.0,
             "min_parts": 1,

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
 from inspection.geometry import Box
 
@@ -35,9 +35,10 @@ class Part:
 class Document(Part):
     """A whole document, with the version of its form.
 
-    A document with a higher `schema_version` than 1 is refused.
+    newest: the highest `schema_version` that this program reads; a higher one is refused.
     """
 
+    newest: ClassVar[int] = 1
     schema_version: int = 1
 
     def to_json(self) -> bytes:
@@ -55,9 +56,10 @@ class Document(Part):
             value = json.loads(data)
         except (ValueError, UnicodeDecodeError, RecursionError) as e:
             raise DocumentError(f"{cls.__name__}: expected JSON, got {data[:40]!r} ({e})") from e
-        if isinstance(value, dict) and isinstance(value.get("schema_version"), int) and value["schema_version"] > 1:
+        version = value.get("schema_version") if isinstance(value, dict) else None
+        if isinstance(version, int) and version > cls.newest:
             raise DocumentError(
-                f"{cls.__name__}: schema_version {value['schema_version']} is newer than this program (1); update it"
+                f"{cls.__name__}: schema_version {version} is newer than this program ({cls.newest}); update it"
             )
         document = _decode(cls, value, cls.__name__)
         assert isinstance(document, cls)

@@ -1,4 +1,4 @@
-"""The rates of a split by class, by camera, and by the size of the defect.
+"""The rates of a split by class, by camera, by reason of capture, and by the size of the defect.
 
 A part is defective if any of its photographs has a label. It is judged defective if any has a detection at or above the
 threshold. What the rates count:
@@ -6,18 +6,22 @@ threshold. What the rates count:
 - class: escapes among the parts that have a defect of the class; a part is found by a detection of any class. Overkill
   among all good parts, by a detection of the class.
 - camera: as if there were only this camera's photographs.
+- reason: as if there were only the photographs that were captured for this reason. A photograph with several counts for
+  each of them.
 - size: the area of a box as a share of its image's area. Escapes among the parts whose largest defect has the size.
   Overkill among all good parts, by a detection of the size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from components.evaluation.matching import Matched, Scored
+from components.evaluation.parts import parts_of
 from components.stores.models.evaluation_report import Rate, Slice
 from inspection.geometry import Box, Detection
+from inspection.verdict import ClassThreshold
 
 SIZES: Final = (("small", 32**2 / (640 * 480)), ("medium", 96**2 / (640 * 480)), ("large", float("inf")))
 """Name and upper bound (exclusive) as a share of the image: COCO's areas in 640x480 pixels, about 1/300 and 3/100."""
@@ -48,20 +52,31 @@ def class_slice(images: Sequence[Scored], matches: Sequence[Matched], class_name
     )
 
 
-def by_camera(images: Sequence[Scored], matches: Sequence[Matched]) -> dict[str, Slice]:
+def by_camera(
+    images: Sequence[Scored], matches: Sequence[Matched], thresholds: Mapping[str, ClassThreshold]
+) -> dict[str, Slice]:
     """Camera -> its rates; empty where no image has a camera."""
+    both = list(zip(images, matches, strict=True))
     cameras = sorted({image.camera for image in images if image.camera})
-    result = {}
-    for camera in cameras:
-        own = [(image, match) for image, match in zip(images, matches, strict=True) if image.camera == camera]
-        own_images, own_matches = [pair[0] for pair in own], [pair[1] for pair in own]
-        found = [was_found for match in own_matches for was_found in match.found]
-        result[camera] = Slice(
-            recall=Rate(count=sum(found), n=len(found)),
-            escape=_escape(own_images, own_matches, {image.group for image in own_images if image.labels}),
-            overkill=_overkill(own_images, own_matches, lambda image, detection: True),
-        )
-    return result
+    return {name: _alone([pair for pair in both if pair[0].camera == name], thresholds) for name in cameras}
+
+
+def by_reason(
+    images: Sequence[Scored], matches: Sequence[Matched], thresholds: Mapping[str, ClassThreshold]
+) -> dict[str, Slice]:
+    """Reason of capture -> its rates; empty where no image has a reason."""
+    both = list(zip(images, matches, strict=True))
+    reasons = sorted({reason for image in images for reason in image.reasons})
+    return {name: _alone([pair for pair in both if name in pair[0].reasons], thresholds) for name in reasons}
+
+
+def _alone(own: Sequence[tuple[Scored, Matched]], thresholds: Mapping[str, ClassThreshold]) -> Slice:
+    """The rates of some photographs, as if there were no others."""
+    found = [was_found for _, match in own for was_found in match.found]
+    parts = parts_of([image for image, _ in own], thresholds)
+    return Slice(
+        recall=Rate(count=sum(found), n=len(found)), escape=parts.escape, overkill=parts.overkill, review=parts.review
+    )
 
 
 def by_size(images: Sequence[Scored], matches: Sequence[Matched]) -> dict[str, Slice]:

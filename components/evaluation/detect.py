@@ -8,6 +8,7 @@ from typing import Final
 
 from components.evaluation.latency import THREADS
 from components.evaluation.matching import Scored
+from components.evaluation.origins import Origin
 from components.stores.datasets.manifest import ManifestImage
 from components.stores.models.onnx_session import open_session
 from components.stores.objects.image_cache import Fetch
@@ -49,24 +50,27 @@ def detect_all(
     detectors: Mapping[str, Detector],
     entries: Sequence[ManifestImage],
     fetch: Fetch,
-    cameras: Mapping[str, str],
+    origins: Mapping[str, Origin],
 ) -> dict[str, list[Scored]]:
     """Run each model over all images. Each image is fetched and decoded once.
 
     Returns name of a model -> one entry for each image, in the order of `entries`.
 
     Args:
-        cameras: sha256 of an image -> its camera. For other images, site and device of their key are the camera.
+        origins: sha256 of an image -> its camera and reasons. For other images, site and device of their key are the
+            camera, and there is no reason.
     """
     inspectors = {name: detector.inspector() for name, detector in detectors.items()}
     found: dict[str, list[Scored]] = {name: [] for name in detectors}
     ahead = read_ahead(lambda e: fetch(e.uri, e.sha256), entries, at_most=_AT_ONCE)
     for entry, data in zip(entries, ahead, strict=True):
         image = decode_image(data)
-        camera = cameras.get(entry.sha256) or camera_by_key(entry.uri)
+        origin = origins.get(entry.sha256) or Origin(camera_by_key(entry.uri))
         for name, inspector in inspectors.items():
             said = inspector.detect(image, FLOOR)
-            found[name].append(Scored(entry.group, entry.width, entry.height, entry.labels, said, camera))
+            found[name].append(
+                Scored(entry.group, entry.width, entry.height, entry.labels, said, origin.camera, origin.reasons)
+            )
     return found
 
 

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from components.evaluation.cameras import cameras_of
 from components.evaluation.curves import Curves
+from components.evaluation.origins import origins_of
 from components.evaluation.plots import confusion_svg, precision_recall_svg, score_histogram_svg
 from components.evaluation.report_page import ExampleImage, render
 from components.evaluation.scoring import Evaluation, ModelUnderTest, evaluate
@@ -83,7 +83,7 @@ def run(config: Settings, run_id: str, dataset_digest: str, use_case: UseCase) -
             use_case,
             cached(RawImages(store, config.bucket("raw")).fetch, config, [entry.sha256 for entry in entries]),
             champion(registry, use_case.name),
-            cameras=cameras_of(store, entries),
+            origins=origins_of(store, entries),
         )
         done = _store(registry, run_id, use_case, found)
     for check in done.gate.checks:
@@ -189,7 +189,10 @@ def _store(registry: ModelRegistry, run_id: str, use_case: UseCase, found: Evalu
         registry.put_artifact(run_id, f"evaluation/examples/{name}", data)
     registry.put_artifact(run_id, CURVES, found.curves.to_json())
     examples = [ExampleImage(name, caption, data) for name, (data, caption) in found.examples.items()]
-    page = render(report, gate, plots, examples, use_case=use_case.name, run_id=run_id).encode()
+    by_upper_end = use_case.gates.bound == "upper_95"
+    page = render(
+        report, gate, plots, examples, use_case=use_case.name, run_id=run_id, by_upper_end=by_upper_end
+    ).encode()
     registry.put_artifact(run_id, REPORT_PAGE, page)
     # A run is reused where only policy changed; a release takes the policy that its model was judged by.
     registry.put_artifact(run_id, USE_CASE, use_case.to_json().encode())
@@ -220,6 +223,7 @@ def numbers(report: EvaluationReport) -> Mapping[str, float]:
         "test_recall": test.recall,
         "test_escape_rate": test.escape.value,
         "test_overkill_rate": test.overkill.value,
+        "test_review_rate": test.review.value if test.review is not None else None,
         "latency_ms_p50": report.latency_ms_p50,
     }
     if report.deployed is not None:

@@ -44,8 +44,9 @@ def decide(onnx: bytes, int8: Compared, fp32: Compared, gates: Gates, golden_dif
     for name, rate, full, bound in (
         ("escape rate", int8.test.escape, fp32.test.escape, gates.max_escape_rate),
         ("overkill rate", int8.test.overkill, fp32.test.overkill, gates.max_overkill_rate),
+        ("review rate", int8.test.review, fp32.test.review, gates.max_review_rate),
     ):
-        if _worse(rate, full, bound, gates):
+        if rate is not None and full is not None and _worse(rate, full, bound, gates):
             reasons.append(f"its {name} is {rate}, expected <= {bound:.3f} as of the fp32 model")
     reasons += [f"it does not reproduce a golden sample: {difference}" for difference in golden_differences]
     if slower := _slower(int8.timed, fp32.timed):
@@ -80,6 +81,8 @@ def _worse(rate: Rate, full: Rate, bound: float, gates: Gates) -> bool:
         return False
     if rate.n < gates.min_parts:
         return rate.count > full.count
+    if gates.bound == "upper_95":
+        return rate.interval[1] > max(bound, full.interval[1])
     return rate.value > max(bound, full.value)
 
 

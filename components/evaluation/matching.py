@@ -19,7 +19,10 @@ RECALL_POINTS: Final = np.linspace(0.0, 1.0, 101)
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One image with its labels and the model's detections from a very low score on, highest score first."""
+    """One image with its labels and the model's detections from a very low score on, highest score first.
+
+    camera, reasons: the camera, and why the image was captured, where its Captures say so.
+    """
 
     group: str
     width: int
@@ -27,6 +30,7 @@ class Scored:
     labels: tuple[LabelledBox, ...]
     detections: tuple[Detection, ...]
     camera: str = ""
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

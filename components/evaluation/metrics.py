@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from components.evaluation.breakdown import by_camera, by_size, class_slice
+from components.evaluation.breakdown import by_camera, by_reason, by_size, class_slice
 from components.evaluation.matching import MIN_IOU, Scored, matched
+from components.evaluation.parts import escape_by_location, parts_of
 from components.stores.models.evaluation_report import ClassScores, Rate, Scores
 from inspection.verdict import ClassThreshold
 
@@ -24,22 +24,26 @@ def score(images: Sequence[Scored], classes: Sequence[str], thresholds: Mapping[
     """All scores of one split."""
     by_class = average_precision(images, classes)
     precision, recall = precision_recall(images, thresholds)
-    escape, overkill = part_rates(images, thresholds)
+    parts = parts_of(images, thresholds)
     matches = [matched(image, thresholds) for image in images]
     present = [value for value in by_class.values() if value is not None]
     return Scores(
         images=len(images),
-        parts=len({image.group for image in images}),
+        parts=len(parts.verdicts),
         boxes=sum(len(image.labels) for image in images),
         map50=float(np.mean([value[0] for value in present])) if present else 0.0,
         map50_95=float(np.mean([value[1] for value in present])) if present else 0.0,
         precision=precision,
         recall=recall,
-        escape=escape,
-        overkill=overkill,
+        escape=parts.escape,
+        overkill=parts.overkill,
+        review=parts.review,
+        escapes_in_review=parts.escapes_in_review,
+        escape_by_location=escape_by_location(images, thresholds),
         map50_by_class={name: value[0] for name, value in by_class.items() if value is not None},
         by_class={name: _class_scores(class_slice(images, matches, name), by_class[name]) for name in classes},
-        by_camera=by_camera(images, matches),
+        by_camera=by_camera(images, matches, thresholds),
+        by_reason=by_reason(images, matches, thresholds),
         by_size=by_size(images, matches),
     )
 
@@ -120,14 +124,5 @@ def precision_recall(
 
 def part_rates(images: Sequence[Scored], thresholds: Mapping[str, ClassThreshold]) -> tuple[Rate, Rate]:
     """(escape, overkill) over parts. A part is defective, by labels or by verdict, if any of its photographs is."""
-    defective: dict[str, bool] = defaultdict(bool)
-    judged: dict[str, bool] = defaultdict(bool)
-    for image in images:
-        defective[image.group] |= bool(image.labels)
-        judged[image.group] |= any(d.score >= thresholds[d.class_name].fail for d in image.detections)
-    bad = [group for group, is_bad in defective.items() if is_bad]
-    good = [group for group, is_bad in defective.items() if not is_bad]
-    return (
-        Rate(count=sum(not judged[group] for group in bad), n=len(bad)),
-        Rate(count=sum(judged[group] for group in good), n=len(good)),
-    )
+    parts = parts_of(images, thresholds)
+    return parts.escape, parts.overkill

@@ -38,8 +38,12 @@ def render(
     *,
     use_case: str,
     run_id: str,
+    by_upper_end: bool,
 ) -> str:
-    """The page as HTML. plots: name -> SVG, as `plots` draws it. All other values are escaped."""
+    """The page as HTML. plots: name -> SVG, as `plots` draws it. All other values are escaped.
+
+    by_upper_end: whether the gate judged rates by the upper end of their interval.
+    """
     environment = Environment(
         loader=PackageLoader("components.evaluation"),
         autoescape=True,
@@ -56,4 +60,5 @@ def render(
         groups=[(title, found) for title, found in groups if found],
         use_case=use_case,
         run_id=run_id,
+        by_upper_end=by_upper_end,
     )

@@ -18,6 +18,7 @@ from components.evaluation.int8 import decide as decide_int8
 from components.evaluation.latency import InspectionSettings, Measure, Timed, measure
 from components.evaluation.matching import Scored
 from components.evaluation.metrics import score
+from components.evaluation.origins import Origin
 from components.evaluation.pictures import Pictures
 from components.evaluation.threshold import choose as choose_threshold
 from components.stores.datasets.manifest import Manifest, SplitName
@@ -61,27 +62,27 @@ def evaluate(
     fetch: Fetch,
     champion: Champion | None = None,
     *,
-    cameras: Mapping[str, str] | None = None,
+    origins: Mapping[str, Origin] | None = None,
     measure: Measure = measure,
 ) -> Evaluation:
     """Choose the operating threshold on the validation split, and score the models on the test split.
 
     Args:
         champion: is scored on the same test split; not where its classes are others.
-        cameras: sha256 of an image -> its camera, see `detect_all`.
+        origins: sha256 of an image -> its camera and reasons, see `detect_all`.
         measure: times the models, see `latency.measure`.
     """
     classes, nms = use_case.classes, Nms()
     detectors = {_FP32: load(trained.onnx, classes, nms)}
     if trained.int8 is not None:
         detectors[_INT8] = load(trained.int8, classes, nms)
-    validation = detect_all(detectors, manifest.of(SplitName.VAL), fetch, cameras or {})
+    validation = detect_all(detectors, manifest.of(SplitName.VAL), fetch, origins or {})
     if champion is not None and champion.report.classes != classes:
         _log.warning("the champion knows %s, not %s: not compared", champion.report.classes, classes)
         champion = None
     beside = {_CHAMPION: _load_champion(champion)} if champion is not None else {}
     entries = manifest.of(SplitName.TEST)
-    test = detect_all({**detectors, **beside}, entries, fetch, cameras or {})
+    test = detect_all({**detectors, **beside}, entries, fetch, origins or {})
     thresholds, source = choose_threshold(validation[_FP32], classes, use_case.operating)
     pictures = Pictures(entries, fetch)
     models = {_FP32: trained.onnx} | ({_INT8: trained.int8} if trained.int8 is not None else {})

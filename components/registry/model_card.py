@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from components.stores.models.evaluation_report import ChampionScores, EvaluationReport, Scores, Slice
+from components.stores.models.evaluation_report import ChampionScores, EvaluationReport, Rate, Scores, Slice
 from components.stores.models.gate import GateReport
 from components.stores.models.registry import MAX_DESCRIPTION, MODEL_CARD, REPORT_PAGE
 from components.use_case import UseCase
@@ -61,8 +61,10 @@ def _blocks(report: EvaluationReport, gate: GateReport, use_case: UseCase, origi
     blocks = [
         f"**Test split** ({test.images} images of {test.parts} parts): mAP50 {test.map50:.3f}, "
         f"mAP50-95 {test.map50_95:.3f}, precision {test.precision:.3f}, recall {test.recall:.3f}",
-        f"**Escape rate** {test.escape} · **overkill rate** {test.overkill}",
+        f"**Escape rate** {test.escape} · **overkill rate** {test.overkill} · **review rate** {_rate(test.review)}",
+        *_escapes(test),
         _gate_table(gate),
+        _bound(use_case),
         "To approve, set this version's tag `approval` to `approved` (or `rejected`).",
     ]
     if report.champion is not None:
@@ -81,9 +83,39 @@ def _blocks(report: EvaluationReport, gate: GateReport, use_case: UseCase, origi
         blocks.append(_slices("size of the defect", test.by_size))
     if test.by_camera:
         blocks.append(_slices("camera", test.by_camera))
+    if test.by_reason:
+        blocks.append(
+            _slices("reason of capture", test.by_reason) + "\n\nOnly `control` images, which a device draws at random, "
+            "estimate the line. Images of the other reasons were chosen, and their rates are not the line's."
+        )
     if use_case.description:
         blocks.append(f"**Meant for** {_plain(use_case.description)}")
     return blocks
+
+
+def _escapes(test: Scores) -> list[str]:
+    """How many escapes a person sees, and how many parts were rejected for another place than that of their defect."""
+    said = []
+    if test.escapes_in_review is not None and test.escape.count:
+        seen = f"{test.escapes_in_review} of {test.escape.count}"
+        said.append(f"Escapes that are uncertain, so that a person looks at them: {seen}.")
+    if test.escape_by_location is not None and test.escape_by_location.count > test.escape.count:
+        hidden = test.escape_by_location.count - test.escape.count
+        said.append(
+            f"**Escape by location** {test.escape_by_location}: of these parts, {hidden} "
+            f"{'is' if hidden == 1 else 'are'} rejected only because of a detection elsewhere."
+        )
+    return [" ".join(said)] if said else []
+
+
+def _bound(use_case: UseCase) -> str:
+    if use_case.gates.bound == "point":
+        return "Rates are judged by their value (`bound: point`), whatever their interval."
+    return "Rates are judged by the upper end of their 95 % interval (`bound: upper_95`)."
+
+
+def _rate(rate: Rate | None) -> str:
+    return "not counted" if rate is None else str(rate)
 
 
 def _gate_table(gate: GateReport) -> str:
@@ -95,10 +127,10 @@ def _gate_table(gate: GateReport) -> str:
 
 def _champion(test: Scores, champion: ChampionScores) -> str:
     rows = [
-        (name, f"{found.map50:.3f}", f"{found.map50_95:.3f}", str(found.escape), str(found.overkill))
+        (name, f"{found.map50:.3f}", f"{found.map50_95:.3f}", *map(_rate, (found.escape, found.overkill, found.review)))
         for name, found in (("this model", test), (f"champion, version {champion.version}", champion.test))
     ]
-    table = _table(("On the same test split", "mAP50", "mAP50-95", "Escape rate", "Overkill rate"), rows)
+    table = _table(("On the same test split", "mAP50", "mAP50-95", "Escape rate", "Overkill rate", "Review rate"), rows)
     if champion.map50_difference is None:
         return table
     return f"{table}\n\nmAP50 less the champion's: {champion.map50_difference}"
@@ -139,8 +171,13 @@ def _lineage(report: EvaluationReport, use_case: UseCase, origin: ModelOrigin) -
 
 
 def _slices(title: str, found: Mapping[str, Slice]) -> str:
-    rows = [(name, str(s.escape), str(s.overkill), str(s.recall)) for name, s in found.items()]
-    return _table((f"By {title}", "Escape rate", "Overkill rate", "Recall"), rows)
+    reviewed = any(s.review is not None for s in found.values())
+    rows = [
+        (name, str(s.escape), str(s.overkill), *((_rate(s.review),) if reviewed else ()), str(s.recall))
+        for name, s in found.items()
+    ]
+    head = ("Escape rate", "Overkill rate", *(("Review rate",) if reviewed else ()), "Recall")
+    return _table((f"By {title}", *head), rows)
 
 
 def _pictures(run_id: str) -> str:

@@ -30,9 +30,11 @@ class UseCase(Section):
     retraining: when a training is due. It is not stored with runs and is part of no digest: a change of it causes no
     new evaluation.
     resources: what a training's pod asks for. `resources` is part of no digest: the node does not change the result.
+    schema_version: in a file of version 1, `gates.bound` is `point` and `gates.max_review_rate` is 1 unless it says
+    otherwise, so that it means what it meant before these keys were there.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     """The version of this form."""
     name: str
     """The product's name: also the model's name in MLflow and part of the Label Studio projects' titles."""
@@ -60,10 +62,26 @@ class UseCase(Section):
     rollout: Rollout = Rollout()
     """How a release reaches its devices."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _version_1_keeps_its_meaning(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("schema_version") == 1 and isinstance(value.get("gates"), dict):
+            return {**value, "gates": {"bound": "point", "max_review_rate": 1.0, **value["gates"]}}
+        return value
+
     @field_validator("name")
     @classmethod
     def _name_is_a_name(cls, value: str) -> str:
         return check_name("use case", value)
+
+    @model_validator(mode="after")
+    def _names_its_own_classes(self) -> UseCase:
+        unknown = sorted(set(self.gates.allow_classes_not_measurable) - set(self.classes))
+        if unknown:
+            raise ValueError(
+                f"expected gates.allow_classes_not_measurable to name some of {list(self.classes)}, but got {unknown}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _asks_for_no_more_gpus_than_the_detector_takes(self) -> UseCase:

@@ -10,16 +10,19 @@ from components.use_case.section import Score, Section, Share
 from inspection.documents import Sampling
 from inspection.paths import check_name
 
-RateName = Literal["escape_rate", "overkill_rate", "champion_interval"]
+RateName = Literal["escape_rate", "overkill_rate", "review_rate", "champion_interval"]
 
 
 class Gates(Section):
     """What a model must reach on the test split before a person is asked.
 
     A rate measured on fewer than `min_parts` parts is not measurable; it passes only if it is listed in
-    `allow_not_measurable`. max_map50_drop: how far the model's mAP50 may lie below that of the champion, scored on the
-    same split. The 95 % interval of the difference (`champion_interval`) must not lie wholly below 0. With a
-    max_map50_drop of 1, neither is compared.
+    `allow_not_measurable`. With `bound: upper_95`, a rate is judged by the upper end of its 95 % interval. It is then
+    not measurable, too, where the parts are so few that even without one error the upper end lies above the bound. A
+    class with defects on fewer than `min_parts` parts is not measurable; it passes only if it is listed in
+    `allow_classes_not_measurable`. max_review_rate: 1 judges no review rate. max_map50_drop: how far the model's mAP50
+    may lie below that of the champion, scored on the same split. The 95 % interval of the difference
+    (`champion_interval`) must not lie wholly below 0. With a max_map50_drop of 1, neither is compared.
     """
 
     min_map50: Share
@@ -28,13 +31,29 @@ class Gates(Section):
     """Largest share of defective parts that the model may judge good."""
     max_overkill_rate: Share
     """Largest share of good parts that the model may judge defective."""
+    max_review_rate: Share = 0.25
+    """Largest share of all parts that the model may send to a person, with the verdict *uncertain*."""
+    bound: Literal["point", "upper_95"] = "upper_95"
+    """Whether a rate is judged by its value or by the upper end of its 95 % interval."""
     min_parts: Annotated[int, Field(ge=1)] = 5
     """Parts that a rate needs to be measurable."""
     allow_not_measurable: tuple[RateName, ...] = ()
     """Rates that may be not measurable."""
+    allow_classes_not_measurable: tuple[str, ...] = ()
+    """Classes that may have too few defective parts in the test split."""
     max_map50_drop: Share = 0.02
     max_class_map50_drop: Share = 0.05
     """How far one class may lie below the champion."""
+
+    @model_validator(mode="after")
+    def _can_be_shown(self) -> Gates:
+        for name in ("max_escape_rate", "max_overkill_rate", "max_review_rate"):
+            if self.bound == "upper_95" and getattr(self, name) == 0.0:
+                raise ValueError(
+                    f"expected {name} above 0 with bound upper_95, because no number of parts shows a rate of 0; "
+                    "write a larger rate, or bound: point"
+                )
+        return self
 
 
 class Operating(Section):

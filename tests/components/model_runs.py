@@ -6,6 +6,7 @@ import uuid
 
 from components.stores.models.evaluation_report import (
     ChampionScores,
+    ClassScores,
     EvaluationReport,
     GoldenSet,
     Int8Variant,
@@ -38,7 +39,7 @@ def unique_use_case(**sections) -> UseCase:
     name = f"tag-{uuid.uuid4().hex[:10]}"
     base = {
         "name": name, "classes": ["scratch"], "labeling": {"instructions": ""},
-        "gates": {"min_map50": 0.7, "max_escape_rate": 0.25, "max_overkill_rate": 0.4},
+        "gates": {"min_map50": 0.7, "max_escape_rate": 0.25, "max_overkill_rate": 0.4, "bound": "point"},
         "rollout": {"group": name, "probation_s": 60, "canary": ["line-1"]},
     }  # fmt: skip
     import json
@@ -60,6 +61,11 @@ def evaluated_run(
     scores = Scores(
         images=40, parts=16, boxes=20, map50=map50, map50_95=0.5, precision=0.9, recall=0.9,
         escape=Rate(count=1, n=8), overkill=Rate(count=1, n=8), map50_by_class={"scratch": map50},
+        by_class={"scratch": ClassScores(
+            recall=Rate(count=9, n=10), escape=Rate(count=1, n=8), overkill=Rate(count=1, n=8),
+            precision=Rate(count=9, n=10), map50=map50,
+        )},
+        review=Rate(count=2, n=16), escapes_in_review=1, escape_by_location=Rate(count=1, n=8),
     )  # fmt: skip
     report = EvaluationReport(
         model_sha256=sha256_of(onnx), dataset_digest=dataset, use_case_digest=use_case.digest, classes=("scratch",),

@@ -106,6 +106,16 @@ def test_defaults_fill_what_is_not_said():
     assert use_case.rollout.waves == (100.0,)
 
 
+def test_a_file_of_version_1_is_judged_as_before():
+    """Version 1 judges by the value and asks no review rate, unless it says so; version 2 has the stricter default."""
+    old, new = parse_use_case(changed(schema_version=1)), parse_use_case(changed())
+    assert (old.gates.bound, old.gates.max_review_rate) == ("point", 1.0)
+    assert (new.schema_version, new.gates.bound, new.gates.max_review_rate) == (2, "upper_95", 0.25)
+    asked = changed(schema_version=1, gates={**MINIMAL["gates"], "bound": "upper_95", "max_review_rate": 0.1})
+    assert (parse_use_case(asked).gates.bound, parse_use_case(asked).gates.max_review_rate) == ("upper_95", 0.1)
+    assert parse_use_case(old.to_json()) == old
+
+
 @pytest.mark.parametrize(
     ("sections", "said"),
     [
@@ -139,7 +149,11 @@ def test_defaults_fill_what_is_not_said():
         ({"gates": {**MINIMAL["gates"], "allow_not_measurable": ["map50"]}}, "gates.allow_not_measurable.0: "),
         ({"retraining": {"min_new_labels": 0}}, "retraining.min_new_labels: "),
         ({"retraining": {"max_age_days": float("inf")}}, "retraining.max_age_days: "),
-        ({"schema_version": 2}, "schema_version: "),
+        ({"schema_version": 3}, "schema_version: "),
+        ({"schema_version": 0}, "schema_version: "),
+        ({"gates": {**MINIMAL["gates"], "bound": "lower"}}, "gates.bound: "),
+        ({"gates": {**MINIMAL["gates"], "max_review_rate": 0}}, "gates: .*expected max_review_rate above 0"),
+        ({"gates": {**MINIMAL["gates"], "allow_classes_not_measurable": ["dent"]}}, r"to name some of \['scratch'\]"),
     ],
 )
 def test_what_is_wrong_is_refused_by_name(sections, said):

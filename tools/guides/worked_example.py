@@ -64,15 +64,17 @@ def card() -> str:
     """Return the model card of the example, as an approver sees it in MLflow."""
     text = (_REPOSITORY / "use_cases" / "metal-tag.yaml").read_text(encoding="utf-8")
     use_case = parse_use_case(text)
-    gates = use_case.gates.model_copy(
-        update={"min_map50": 0.5, "max_escape_rate": 0.35, "min_parts": 5, "allow_not_measurable": ("overkill_rate",)}
-    )
-    report = _report()
+    # Six defective parts show no escape rate below 39 % by the upper end, so that the example is judged by the value.
+    changes = {"min_map50": 0.5, "max_escape_rate": 0.35, "max_review_rate": 0.25, "min_parts": 5, "bound": "point"}
+    gates = use_case.gates.model_copy(update={**changes, "allow_not_measurable": ("overkill_rate",)})
+    use_case = use_case.model_copy(update={"gates": gates})
+    report = example_report()
     origin = ModelOrigin(run_id="0" * 32, label_version=41, code_digest="c" * 64)
     return model_card(report, judge(report, gates, latency_budget_ms=500.0), use_case, origin)
 
 
-def _report() -> EvaluationReport:
+def example_report() -> EvaluationReport:
+    """The evaluation report of the example, with the champion beside it."""
     ours, theirs = example_parts(), champion()
     scores = score(ours, CLASSES, THRESHOLDS)
     difference = paired_difference(ours, theirs, CLASSES)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar, Final
 
 from inspection.codec import Document, Part
 from inspection.decode import Nms
 from inspection.documents import GoldenSample, InputSpec
 from inspection.verdict import ClassThreshold
+
+_Z: Final = 1.959963984540054  # of a two-sided interval of 95 %
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +32,31 @@ class Rate(Part):
         """Low and high bound of the interval, 0..1; (0, 1) where n is 0."""
         if not self.n:
             return 0.0, 1.0
-        z = 1.959963984540054
+        z = _Z
         p = self.count / self.n
         centre = p + z * z / (2 * self.n)
         spread = z * math.sqrt(p * (1 - p) / self.n + z * z / (4 * self.n * self.n))
         scale = 1 + z * z / self.n
         return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+    def parts_for(self, bound: float) -> int | None:
+        """How many parts, with no more than `count` errors among them, have an interval that ends at or below `bound`.
+
+        None where no number of parts has: the upper end is never 0.
+        """
+        if bound <= 0.0:
+            return None
+
+        def keeps(n: int) -> bool:
+            return Rate(count=self.count, n=n).interval[1] <= bound
+
+        low = high = max(1, self.count)
+        while not keeps(high):
+            low, high = high, high * 2
+        while low < high:  # the upper end falls as the number of parts rises
+            middle = (low + high) // 2
+            low, high = (low, middle) if keeps(middle) else (middle + 1, high)
+        return high
 
     def __str__(self) -> str:
         if not self.n:
@@ -45,15 +67,17 @@ class Rate(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice(Part):
-    """The rates of a part of a split: of one class, one camera, or one size of defect.
+    """The rates of a part of a split: of one class, one camera, one size of defect, or one reason of capture.
 
-    recall: labels found, of all labels, at the operating threshold and IoU 0.5. escape, overkill: over parts.
-    `components/evaluation/breakdown.py` says what each rate counts.
+    recall: labels found, of all labels, at the operating threshold and IoU 0.5. escape, overkill, review: over parts.
+    `components/evaluation/breakdown.py` says what each rate counts. review: None where it is not counted: of a class,
+    of a size, and in reports of schema version 1.
     """
 
     recall: Rate
     escape: Rate
     overkill: Rate
+    review: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +93,11 @@ class ClassScores(Slice):
 class Scores(Part):
     """The scores on one split. mAP by the COCO rules; precision and recall at the operating threshold, IoU 0.5.
 
-    escape: defective parts judged good. overkill: good parts judged defective. map50_by_class: class -> 0..1.
-    by_class, by_camera, by_size: empty in reports of earlier versions, which did not measure them.
+    escape: defective parts judged good. overkill: good parts judged defective. review: parts judged uncertain, which a
+    person looks at. escapes_in_review: the escapes that are among them. escape_by_location: defective parts of which no
+    detection at the threshold overlaps a label, whatever else was detected. map50_by_class: class -> 0..1.
+    by_reason: reason of capture -> rates. by_class, by_camera, by_size: empty in reports of early versions. review,
+    escapes_in_review, escape_by_location: None, and by_reason empty, in reports of schema version 1.
     """
 
     images: int
@@ -86,6 +113,10 @@ class Scores(Part):
     by_class: Mapping[str, ClassScores] = field(default_factory=dict)
     by_camera: Mapping[str, Slice] = field(default_factory=dict)
     by_size: Mapping[str, Slice] = field(default_factory=dict)
+    review: Rate | None = None
+    escapes_in_review: int | None = None
+    escape_by_location: Rate | None = None
+    by_reason: Mapping[str, Slice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +180,11 @@ class EvaluationReport(Document):
     """Everything that the gate, the approver and the release read.
 
     latency_ms_p50: milliseconds from image to verdict on the machine that evaluated. deployed, int8: None in reports of
-    earlier versions, which did not measure them.
+    earlier versions, which did not measure them. Schema version 2 counts reviews, and parts by reason of capture.
     """
 
+    newest: ClassVar[int] = 2
+    schema_version: int = 2
     model_sha256: str
     dataset_digest: str
     use_case_digest: str

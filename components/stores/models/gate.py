@@ -7,10 +7,14 @@ document. MLflow's server, before an approval, and the signer, before a signatur
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from components.stores.models.evaluation_report import ChampionScores, EvaluationReport, Rate
 from components.use_case import Gates, UseCase
 from inspection.codec import Document, Part
+
+_NOT_COUNTED: Final = "an earlier version evaluated, which did not count it"
+_OR_NOT: Final = ", or not measurable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +45,13 @@ class GateReport(Document):
         return "; ".join(f"{c.name} is {c.value}, expected {c.bound}" for c in self.checks if not c.passed)
 
 
-def judge(report: EvaluationReport, gates: Gates, *, latency_budget_ms: float | None = None) -> GateReport:
-    """Judge a report: absolute bounds, the latency budget, then the comparison with the champion on the same split.
+def judge(
+    report: EvaluationReport, gates: Gates, *, latency_budget_ms: float | None = None, asks_classes: bool = True
+) -> GateReport:
+    """Judge a report: rates, classes, the latency budget, then the comparison with the champion on the same split.
 
     latency_budget_ms: milliseconds a frame, compared with the 95th percentile; not checked where it is None or the
-    report has no latency.
+    report has no latency. asks_classes: whether each class has to be measurable.
     """
     checks = [
         GateCheck(
@@ -57,6 +63,10 @@ def judge(report: EvaluationReport, gates: Gates, *, latency_budget_ms: float | 
         _rate_check("escape_rate", report.test.escape, gates.max_escape_rate, gates),
         _rate_check("overkill_rate", report.test.overkill, gates.max_overkill_rate, gates),
     ]
+    if gates.max_review_rate < 1:
+        checks.append(_rate_check("review_rate", report.test.review, gates.max_review_rate, gates))
+    if asks_classes:
+        checks += [_class_check(name, report, gates) for name in report.classes]
     if latency_budget_ms is not None and report.deployed is not None:
         p95 = report.deployed.latency_ms_p95
         checks.append(
@@ -68,16 +78,26 @@ def judge(report: EvaluationReport, gates: Gates, *, latency_budget_ms: float | 
             )
         )
     if report.champion is not None:
-        checks += _against_champion(report, report.champion, gates)
+        checks += _against_champion(report, report.champion, gates, asks_classes)
     return GateReport(model_sha256=report.model_sha256, checks=tuple(checks))
 
 
 def judge_by(report: EvaluationReport, use_case: UseCase) -> GateReport:
-    """Judge a report by the gates and the latency budget of a use case."""
-    return judge(report, use_case.gates, latency_budget_ms=use_case.rollout.latency_budget_ms)
+    """Judge a report by the gates and the latency budget of a use case.
+
+    A report of schema version 1 under a use case of version 1 is judged as it was when it was made: not by class.
+    """
+    return judge(
+        report,
+        use_case.gates,
+        latency_budget_ms=use_case.rollout.latency_budget_ms,
+        asks_classes=report.schema_version > 1 or use_case.schema_version > 1,
+    )
 
 
-def _against_champion(report: EvaluationReport, champion: ChampionScores, gates: Gates) -> list[GateCheck]:
+def _against_champion(
+    report: EvaluationReport, champion: ChampionScores, gates: Gates, asks_classes: bool
+) -> list[GateCheck]:
     bound = champion.test.map50 - gates.max_map50_drop
     checks = [
         GateCheck(
@@ -103,6 +123,8 @@ def _against_champion(report: EvaluationReport, champion: ChampionScores, gates:
             )
         )
     for name, value in sorted(report.test.map50_by_class.items()):
+        if asks_classes and not _is_measurable(name, report, gates):
+            continue  # one box more or less would decide; the check of the class itself says that it is not measurable
         if name in champion.test.map50_by_class:
             bound = champion.test.map50_by_class[name] - gates.max_class_map50_drop
             checks.append(
@@ -114,14 +136,61 @@ def _against_champion(report: EvaluationReport, champion: ChampionScores, gates:
     return checks
 
 
-def _rate_check(name: str, rate: Rate, bound: float, gates: Gates) -> GateCheck:
-    if rate.n < gates.min_parts:
-        allowed = name in gates.allow_not_measurable
-        return GateCheck(
-            name=name,
-            value=f"not measurable (n={rate.n})",
-            bound=f"<= {bound:.3f} on at least {gates.min_parts} parts" + (", or not measurable" if allowed else ""),
-            passed=allowed,
-        )
+def _class_check(name: str, report: EvaluationReport, gates: Gates) -> GateCheck:
+    """Whether the test split can say anything about a class."""
+    asked = f"on at least {gates.min_parts} defective parts"
+    if _is_measurable(name, report, gates):
+        found = report.test.by_class[name]
+        map50 = f"mAP50 {found.map50:.3f}, " if found.map50 is not None else ""
+        return GateCheck(name=f"class {name}", value=f"{map50}escape {found.escape}", bound=asked, passed=True)
+    allowed = name in gates.allow_classes_not_measurable
+    n = _defective_parts(name, report)
+    return GateCheck(
+        name=f"class {name}",
+        value=f"not measurable ({_NOT_COUNTED})" if n is None else _not_measurable(n, gates.min_parts - n),
+        bound=asked + (_OR_NOT if allowed else ""),
+        passed=allowed,
+    )
+
+
+def _is_measurable(class_name: str, report: EvaluationReport, gates: Gates) -> bool:
+    n = _defective_parts(class_name, report)
+    return n is not None and n >= gates.min_parts
+
+
+def _defective_parts(class_name: str, report: EvaluationReport) -> int | None:
+    """The test parts that have a defect of the class; None where the report does not say."""
+    found = report.test.by_class.get(class_name)
+    return found.escape.n if found is not None else None
+
+
+def _rate_check(name: str, rate: Rate | None, bound: float, gates: Gates) -> GateCheck:
+    allowed = name in gates.allow_not_measurable
+    by_upper = gates.bound == "upper_95"
+    asked = f"<= {bound:.3f}" + (" at the upper end of the interval" if by_upper else "")
+    if rate is None:
+        value, asked, passed = f"not measurable ({_NOT_COUNTED})", asked + (_OR_NOT if allowed else ""), allowed
+        return GateCheck(name=name, value=value, bound=asked, passed=passed)
+    needed = rate.parts_for(bound) if by_upper else None
+    if not _says_something(rate, bound, gates):
+        more = max(gates.min_parts, needed or 0) - rate.n
+        asked += "" if by_upper and rate.n >= gates.min_parts else f" on at least {gates.min_parts} parts"
+        asked += _OR_NOT if allowed else ""
+        return GateCheck(name=name, value=_not_measurable(rate.n, more), bound=asked, passed=allowed)
     assert rate.value is not None
-    return GateCheck(name=name, value=str(rate), bound=f"<= {bound:.3f}", passed=rate.value <= bound)
+    passed = (rate.interval[1] if by_upper else rate.value) <= bound
+    value = str(rate)
+    if by_upper and not passed and needed is not None and rate.value <= bound:
+        value += f"; at least {needed - rate.n} more parts without an error needed"
+    return GateCheck(name=name, value=value, bound=asked, passed=passed)
+
+
+def _says_something(rate: Rate, bound: float, gates: Gates) -> bool:
+    """Whether the parts are enough to pass, or the rate is too high already."""
+    if rate.value is None or rate.n < gates.min_parts:
+        return False
+    return rate.value > bound or gates.bound == "point" or Rate(count=0, n=rate.n).interval[1] <= bound
+
+
+def _not_measurable(n: int, more: int) -> str:
+    return f"not measurable (n={n}); at least {more} more part{'' if more == 1 else 's'} needed"

@@ -1,5 +1,7 @@
 """Rates by class, camera and size, by hand; curves and confusion."""
 
+from dataclasses import replace
+
 import pytest
 
 from components.evaluation.bootstrap import paired_difference
@@ -54,6 +56,22 @@ def test_rates_by_camera_are_those_of_its_photographs_alone():
     found = score(SPLIT, CLASSES, HALF).by_camera
     assert counts(found["a"]) == {"escape": (1, 2), "overkill": (0, 0), "recall": (1, 3)}
     assert counts(found["b"]) == {"escape": (0, 1), "overkill": (1, 3), "recall": (1, 1)}
+
+
+def test_rates_by_reason_of_capture_tell_the_line_from_what_was_chosen():
+    """Of two doubted parts one goes to a person again; the control image alone says what the line would see."""
+    images = [
+        replace(image([], [("dent", 0.3, LARGE)], group="q1"), reasons=("uncertain",)),
+        replace(image([("dent", LARGE)], [("dent", 0.6, LARGE)], group="q2"), reasons=("objection", "uncertain")),
+        replace(image([], [], group="q3"), reasons=("control",)),
+        image([], [], group="q4"),
+    ]
+    found = score(images, CLASSES, HALF).by_reason
+    assert set(found) == {"control", "objection", "uncertain"}
+    assert (found["uncertain"].review.count, found["uncertain"].review.n) == (1, 2)
+    assert (found["control"].review.count, found["control"].review.n) == (0, 1)
+    assert counts(found["objection"])["escape"] == (0, 1)
+    assert score(SPLIT, CLASSES, HALF).by_reason == {}
 
 
 def test_rates_by_size_of_the_defect():

@@ -66,6 +66,7 @@ class Pictures:
 @pytest.fixture
 def use_case():
     gates = {"min_map50": 0.5, "max_escape_rate": 0.3, "max_overkill_rate": 0.3, "min_parts": 2}
+    gates |= {"bound": "point", "max_review_rate": 0.3}  # eight parts show no upper end
     return unique_use_case(gates=gates)
 
 

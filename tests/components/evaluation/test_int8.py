@@ -10,10 +10,11 @@ from components.stores.models.evaluation_report import Deployed, Rate, Scores
 from components.use_case import Gates
 from inspection.image import sha256_of
 
-GATES = Gates(min_map50=0.5, max_escape_rate=0.25, max_overkill_rate=0.25, min_parts=4)
+GATES = Gates(min_map50=0.5, max_escape_rate=0.25, max_overkill_rate=0.25, min_parts=4, bound="point")
 SCORES = Scores(
     images=20, parts=20, boxes=12, map50=0.8, map50_95=0.5, precision=0.9, recall=0.9,
     escape=Rate(count=1, n=8), overkill=Rate(count=1, n=8), map50_by_class={"scratch": 0.8},
+    review=Rate(count=1, n=16),
 )  # fmt: skip
 
 
@@ -47,6 +48,7 @@ def test_a_variant_that_loses_hardly_anything_and_is_faster_is_kept():
         ({"validation": 0.78}, "it loses 0.0200 mAP50 on validation"),
         ({"escape": Rate(count=3, n=8)}, "its escape rate is 0.375"),
         ({"overkill": Rate(count=4, n=8)}, "its overkill rate is 0.500"),
+        ({"review": Rate(count=8, n=16)}, "its review rate is 0.500"),
         ({"golden": ("expected scratch 0.9",)}, "does not reproduce a golden sample: expected scratch 0.9"),
         ({"ms": (10.5,) * 10}, "not faster here: p50 10.50 ms instead of 10.00 ms"),
         ({"ms": (10.0,) * 10}, "not faster"),
@@ -70,6 +72,14 @@ def test_with_too_few_parts_to_tell_it_must_be_no_worse_than_the_model_it_came_f
     """With too few parts for the gate's rate, two escapes are refused where the fp32 model has one."""
     gates = GATES.model_copy(update={"min_parts": 20})
     assert not decided(gates=gates, escape=Rate(count=2, n=8)).kept
+    assert decided(gates=gates, escape=Rate(count=1, n=8)).kept
+
+
+def test_by_the_upper_end_the_variant_is_judged_by_the_upper_end():
+    """Two escapes of eight keep a bound of 25 % by their value. Their upper end lies above the fp32 model's."""
+    assert decided(escape=Rate(count=2, n=8)).kept
+    gates = GATES.model_copy(update={"bound": "upper_95"})
+    assert decided(gates=gates, escape=Rate(count=2, n=8)).reason.startswith("its escape rate is 0.250")
     assert decided(gates=gates, escape=Rate(count=1, n=8)).kept
 
 

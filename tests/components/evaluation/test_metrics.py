@@ -125,6 +125,37 @@ def test_a_part_is_defective_where_any_of_its_photographs_is():
     assert (overkill.count, overkill.n) == (1, 2)
 
 
+def test_parts_in_doubt_are_counted_for_the_person_who_looks_at_them():
+    """p1 escapes and is uncertain, p2 escapes unseen, p3 fails in spite of a doubt, p4 is good and uncertain by one
+    photograph, p5 is good and passes: two of five parts go to a person, and one of the two escapes does."""
+    images = [
+        image([A], [(0.3, A)], group="p1"),
+        image([A], [(0.2, A)], group="p2"),
+        image([A], [(0.3, A)], group="p3"), image([], [(0.9, B)], group="p3"),
+        image([], [(0.25, A)], group="p4"), image([], [], group="p4"),
+        image([], [], group="p5"),
+    ]  # fmt: skip
+    found = score(images, ("scratch",), HALF)
+    assert (found.review.count, found.review.n) == (2, 5)
+    assert (found.escape.count, found.escapes_in_review) == (2, 1)
+    assert (found.overkill.count, found.overkill.n) == (0, 2)
+
+
+def test_a_miss_that_a_false_alarm_elsewhere_hides_is_an_escape_by_location():
+    """p1 is rejected only because of its other photograph, p2 because of another place, p3 for its defect, whose box is
+    a little beside; p4 has two defects and one is found; p5 is not rejected at all."""
+    images = [
+        image([A], [], group="p1"), image([], [(0.9, B)], group="p1"),
+        image([A], [(0.9, FAR)], group="p2"),
+        image([A], [(0.9, Box(20, 10, 20, 20))], group="p3"),
+        image([A, B], [(0.9, B)], group="p4"),
+        image([A], [(0.4, A)], group="p5"),
+    ]  # fmt: skip
+    found = score(images, ("scratch",), HALF)
+    assert (found.escape.count, found.escape.n) == (1, 5)
+    assert (found.escape_by_location.count, found.escape_by_location.n) == (3, 5)
+
+
 def test_rates_of_no_parts_are_not_measurable():
     """A split without good parts has no overkill rate."""
     escape, overkill = part_rates([image([A], [(0.9, A)])], HALF)

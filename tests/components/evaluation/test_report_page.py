@@ -34,7 +34,7 @@ A, B = Box(10, 10, 40, 40), Box(100, 20, 60, 60)
 IMAGES = [
     Scored("p1", 300, 200, (LabelledBox(EVIL, A),), (Detection(EVIL, 0.9, A),), EVIL),
     Scored("p2", 300, 200, (LabelledBox("dent", B),), (), "line/cam"),
-    Scored("p3", 300, 200, (), (Detection("dent", 0.8, B),), "line/cam"),
+    Scored("p3", 300, 200, (), (Detection("dent", 0.8, B),), "line/cam", ("control", "uncertain")),
 ]
 SHA = "ab" * 32
 
@@ -60,8 +60,10 @@ def page(report):
     picture = ExampleImage(
         "miss-1.jpg", f"part p2 {EVIL}", draw(np.full((200, 300, 3), 90, np.uint8), IMAGES[1], THRESHOLDS)
     )
-    gate = judge(report, Gates(min_map50=0.99, max_escape_rate=1, max_overkill_rate=1, min_parts=1))
-    return render(report, gate, draw_plots(report, curves), [picture], use_case="tag", run_id="r" * 32)
+    gate = judge(report, Gates(min_map50=0.99, max_escape_rate=1, max_overkill_rate=1, min_parts=1, bound="point"))
+    return render(
+        report, gate, draw_plots(report, curves), [picture], use_case="tag", run_id="r" * 32, by_upper_end=False
+    )
 
 
 def test_every_plot_is_a_drawing_of_its_own():
@@ -95,6 +97,8 @@ def test_the_page_says_what_an_approver_asks(report):
     for said in (
         "does not hold", "&gt;= 0.990", "champion, version 4, test", "-0.100 (95 % -0.200 to +0.050, 3 parts)",
         "p50 8.1 ms, p95 9.5 ms", "123 MB", "line/cam", "Worst misses", "small: below 1/300", SHA,
+        "review rate", "reason of capture", "Only control images", "by their value (<code>bound: point</code>)",
+        "Escapes that are uncertain, so that a person looks at them: 0 of 1.", "Escape by location: 0.500 (1/2",
     ):  # fmt: skip
         assert said in html
 

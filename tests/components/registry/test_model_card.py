@@ -31,6 +31,8 @@ SCORES = Scores(
     images=40, parts=16, boxes=20, map50=0.8, map50_95=0.5, precision=0.9, recall=0.9, escape=RATE, overkill=RATE,
     map50_by_class={"scratch": 0.8},
     by_class={"scratch": ClassScores(recall=RATE, escape=RATE, overkill=RATE, precision=RATE, map50=0.8)},
+    review=Rate(count=3, n=16), escapes_in_review=1, escape_by_location=Rate(count=2, n=8),
+    by_reason={"control": Slice(recall=RATE, escape=RATE, overkill=RATE, review=RATE)},
 )  # fmt: skip
 ORIGIN = ModelOrigin(
     run_id="r" * 32, label_version=7, code_digest="source:c0de", code_revision="d" * 40, pipeline_run="kfp-1",
@@ -62,7 +64,11 @@ def test_the_card_says_what_it_is_where_it_comes_from_and_how_it_will_behave():
     """The card has gate, champion, lineage, latency, int8 and plots, and fits into MLflow's column."""
     card = card_of()
     for said in (
-        "mAP50 0.800", "| escape_rate | 0.125 (1/8, 95 %", "| champion, version 4 | 0.700 |",
+        "mAP50 0.800", "**review rate** 0.188 (3/16, 95 %", "(`bound: point`)", "| review_rate |", "| class scratch |",
+        "Escapes that are uncertain, so that a person looks at them: 1 of 1.",
+        "**Escape by location** 0.250 (2/8, 95 % 0.07-0.59): of these parts, 1 is rejected only because",
+        "| By reason of capture | Escape rate | Overkill rate | Review rate | Recall |", "Only `control` images",
+        "| escape_rate | 0.125 (1/8, 95 %", "| champion, version 4 | 0.700 |",
         "+0.100 (95 % +0.020 to +0.200, 16 parts)", f"| Dataset | `{DATASET}` |", "| Manifest | `s3://kizu-datasets/",
         "| Label-store version | 7 |", "| Split seed | 5 |", "| Code | `source:c0de` |",
         "| Detector | yolov8 n |",

@@ -1,34 +1,42 @@
 """The gate: which models may be shown to a person at all."""
 
 import dataclasses
+import json
 
 import pytest
 
 from components.stores.models.evaluation_report import (
     ChampionScores,
+    ClassScores,
     Deployed,
     Difference,
     EvaluationReport,
     Rate,
     Scores,
 )
-from components.stores.models.gate import GateReport, judge
-from components.use_case import Gates
+from components.stores.models.gate import GateReport, judge, judge_by
+from components.use_case import Gates, UseCase
+from inspection.codec import DocumentError
 from inspection.decode import Nms
 from inspection.documents import InputSpec
 from inspection.verdict import ClassThreshold
 
 SHA = "ab" * 32
-GATES = Gates(min_map50=0.7, max_escape_rate=0.25, max_overkill_rate=0.4, min_parts=4)
+GATES = Gates(min_map50=0.7, max_escape_rate=0.25, max_overkill_rate=0.4, min_parts=4, bound="point")
+CLASS = ClassScores(
+    recall=Rate(count=9, n=10), escape=Rate(count=1, n=8), overkill=Rate(count=0, n=8), precision=Rate(count=9, n=10),
+    map50=0.8,
+)  # fmt: skip
 GOOD = Scores(
     images=40, parts=16, boxes=20, map50=0.8, map50_95=0.5, precision=0.9, recall=0.9,
     escape=Rate(count=1, n=8), overkill=Rate(count=2, n=8), map50_by_class={"scratch": 0.8},
+    by_class={"scratch": CLASS, "dent": CLASS}, review=Rate(count=1, n=16), escapes_in_review=1,
 )  # fmt: skip
 
 
-def report_of(scores, champion=None):
+def report_of(scores, champion=None, classes=("scratch",)):
     return EvaluationReport(
-        model_sha256=SHA, dataset_digest=SHA, use_case_digest=SHA, classes=("scratch",),
+        model_sha256=SHA, dataset_digest=SHA, use_case_digest=SHA, classes=classes,
         preprocess=InputSpec(width=64, height=64), nms=Nms(), thresholds={"scratch": ClassThreshold(0.5, 0.25)},
         threshold_source="default", validation=GOOD, test=scores,
         champion=ChampionScores(version=2, model_sha256=SHA, test=champion) if champion else None,
@@ -43,7 +51,9 @@ def test_a_good_model_passes_every_check():
     """A model within the bounds of mAP50, escape and overkill rate passes."""
     gate = judged()
     assert gate.passed
-    assert [check.name for check in gate.checks] == ["test mAP50", "escape_rate", "overkill_rate"]
+    assert [check.name for check in gate.checks] == [
+        "test mAP50", "escape_rate", "overkill_rate", "review_rate", "class scratch",
+    ]  # fmt: skip
     assert gate.failures == ""
 
 
@@ -53,6 +63,7 @@ def test_a_good_model_passes_every_check():
         ({"map50": 0.699}, "test mAP50"),
         ({"escape": Rate(count=3, n=8)}, "escape_rate"),
         ({"overkill": Rate(count=4, n=8)}, "overkill_rate"),
+        ({"review": Rate(count=5, n=16)}, "review_rate"),
     ],
 )
 def test_each_check_alone_stops_a_model_and_is_named(changes, failed):
@@ -81,7 +92,8 @@ def test_a_rate_over_too_few_parts_does_not_pass_in_silence(field, name, n):
     assert f"{name} is not measurable (n={n})" in gate.failures
     allowed = judged(gates=GATES.model_copy(update={"allow_not_measurable": (name,)}), **{field: Rate(count=0, n=n)})
     assert allowed.passed
-    assert f"not measurable (n={n})" in [check.value for check in allowed.checks]
+    more = f"{4 - n} more part{'s' if n == 0 else ''}"
+    assert f"not measurable (n={n}); at least {more} needed" in [check.value for check in allowed.checks]
 
 
 def test_allowing_not_measurable_does_not_allow_bad():
@@ -162,6 +174,99 @@ def test_a_class_that_the_champion_did_not_know_is_not_compared():
     assert judged(champion, map50_by_class={"scratch": 0.8, "dent": 0.1}).passed
 
 
+def test_good_parts_that_are_all_uncertain_do_not_pass():
+    """No good part is judged defective and half of the parts go to a person: the review rate fails."""
+    gate = judged(overkill=Rate(count=0, n=8), review=Rate(count=8, n=16))
+    assert gate.failures == "review_rate is 0.500 (8/16, 95 % 0.28-0.72), expected <= 0.250"
+    allowed = GATES.model_copy(update={"max_review_rate": 1.0})
+    assert "review_rate" not in [check.name for check in judged(gates=allowed, review=Rate(count=8, n=16)).checks]
+
+
+UPPER = GATES.model_copy(update={"bound": "upper_95", "max_escape_rate": 0.05, "min_parts": 5})
+ESCAPE_ALLOWED = UPPER.model_copy(update={"allow_not_measurable": ("escape_rate",)})
+
+
+def by_the_upper_end(escape, gates=UPPER):
+    """The check of the escape rate alone, by `bound: upper_95` and at most 5 %."""
+    return next(check for check in judged(gates=gates, escape=escape).checks if check.name == "escape_rate")
+
+
+def test_no_escape_of_five_parts_does_not_show_a_rate_of_5_percent():
+    """The upper end is 43 %: not measurable, 68 parts short of the 73 that can show it. It passes where listed."""
+    found = by_the_upper_end(Rate(count=0, n=5))
+    assert (found.passed, found.value) == (False, "not measurable (n=5); at least 68 more parts needed")
+    assert by_the_upper_end(Rate(count=0, n=5), ESCAPE_ALLOWED).passed
+    assert by_the_upper_end(Rate(count=0, n=73)).passed
+    assert not by_the_upper_end(Rate(count=0, n=72)).passed
+
+
+def test_a_rate_whose_upper_end_is_too_high_fails_and_says_how_many_more_parts_it_would_take():
+    """One escape of 100: the value keeps the bound and its upper end does not, so listing it does not help."""
+    needed = Rate(count=1, n=100).parts_for(0.05)
+    assert Rate(count=1, n=needed).interval[1] <= 0.05 < Rate(count=1, n=needed - 1).interval[1]
+    for gates in (UPPER, ESCAPE_ALLOWED):
+        found = by_the_upper_end(Rate(count=1, n=100), gates)
+        assert not found.passed
+        assert found.value.endswith(f"; at least {needed - 100} more parts without an error needed")
+        assert found.bound == "<= 0.050 at the upper end of the interval"
+
+
+def test_too_few_parts_for_the_upper_end_do_not_excuse_a_rate_that_is_too_high_already():
+    """Three escapes of ten cannot become 5 % of ten: the rate is measured and fails, even where listed."""
+    found = by_the_upper_end(Rate(count=3, n=10), ESCAPE_ALLOWED)
+    assert not found.passed
+    assert found.value == str(Rate(count=3, n=10))
+
+
+def test_no_number_of_parts_shows_a_rate_of_0():
+    """A use case that asks for it by the upper end is refused, and by the value it is not."""
+    with pytest.raises(ValueError, match="expected max_escape_rate above 0 with bound upper_95"):
+        Gates(min_map50=0.7, max_escape_rate=0.0, max_overkill_rate=0.4)
+    Gates(min_map50=0.7, max_escape_rate=0.0, max_overkill_rate=0.4, bound="point")
+    assert Rate(count=0, n=5).parts_for(0.0) is None
+
+
+def of_two_classes(dents, gates=GATES, champion=None, **changes):
+    """A model of scratches and dents, whose test split has dents on so many parts."""
+    own = {"scratch": CLASS} | ({"dent": dataclasses.replace(CLASS, escape=dents)} if dents is not None else {})
+    scores = dataclasses.replace(GOOD, by_class=own, **changes)
+    return judge(report_of(scores, champion, ("scratch", "dent")), gates)
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_a_class_that_the_test_split_hardly_holds_does_not_pass_unmeasured(n):
+    """A class with defects on too few parts is not measurable, and passes only where the use case lists the class."""
+    gate = of_two_classes(Rate(count=0, n=n))
+    assert [check.name for check in gate.checks if not check.passed] == ["class dent"]
+    assert f"class dent is not measurable (n={n}); at least {4 - n} more part" in gate.failures
+    listed = GATES.model_copy(update={"allow_classes_not_measurable": ("dent",)})
+    assert of_two_classes(Rate(count=0, n=n), listed).passed
+    assert of_two_classes(Rate(count=0, n=4)).passed
+
+
+def test_one_missed_box_of_a_rare_class_decides_nothing():
+    """A class on two parts is not compared with the champion: its check says that it is not measurable."""
+    champion = dataclasses.replace(GOOD, map50_by_class={"scratch": 0.8, "dent": 1.0})
+    listed = GATES.model_copy(update={"allow_classes_not_measurable": ("dent",)})
+    gate = of_two_classes(Rate(count=1, n=2), listed, champion, map50_by_class={"scratch": 0.8, "dent": 0.5})
+    assert gate.passed
+    assert "class dent against champion" not in [check.name for check in gate.checks]
+
+
+def test_what_an_early_report_did_not_count_is_judged_as_before_or_not_measurable():
+    """A report of version 1 has no review rate and asks no class; under a use case of version 2 it passes neither."""
+    before = dataclasses.replace(
+        report_of(dataclasses.replace(GOOD, review=None, by_class={})), schema_version=1
+    )  # fmt: skip
+    gates = {"min_map50": 0.7, "max_escape_rate": 0.25, "max_overkill_rate": 0.4, "min_parts": 4}
+    value = {"name": "tag", "classes": ["scratch"], "labeling": {"instructions": ""}, "gates": gates}
+    assert judge_by(before, UseCase.model_validate({**value, "schema_version": 1})).passed
+    new = {**value, "schema_version": 2, "gates": {**gates, "bound": "point"}}
+    failures = judge_by(before, UseCase.model_validate(new)).failures
+    for name in ("review_rate", "class scratch"):
+        assert f"{name} is not measurable (an earlier version evaluated, which did not count it)" in failures
+
+
 def test_a_gate_without_checks_never_passes():
     """A gate document without checks does not pass."""
     assert not GateReport(model_sha256=SHA, checks=()).passed
@@ -173,6 +278,19 @@ def test_a_report_and_a_gate_are_read_as_they_were_written():
     assert EvaluationReport.from_json(report.to_json()) == report
     gate = judge(report, GATES)
     assert GateReport.from_json(gate.to_json()) == gate
+
+
+def test_a_report_of_the_former_form_is_read_and_a_later_one_is_refused():
+    """Version 1 has no review rate and no rates by reason; version 3 is newer than this program."""
+    old = {**json.loads(report_of(GOOD).to_json()), "schema_version": 1}
+    for split in ("test", "validation"):
+        for key in ("review", "escapes_in_review", "escape_by_location", "by_reason"):
+            del old[split][key]
+    report = EvaluationReport.from_json(json.dumps(old).encode())
+    assert (report.schema_version, report.test.review, report.test.by_reason) == (1, None, {})
+    assert report_of(GOOD).schema_version == 2
+    with pytest.raises(DocumentError, match="schema_version 3 is newer than this program"):
+        EvaluationReport.from_json(json.dumps({**old, "schema_version": 3}).encode())
 
 
 @pytest.mark.parametrize(
