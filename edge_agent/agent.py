@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_agent.config import SamplingLimits
 from edge_agent.errors import EdgeError, InferenceError, SourceError
+from edge_agent.frame_documents import image_to_send, result_of
 from edge_agent.health import Health
 from edge_agent.inference import LoadedRelease
 from edge_agent.ota.active import Active
@@ -24,18 +23,8 @@ from edge_agent.recent_frames import RecentFrames
 from edge_agent.result import Result
 from edge_agent.sampling import Limits, Quota, reason_to_send, share, tightened
 from edge_agent.sources.port import Frame, FrameSource, readable_name
-from inspection import (
-    Capture,
-    ImageError,
-    Inspection,
-    Reason,
-    Sampling,
-    decode_image,
-    image_format,
-    raw_image_key,
-    sha256_of,
-)
-from inspection.image import EXTENSIONS
+from inspection import ImageError, Inspection, Reason, Sampling, decode_image, sha256_of
+from inspection.verdict import NoVerdict
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +35,8 @@ _PROBLEM_WAIT_S: Final = 1.0
 _MAX_TRIES: Final = 3
 _STORAGE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 """Errors of the disk: no frame is at fault, and all wait until the disk works again."""
+_NO_VERDICT: Final = {"unexpected": NoVerdict.UNEXPECTED, "inference-failed": NoVerdict.INFERENCE_ERROR}
+"""What the line is told of a frame that is set aside, by the reason; any other reason is that of an image."""
 
 
 class InspectionLoop:
@@ -163,7 +154,10 @@ class InspectionLoop:
         try:
             self._inspect(source, frame, active)
         except InferenceError as e:
-            if self._is_odd(frame, active):
+            if frame.asked is not None:
+                frame.asked.miss(NoVerdict.INFERENCE_ERROR)  # the line waits: there is no time for another try
+                self._reject(source, frame, "inference-failed", str(e))
+            elif self._is_odd(frame, active):
                 # This release inspects other frames well, so the frame is at fault.
                 self._reject(source, frame, "inference-failed", str(e))
             else:
@@ -190,8 +184,8 @@ class InspectionLoop:
             self._reject(source, frame, "unexpected", f"{type(error).__name__}: {error}")
 
     def _inspect(self, source: FrameSource, frame: Frame, active: LoadedRelease) -> None:
-        if self._outbox.is_recorded(_key(source, frame)):
-            self._put_away(source, frame, None)
+        if self._outbox.is_recorded(_key(source, frame)) or (frame.asked is not None and not frame.asked.is_open()):
+            self._put_away(source, frame, None)  # it has its result
             return
         try:
             if frame.problem is not None:
@@ -203,11 +197,19 @@ class InspectionLoop:
             return
         inspection, infer_ms = active.inspect(pixels)
         sha256 = sha256_of(frame.data)
-        result = self._result(source, frame, sha256, active, inspection, infer_ms)
+        result = result_of(frame, inspection, active, device=self._device, camera=source.name, infer_ms=infer_ms)
         policy = tightened(active.release.sampling, self._limits)
         reason = reason_to_send(inspection, active.release.thresholds, policy, sha256)
         image, counters = self._image_to_send(frame, result, inspection, reason, policy) if reason else (None, ())
-        self._outbox.record(_key(source, frame), result, image, publish=self._publish, counters=counters)
+        if frame.asked is not None and not frame.asked.claim():
+            self._put_away(source, frame, None)  # its deadline has passed, and the line was told
+            return
+        try:
+            self._outbox.record(_key(source, frame), result, image, publish=self._publish, counters=counters)
+        except BaseException:
+            if frame.asked is not None:
+                frame.asked.reopen()
+            raise
         self._measure(result)
         self._recent.add(result, frame.data)
         self._put_away(source, frame, result)
@@ -223,7 +225,7 @@ class InspectionLoop:
         The result of this frame is recorded already, so the line does not wait for the comparison.
         """
         previous = self._active.previous
-        if previous is None or share("disagreement", result.sha256) >= policy.disagreement_rate:
+        if previous is None or share("disagreement", sha256_of(frame.data)) >= policy.disagreement_rate:
             return
         try:
             other, _ = previous.inspect(pixels)
@@ -246,55 +248,12 @@ class InspectionLoop:
             if camera not in sources or not sources[camera].holds(source_key):
                 self._outbox.forget(key)
 
-    def _result(
-        self,
-        source: FrameSource,
-        frame: Frame,
-        sha256: str,
-        active: LoadedRelease,
-        inspection: Inspection,
-        infer_ms: float,
-    ) -> Result:
-        thresholds = active.release.thresholds
-        return Result(
-            capture_id=_capture_id(self._device, source.name, frame, sha256),
-            sha256=sha256,
-            captured_at=frame.captured_at,
-            decided_at=datetime.now(UTC),
-            device=self._device,
-            camera=source.name,
-            part_id=frame.part_id,
-            original_name=readable_name(frame.name),
-            release_digest=active.digest,
-            model_sha256=active.model.sha256,
-            detections=tuple(
-                found for found in inspection.detections if found.score >= thresholds[found.class_name].uncertain
-            ),
-            verdict=inspection.verdict,
-            infer_ms=round(infer_ms, 3),
-        )
-
     def _image_to_send(
         self, frame: Frame, result: Result, inspection: Inspection, reason: Reason, policy: Sampling
     ) -> tuple[ImageToSend | None, tuple[str, ...]]:
         if not self._quota.take(policy, time.monotonic()):
             return None, ("over_quota",)
-        capture = Capture(
-            capture_id=result.capture_id,
-            sha256=result.sha256,
-            device=self._device,
-            camera=result.camera,
-            captured_at=result.captured_at,
-            reason=reason,
-            part_id=result.part_id,
-            original_name=result.original_name,
-            release_digest=result.release_digest,
-            detections=inspection.detections,
-            verdict=result.verdict,
-        )
-        extension = EXTENSIONS[image_format(frame.data)]
-        key = raw_image_key(self._site, self._device, result.captured_at, result.sha256, extension)
-        return ImageToSend(capture, key, frame.data), ()
+        return image_to_send(self._site, frame, result, inspection, reason), ()
 
     def _put_away(self, source: FrameSource, frame: Frame, result: Result | None) -> None:
         source.done(frame, result)
@@ -302,6 +261,8 @@ class InspectionLoop:
 
     def _reject(self, source: FrameSource, frame: Frame, reason: str, message: str) -> None:
         key = _key(source, frame)
+        if frame.asked is not None:
+            frame.asked.miss(_NO_VERDICT.get(reason, NoVerdict.UNREADABLE))
         self._outbox.set_aside(key, reason)
         if not source.reject(frame, reason, message):
             self._outbox.withdraw(key)
@@ -329,9 +290,3 @@ class InspectionLoop:
 
 def _key(source: FrameSource, frame: Frame) -> str:
     return f"{source.name}/{frame.source_key}"
-
-
-def _capture_id(device: str, camera: str, frame: Frame, sha256: str) -> str:
-    """An id of 32 hexadecimal digits, the same however often the frame is inspected."""
-    text = "\n".join((device, camera, frame.source_key, sha256))
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]

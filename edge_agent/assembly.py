@@ -17,6 +17,7 @@ from edge_agent.folder_lock import FolderLock
 from edge_agent.health import Health
 from edge_agent.inference import RuntimeChoice
 from edge_agent.memory import keep_heap_flat
+from edge_agent.missed_triggers import MissedTriggers
 from edge_agent.object_store import S3ObjectStore
 from edge_agent.objections import Objections
 from edge_agent.ota.activation import Phase
@@ -27,7 +28,7 @@ from edge_agent.ota.store import ReleaseStore
 from edge_agent.outbox import Outbox
 from edge_agent.recent_frames import RecentFrames
 from edge_agent.result_publisher import ResultPublisher
-from edge_agent.sources.make import check_cameras, make_source, trigger_queues
+from edge_agent.sources.make import check_cameras, make_source, queues_by_camera, trigger_queues
 from edge_agent.sources.port import FrameSource
 from edge_agent.status import Gauges
 from edge_agent.uploader import Uploader
@@ -61,7 +62,8 @@ def run_agent(config: Config, stop: threading.Event) -> int:
 def _run_locked(config: Config, stop: threading.Event) -> int:
     started = time.monotonic()
     check_cameras(config.cameras, with_broker=config.mqtt is not None)
-    triggers = trigger_queues(config.cameras)
+    asked = threading.Event()
+    triggers = trigger_queues(config.cameras, asked)
     disk = RealDisk()
     store = S3ObjectStore.from_config(config.s3)
     outbox = Outbox(config.state_folder / "outbox", config.outbox, disk=disk)
@@ -89,6 +91,10 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
     listeners.append(fleet_reporter.changed)
     if publisher is not None:
         listeners.append(_announcer(publisher, active))
+    missed = MissedTriggers(
+        queues_by_camera(config.cameras, triggers), outbox, active, recent, device=config.device,
+        publish=publisher is not None, changed=asked, clock=time.monotonic,
+    )  # fmt: skip
     metrics = Metrics(gauges)
     wake = threading.Event()
     sources: list[FrameSource] = []
@@ -120,6 +126,8 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
     }
     if publisher is not None:
         tasks["result-publisher"] = publisher.run
+    if triggers:
+        tasks["missed-triggers"] = missed.run
     died: list[str] = []
     threads = [_start(name, task, stop, died) for name, task in tasks.items()]
     _log.info(
@@ -132,6 +140,7 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
         stop.set()
         for source in sources:
             source.close()
+        missed.end()
     if not died:
         # Before the wait for the threads: a download that is still running must not make this stop look like a crash.
         updates.stop()

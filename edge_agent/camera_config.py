@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from inspection.paths import check_name
 
@@ -47,14 +47,38 @@ class FolderCamera(_Camera):
 
 class _Grabbed(_Camera):
     mode: Literal["every", "latest"] = "latest"
+    """`every`: no frame is skipped, the camera waits. `latest`: stale frames are dropped and counted. A camera with a
+    trigger takes `every`, and no other."""
     trigger_topic: Topic | None = None
     """Where it is given, each message on this MQTT topic takes one frame, and no other frame is taken."""
+    trigger_deadline_ms: float = Field(default=500.0, gt=0, le=600_000)
+    """Milliseconds from a message to its result. A part without a verdict by then is `not-inspected`."""
+    max_waiting: int = Field(default=8, ge=1, le=1000)
+    """How many messages may wait for their results; one more is `not-inspected` at once."""
     reconnect_limit_s: Seconds = 30.0
     """The longest wait between two attempts to open a camera that has failed."""
     encoding: Literal["jpeg", "png"] = "jpeg"
     """How a frame is encoded. The encoded frame is inspected, kept and sent."""
     jpeg_quality: int = Field(default=95, ge=50, le=100)
     """Of an encoded frame."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _every_part_that_is_asked_for(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        features = value.get("features")
+        by_signal = value.get("hardware_trigger")
+        if by_signal is None:
+            by_signal = isinstance(features, Mapping) and features.get("TriggerMode") == "On"
+        if not value.get("trigger_topic") and by_signal is not True:
+            return value
+        if value.get("mode", "every") == "latest":
+            raise ValueError(
+                "a camera with a trigger takes every part that is asked for, but mode is latest; "
+                "remove the mode, or the trigger"
+            )
+        return {**value, "mode": "every"} if "mode" not in value else value
 
 
 class OpenCvCamera(_Grabbed):
@@ -85,8 +109,11 @@ class GenICamCamera(_Grabbed):
     """The serial number of the camera; without it, the first camera is taken."""
     features: Mapping[str, bool | int | float | str] = {}
     """GenICam features that are set at each opening, such as `ExposureTime: 5000`."""
+    hardware_trigger: bool | None = None
+    """Whether a signal at the camera asks for each picture, so that silence is no failure. Null: what the camera's
+    feature `TriggerMode` says."""
     timeout_s: Seconds = 10.0
-    """Seconds of silence after which the camera is opened again."""
+    """Seconds of silence after which the camera is opened again, or asked whether it is there (hardware trigger)."""
 
 
 class HttpCamera(_Camera):

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Collection
 
+from edge_agent.errors import StateError
 from edge_agent.outbox import ImageToSend, Outbox
 from edge_agent.result import Result
 from inspection import Capture, Reason, image_format, raw_image_key
@@ -38,8 +39,10 @@ class Objections:
             data: the bytes of the image.
 
         Raises:
-            StateError: the disk is full.
+            StateError: the disk is full, or the result has no image.
         """
+        if result.sha256 is None:
+            raise StateError("this part was not inspected: there is no image that could be labelled")
         name = hashlib.sha256(f"{result.capture_id}\nobjection".encode()).hexdigest()[:32]
         capture = Capture(
             capture_id=name,

@@ -151,6 +151,21 @@ class Outbox:
             self._index.count("verdict", result.verdict)
             self._index.count("verdict", result.verdict, day=_day(self._clock()))
 
+    def record_missed(self, result: Result, *, publish: bool) -> None:
+        """Keep the result of a trigger that got no verdict, and count it by its reason; durable when it returns.
+
+        Raises:
+            StateError: the disk is full or the index is damaged; nothing was recorded.
+        """
+        with self._index.transaction():
+            if publish:
+                self._index.insert(Kind.RESULT, Priority.RESULT, self._age_now(), result.capture_id, result.to_json())
+            self._index.count("not_inspected", result.reason or "")
+            self._index.count("verdict", result.verdict)
+            self._index.count("verdict", result.verdict, day=_day(self._clock()))
+        self.result_waits.set()
+        self._enforce_limits()
+
     def add_image(self, image: ImageToSend) -> None:
         """Keep one more image to send, such as an operator's objection.
 

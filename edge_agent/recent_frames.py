@@ -11,7 +11,7 @@ from edge_agent.result import Result
 
 @dataclass(frozen=True, slots=True)
 class RecentFrame:
-    """The result of one frame, and the bytes of its image as the camera delivered them."""
+    """The result of one frame, and the bytes of its image as the camera delivered them; no bytes without an image."""
 
     result: Result
     data: bytes
@@ -26,8 +26,14 @@ class RecentFrames:
         self._lock = threading.Lock()
 
     def add(self, result: Result, data: bytes) -> None:
-        """Keep a frame, and remove the oldest ones that no longer fit."""
+        """Keep a frame, and remove the oldest ones that no longer fit.
+
+        A result without an image replaces one just before it, so that a camera that is gone does not push out all the
+        pictures that an operator may still object to.
+        """
         with self._lock:
+            if not data and self._frames and not self._frames[0].data:
+                self._frames.popleft()
             self._frames.appendleft(RecentFrame(result, data))
             while len(self._frames) > 1 and sum(len(frame.data) for frame in self._frames) > self._max_bytes:
                 self._frames.pop()

@@ -1,9 +1,10 @@
-"""The messages to the line: one result for each frame, and whether the device is online."""
+"""The messages to the line: one result for each frame or trigger, and whether the device is online."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from inspection import Detection, Verdict
 from inspection.codec import Document
@@ -11,18 +12,21 @@ from inspection.codec import Document
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result(Document):
-    """The result of one frame. After an outage it may arrive twice; both then have the same `capture_id`.
+    """The result of one frame, or of a trigger that got no frame. After an outage it may arrive twice; both then have
+    the same `capture_id`.
 
     Times are UTC. detections: from each class's `uncertain` threshold on, in pixels of the image, highest score first.
-    infer_ms: milliseconds from decoded image to verdict.
+    infer_ms: milliseconds from decoded image to verdict. A result of version 1 always has a frame and no reason.
     """
 
+    newest: ClassVar[int] = 2
+    schema_version: int = 2
     capture_id: str
     """Names the frame; a message that comes twice has the same one."""
-    sha256: str
-    """The image."""
+    sha256: str | None
+    """The image; null where there is none."""
     captured_at: datetime
-    """When the frame was taken."""
+    """When the frame was taken; without a frame, when the trigger came."""
     decided_at: datetime
     """When the verdict was there."""
     device: str
@@ -31,16 +35,31 @@ class Result(Document):
     """Which camera of the device."""
     part_id: str | None = None
     """The part, where the camera or the PLC said so."""
+    trigger_id: str | None = None
+    """The `id` of the trigger that asked for the frame, where the sender gave one."""
     original_name: str | None = None
     """The file's name at the camera."""
-    release_digest: str
-    """The release that judged it."""
-    model_sha256: str
-    """The model that judged it."""
+    release_digest: str | None
+    """The release that judged it; null where none did."""
+    model_sha256: str | None
+    """The model that judged it; null where none did."""
     detections: tuple[Detection, ...] = ()
     verdict: Verdict
     """What was decided."""
-    infer_ms: float
+    reason: str | None = None
+    """Why the part was not inspected, or why the picture itself makes the verdict `uncertain`; else null."""
+    infer_ms: float | None
+    """Null where nothing was inspected."""
+
+    def __post_init__(self) -> None:
+        judged = (self.sha256, self.release_digest, self.model_sha256, self.infer_ms)
+        if self.verdict is Verdict.NOT_INSPECTED:
+            if not self.reason:
+                raise ValueError("a result that is not-inspected needs a reason")
+        elif None in judged:
+            raise ValueError(f"the verdict {self.verdict} needs an image, a release, a model and its time")
+        elif self.reason and self.verdict is not Verdict.UNCERTAIN:
+            raise ValueError(f"the verdict {self.verdict} has no reason, but got {self.reason!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

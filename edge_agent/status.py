@@ -106,6 +106,7 @@ class Gauges:
                 "inspected": self.outbox.total("frames"),
                 "today": self.outbox.today(),
                 "rejected": self.outbox.counts("rejected"),
+                "not_inspected": self.outbox.counts("not_inspected"),
                 "skipped": self.outbox.total("skipped"),
             },
             "outbox": {

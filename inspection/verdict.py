@@ -10,11 +10,39 @@ from inspection.geometry import Detection
 
 
 class Verdict(StrEnum):
-    """The verdict on a frame. `uncertain`: a person should look at the part; the line decides what to do with it."""
+    """The verdict on a frame. `uncertain`: a person should look at the part; the line decides what to do with it.
+
+    `not-inspected` is what a device tells the line about a frame that was asked for and has no verdict; `decide` never
+    gives it.
+    """
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
     FAIL = "fail"
     UNCERTAIN = "uncertain"
+    NOT_INSPECTED = "not-inspected"
+
+
+class NoVerdict(StrEnum):
+    """Why a frame that was asked for is `not-inspected`."""
+
+    DEADLINE = "deadline"
+    """No verdict stood by the deadline of the trigger."""
+    CAMERA_LOST = "camera-lost"
+    """The camera was gone when the deadline passed."""
+    READ_FAILED = "read-failed"
+    """The camera failed while it took this picture."""
+    QUEUE_FULL = "queue-full"
+    """As many triggers were open already as the configuration allows."""
+    NO_RELEASE = "no-release"
+    """The device has no release yet that could judge."""
+    INFERENCE_ERROR = "inference-error"
+    """The model failed on this picture."""
+    UNREADABLE = "unreadable"
+    """The picture is no usable image."""
+    UNEXPECTED = "unexpected"
+    """An error that nobody foresaw; its trace is in the log."""
+    STOPPING = "stopping"
+    """The agent was stopped first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import math
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from edge_agent.camera_config import GenICamCamera
 from edge_agent.errors import ConfigError, SourceError
+
+_log = logging.getLogger(__name__)
 
 # Names of the Pixel Format Naming Convention (EMVA). A Bayer name gives the first two pixels of the first row.
 _TO_BGR: Final = {
@@ -63,6 +66,24 @@ def _set(nodes: Any, name: str, value: object) -> None:
         raise SourceError(f"its feature {name} cannot be {value!r}: {e}") from e
 
 
+def _trigger_mode(nodes: Any) -> str:
+    """The camera's feature `TriggerMode` as it is in the camera now; empty where the camera has none."""
+    try:
+        node = nodes.TriggerMode
+        ask = getattr(node, "get_value", None)
+        return str(node.value if ask is None else ask(ignore_cache=True))
+    except AttributeError:
+        return ""
+
+
+def _waits_for_signal(nodes: Any) -> bool:
+    try:
+        return _trigger_mode(nodes) == "On"
+    except Exception as e:  # a feature that cannot be read says nothing; each producer raises classes of its own
+        _log.warning("the feature TriggerMode cannot be read: %s; set hardware_trigger if a signal takes pictures", e)
+        return False
+
+
 class GenICamGrabber:
     """`Grabber` over `harvesters`.
 
@@ -87,6 +108,8 @@ class GenICamGrabber:
         self._camera = camera
         self._harvester: Any = None
         self._acquirer: Any = None
+        self.waits_for_signal = False
+        """Whether a signal asks for each picture: a time without one is silence then, and the camera is not gone."""
 
     def open(self) -> None:
         """See `Grabber.open`."""
@@ -100,16 +123,22 @@ class GenICamGrabber:
             nodes = self._acquirer.remote_device.node_map
             for name, value in camera.features.items():
                 _set(nodes, name, value)
+            self.waits_for_signal = (
+                _waits_for_signal(nodes) if camera.hardware_trigger is None else camera.hardware_trigger
+            )
             self._acquirer.start()
         except Exception as e:  # each producer raises classes of its own
             which = camera.serial_number or "the first one"
             why = str(e) if isinstance(e, SourceError) else f"{type(e).__name__}: {e}"
             raise SourceError(f"cannot open GenICam camera {which}: {why}") from e
 
-    def read(self) -> NDArray[np.uint8]:
+    def read(self) -> NDArray[np.uint8] | None:
         """See `Grabber.read`."""
         try:
             buffer = self._acquirer.try_fetch(timeout=self._camera.timeout_s)
+            if buffer is None and self.waits_for_signal:
+                _trigger_mode(self._acquirer.remote_device.node_map)  # fails where the camera is gone
+                return None
             if buffer is None:
                 raise SourceError(f"no picture within {math.ceil(self._camera.timeout_s)} s")
             with buffer:

@@ -19,17 +19,21 @@ from edge_agent.backoff import Backoff
 from edge_agent.errors import SourceError
 from edge_agent.result import Result
 from edge_agent.sources.port import Frame
-from edge_agent.sources.trigger import Trigger, TriggerQueue
+from edge_agent.sources.trigger import Asked, Trigger, TriggerQueue
+from inspection.verdict import NoVerdict
 
 _log = logging.getLogger(__name__)
 
 _AHEAD: Final = 2
 """How many frames are read before they are asked for in the mode `every`."""
-_LOOK_S: Final = 0.2
 
 
 class Grabber(Protocol):
-    """The driver of a camera; one thread uses it."""
+    """The driver of a camera; one thread uses it.
+
+    A driver whose camera takes each picture at a signal of its own (a hardware trigger) has a true attribute
+    `waits_for_signal` once it is open.
+    """
 
     def open(self) -> None:
         """Open the camera.
@@ -38,8 +42,11 @@ class Grabber(Protocol):
             SourceError: the camera cannot be opened.
         """
 
-    def read(self) -> NDArray[np.uint8]:
+    def read(self) -> NDArray[np.uint8] | None:
         """The next picture, (h, w, 3) uint8 BGR. Waits for it, for a limited time.
+
+        Returns:
+            None where no picture came and the camera is well: a signal at its input asks for each picture.
 
         Raises:
             SourceError: the camera fails.
@@ -54,7 +61,7 @@ class _Picture:
     pixels: NDArray[np.uint8]
     at: datetime
     number: int
-    part_id: str | None
+    trigger: Trigger | None
 
 
 class GrabbedSource:
@@ -62,9 +69,9 @@ class GrabbedSource:
 
     The mode `latest` keeps the newest picture only, and counts those that it replaces. The mode `every` reads no faster
     than frames are asked for; a camera that does not wait then loses pictures in its own buffer, uncounted. With
-    triggers, the first picture after each trigger is a frame, in either mode. Between triggers the camera is still
-    read, so that no frame comes from an old buffer. A picture is encoded once; those bytes are inspected, kept and
-    sent.
+    triggers, the first picture after each trigger is a frame, and none replaces another; a picture that comes after the
+    deadline of its trigger is none. Between triggers the camera is still read, so that no frame comes from an old
+    buffer. A picture is encoded once; those bytes are inspected, kept and sent.
     """
 
     def __init__(
@@ -82,7 +89,7 @@ class GrabbedSource:
     ) -> None:
         self.name = name
         self._grabber = grabber
-        self._mode = mode
+        self._mode = mode if triggers is None else "every"
         self._wake = wake
         self._triggers = triggers
         self._extension = "jpg" if encoding == "jpeg" else "png"
@@ -97,6 +104,8 @@ class GrabbedSource:
         self._skipped = 0
         self._problem = f"{name}: not opened yet"
         self._closed = threading.Event()
+        if triggers is not None:
+            triggers.lost = True  # until the first picture comes
         self._thread = threading.Thread(target=self._run, name=f"camera-{name}", daemon=True)
         self._thread.start()
 
@@ -109,11 +118,23 @@ class GrabbedSource:
                 self._skipped += len(self._given_back)
                 self._given_back.clear()
             self._changed.wait_for(lambda: bool(self._pictures), timeout_s)
-            picture = self._pictures.popleft() if self._pictures else None
+            picture = self._first_that_is_wanted()
             self._changed.notify_all()
             if picture is None and self._problem:
                 raise SourceError(self._problem)
         return None if picture is None else self._frame(picture)
+
+    def _first_that_is_wanted(self) -> _Picture | None:
+        self._drop_what_came_too_late()
+        return self._pictures.popleft() if self._pictures else None
+
+    def _drop_what_came_too_late(self) -> None:
+        """Drop pictures whose trigger is settled, so that they do not pile up while nobody inspects."""
+        triggers = self._triggers
+        if triggers is not None:
+            self._pictures = deque(
+                picture for picture in self._pictures if picture.trigger is None or triggers.is_open(picture.trigger)
+            )
 
     def done(self, frame: Frame, result: Result | None) -> None:
         """See `FrameSource.done`. Nothing is to do: a picture does not come again."""
@@ -138,15 +159,13 @@ class GrabbedSource:
         """See `FrameSource.take_skipped`."""
         with self._changed:
             skipped, self._skipped = self._skipped, 0
-        return skipped + (self._triggers.take_lost() if self._triggers else 0)
+        return skipped
 
     def close(self) -> None:
         """See `FrameSource.close`."""
         self._closed.set()
         with self._changed:
             self._changed.notify_all()
-        if self._triggers is not None:
-            self._triggers.arrived.set()
         self._thread.join(5.0)
 
     # -- the camera's thread ------------------------------------------------------------------------------------------
@@ -171,23 +190,41 @@ class GrabbedSource:
                 self._changed.wait_for(lambda: len(self._pictures) < _AHEAD or self._closed.is_set())
             if self._closed.is_set():
                 return
-        trigger = self._triggers.take() if self._triggers is not None else None
-        pixels = self._grabber.read()
+        # A free-running camera shows a part in the first picture that begins after its trigger. Where a signal at the
+        # camera asks for each picture, the picture that comes is the one of the trigger that came with the signal.
+        signal = bool(getattr(self._grabber, "waits_for_signal", False))
+        trigger = self._triggers.take() if self._triggers is not None and not signal else None
+        try:
+            pixels = self._grabber.read()
+        except Exception:
+            if self._triggers is not None and trigger is not None:
+                self._triggers.miss(trigger, NoVerdict.READ_FAILED)
+            raise
+        if self._triggers is not None and signal and pixels is not None:
+            trigger = self._triggers.take()
         if self._problem:
             if self._backoff.failures:
                 _log.info("camera %s works again", self.name)
             self._problem = ""
             self._backoff.succeeded()
-        if self._triggers is None or trigger is not None:
-            self._keep(pixels, trigger or Trigger())
+        if self._triggers is not None:
+            self._triggers.lost = False
+            if trigger is None or not self._triggers.is_open(trigger):
+                return
+            if pixels is None:
+                self._triggers.untake(trigger)
+                return
+        if pixels is not None:
+            self._keep(pixels, trigger)
 
-    def _keep(self, pixels: NDArray[np.uint8], trigger: Trigger) -> None:
+    def _keep(self, pixels: NDArray[np.uint8], trigger: Trigger | None) -> None:
         with self._changed:
             if self._mode == "latest":
                 self._skipped += len(self._pictures)
                 self._pictures.clear()
+            self._drop_what_came_too_late()
             self._number += 1
-            self._pictures.append(_Picture(pixels, self._clock(), self._number, trigger.part_id))
+            self._pictures.append(_Picture(pixels, self._clock(), self._number, trigger))
             self._changed.notify_all()
         self._wake.set()
 
@@ -196,6 +233,8 @@ class GrabbedSource:
         message = f"{self.name}: {why}"
         if self._backoff.failures == 1:
             _log.warning("camera %s; it is tried again", message)
+        if self._triggers is not None:
+            self._triggers.lost = True
         with self._changed:
             self._problem = message
             self._changed.notify_all()
@@ -211,7 +250,10 @@ class GrabbedSource:
             good, why = False, f": {e}"
         else:
             why = ""
+        trigger = picture.trigger
+        part_id = trigger.part_id if trigger is not None else None
+        asked = Asked(trigger, self._triggers) if trigger is not None and self._triggers is not None else None
         if good:
-            return Frame(key, name, encoded.tobytes(), picture.at, picture.part_id)
+            return Frame(key, name, encoded.tobytes(), picture.at, part_id, asked=asked)
         problem = ("unreadable", f"a picture of shape {picture.pixels.shape} cannot be encoded{why}")
-        return Frame(key, name, b"", picture.at, picture.part_id, problem)
+        return Frame(key, name, b"", picture.at, part_id, problem, asked)

@@ -34,16 +34,32 @@ def check_cameras(cameras: Cameras, *, with_broker: bool) -> None:
             raise ConfigError(f"camera {camera.name} has a trigger_topic, but no broker is configured; add mqtt")
 
 
-def trigger_queues(cameras: Cameras) -> Mapping[str, TriggerQueue]:
-    """One queue for each trigger topic, by topic.
+def trigger_queues(cameras: Cameras, changed: threading.Event | None = None) -> Mapping[str, TriggerQueue]:
+    """One queue for each camera with a trigger topic, by topic.
+
+    Args:
+        changed: set when a deadline may have come nearer, or a trigger was missed.
 
     Raises:
         ConfigError: two cameras have the same topic; each message would take a frame of only one of them.
     """
-    topics = [topic for camera in cameras if (topic := getattr(camera, "trigger_topic", None))]
+    triggered = [camera for camera in cameras if isinstance(camera, OpenCvCamera | GenICamCamera)]
+    topics = [camera.trigger_topic for camera in triggered if camera.trigger_topic]
     if len(set(topics)) != len(topics):
         raise ConfigError(f"expected a trigger_topic of its own for each camera, but got {topics}")
-    return {topic: TriggerQueue() for topic in topics}
+    return {
+        camera.trigger_topic: TriggerQueue(
+            deadline_s=camera.trigger_deadline_ms / 1000, max_waiting=camera.max_waiting, changed=changed
+        )
+        for camera in triggered
+        if camera.trigger_topic
+    }
+
+
+def queues_by_camera(cameras: Cameras, triggers: Mapping[str, TriggerQueue]) -> Mapping[str, TriggerQueue]:
+    """The queues of `trigger_queues` by the name of their camera."""
+    topics = {camera.name: getattr(camera, "trigger_topic", None) for camera in cameras}
+    return {name: triggers[topic] for name, topic in topics.items() if topic}
 
 
 def make_source(

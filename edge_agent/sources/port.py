@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from edge_agent.result import Result
+from edge_agent.sources.trigger import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Frame:
     where both have the same file name.
     data: the bytes of the image file.
     captured_at: timezone-aware.
+    asked: the trigger that asked for the frame; None where nobody asked.
     problem: (fixed word, message) where the camera itself found the frame unusable.
     """
 
@@ -26,6 +28,7 @@ class Frame:
     captured_at: datetime
     part_id: str | None = None
     problem: tuple[str, str] | None = None
+    asked: Asked | None = None
 
 
 class FrameSource(Protocol):

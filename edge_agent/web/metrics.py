@@ -35,7 +35,8 @@ class Metrics:
 
     def observe(self, result: Result) -> None:
         """Add the times of one inspected frame to the histograms."""
-        self._infer.observe(result.infer_ms / 1000)
+        if result.infer_ms is not None:
+            self._infer.observe(result.infer_ms / 1000)
         self._decide.observe(max(0.0, (result.decided_at - result.captured_at).total_seconds()))
 
     def text(self) -> bytes:
@@ -52,6 +53,12 @@ class _Gathered(Collector):
         yield _counter("kizu_frames", "Frames inspected.", outbox.total("frames"))
         yield _counters("kizu_verdicts", "Frames by verdict.", "verdict", outbox.counts("verdict"))
         yield _counters("kizu_frames_rejected", "Frames set aside, by reason.", "reason", outbox.counts("rejected"))
+        yield _counters(
+            "kizu_frames_not_inspected",
+            "Triggers that got no verdict, by reason.",
+            "reason",
+            outbox.counts("not_inspected"),
+        )
         yield _counters("kizu_frames_skipped", "Stale frames dropped, by camera.", "camera", outbox.counts("skipped"))
         yield _counters("kizu_outbox_dropped", "Items that were dropped, by class.", "class", outbox.counts("dropped"))
         yield _counter(

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from edge_agent.result import Result
-from inspection import Box, Detection, Verdict
+from inspection import Box, Detection, DocumentError, Verdict
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs/reference/result.schema.json").read_text())
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678, UTC)
@@ -33,6 +33,16 @@ def message(**changes) -> dict:
         {"part_id": "T-1", "original_name": "傷.png"},
         {"verdict": Verdict.FAIL, "detections": (Detection("傷", 0.9, Box(1, 2, 3.5, 4)),)},
         {"unknown": {"later": [1]}},
+        {"verdict": Verdict.UNCERTAIN, "reason": "dark"},
+        {
+            "verdict": Verdict.NOT_INSPECTED,
+            "reason": "camera-lost",
+            "trigger_id": "m7",
+            "sha256": None,
+            "release_digest": None,
+            "model_sha256": None,
+            "infer_ms": None,
+        },
     ],
 )
 def test_what_the_agent_says_is_what_the_schema_promises(changes):
@@ -41,7 +51,16 @@ def test_what_the_agent_says_is_what_the_schema_promises(changes):
 
 
 @pytest.mark.parametrize(
-    "change", [{"verdict": "maybe"}, {"schema_version": 2}, {"sha256": "x"}, {"detections": [{"score": 1}]}]
+    "change",
+    [
+        {"verdict": "maybe"},
+        {"schema_version": 3},
+        {"sha256": "x"},
+        {"sha256": None},
+        {"reason": "dark"},
+        {"verdict": "not-inspected"},
+        {"detections": [{"score": 1}]},
+    ],
 )
 def test_the_schema_refuses_what_the_agent_never_says(change):
     """The schema does not accept just anything."""
@@ -52,3 +71,49 @@ def test_the_schema_refuses_what_the_agent_never_says(change):
 def test_every_field_is_described():
     """A new field must be described in the schema too."""
     assert set(SCHEMA["properties"]) == {item.name for item in dataclasses.fields(Result)} - {"unknown"}
+
+
+AS_AGENTS_WROTE_IT = (
+    b'{"camera":"top","capture_id":"00000000000000000000000000000000","captured_at":"2026-01-02T03:04:05.000678+00:00",'
+    b'"decided_at":"2026-01-02T03:04:05.000678+00:00","detections":[],"device":"dev1","infer_ms":12.5,'
+    b'"model_sha256":"3333333333333333333333333333333333333333333333333333333333333333","original_name":null,'
+    b'"part_id":null,"release_digest":"2222222222222222222222222222222222222222222222222222222222222222",'
+    b'"schema_version":1,"sha256":"1111111111111111111111111111111111111111111111111111111111111111",'
+    b'"verdict":"pass"}'
+)
+"""A result of the first version of the form, which may still wait in an outbox."""
+
+
+def test_a_result_of_the_first_version_is_read_and_valid():
+    """It has no reason and no trigger."""
+    old = Result.from_json(AS_AGENTS_WROTE_IT)
+    assert (old.schema_version, old.verdict, old.reason, old.trigger_id) == (1, Verdict.PASS, None, None)
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(AS_AGENTS_WROTE_IT))
+
+
+def test_a_result_survives_reading_and_writing():
+    """So does one without an image, with keys of a later version."""
+    missed = message(
+        verdict=Verdict.NOT_INSPECTED, reason="deadline", sha256=None, release_digest=None, model_sha256=None,
+        infer_ms=None, unknown={"later": 1},
+    )  # fmt: skip
+    for value in (message(), missed):
+        data = json.dumps(value).encode()
+        assert json.loads(Result.from_json(data).to_json()) == value
+    with pytest.raises(DocumentError, match=r"schema_version 3 is newer than this program \(2\)"):
+        Result.from_json(json.dumps(message() | {"schema_version": 3}).encode())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"verdict": Verdict.NOT_INSPECTED},
+        {"verdict": Verdict.PASS, "reason": "dark"},
+        {"verdict": Verdict.FAIL, "sha256": None},
+        {"verdict": Verdict.PASS, "infer_ms": None},
+    ],
+)
+def test_a_verdict_without_its_grounds_is_never_said(changes):
+    """Only `not-inspected` does without an image, and it needs a reason."""
+    with pytest.raises(ValueError, match=r"(the verdict|not-inspected)"):
+        message(**changes)

@@ -61,7 +61,7 @@ def refused(data: bytes, kind: type[Document] = Sheet) -> str:
         ("at", 5, "a time as ISO 8601 text, but got '5'"),
         ("at", "noon", "a time as ISO 8601 text, but got 'noon'"),
         ("at", "2026-01-01T00:00:00", "a time with a zone, but got '2026-01-01T00:00:00'"),
-        ("verdict", "maybe", "one of ['pass', 'fail', 'uncertain'], but got 'maybe'"),
+        ("verdict", "maybe", "one of ['pass', 'fail', 'uncertain', 'not-inspected'], but got 'maybe'"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named_with_its_place(field, value, expected):
