@@ -10,13 +10,13 @@ from deploy.access.layout import Layout, base_environment
 from deploy.local.runs import RunFailed
 
 
-def reconcile_once(layout: Layout, group: str) -> None:
-    """Run `kizu reconcile --group …`.
+def reconcile_once(layout: Layout) -> None:
+    """Run `kizu reconcile`, for every use case and group.
 
     Raises:
         RunFailed: the pass failed. The message is the command's error.
     """
-    _kizu(["reconcile", "--group", group], environment_for(layout, "reconciler"), "the reconciler's pass")
+    _kizu(["reconcile"], environment_for(layout, "reconciler"), "the reconciler's pass")
 
 
 def approve_as(layout: Layout, account: str, model: str, version: int, *, reason: str) -> None:

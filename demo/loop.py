@@ -380,7 +380,7 @@ def _wait_for_device(demo: _Demo, agent: Agent, digest: str) -> None:
 def _move_champion(demo: _Demo, version: ModelVersion) -> None:
     from demo.acts import reconcile_once
 
-    reconcile_once(demo.layout, demo.use_case.rollout.group)
+    reconcile_once(demo.layout)
     found = champion(demo.registry, demo.use_case.name)
     if found is None or found.version.version != version.version:
         raise DemoError(f"expected version {version.version} to be champion after the rollout, but it is {found}")

@@ -101,9 +101,9 @@ def _s3(config: Config) -> str:
 def _releases(config: Config) -> str:
     client = ReleaseClient.from_config(config, S3ObjectStore.from_config(config.s3))
     client.refresh()
-    desired = client.desired_state(config.group)
+    desired = client.desired_state(config.use_case, config.group)
     if desired is None:
-        return f"signed and fresh; nothing is desired for group {config.group} yet"
+        return f"signed and fresh; nothing is desired for {config.use_case} in group {config.group} yet"
     digest = desired.release_for(config.device)
     return f"signed and fresh; sequence {desired.sequence} wants {digest[:12] if digest else 'nothing of this device'}"
 

@@ -62,6 +62,7 @@ class Gauges:
             group=self.config.group,
             reported_at=datetime.now(UTC),
             state=self._state_word(state.phase, running is not None),
+            use_case=self.config.use_case,
             running_release=running.digest if running else None,
             pending_release=state.pending,
             reason=self.updates.reason,

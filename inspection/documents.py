@@ -270,7 +270,10 @@ class Wave(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredState(Document):
-    """`desired/<group>.json`: what a group of devices should run. A higher sequence replaces a lower one."""
+    """`desired/<use case>/<group>.json`: what the devices of a group that inspect a product should run.
+
+    A higher sequence replaces a lower one.
+    """
 
     sequence: int
     """Counts up with each change."""
@@ -303,6 +306,8 @@ class Reported(Document):
     """When."""
     state: str
     """What it is doing."""
+    use_case: str | None = None
+    """What it inspects; null in a report that does not say it."""
     running_release: str | None = None
     """What it runs."""
     pending_release: str | None = None

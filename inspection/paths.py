@@ -1,4 +1,7 @@
-"""Keys of `kizu-raw`: `<site>/<device>/<yyyy>/<mm>/<dd>/<sha256>.<ext>`, and Captures beside their image."""
+"""Names that several parties compute: keys of `kizu-raw`, and the paths of desired states in the TUF repository.
+
+An image is `<site>/<device>/<yyyy>/<mm>/<dd>/<sha256>.<ext>`, with its Captures beside it.
+"""
 
 from __future__ import annotations
 
@@ -84,3 +87,32 @@ def parse_raw_key(key: str) -> RawKey | None:
     except ValueError:
         return None
     return RawKey(match["site"], match["device"], day, match["sha256"], match["ext"] or "", match["capture"])
+
+
+def desired_path(use_case: str, group: str) -> str:
+    """The TUF target that says what the devices of a group that inspect this product should run.
+
+    Raises:
+        ValueError: one of the names does not fit.
+    """
+    return f"desired/{check_name('use case', use_case)}/{check_name('group', group)}.json"
+
+
+def former_desired_path(group: str) -> str:
+    """The same target in a repository of Kizu 0.1, where two products in one group replaced each other's state.
+
+    Raises:
+        ValueError: the name does not fit.
+    """
+    return f"desired/{check_name('group', group)}.json"
+
+
+def parse_desired_path(path: str) -> tuple[str, str | None] | None:
+    """(group, use case) of a desired state's path; the use case is None in the former layout. None for other paths."""
+    folder, _, rest = path.partition("/")
+    names = rest.removesuffix(".json").split("/")
+    if folder != "desired" or not rest.endswith(".json") or not all(_NAME.fullmatch(name) for name in names):
+        return None
+    if len(names) == 1:
+        return names[0], None
+    return (names[1], names[0]) if len(names) == 2 else None

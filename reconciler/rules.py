@@ -1,7 +1,7 @@
 """Rules that compare the desired state of a group with its devices' reports. They use ports only, no server's library.
 
-One pass reads the desired state and the reports. If all devices of the group run the release, it moves the alias
-`champion` to the version of that release. A second pass with the same state and reports changes nothing.
+One pass reads every desired state and the devices' reports, and moves `champion` of each use case to the newest release
+that a whole group runs. A second pass with the same states and reports changes nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ class DeviceReports(Protocol):
 class Publisher(Protocol):
     """Reads the published desired states and releases."""
 
-    def desired(self, group: str) -> DesiredState | None:
-        """Return the desired state of a group; None if none was published."""
+    def desired_names(self) -> Iterable[tuple[str, str]]:
+        """Return (use case, group) of every published desired state."""
+
+    def desired(self, use_case: str, group: str) -> DesiredState | None:
+        """Return the desired state of a product in a group; None if none was published."""
 
     def release(self, digest: str) -> Release | None:
         """Return the release with this digest; None if it was not published."""
@@ -61,8 +64,9 @@ class DeviceState:
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """The state of a group. rolled_out: the release that all devices run; None while at least one does not."""
+    """A use case's devices in a group. rolled_out: the release that all of them run; None while one does not."""
 
+    use_case: str
     group: str
     sequence: int
     devices: tuple[DeviceState, ...]
@@ -86,27 +90,50 @@ def group_state(group: str, desired: DesiredState, reports: Iterable[Reported], 
             late=now - report.reported_at > timedelta(seconds=desired.report_timeout_s),
         )
         for report in sorted(reports, key=lambda report: report.device)
-        if report.group == group
+        # The report of an older agent does not name a use case: such a device counts for each product of its group.
+        if report.group == group and report.use_case in (None, desired.use_case)
     )
     final = desired.waves[-1].release_digest if desired.waves else None
     everywhere = bool(devices) and all(d.settled and d.running == final for d in devices)
-    return GroupState(group, desired.sequence, devices, final if everywhere else None)
+    return GroupState(desired.use_case, group, desired.sequence, devices, final if everywhere else None)
 
 
-def reconcile(
-    group: str, publisher: Publisher, fleet: DeviceReports, champions: Champions, now: datetime
-) -> GroupState | None:
-    """Compare one group and move `champion` if the whole group runs the release.
+def group_states(publisher: Publisher, fleet: DeviceReports, now: datetime) -> list[GroupState]:
+    """The state of each group of each use case for which something is desired."""
+    reports = tuple(fleet.reports())
+    states = []
+    for use_case, group in publisher.desired_names():
+        desired = publisher.desired(use_case, group)
+        if desired is not None:
+            states.append(group_state(group, desired, reports, now))
+    return states
 
-    Returns:
-        The state of the group; None if no desired state was published for it.
+
+def next_champion(current: int | None, rolled_out: Iterable[int], *, all_settled: bool) -> int | None:
+    """The version to make the champion, or None where the present one stays.
+
+    It is the newest version that a whole group runs. An older one than the present follows only where every group is
+    settled: a group between two releases runs none as a whole, and must not turn the champion back for that time.
+
+    Args:
+        current: the version of the champion.
+        rolled_out: for each group that runs one release as a whole, its version.
+        all_settled: whether each group with devices runs one release as a whole.
     """
-    desired = publisher.desired(group)
-    if desired is None:
+    newest = max(rolled_out, default=None)
+    if newest is None or newest == current:
         return None
-    state = group_state(group, desired, fleet.reports(), now)
-    if state.rolled_out is not None:
-        release = publisher.release(state.rolled_out)
-        if release is not None and champions.current(release.use_case) != release.version:
-            champions.move(release.use_case, release.version)
-    return state
+    return newest if current is None or newest > current or all_settled else None
+
+
+def reconcile(publisher: Publisher, fleet: DeviceReports, champions: Champions, now: datetime) -> list[GroupState]:
+    """One pass over all use cases and groups; returns their states."""
+    states = group_states(publisher, fleet, now)
+    for use_case in sorted({state.use_case for state in states}):
+        own = [state for state in states if state.use_case == use_case and state.devices]
+        found = [publisher.release(state.rolled_out) for state in own if state.rolled_out is not None]
+        versions = [release.version for release in found if release is not None]
+        version = next_champion(champions.current(use_case), versions, all_settled=len(versions) == len(own))
+        if version is not None:
+            champions.move(use_case, version)
+    return states

@@ -67,7 +67,7 @@ class _Shelf:
     def refresh(self) -> None:
         return
 
-    def desired_state(self, group: str) -> DesiredState | None:
+    def desired_state(self, use_case: str, group: str) -> DesiredState | None:
         return self._desired
 
     def fetch_release(self, digest: str, folder: Path) -> Release:

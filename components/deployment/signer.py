@@ -10,7 +10,8 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ from components.stores.models.registry import ModelRegistry, ModelRegistryError,
 from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
 from components.stores.releases.repository import ReleaseRepository, RepositoryError
 from components.use_case import Rollout
-from inspection.codec import DocumentError
+from inspection.codec import DocumentError, canonical_json
 from inspection.documents import DesiredState, Release, Wave
-from inspection.paths import check_name
+from inspection.paths import check_name, desired_path, former_desired_path, parse_desired_path
 
 _log = logging.getLogger(__name__)
 
@@ -70,8 +71,11 @@ class Signer:
             if f"releases/{digest}/release.json" not in self._repository.targets():
                 raise ReleaseError(f"release {digest} of {model} version {version} is not published yet")
             rollout = built.use_case.rollout
-            path = f"desired/{rollout.group}.json"
-            current = self._desired(rollout.group)
+            path, former_path = desired_path(model, rollout.group), former_desired_path(rollout.group)
+            former = self._read_desired(former_path)
+            if former is not None and former.use_case != model:
+                former = None  # another product had the group's former name first
+            current = self._read_desired(path) or former
             wanted = DesiredState(
                 sequence=(current.sequence if current else 0) + 1,
                 use_case=model,
@@ -80,22 +84,43 @@ class Signer:
                 report_timeout_s=rollout.report_timeout_s,
             )
             if current is not None and current.waves == wanted.waves and current.probation_s == wanted.probation_s:
-                return current
-            self._repository.publish([(path, wanted.to_json())])
-            _log.info("desired state %d of group %s: release %s", wanted.sequence, rollout.group, digest)
+                wanted = current
+            # Agents of version 0.1 know the former name only; where it is this product's, both names say the same.
+            paths = (path,) if former is None else (path, former_path)
+            if self._repository.publish([(name, wanted.to_json()) for name in paths]):
+                _log.info(
+                    "desired state %d of %s in group %s: release %s", wanted.sequence, model, rollout.group, digest
+                )
             return wanted
 
-    def desired(self, group: str) -> DesiredState | None:
-        """Return the desired state of a group; None if none was published."""
-        return self._desired(check_name("group", group))
+    def desired(self, use_case: str, group: str) -> DesiredState | None:
+        """Return the desired state of a product in a group; None if none was published."""
+        found = self._read_desired(desired_path(use_case, group))
+        if found is None:
+            found = self._read_desired(former_desired_path(group))
+        return found if found is not None and found.use_case == use_case else None
+
+    def desired_names(self) -> list[tuple[str, str]]:
+        """Return (use case, group) of every published desired state, sorted."""
+        names: set[tuple[str, str]] = set()
+        for path in self._repository.targets():
+            parsed = parse_desired_path(path)
+            if parsed is None:
+                continue
+            group, use_case = parsed
+            if use_case is None:
+                former = self._read_desired(path)
+                use_case = former.use_case if former is not None else ""
+            names.add((use_case, group))
+        return sorted(names)
 
     def release(self, digest: str) -> Release | None:
         """Return the release with this digest; None if it was not published."""
         data = self._repository.read_target(f"releases/{digest}/release.json")
         return Release.from_json(data) if data is not None else None
 
-    def _desired(self, group: str) -> DesiredState | None:
-        data = self._repository.read_target(f"desired/{group}.json")
+    def _read_desired(self, path: str) -> DesiredState | None:
+        data = self._repository.read_target(path)
         return DesiredState.from_json(data) if data is not None else None
 
 
@@ -108,7 +133,8 @@ def _waves(rollout: Rollout, digest: str) -> tuple[Wave, ...]:
 def make_app(signer: Signer, repository: ReleaseRepository, *, renew_every_s: float = RENEW_EVERY_S) -> Starlette:
     """Make the HTTP application.
 
-    It serves POST /releases, POST /desired, GET /desired/{group}, GET /releases/{digest} and GET /healthz.
+    It serves POST /releases, POST /desired, GET /desired, GET /desired/{use_case}/{group}, GET /releases/{digest} and
+    GET /healthz.
     """
 
     @contextlib.asynccontextmanager
@@ -127,8 +153,9 @@ def make_app(signer: Signer, repository: ReleaseRepository, *, renew_every_s: fl
             Route("/healthz", _health, methods=["GET"]),
             Route("/releases", _Act(lambda body: _publish_release(signer, body)), methods=["POST"]),
             Route("/desired", _Act(lambda body: _publish_desired(signer, body)), methods=["POST"]),
-            Route("/desired/{name}", _Read(lambda name: signer.desired(name)), methods=["GET"]),
-            Route("/releases/{name}", _Read(lambda name: signer.release(name)), methods=["GET"]),
+            Route("/desired", _Read(lambda: _Names(signer.desired_names())), methods=["GET"]),
+            Route("/desired/{use_case}/{group}", _Read(signer.desired), methods=["GET"]),
+            Route("/releases/{digest}", _Read(signer.release), methods=["GET"]),
         ],
         lifespan=lifespan,
     )
@@ -183,16 +210,27 @@ class _Act:
             return JSONResponse({"error": str(e)}, 409)
 
 
-class _Read:
-    """Answers a GET of a published document by its name."""
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """(use case, group) of the published desired states."""
 
-    def __init__(self, read: Any) -> None:
+    names: list[tuple[str, str]]
+
+    def to_json(self) -> bytes:
+        """As `SignerClient.desired_names` reads it."""
+        return canonical_json({"desired": [{"use_case": use_case, "group": group} for use_case, group in self.names]})
+
+
+class _Read:
+    """Answers a GET of a published document. read: takes the parameters of the path by name."""
+
+    def __init__(self, read: Callable[..., Any]) -> None:
         self._read = read
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
         try:
-            document = await run_in_threadpool(self._read, request.path_params["name"])
+            document = await run_in_threadpool(self._read, **request.path_params)
         except ValueError as e:
             response: Response = JSONResponse({"error": str(e)}, 400)
         except _FAILURES as e:

@@ -50,8 +50,8 @@ class ReleaseSource(Protocol):
     def refresh(self) -> None:
         """Fetch and verify the metadata."""
 
-    def desired_state(self, group: str) -> DesiredState | None:
-        """What the group should run; None where nothing was published for it."""
+    def desired_state(self, use_case: str, group: str) -> DesiredState | None:
+        """What the devices of a group that inspect a product should run; None where nothing was published."""
 
     def fetch_release(self, digest: str, folder: Path) -> Release:
         """Bring the files of a release into `folder`, verified."""
@@ -143,7 +143,7 @@ class Updates:
         try:
             source = self._open_source()
             source.refresh()
-            desired = source.desired_state(self._identity.group)
+            desired = source.desired_state(self._identity.use_case, self._identity.group)
         except UpdateError as e:
             self._say(f"{e.reason}: {e}")
             return

@@ -19,6 +19,7 @@ from edge_agent.inference import RELEASE_FILE
 from edge_agent.object_store import ObjectStore
 from edge_agent.ota.download import PIECE_BYTES, Download
 from inspection import DesiredState, DocumentError, Release
+from inspection.paths import desired_path, former_desired_path
 
 _log = logging.getLogger(__name__)
 
@@ -107,13 +108,21 @@ class ReleaseClient:
         with _Named("the repository's metadata"):
             self._updater.refresh()
 
-    def desired_state(self, group: str) -> DesiredState | None:
-        """What the group should run; None where nothing was ever published for it.
+    def desired_state(self, use_case: str, group: str) -> DesiredState | None:
+        """What the devices of the group that inspect this product should run; None where nothing was published.
+
+        A repository of Kizu 0.1 has one state for each group, which counts if it is of this product.
 
         Raises:
             UpdateError: the document cannot be fetched, or this agent does not understand it.
         """
-        path = f"desired/{group}.json"
+        found = self._desired_at(desired_path(use_case, group))
+        if found is not None:
+            return found
+        former = self._desired_at(former_desired_path(group))
+        return former if former is not None and former.use_case == use_case else None
+
+    def _desired_at(self, path: str) -> DesiredState | None:
         with _Named(path):
             info = self._updater.get_targetinfo(path)
             if info is None:

@@ -14,52 +14,59 @@ from kizu.context import console, settings_as
 app = typer.Typer()
 
 
-def _pass_over(group: str, *, act: bool) -> Any:
+def _pass_over(*, act: bool) -> list[Any]:
     config = settings_as("reconciler")
     from components.stores.fleet.reports import FleetReports
     from components.stores.models.registry import ModelRegistry
     from components.stores.objects.s3 import S3ObjectStore
     from components.stores.releases.signer_client import SignerClient
     from reconciler.adapters import MlflowChampions
-    from reconciler.rules import group_state
+    from reconciler.rules import group_states
     from reconciler.rules import reconcile as one_pass
 
     signer = SignerClient(config.required("signer_url"))
     fleet = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet"))
     if not act:
-        desired = signer.desired(group)
-        return group_state(group, desired, fleet.reports(), datetime.now(UTC)) if desired else None
+        return group_states(signer, fleet, datetime.now(UTC))
     champions = MlflowChampions(ModelRegistry.from_settings(config))
-    return one_pass(group, signer, fleet, champions, datetime.now(UTC))
+    return one_pass(signer, fleet, champions, datetime.now(UTC))
 
 
-GroupOption = Annotated[str, typer.Option("--group", "-g", help="The group of devices.")]
+GroupOption = Annotated[
+    str | None, typer.Option("--group", "-g", help="Show this group of devices alone. Default: every group.")
+]
 
 
 @app.command()
 def reconcile(
-    group: GroupOption = "line",
+    group: GroupOption = None,
     every: Annotated[float, typer.Option(help="Seconds between passes; 0: one pass.")] = 0.0,
 ) -> None:
-    """Compare what devices run with what they should run. If all of a group do, move `champion` to that version."""
+    """Compare what devices report with what they should run, for every use case and group, and move `champion`."""
     while True:
-        _print_group(_pass_over(group, act=True), group)
+        _print_groups(_pass_over(act=True), group)
         if every <= 0:
             return
         time.sleep(every)
 
 
 @app.command()
-def devices(group: GroupOption = "line") -> None:
+def devices(group: GroupOption = None) -> None:
     """Show what each device runs and what it should run. It changes nothing."""
-    _print_group(_pass_over(group, act=False), group)
+    _print_groups(_pass_over(act=False), group)
 
 
-def _print_group(state: Any, group: str) -> None:
-    if state is None:
-        console.print(f"nothing was released to the group {group} yet; run: kizu deploy")
-        return
-    table = Table(title=f"group {state.group}, sequence {state.sequence}", box=None)
+def _print_groups(states: list[Any], group: str | None) -> None:
+    shown = [state for state in states if group is None or state.group == group]
+    if not shown:
+        where = f"to the group {group}" if group is not None else "to any group"
+        console.print(f"nothing was released {where} yet; run: kizu deploy")
+    for state in shown:
+        _print_group(state)
+
+
+def _print_group(state: Any) -> None:
+    table = Table(title=f"{state.use_case}, group {state.group}, sequence {state.sequence}", box=None)
     for column in ("device", "runs", "should run", "state", ""):
         table.add_column(column)
     for device in state.devices:

@@ -10,6 +10,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from inspection import DesiredState, Wave
+from inspection.paths import desired_path, former_desired_path
 from tests.edge_agent.models import BuiltRelease
 
 Put = Callable[[str, bytes], None]
@@ -48,9 +49,15 @@ class Publisher:
         return {name: self.add(f"releases/{built.digest}/{name}", data) for name, data in built.files.items()}
 
     def desire(
-        self, digest: str, *, group: str = "line1", sequence: int | None = None, probation_s: float = 0.5
+        self,
+        digest: str,
+        *,
+        group: str = "line1",
+        sequence: int | None = None,
+        probation_s: float = 0.5,
+        former_path: bool = False,
     ) -> int:
-        """Say what a group should run, and publish."""
+        """Say what a group should run, and publish. former_path: as Kizu 0.1 did."""
         self.sequence = self.sequence + 1 if sequence is None else sequence
         desired = DesiredState(
             sequence=self.sequence,
@@ -58,7 +65,8 @@ class Publisher:
             waves=(Wave(release_digest=digest, percent=100.0),),
             probation_s=probation_s,
         )
-        self.add(f"desired/{group}.json", desired.to_json())
+        path = former_desired_path(group) if former_path else desired_path("tags", group)
+        self.add(path, desired.to_json())
         self.commit()
         return self.sequence
 

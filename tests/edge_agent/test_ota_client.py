@@ -10,7 +10,7 @@ from tuf.api import exceptions as tuf_errors
 from edge_agent.config import Config
 from edge_agent.errors import AccessDenied, ObjectNotFound, StateError, StoreUnavailable, UpdateError
 from edge_agent.ota.release_client import ReleaseClient, S3Fetcher, _Named, read_release, sha256_of_file
-from inspection.documents import ModelFile
+from inspection.documents import DesiredState, ModelFile, Wave
 from tests.edge_agent.models import build_release
 from tests.edge_agent.publisher import Publisher
 from tests.edge_agent.stores import MemoryStore
@@ -110,19 +110,19 @@ def test_a_desired_state_is_that_of_the_group(client, publisher):
     publisher.desire("a" * 64, group="line1", sequence=3)
     publisher.desire("b" * 64, group="line2", sequence=4)
     client.refresh()
-    assert client.desired_state("line1").sequence == 3
-    assert client.desired_state("line2").sequence == 4
-    assert client.desired_state("line3") is None
+    assert client.desired_state("tags", "line1").sequence == 3
+    assert client.desired_state("tags", "line2").sequence == 4
+    assert client.desired_state("tags", "line3") is None
 
 
 def test_a_desired_state_of_a_newer_form_is_refused(client, publisher):
     """A signed desired state that the agent cannot read comes from a newer signer, so the refusal is final."""
-    publisher.add("desired/line1.json", b"[]")
+    publisher.add("desired/tags/line1.json", b"[]")
     publisher.commit()
     client.refresh()
-    reason, transient, words = refusal(client.desired_state, "line1")
+    reason, transient, words = refusal(client.desired_state, "tags", "line1")
     assert (reason, transient) == ("unreadable-desired-state", False)
-    assert words.startswith("desired/line1.json is signed but not understood: ")
+    assert words.startswith("desired/tags/line1.json is signed but not understood: ")
 
 
 def test_a_missing_desired_state_and_a_store_that_is_down_name_the_file(client, publisher, store):
@@ -131,11 +131,15 @@ def test_a_missing_desired_state_and_a_store_that_is_down_name_the_file(client, 
     client.refresh()
     for key in [key for key in store.objects if "line1.json" in key[1]]:
         del store.objects[key]
-    reason, transient, words = refusal(client.desired_state, "line1")
+    reason, transient, words = refusal(client.desired_state, "tags", "line1")
     assert (reason, transient) == ("not-published", True)
-    assert words.startswith("desired/line1.json: get s3://kizu-releases/targets/desired/")
+    assert words.startswith("desired/tags/line1.json: get s3://kizu-releases/targets/desired/tags/")
     store.down = True
-    assert refusal(client.desired_state, "line1") == ("unreachable", True, "desired/line1.json: the store is down")
+    assert refusal(client.desired_state, "tags", "line1") == (
+        "unreachable",
+        True,
+        "desired/tags/line1.json: the store is down",
+    )
 
 
 def test_metadata_that_cannot_be_fetched_says_so(client, store):
@@ -271,7 +275,7 @@ def test_a_client_is_made_from_the_configuration(store, publisher, tmp_path):
     client = ReleaseClient.from_config(config, moved)
     client.refresh()
     assert (tmp_path / "state" / "tuf" / "timestamp.json").is_file()
-    reason, _, words = refusal(client.desired_state, "line1")
+    reason, _, words = refusal(client.desired_state, "tags", "line1")
     assert reason == "disk-full"
     assert f"{free:,} must stay free" in words
 
@@ -306,3 +310,33 @@ def test_a_root_that_is_none_names_the_pinned_root(store, tmp_path):
     reason, transient, words = refusal(ReleaseClient, store, BUCKET, b"{}", tmp_path / "tuf")
     assert (reason, transient) == ("invalid-metadata", True)
     assert words.startswith("the pinned root metadata: ")
+
+
+def test_a_device_reads_the_state_of_its_own_product(client, publisher):
+    """Two products in one group have two desired states, and neither replaces the other."""
+    publisher.desire("a" * 64, sequence=3)
+    bottles = DesiredState(
+        sequence=9, use_case="bottle", waves=(Wave(release_digest="b" * 64, percent=100.0),), probation_s=1.0
+    )
+    publisher.add("desired/bottle/line1.json", bottles.to_json())
+    publisher.commit()
+    client.refresh()
+    assert client.desired_state("tags", "line1").sequence == 3
+    assert client.desired_state("bottle", "line1") == bottles
+
+
+def test_a_repository_of_an_older_kizu_is_read_where_the_state_is_of_this_product(client, publisher):
+    """The former name held one state for a group, whatever its product; a newer name goes before it."""
+    publisher.desire("a" * 64, sequence=3, former_path=True)
+    client.refresh()
+    assert client.desired_state("tags", "line1").sequence == 3
+    assert client.desired_state("bottle", "line1") is None
+
+
+def test_the_new_name_of_a_desired_state_goes_before_the_former_name(store, publisher, tmp_path):
+    """Where both are published, the device takes the state that has its product in its name."""
+    publisher.desire("a" * 64, sequence=3, former_path=True)
+    publisher.desire("b" * 64, sequence=4)
+    client = ReleaseClient(store, BUCKET, publisher.root_bytes, tmp_path / "tuf")
+    client.refresh()
+    assert client.desired_state("tags", "line1").sequence == 4

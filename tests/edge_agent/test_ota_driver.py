@@ -70,7 +70,7 @@ class Bench:
         if self.refused:
             raise self.refused
 
-    def desired_state(self, group: str) -> DesiredState | None:
+    def desired_state(self, use_case: str, group: str) -> DesiredState | None:
         assert group == "line1"
         return self.desired
 

@@ -52,17 +52,17 @@ def test_a_device_reads_what_the_signer_published(publish, seaweed, root, tmp_pa
     publisher.initialise()
     repository = look(seaweed, root, tmp_path)
     repository.refresh()
-    assert repository.desired_state("line1") is None
+    assert repository.desired_state("tags", "line1") is None
     built = build_release()
     desired = DesiredState(
         sequence=1, use_case="tags", waves=(Wave(release_digest=built.digest, percent=100.0),), probation_s=15.0
     )
     files = [(f"releases/{built.digest}/{name}", data) for name, data in built.files.items()]
-    publisher.publish([*files, ("desired/line1.json", desired.to_json())])
+    publisher.publish([*files, ("desired/tags/line1.json", desired.to_json())])
     publish(now=lambda: datetime.now(UTC) + timedelta(days=5)).renew()
     repository = look(seaweed, root, tmp_path)
     repository.refresh()
-    assert repository.desired_state("line1") == desired
+    assert repository.desired_state("tags", "line1") == desired
     assert repository.fetch_release(built.digest, tmp_path / "release") == built.release
     assert (tmp_path / "release" / "model.onnx").read_bytes() == built.files["model.onnx"]
 

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspection.paths import RawKey, capture_key, check_name, parse_raw_key, raw_image_key
+from inspection.paths import (
+    RawKey,
+    capture_key,
+    check_name,
+    desired_path,
+    former_desired_path,
+    parse_desired_path,
+    parse_raw_key,
+    raw_image_key,
+)
 
 SHA = "ab" * 32
 NOON = datetime(2025, 4, 1, 12, 0, tzinfo=UTC)
@@ -129,3 +138,13 @@ def test_what_is_not_of_the_layout_is_nothing(key):
 def test_a_key_is_parsed_into_what_it_was_made_of(site, device, at, ext):
     """Parsing a key gives the parts that it was made of."""
     assert parse_raw_key(raw_image_key(site, device, at, SHA, ext)) == RawKey(site, device, at.date(), SHA, ext, None)
+
+
+def test_the_path_of_a_desired_state_names_product_and_group():
+    """A path is read back into its names; the former layout has no product; anything else is no such path."""
+    assert parse_desired_path(desired_path("metal-tag", "line")) == ("line", "metal-tag")
+    assert parse_desired_path(former_desired_path("line")) == ("line", None)
+    others = ("desired/a/b/c.json", "desired/.json", "desired/A/b.json", "desired/a/b", "releases/a/b.json")
+    assert [parse_desired_path(path) for path in others] == [None] * 5
+    with pytest.raises(ValueError, match="use case"):
+        desired_path("../x", "line")

@@ -8,7 +8,7 @@ import pytest
 from inspection.decode import Nms
 from inspection.documents import Approval, DesiredState, InputSpec, ModelFile, Release, Reported, Sampling, Wave
 from inspection.verdict import ClassThreshold
-from reconciler.rules import group_state, reconcile
+from reconciler.rules import group_state, next_champion, reconcile
 
 NOW = datetime(2025, 4, 1, 12, 0, tzinfo=UTC)
 OLD, NEW = "a" * 64, "b" * 64
@@ -25,10 +25,10 @@ EVERYBODY = DesiredState(
 )  # fmt: skip
 
 
-def report(device, running=NEW, *, pending=None, minutes_ago=1.0, group="line", state="running"):
+def report(device, running=NEW, *, pending=None, minutes_ago=1.0, group="line", state="running", use_case=None):
     return Reported(
         device=device, group=group, reported_at=NOW - timedelta(minutes=minutes_ago), state=state,
-        running_release=running, pending_release=pending,
+        running_release=running, pending_release=pending, use_case=use_case,
     )  # fmt: skip
 
 
@@ -38,8 +38,11 @@ class Published:
     def __init__(self, desired, releases):
         self._desired, self._releases = desired, releases
 
-    def desired(self, group):
-        return self._desired.get(group)
+    def desired_names(self):
+        return sorted(self._desired)
+
+    def desired(self, use_case, group):
+        return self._desired.get((use_case, group))
 
     def release(self, digest):
         return self._releases.get(digest)
@@ -49,13 +52,13 @@ class Aliases:
     """The registry's side, in memory, with every move."""
 
     def __init__(self, version=None):
-        self.version, self.moves = version, []
+        self.versions, self.moves = {"metal-tag": version}, []
 
     def current(self, model):
-        return self.version
+        return self.versions.get(model)
 
     def move(self, model, version):
-        self.version = version
+        self.versions[model] = version
         self.moves.append((model, version))
 
 
@@ -70,9 +73,11 @@ class Devices:
 
 
 def one_pass(reports, *, desired=EVERYBODY, releases=None, champions=None):
-    published = Published({"line": desired} if desired else {}, {NEW: RELEASE} if releases is None else releases)
+    wanted = {("metal-tag", "line"): desired} if desired else {}
+    published = Published(wanted, {NEW: RELEASE} if releases is None else releases)
     champions = champions or Aliases()
-    return reconcile("line", published, Devices(*reports), champions, NOW), champions
+    states = reconcile(published, Devices(*reports), champions, NOW)
+    return states[0] if states else None, champions
 
 
 @pytest.mark.parametrize(
@@ -164,3 +169,68 @@ def test_devices_are_shown_in_order_beside_what_they_should_run():
         ("d1", NEW, NEW, None, True),
         ("d2", NEW, OLD, NEW, False),
     ]
+
+
+def wants(digest, use_case="metal-tag"):
+    waves = (Wave(release_digest=digest, percent=100.0),)
+    return dataclasses.replace(EVERYBODY, use_case=use_case, waves=waves)
+
+
+def test_two_products_on_devices_of_one_group_each_have_their_champion():
+    """Devices are counted for the product that they inspect, so neither product holds the other's champion back."""
+    bottles = dataclasses.replace(RELEASE, use_case="bottle", version=3)
+    published = Published(
+        {("metal-tag", "line"): wants(NEW), ("bottle", "line"): wants(OLD, "bottle")}, {NEW: RELEASE, OLD: bottles}
+    )
+    reports = [report("d1", use_case="metal-tag"), report("d2", OLD, use_case="bottle")]
+    champions = Aliases()
+    for _ in range(2):
+        states = reconcile(published, Devices(*reports), champions, NOW)
+    assert [(s.use_case, s.group, [d.device for d in s.devices]) for s in states] == [
+        ("bottle", "line", ["d2"]),
+        ("metal-tag", "line", ["d1"]),
+    ]
+    assert sorted(champions.moves) == [("bottle", 3), ("metal-tag", 7)]
+
+
+def test_two_groups_of_a_product_on_different_releases_do_not_turn_the_champion_back_and_forth():
+    """The newest release that a whole group runs is the champion; further passes move nothing."""
+    published = Published(
+        {("metal-tag", "osaka"): wants(OLD), ("metal-tag", "tokyo"): wants(NEW)},
+        {NEW: RELEASE, OLD: dataclasses.replace(RELEASE, version=6)},
+    )
+    reports = [report("d1", group="tokyo"), report("d2", OLD, group="osaka")]
+    champions = Aliases()
+    for _ in range(3):
+        reconcile(published, Devices(*reports), champions, NOW)
+    assert champions.moves == [("metal-tag", 7)]
+
+
+@pytest.mark.parametrize(
+    ("current", "rolled_out", "all_settled", "moved"),
+    [
+        (None, [4], True, 4),
+        (4, [4, 3], True, None),
+        (4, [3], False, None),
+        (4, [3], True, 3),
+        (4, [3, 5], False, 5),
+        (4, [], True, None),
+    ],
+    ids=[
+        "the first",
+        "an older group beside it",
+        "its group is between two releases",
+        "all went back",
+        "newer",
+        "none",
+    ],
+)
+def test_the_champion_goes_back_only_where_every_group_is_settled(current, rolled_out, all_settled, moved):
+    """A group between two releases runs none as a whole; for that time the champion does not go back."""
+    assert next_champion(current, rolled_out, all_settled=all_settled) == moved
+
+
+def test_a_report_that_names_no_product_counts_for_each_product_of_its_group():
+    """An older agent does not say what it inspects; its device may hold a champion back, but never brings it early."""
+    assert [d.device for d in group_state("line", wants(NEW), [report("d1")], NOW).devices] == ["d1"]
+    assert group_state("line", wants(NEW), [report("d1", use_case="bottle")], NOW).devices == ()

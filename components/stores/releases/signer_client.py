@@ -28,9 +28,14 @@ class SignerClient:
         """Returns the desired state's sequence."""
         return int(self._ask("POST", "/desired", {"model": model, "version": version})["sequence"])
 
-    def desired(self, group: str) -> DesiredState | None:
-        """What a group should run."""
-        data = self._get(f"/desired/{group}")
+    def desired_names(self) -> list[tuple[str, str]]:
+        """(use case, group) of every published desired state."""
+        found = self._ask("GET", "/desired", None)["desired"]
+        return [(str(item["use_case"]), str(item["group"])) for item in found]
+
+    def desired(self, use_case: str, group: str) -> DesiredState | None:
+        """What the devices of a group that inspect a product should run."""
+        data = self._get(f"/desired/{use_case}/{group}")
         return DesiredState.from_json(data) if data is not None else None
 
     def release(self, digest: str) -> Release | None:
@@ -45,7 +50,7 @@ class SignerClient:
         self._check(response)
         return response.content
 
-    def _ask(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         response = self._send(method, path, body)
         self._check(response)
         answer: dict[str, Any] = response.json()

@@ -23,7 +23,7 @@ from components.stores.models.registry import (
 )
 from components.stores.releases.repository import ReleaseRepository
 from components.stores.releases.signer_client import SignerClient, SignerError
-from inspection.documents import Wave
+from inspection.documents import DesiredState, Wave
 from inspection.image import sha256_of
 from tests.components.model_runs import DATASET, GOLDEN_IMAGE, evaluated_run, unique_use_case
 from tests.components.servers import free_port
@@ -122,14 +122,62 @@ def test_the_desired_state_follows_the_approved_policy_and_rises_only_on_change(
     for item in (version, second):
         approve(item)
     digests = [client.publish_release(use_case.name, number) for number in (1, 2)]
-    assert client.desired(use_case.rollout.group) is None
+    assert client.desired(use_case.name, use_case.rollout.group) is None
     assert [client.publish_desired(use_case.name, number) for number in (1, 1, 2, 1)] == [1, 1, 2, 3]
-    desired = client.desired(use_case.rollout.group)
+    desired = client.desired(use_case.name, use_case.rollout.group)
     assert (desired.use_case, desired.sequence, desired.probation_s) == (use_case.name, 3, 60.0)
     assert desired.waves == (
         Wave(release_digest=digests[0], devices=("line-1",)),
         Wave(release_digest=digests[0], percent=100.0),
     )
+
+
+def test_two_products_of_one_group_keep_their_own_desired_states(client, registry, mlflow, repository, approve):
+    """Publishing the second product's state leaves the first product's as it is, and both are listed."""
+    group = f"shared-{unique_use_case().name}"
+    made = {}
+    for _ in range(2):
+        product = unique_use_case(rollout={"group": group, "probation_s": 60})
+        mlflow.allow(product.name, "approver")
+        approve(register(registry, evaluated_run(registry, product, onnx=product.name.encode()), product, 7))
+        made[product.name] = client.publish_release(product.name, 1)
+        assert client.publish_desired(product.name, 1) == 1
+    for name, digest in made.items():
+        assert client.desired(name, group).waves[-1].release_digest == digest
+    assert {(name, group) for name in made} <= set(client.desired_names())
+
+
+def test_a_group_that_an_older_kizu_released_to_goes_on_from_its_sequence(
+    client, repository, registry, use_case, version, approve
+):
+    """Devices refuse a lower sequence. Agents of that version read the former name, which stays in step."""
+    approve(version)
+    digest = client.publish_release(use_case.name, 1)
+    old = DesiredState(
+        sequence=8, use_case=use_case.name, waves=(Wave(release_digest="ab" * 32, percent=100.0),), probation_s=60.0
+    )
+    path = f"desired/{use_case.rollout.group}.json"
+    repository.publish([(path, old.to_json())])
+    assert client.desired(use_case.name, use_case.rollout.group) == old
+    assert (use_case.name, use_case.rollout.group) in client.desired_names()
+    assert client.publish_desired(use_case.name, 1) == 9
+    new = client.desired(use_case.name, use_case.rollout.group)
+    assert (new.sequence, new.waves[-1].release_digest) == (9, digest)
+    assert repository.read_target(path) == new.to_json()
+
+
+def test_the_former_name_of_another_product_is_left_alone(client, repository, use_case, version, approve):
+    """The product that had a group's former name keeps it; this product begins with sequence 1 under its own name."""
+    approve(version)
+    client.publish_release(use_case.name, 1)
+    other = DesiredState(
+        sequence=8, use_case="other", waves=(Wave(release_digest="ab" * 32, percent=100.0),), probation_s=60.0
+    )
+    path = f"desired/{use_case.rollout.group}.json"
+    repository.publish([(path, other.to_json())])
+    assert client.desired(use_case.name, use_case.rollout.group) is None
+    assert client.publish_desired(use_case.name, 1) == 1
+    assert repository.read_target(path) == other.to_json()
 
 
 def test_what_is_not_approved_is_refused(client, use_case, version, repository):
@@ -199,7 +247,7 @@ def test_what_is_not_there_is_refused_by_name(client, use_case, version):
         client.publish_release(use_case.name, 9)
     with pytest.raises(SignerError, match=r"409.*no-such-model"):
         client.publish_release("no-such-model", 1)
-    assert client.desired("no-such-group") is None
+    assert client.desired(use_case.name, "no-such-group") is None
     assert client.release("ab" * 32) is None
 
 
@@ -229,10 +277,11 @@ def test_a_large_request_is_refused(url):
 def test_other_ways_in_are_closed(url):
     """Other methods, other paths, and names that leave the folder are refused; the health check answers."""
     assert httpx.get(f"{url}/releases", trust_env=False).status_code == 405
-    assert httpx.put(f"{url}/desired/line", content=b"{}", trust_env=False).status_code in (404, 405)
+    assert httpx.put(f"{url}/desired/metal-tag/line", content=b"{}", trust_env=False).status_code in (404, 405)
     assert httpx.get(f"{url}/keys", trust_env=False).status_code == 404
     assert httpx.get(f"{url}/desired/..%2Freleases", trust_env=False).status_code in (400, 404)
-    assert httpx.get(f"{url}/desired/LINE", trust_env=False).status_code == 400
+    assert httpx.get(f"{url}/desired/metal-tag/LINE", trust_env=False).status_code == 400
+    assert httpx.get(f"{url}/desired/METAL/line", trust_env=False).status_code == 400
     assert httpx.get(f"{url}/healthz", trust_env=False).json() == {"status": "ok"}
 
 
@@ -242,12 +291,12 @@ def test_a_damaged_repository_is_an_answer_and_not_a_trace(url, store, installat
     whole = store.get(bucket, key)
     store.put(bucket, key, b"{}")
     try:
-        answer = httpx.get(f"{url}/desired/line", trust_env=False)
+        answer = httpx.get(f"{url}/desired/metal-tag/line", trust_env=False)
     finally:
         store.put(bucket, key, whole)
     assert answer.status_code == 502
     assert "timestamp.json" in answer.json()["error"]
-    assert httpx.get(f"{url}/desired/line", trust_env=False).status_code == 404
+    assert httpx.get(f"{url}/desired/metal-tag/line", trust_env=False).status_code == 404
 
 
 def test_a_signer_that_is_away_is_one_error_that_names_it():
