@@ -83,9 +83,14 @@ def check(config: ConfigFile = Path("config.yaml")) -> None:
 
 
 @app.command()
-def rollback(config: ConfigFile = Path("config.yaml")) -> None:
-    """Go back to the previous release at once. The present one is taken again only under a new desired state."""
-    typer.echo(by_operator.give(load_config(config), Command("rollback")))
+def rollback(
+    leave: Annotated[
+        str | None, typer.Option(help="The release to leave, whole digest; refused where another one runs.")
+    ] = None,
+    config: ConfigFile = Path("config.yaml"),
+) -> None:
+    """Go back to the previous release at once. The present one is taken again only when it is ordered again."""
+    typer.echo(by_operator.give(load_config(config), Command("rollback", leave)))
 
 
 @app.command()

@@ -77,7 +77,7 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
     updates = Updates(
         Identity(config.device, config.group, config.use_case),
         ReleaseStore(config.state_folder, disk=disk),
-        lambda: ReleaseClient.from_config(config, store, disk),
+        lambda: ReleaseClient.from_config(config, store, disk, updates.interrupted),
         RuntimeChoice.from_config(config.inference),
         health,
         active=active,

@@ -3,6 +3,7 @@
     EdgeError
     ├── ConfigError          the configuration file, the environment or a file it names
     ├── StateError           the state folder: locked, damaged, full
+    │   └── AlreadyLeft          a rollback that was given twice
     ├── SourceError          the camera
     ├── InferenceError       the model
     │   └── BackendUnavailable   the configured runtime
@@ -10,6 +11,7 @@
     │   ├── ObjectNotFound
     │   ├── AccessDenied
     │   └── StoreUnavailable
+    ├── Interrupted          a download or a trial was ended from outside; nothing is known about the release
     └── UpdateError          a release that is not taken; `reason` is a fixed word for the device report
 
 Foreign exceptions are wrapped once, in the module that calls the foreign library.
@@ -28,6 +30,10 @@ class ConfigError(EdgeError):
 
 class StateError(EdgeError):
     """The state folder cannot be used as it is."""
+
+
+class AlreadyLeft(StateError):
+    """A rollback named a release that no longer runs: the command was given twice."""
 
 
 class SourceError(EdgeError):
@@ -56,6 +62,10 @@ class AccessDenied(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached, or does not answer as an S3 store does; a later try may succeed."""
+
+
+class Interrupted(EdgeError):
+    """A download or a trial was ended from outside: the agent stops, or an operator gave a command."""
 
 
 class UpdateError(EdgeError):

@@ -285,6 +285,14 @@ class DesiredState(Document):
     """How long a new release must run well."""
     report_timeout_s: float = 3600.0
     """A device that is silent for longer is late."""
+    again: int | None = None
+    """The sequence under which the release was ordered last: a device tries it once more where it refused it before
+    that. Null in a document that does not say it; then each sequence is an order."""
+
+    @property
+    def asked_since(self) -> int:
+        """The sequence under which the release was ordered last."""
+        return self.sequence if self.again is None else self.again
 
     def release_for(self, device: str) -> str | None:
         """The release of the first wave that includes the device; None where none does."""

@@ -17,10 +17,10 @@ class DeploymentOutputs(NamedTuple):
 
 
 @dsl.pipeline(name="deployment", description="Have the signer publish an approved model to its group of devices.")
-def deployment(use_case: str, version: int = 0) -> DeploymentOutputs:
-    """use_case: canonical JSON. version: the model version; 0 takes the newest approved one."""
+def deployment(use_case: str, version: int = 0, again: bool = False) -> DeploymentOutputs:
+    """use_case: canonical JSON. version: the model version; 0 takes the newest approved one. again: order it anew."""
     resolved = settled(resolve_approved(use_case=use_case, version=version), "deployment")
-    published = settled(publish_release(use_case=use_case, version=resolved.output), "deployment")
+    published = settled(publish_release(use_case=use_case, version=resolved.output, again=again), "deployment")
     return DeploymentOutputs(
         version=resolved.output,
         release_digest=published.outputs["release_digest"],

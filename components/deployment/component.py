@@ -20,13 +20,15 @@ def resolve_approved(use_case: str, version: int) -> int:
 
 
 @dsl.component(base_image=container_images.CONTROL, install_kfp_package=False)
-def publish_release(use_case: str, version: int) -> NamedTuple("Outputs", [("release_digest", str), ("sequence", int)]):
-    """Ask the signer to publish the release and the desired state of its group."""
+def publish_release(use_case: str, version: int, again: bool = False) -> NamedTuple(
+    "Outputs", [("release_digest", str), ("sequence", int)]
+):
+    """Ask the signer to publish the release and the desired state of its group. again: order it anew."""
     from components.deployment.publish import publish
     from components.settings import settings
     from components.stores.releases.signer_client import SignerClient
     from components.use_case import parse_use_case
 
     signer = SignerClient(settings().required("signer_url"))
-    digest, sequence = publish(signer, parse_use_case(use_case).name, int(version))
+    digest, sequence = publish(signer, parse_use_case(use_case).name, int(version), again=bool(again))
     return (digest, sequence)

@@ -29,8 +29,11 @@ def resolve(registry: ModelRegistry, model: str, version: int) -> int:
     return version
 
 
-def publish(signer: SignerClient, model: str, version: int) -> tuple[str, int]:
+def publish(signer: SignerClient, model: str, version: int, *, again: bool = False) -> tuple[str, int]:
     """Ask the signer to publish the release, then the desired state of its group.
+
+    Args:
+        again: devices that refused the release try it once more.
 
     Returns:
         The digest of the release, and the sequence of the desired state.
@@ -39,6 +42,6 @@ def publish(signer: SignerClient, model: str, version: int) -> tuple[str, int]:
         SignerError: the signer refused, or did not answer.
     """
     digest = signer.publish_release(model, version)
-    sequence = signer.publish_desired(model, version)
+    sequence = signer.publish_desired(model, version, again=again)
     _log.info("release %s of %s version %d is desired, sequence %d", digest, model, version, sequence)
     return digest, sequence

@@ -60,10 +60,11 @@ class Signer:
             _log.info("release %s is %s version %d", built.release.digest, model, version)
             return built.release.digest
 
-    def publish_desired(self, model: str, version: int) -> DesiredState:
+    def publish_desired(self, model: str, version: int, *, again: bool = False) -> DesiredState:
         """Publish the desired state of the release's group, by the rollout policy that was approved with the version.
 
-        If the desired state is already the same, nothing changes. Otherwise it gets the next sequence number.
+        If the desired state is already the same, nothing changes. Otherwise it gets the next sequence number. With
+        `again` the release is ordered anew, so that devices that refused it try it once more.
         """
         with self._lock:
             built = build_release(self._registry, model, version)
@@ -76,14 +77,22 @@ class Signer:
             if former is not None and former.use_case != model:
                 former = None  # another product had the group's former name first
             current = self._read_desired(path) or former
+            sequence = (current.sequence if current else 0) + 1
+            ordered = not again and current is not None and current.waves[-1].release_digest == digest
             wanted = DesiredState(
-                sequence=(current.sequence if current else 0) + 1,
+                sequence=sequence,
                 use_case=model,
                 waves=_waves(rollout, digest),
                 probation_s=rollout.probation_s,
                 report_timeout_s=rollout.report_timeout_s,
+                again=current.asked_since if ordered and current is not None else sequence,
             )
-            if current is not None and current.waves == wanted.waves and current.probation_s == wanted.probation_s:
+            if (
+                not again
+                and current is not None
+                and current.waves == wanted.waves
+                and current.probation_s == wanted.probation_s
+            ):
                 wanted = current
             # Agents of version 0.1 know the former name only; where it is this product's, both names say the same.
             paths = (path,) if former is None else (path, former_path)
@@ -166,7 +175,10 @@ def _publish_release(signer: Signer, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _publish_desired(signer: Signer, body: dict[str, Any]) -> dict[str, Any]:
-    state = signer.publish_desired(*_model_and_version(body))
+    again = body.pop("again", False)
+    if not isinstance(again, bool):
+        raise ValueError(f"expected true or false for again, but got {again!r}")
+    state = signer.publish_desired(*_model_and_version(body), again=again)
     return {"sequence": state.sequence, "release_digest": state.waves[-1].release_digest}
 
 

@@ -10,17 +10,20 @@ decision and no write. The driver writes each new state to disk before it acts o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from edge_agent.ota.offer import FailedRelease
+from edge_agent import __version__
+from edge_agent.ota.refusal import BY_OPERATOR, STOPPED, STOPPED_OFTEN, Refusal, refuse
 
-BY_OPERATOR: Final = "rolled back by the operator"
 MAX_ATTEMPTS: Final = 3
-"""How often an agent may die while it takes the same release, before that release is given up."""
+"""How often an agent may die with its first release on probation, before that release waits."""
+MAX_STOPS: Final = 5
+"""How often the agent may be stopped in order while it tries the same release, before that release waits."""
+_MOST_REFUSALS: Final = 50
 
 
 class Phase(StrEnum):
@@ -60,9 +63,11 @@ class State:
     sequence: int = 0
     probation_s: float = 120.0
     attempts: int = 0
+    stops: int = 0
+    """Orderly stops in a row that interrupted the trial, or the least time of the probation."""
     pinned: str | None = None
     """The release that the operator wants; while it is set, no other release is taken."""
-    failed: Mapping[str, FailedRelease] = field(default_factory=dict)
+    failed: Mapping[str, Refusal] = field(default_factory=dict)
 
     @property
     def running(self) -> str | None:
@@ -84,7 +89,9 @@ class Booted:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The agent is stopping in order."""
+    """The agent is stopping in order. ran_s: for how long the release on probation has run since the start."""
+
+    ran_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +103,12 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A desired state asks for this release."""
+    """A desired state asks for this release. again: what was held against it before no longer counts."""
 
     digest: str
     sequence: int
     probation_s: float
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,23 +182,28 @@ Event = (
 )
 
 
-def decide(state: State, event: Event, now: datetime) -> tuple[State, Act]:
+def decide(state: State, event: Event, now: datetime, agent_version: str = __version__) -> tuple[State, Act]:
     """The next state, and what to do once it is on disk. An event that does not fit the phase changes nothing.
 
     Args:
         now: UTC.
+        agent_version: of this agent, which a refusal remembers.
     """
+
+    def given_up(state: State, reason: str) -> State:
+        return _given_up(state, reason, now, agent_version)
+
     match event, state.phase:
         case Booted(), _:
-            return _boot(state, now)
-        case Stopping(), Phase.PROBATION:
-            return replace(state, phase=Phase.PAUSED, since=now), Act.NOTHING
-        case Stopping(), Phase.FETCHING | Phase.TRYING | Phase.PENDING:
+            return _boot(state, now, given_up)
+        case Stopping(ran_s), Phase.TRYING | Phase.PENDING | Phase.PROBATION:
+            return _stopped(state, ran_s, now, given_up), Act.NOTHING
+        case Stopping(), Phase.FETCHING:
             return _idle(state, now), Act.NOTHING
         case Seen(sequence), Phase.IDLE:
             return replace(state, sequence=max(sequence, state.sequence)), Act.NOTHING
-        case Offered(digest, sequence, probation_s), Phase.IDLE:
-            return _offered(state, digest, sequence, probation_s, now), Act.FETCH
+        case Offered(), Phase.IDLE:
+            return _offered(state, event, now), Act.FETCH
         case Fetched(), Phase.FETCHING:
             return replace(state, phase=Phase.TRYING, since=now), Act.TRY
         case TrialPassed(), Phase.TRYING:
@@ -198,11 +211,11 @@ def decide(state: State, event: Event, now: datetime) -> tuple[State, Act]:
         case Loaded(), Phase.PENDING:
             return replace(state, phase=Phase.PROBATION, since=now), Act.RUN_PENDING
         case Failed(reason, transient), Phase.FETCHING | Phase.TRYING | Phase.PENDING:
-            return (_idle(state, now) if transient else _given_up(state, reason, now)), Act.NOTHING
+            return (_idle(state, now) if transient else given_up(state, reason)), Act.NOTHING
         case Unhealthy(reason), Phase.PROBATION:
-            return _given_up(state, reason, now), Act.RUN_CURRENT
+            return given_up(state, reason), Act.RUN_CURRENT
         case RolledBack(), _:
-            return _rolled_back(state, now)
+            return _rolled_back(state, now, given_up, agent_version)
         case Pinned(digest), _:
             return _pinned(state, digest, now)
         case Unpinned(), _:
@@ -213,80 +226,103 @@ def decide(state: State, event: Event, now: datetime) -> tuple[State, Act]:
             return state, Act.NOTHING
 
 
-def _boot(state: State, now: datetime) -> tuple[State, Act]:
+_GivenUp = Callable[[State, str], State]
+
+
+def _boot(state: State, now: datetime, given_up: _GivenUp) -> tuple[State, Act]:
     if state.phase is Phase.PAUSED:
         return replace(state, phase=Phase.PROBATION, since=now), Act.RUN_PENDING
-    if state.phase is Phase.PROBATION:
-        attempts = state.attempts + 1
-        if state.current is None and attempts < MAX_ATTEMPTS:
-            # There is no release to go back to, and a power cut is likelier than a release that kills its agent.
-            return replace(state, since=now, attempts=attempts), Act.RUN_PENDING
-        return _given_up(state, "the agent stopped without warning during probation", now), Act.RUN_CURRENT
     if state.phase is Phase.FETCHING:
         # The release was not run yet, so it cannot have ended the agent; a long download may see many power cuts.
         return _idle(state, now), Act.RUN_CURRENT
-    if state.phase is not Phase.IDLE:
-        attempts = state.attempts + 1
-        if attempts >= MAX_ATTEMPTS:
-            reason = f"the agent stopped {attempts} times without warning while {state.phase}"
-            return _given_up(state, reason, now), Act.RUN_CURRENT
-        return replace(_idle(state, now), attempts=attempts), Act.RUN_CURRENT
-    return state, Act.RUN_CURRENT
+    if state.phase is Phase.IDLE:
+        return state, Act.RUN_CURRENT
+    attempts = state.attempts + 1
+    if state.phase is Phase.PROBATION and state.current is None and attempts < MAX_ATTEMPTS:
+        # There is no release to go back to, and a power cut is likelier than a release that kills its agent.
+        return replace(state, since=now, attempts=attempts), Act.RUN_PENDING
+    during = "during probation" if state.phase is Phase.PROBATION else f"while {state.phase}"
+    return given_up(state, f"{STOPPED}: without warning {during}"), Act.RUN_CURRENT
 
 
-def _offered(state: State, digest: str, sequence: int, probation_s: float, now: datetime) -> State:
-    again = sequence == state.sequence
+def _stopped(state: State, ran_s: float, now: datetime, given_up: _GivenUp) -> State:
+    on_probation = state.phase is Phase.PROBATION
+    if on_probation and ran_s >= state.probation_s:
+        return replace(state, phase=Phase.PAUSED, since=now, stops=0)  # it waits for frames, and the shift is over
+    stops = state.stops + 1
+    if stops >= MAX_STOPS:
+        # A supervisor that ends the agent in order, because a trial takes all memory, would do so for ever.
+        return given_up(state, f"{STOPPED_OFTEN}: {stops} times in order, while {state.phase}")
+    if on_probation:
+        return replace(state, phase=Phase.PAUSED, since=now, stops=stops)
+    return replace(_idle(state, now), stops=stops)
+
+
+def _offered(state: State, offered: Offered, now: datetime) -> State:
+    failed = {digest: refusal for digest, refusal in state.failed.items() if digest != offered.digest}
+    new = offered.again or offered.sequence != state.sequence
     return replace(
         state,
-        pending=digest,
+        pending=offered.digest,
         phase=Phase.FETCHING,
         since=now,
-        sequence=max(sequence, state.sequence),
-        probation_s=probation_s,
-        attempts=state.attempts if again else 0,
+        sequence=max(offered.sequence, state.sequence),
+        probation_s=offered.probation_s,
+        attempts=0 if new else state.attempts,
+        stops=0 if new else state.stops,
+        failed=failed if offered.again else state.failed,
     )
 
 
-def _rolled_back(state: State, now: datetime) -> tuple[State, Act]:
+def _rolled_back(state: State, now: datetime, given_up: _GivenUp, agent_version: str) -> tuple[State, Act]:
     if state.phase in (Phase.PROBATION, Phase.PAUSED):
         if state.current is None:
             return state, Act.NOTHING
-        return replace(_given_up(state, BY_OPERATOR, now), pinned=None), Act.RUN_CURRENT
+        return replace(given_up(state, BY_OPERATOR), pinned=None), Act.RUN_CURRENT
     target = next((item for item in (state.previous, state.factory) if item not in (None, state.current)), None)
     if target is None or state.current is None:
         return state, Act.NOTHING
-    failed = {**state.failed, state.current: FailedRelease(state.sequence, BY_OPERATOR)}
+    left = refuse(None, BY_OPERATOR, sequence=state.sequence, now=now, agent_version=agent_version)
     # The release that was left must not be gone back to; the factory release may.
     return replace(
-        _idle(state, now), current=target, previous=None, pinned=None, failed=failed, attempts=0
+        _idle(state, now),
+        current=target,
+        previous=None,
+        pinned=None,
+        failed={**state.failed, state.current: left},
+        attempts=0,
+        stops=0,
     ), Act.RUN_CURRENT
 
 
 def _pinned(state: State, digest: str, now: datetime) -> tuple[State, Act]:
-    if digest not in state.kept:
-        return state, Act.NOTHING
+    taken_in = state.phase in (Phase.FETCHING, Phase.TRYING, Phase.PENDING)
+    if digest not in state.kept or (taken_in and digest not in replace(state, pending=None).kept):
+        return state, Act.NOTHING  # it is not here, or not yet whole and tried
     if digest == state.running:
-        return replace(state, pinned=digest), Act.NOTHING
-    if state.phase is not Phase.IDLE:
-        return state, Act.NOTHING  # an activation that is under way must end first
-    return replace(
-        _idle(state, now), current=digest, previous=state.current, pinned=digest, attempts=0
-    ), Act.RUN_CURRENT
+        # What runs is kept; what was about to take its place is let go.
+        return replace(_idle(state, now) if taken_in else state, pinned=digest), Act.NOTHING
+    after = replace(_idle(state, now), pinned=digest, attempts=0, stops=0)
+    if digest == state.current:
+        return after, Act.RUN_CURRENT  # in a probation: back to the release that ran before
+    return replace(after, current=digest, previous=state.current), Act.RUN_CURRENT
 
 
 def _idle(state: State, now: datetime) -> State:
     return replace(state, pending=None, phase=Phase.IDLE, since=now)
 
 
-def _given_up(state: State, reason: str, now: datetime) -> State:
+def _given_up(state: State, reason: str, now: datetime, agent_version: str) -> State:
     failed = dict(state.failed)
     if state.pending is not None:
-        failed[state.pending] = FailedRelease(state.sequence, reason)
-    return replace(_idle(state, now), failed=failed, attempts=0)
+        before = failed.pop(state.pending, None)
+        failed[state.pending] = refuse(before, reason, sequence=state.sequence, now=now, agent_version=agent_version)
+    latest = sorted(failed, key=lambda digest: failed[digest].sequence)[-_MOST_REFUSALS:]
+    return replace(_idle(state, now), failed={digest: failed[digest] for digest in latest}, attempts=0, stops=0)
 
 
 def _committed(state: State, now: datetime) -> State:
-    failed = {digest: failure for digest, failure in state.failed.items() if digest != state.pending}
+    failed = {digest: refusal for digest, refusal in state.failed.items() if digest != state.pending}
     return replace(
         _idle(state, now),
         current=state.pending,
@@ -294,5 +330,6 @@ def _committed(state: State, now: datetime) -> State:
         previous=state.current if state.current != state.pending else state.previous,
         factory=state.factory or state.pending,
         attempts=0,
+        stops=0,
         failed=failed,
     )

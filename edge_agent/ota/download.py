@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ from tuf.api.exceptions import DownloadLengthMismatchError, LengthOrHashMismatch
 from tuf.api.metadata import TargetFile
 
 from edge_agent.disk import Disk
-from edge_agent.errors import UpdateError
+from edge_agent.errors import Interrupted, UpdateError
 from edge_agent.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ class Download:
 
     Args:
         min_free_bytes: what must stay free on the disk; a download that would go below it is refused for now.
+        interrupted: asked before each piece; where it says yes, the download ends for now.
     """
 
     def __init__(
@@ -34,10 +36,12 @@ class Download:
         *,
         min_free_bytes: int = 0,
         piece_bytes: int = PIECE_BYTES,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._bucket = bucket
         self._disk = disk
+        self._interrupted = interrupted
         self._min_free_bytes = min_free_bytes
         self._piece_bytes = piece_bytes
 
@@ -51,6 +55,7 @@ class Download:
             LengthOrHashMismatchError, DownloadLengthMismatchError: the store holds other bytes than were signed.
             UpdateError: `disk-full`, transient.
             StoreError: the store cannot be reached, or has no such file.
+            Interrupted: `interrupted` said so; the part is continued by the next call.
             OSError: the disk cannot be written.
         """
         if _holds(target, info):
@@ -87,6 +92,8 @@ class Download:
         if info.length == 0:
             self._disk.append(part, b"")
         while offset < info.length:
+            if self._interrupted():
+                raise Interrupted(f"the download of {info.path} was interrupted at byte {offset}")
             # One byte more than the file has, so that a longer object is noticed without reading all of it.
             wanted = min(self._piece_bytes, info.length - offset + 1)
             free = self._disk.free_bytes(part.parent)

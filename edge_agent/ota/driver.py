@@ -1,5 +1,8 @@
 """Carries out the activation that `activation.decide` decides on: polls the repository, writes each state to disk
 before it acts on it, loads releases and watches their probation.
+
+One thread owns all transitions. An operator's command waits in a queue for that thread, interrupts the download or the
+trial that it is in, and is answered with what happened.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 
-from edge_agent.errors import EdgeError, InferenceError, StateError, UpdateError
+from edge_agent.errors import EdgeError, InferenceError, Interrupted, StateError, UpdateError
 from edge_agent.health import Health
 from edge_agent.inference import LoadedRelease, RuntimeChoice, load_release
 from edge_agent.ota.activation import (
@@ -35,6 +38,7 @@ from edge_agent.ota.activation import (
 from edge_agent.ota.active import Active, Identity
 from edge_agent.ota.offer import Keep, choose
 from edge_agent.ota.operator_command import REASON, Command, describe, obey
+from edge_agent.ota.orders import ANSWER_S, STOPPING, Orders
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.trial import TrialResult, try_release_aside
 from inspection import DesiredState, Release
@@ -60,12 +64,15 @@ class ReleaseSource(Protocol):
 class Updates:
     """The activation of one device. Call `boot` first, then `run` in one thread; `obey` and `stop` from any thread.
 
+    While `run` runs, its thread makes every transition but the last one, which `stop` writes.
+
     Args:
         open_source: makes a `ReleaseSource` for one poll.
         trial: tries a release before it is loaded here: folder, digest, runtime choice, and an event that ends it.
         changed: called after each change of the state or of the reason.
         monotonic: seconds, by a clock that never jumps; measures probations and the time between polls.
-        utc_now: the time of day, for `State.since`, which people read.
+        utc_now: the time of day, for `State.since`, which people read, and for the waits after a refusal.
+        answer_s: how long a command waits for a step that cannot be interrupted.
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class Updates:
         changed: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        answer_s: float = ANSWER_S,
     ) -> None:
         self._identity = identity
         self._store = store
@@ -95,11 +103,11 @@ class Updates:
         self._monotonic = monotonic
         self._utc_now = utc_now
         self._lock = threading.Lock()
+        self._orders = Orders(self._carry_out, answer_s)
         self._closed = False
         self._state = State()
         self._probation_began = 0.0
         self._warm: LoadedRelease | None = None
-        self._stop_event = threading.Event()
         self.reason = "starting"
         """Why no new release is taken: a fixed word, followed by a colon and a message where there is more to say."""
 
@@ -119,19 +127,27 @@ class Updates:
         self._act(self._apply(Booted()))
 
     def run(self, stop: threading.Event, poll_s: float) -> None:
-        """Poll every `poll_s` and watch a probation in between, until `stop` is set."""
+        """Poll every `poll_s`, watch a probation in between and carry out commands, until `stop` is set."""
         next_poll = 0.0
-        while not stop.is_set() and not self._closed:
-            try:
-                self.tick()
-                if self._monotonic() >= next_poll:
-                    self.poll()
-                    next_poll = self._monotonic() + poll_s
-            except StateError as e:
-                self._say(f"state-folder: {e}")
-                _log.exception("updates wait")
-            stop.wait(_TICK_S)
-        self.stop()
+        self._orders.own()
+        try:
+            while not stop.is_set() and not self._closed:
+                try:
+                    self._orders.carry_out_waiting()
+                    self.tick()
+                    if self._monotonic() >= next_poll:
+                        self.poll()
+                        next_poll = self._monotonic() + poll_s
+                except StateError as e:
+                    self._say(f"state-folder: {e}")
+                    _log.exception("updates wait")
+                stop.wait(_TICK_S)
+        finally:
+            self.stop()
+
+    def interrupted(self) -> bool:
+        """Whether a download or a trial should end for now: a command waits, or the agent stops."""
+        return self._orders.interrupt.is_set()
 
     def poll(self) -> None:
         """Read the repository once, and take the release that it asks for, up to the start of its probation."""
@@ -160,6 +176,7 @@ class Updates:
             sequence_seen=self._state.sequence,
             running=running.digest if running else None,
             failed=self._state.failed,
+            now=self._utc_now(),
             pinned=self._state.pinned,
         )
         if isinstance(answer, Keep):
@@ -170,7 +187,7 @@ class Updates:
             self._store.clean(self._state.kept)
             return
         self._say(f"taking: {answer.digest}")
-        act = self._apply(Offered(answer.digest, answer.sequence, answer.probation_s))
+        act = self._apply(Offered(answer.digest, answer.sequence, answer.probation_s, answer.again))
         self._act(act, source)
 
     def tick(self) -> None:
@@ -200,23 +217,29 @@ class Updates:
 
     def stop(self) -> None:
         """Record that the agent ends in order, so that the next start does not take it for a crash."""
-        self._stop_event.set()
+        self._orders.interrupt.set()
         try:
-            self._apply(Stopping())
+            self._apply(Stopping(self._monotonic() - self._probation_began))
         except StateError as e:
             _log.error("the next start will take this stop for a crash: %s", e)
-        self._closed = True
+        with self._lock:
+            self._closed = True
+        self._orders.close()
 
     def obey(self, command: Command) -> str:
-        """Carry out an operator's command at once; which release runs then, as one line.
+        """Have an operator's command carried out by the thread that owns the transitions; what runs then, as one line.
 
         Raises:
             StateError: the command cannot be carried out, or the disk is full; the message says why.
         """
+        return self._orders.give(command)
+
+    def _carry_out(self, command: Command) -> str:
+        running = self._active.get()
         with self._lock:
             if self._closed:
-                raise StateError("the agent is stopping; give the command again when it has started")
-            state, act = obey(self._state, command, self._utc_now())
+                raise StateError(STOPPING)
+            state, act = obey(self._state, command, self._utc_now(), running.digest if running else None)
             self._keep(state)
         self._changed()
         self._say(REASON[command.action])
@@ -255,9 +278,19 @@ class Updates:
                     self._store.clean(self._state.kept)
                     return
                 case Act.FETCH | Act.TRY | Act.LOAD | Act.RUN_PENDING:
-                    event = self._step(act, source)
+                    before = (self._state.phase, self._state.pending)
+                    try:
+                        event = self._step(act, source)
+                    except Interrupted as e:
+                        _log.info("%s", e)
+                        self._orders.carry_out_waiting()
+                        if self._closed or (self._state.phase, self._state.pending) != before:
+                            return
+                        continue  # the command left the update alone: the same step again
                     if event is None:
                         return
+                    # Before the outcome counts: a command that came during the step may have ended the update.
+                    self._orders.carry_out_waiting()
                     act = self._apply(event)
 
     def _step(self, act: Act, source: ReleaseSource | None) -> Event | None:
@@ -271,7 +304,7 @@ class Updates:
                 source.fetch_release(digest, folder)
                 return Fetched()
             if act is Act.TRY:
-                result = self._trial(folder, digest, self._choice, self._stop_event)
+                result = self._trial(folder, digest, self._choice, self._orders.interrupt)
                 if not result.ok:
                     raise UpdateError(result.reason, result.message)
                 _log.info("release %s reproduces its golden samples, %.1f ms a frame", digest[:12], result.latency_ms)
@@ -282,6 +315,8 @@ class Updates:
             warm, self._warm = self._warm, None
             self._begin_probation(warm if warm and warm.digest == digest else self._load(digest))
             return None
+        except Interrupted:
+            raise
         except UpdateError as e:
             return self._failure(act, f"{e.reason}: {e}", e.transient)
         except InferenceError as e:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
+from edge_agent import __version__
+from edge_agent.ota.refusal import Refusal, may_try, what_it_waits_for
 from inspection import DesiredState
 
 
 @dataclass(frozen=True, slots=True)
-class FailedRelease:
-    """A release that failed on this device, and the sequence of the desired state under which it was tried."""
-
-    sequence: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Take:
-    """Fetch and try this release."""
+    """Fetch and try this release. again: somebody asked for it again after it was refused here."""
 
     digest: str
     sequence: int
     probation_s: float
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +37,10 @@ def choose(
     use_case: str,
     sequence_seen: int,
     running: str | None,
-    failed: Mapping[str, FailedRelease],
+    failed: Mapping[str, Refusal],
+    now: datetime,
     pinned: str | None = None,
+    agent_version: str = __version__,
 ) -> Take | Keep:
     """Decide which release `device` should take.
 
@@ -50,8 +48,10 @@ def choose(
         desired: the desired state of the device's group; None where none was published.
         sequence_seen: the highest sequence that this device has accepted; a state with a lower one is old, and refused.
         running: the digest of the release that inspects.
-        failed: releases that failed here, by digest; each is tried again only under a higher sequence.
+        failed: what is remembered of releases that were refused here, by digest; `refusal.may_try` says until when.
+        now: UTC.
         pinned: the release that the operator wants; nothing else is taken.
+        agent_version: of this agent.
     """
     if desired is None:
         return Keep("no-desired-state", "nothing was published for this group yet", None)
@@ -68,7 +68,8 @@ def choose(
         return Keep("not-in-a-wave", "no wave includes this device yet", desired.sequence)
     if digest == running:
         return Keep("up-to-date", "", desired.sequence)
-    failure = failed.get(digest)
-    if failure is not None and desired.sequence <= failure.sequence:
-        return Keep("failed-before", failure.reason, desired.sequence)
-    return Take(digest, desired.sequence, desired.probation_s)
+    refusal = failed.get(digest)
+    if refusal is not None and not may_try(refusal, now, agent_version, asked_since=desired.asked_since):
+        return Keep("failed-before", what_it_waits_for(refusal), desired.sequence)
+    again = refusal is not None and refusal.sequence < desired.asked_since
+    return Take(digest, desired.sequence, desired.probation_s, again)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from edge_agent.errors import StateError
+from edge_agent.errors import AlreadyLeft, StateError
 from edge_agent.ota.activation import Act, Pinned, RolledBack, State, Unpinned, decide
 
 Action = Literal["rollback", "pin", "unpin"]
@@ -27,26 +27,37 @@ REASON: Final[Mapping[Action, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. digest: the release to pin; None for the one that runs. Other actions ignore it."""
+    """One command.
+
+    Args:
+        digest: the release to pin, or the release that a rollback leaves; None for the one that runs. A rollback that
+            names the release may be given twice: the second time it is refused, since another release runs.
+    """
 
     action: Action
     digest: str | None = None
 
 
-def obey(state: State, command: Command, now: datetime) -> tuple[State, Act]:
+def obey(state: State, command: Command, now: datetime, running: str | None = None) -> tuple[State, Act]:
     """The state after a command, and what the agent does once that state is on disk.
 
-    Pinning the release that is pinned already, and unpinning where nothing is pinned, change nothing and succeed.
+    Pinning the release that is pinned already, and unpinning where nothing is pinned, change nothing and succeed. A
+    pin ends an update that is under way, at any step.
 
     Args:
         now: UTC.
+        running: the release that inspects; None for the one that the state names.
 
     Raises:
         StateError: the command cannot be carried out; the message says why.
     """
     if command.action == "unpin":
         return decide(state, Unpinned(), now)
+    running = running or state.running
     if command.action == "rollback":
+        if command.digest is not None and command.digest != running:
+            now_runs = f"release {running[:12]} runs now" if running else "no release runs"
+            raise AlreadyLeft(f"release {command.digest[:12]} is left already: {now_runs}; nothing was changed")
         after, act = decide(state, RolledBack(), now)
         if after == state:
             raise StateError("there is no earlier release on this device to go back to")
@@ -56,8 +67,8 @@ def obey(state: State, command: Command, now: datetime) -> tuple[State, Act]:
         raise StateError("there is no release on this device that could be pinned")
     after, act = decide(state, Pinned(digest), now)
     if after == state and state.pinned != digest:
-        if digest in state.kept:
-            raise StateError("another release is being taken; wait until that has ended, or roll back first")
+        if digest == state.pending:
+            raise StateError(f"release {digest[:12]} is still being fetched and tried; pin it when it runs")
         kept = ", ".join(sorted(item[:12] for item in state.kept)) or "none"
         raise StateError(f"expected one of the releases kept on this device ({kept}), but got {digest[:12]}")
     return after, act

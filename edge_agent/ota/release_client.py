@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from edge_agent.config import Config
 from edge_agent.disk import Disk, RealDisk
-from edge_agent.errors import AccessDenied, EdgeError, ObjectNotFound, UpdateError
+from edge_agent.errors import AccessDenied, EdgeError, Interrupted, ObjectNotFound, UpdateError
 from edge_agent.inference import RELEASE_FILE
 from edge_agent.object_store import ObjectStore
 from edge_agent.ota.download import PIECE_BYTES, Download
@@ -52,6 +52,7 @@ class ReleaseClient:
         metadata_folder: kept between polls, so that older metadata is recognised as old. python-tuf writes it itself,
             by rename and without fsync: what a power cut damages there does not verify and is fetched again.
         min_free_bytes: what a download leaves free on the disk.
+        interrupted: whether a download should end for now.
     """
 
     def __init__(
@@ -64,10 +65,13 @@ class ReleaseClient:
         disk: Disk | None = None,
         min_free_bytes: int = 0,
         piece_bytes: int = PIECE_BYTES,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._disk = disk or RealDisk()
         self._metadata_folder = metadata_folder
-        self._download = Download(store, bucket, self._disk, min_free_bytes=min_free_bytes, piece_bytes=piece_bytes)
+        self._download = Download(
+            store, bucket, self._disk, min_free_bytes=min_free_bytes, piece_bytes=piece_bytes, interrupted=interrupted
+        )
         with _Named("the pinned root metadata"):
             self._disk.make_folder(metadata_folder)
             self._updater = Updater(
@@ -79,7 +83,13 @@ class ReleaseClient:
             )
 
     @classmethod
-    def from_config(cls, config: Config, store: ObjectStore, disk: Disk | None = None) -> Self:
+    def from_config(
+        cls,
+        config: Config,
+        store: ObjectStore,
+        disk: Disk | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> Self:
         """A client for the repository that the device's configuration names.
 
         Raises:
@@ -97,6 +107,7 @@ class ReleaseClient:
             config.state_folder / METADATA_FOLDER,
             disk=disk,
             min_free_bytes=config.outbox.min_free_bytes,
+            interrupted=interrupted,
         )
 
     def refresh(self) -> None:
@@ -141,6 +152,7 @@ class ReleaseClient:
         Raises:
             UpdateError: wrong bytes, an unknown file, or not reachable. `folder` may then hold some of the files, each
                 of them complete.
+            Interrupted: the download should end for now.
         """
         with _Named(str(folder)):
             self._disk.make_folder(folder)
@@ -198,7 +210,7 @@ class _Named:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, UpdateError):
+        if error is None or isinstance(error, UpdateError | Interrupted):
             return
         if isinstance(error, EdgeError):
             kinds: dict[type[EdgeError], str] = {ObjectNotFound: "not-published", AccessDenied: "access-denied"}

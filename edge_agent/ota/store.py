@@ -14,7 +14,7 @@ from edge_agent.disk import TEMPORARY, Disk, RealDisk
 from edge_agent.errors import StateError, UpdateError
 from edge_agent.inference import RELEASE_FILE
 from edge_agent.ota.activation import Phase, State
-from edge_agent.ota.offer import FailedRelease
+from edge_agent.ota.refusal import Kind, Refusal, kind_of
 from edge_agent.ota.release_client import METADATA_FOLDER, read_release, sha256_of_file
 from inspection import Release
 from inspection.codec import canonical_json
@@ -23,7 +23,8 @@ from inspection.documents import check_sha256
 _log = logging.getLogger(__name__)
 
 STATE_FILE: Final = "activation.json"
-_SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION: Final = 2
+"""Version 2 adds to each refusal its kind, its tries and the agent's version, and counts orderly stops."""
 
 
 class ReleaseStore:
@@ -129,11 +130,9 @@ def _encode(state: State) -> bytes:
             "sequence": state.sequence,
             "probation_s": state.probation_s,
             "attempts": state.attempts,
+            "stops": state.stops,
             "pinned": state.pinned,
-            "failed": {
-                digest: {"sequence": failure.sequence, "reason": failure.reason}
-                for digest, failure in state.failed.items()
-            },
+            "failed": {digest: _encode_refusal(refusal) for digest, refusal in state.failed.items()},
         }
     )
 
@@ -152,11 +151,32 @@ def _decode(value: Any, path: Path) -> State:
             sequence=int(value["sequence"]),
             probation_s=float(value["probation_s"]),
             attempts=int(value["attempts"]),
+            stops=int(value.get("stops", 0)),
             pinned=value.get("pinned"),
-            failed={
-                digest: FailedRelease(int(item["sequence"]), str(item["reason"]))
-                for digest, item in value["failed"].items()
-            },
+            failed={digest: _decode_refusal(item) for digest, item in value["failed"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise StateError(f"{path} has an unexpected form ({e!r}); move it away to begin without a release") from e
+
+
+def _encode_refusal(refusal: Refusal) -> dict[str, Any]:
+    return {
+        "sequence": refusal.sequence,
+        "reason": refusal.reason,
+        "kind": str(refusal.kind),
+        "attempts": refusal.attempts,
+        "next_at": refusal.next_at.isoformat() if refusal.next_at else None,
+        "agent_version": refusal.agent_version,
+    }
+
+
+def _decode_refusal(value: Any) -> Refusal:
+    reason, next_at = str(value["reason"]), value.get("next_at")
+    return Refusal(
+        int(value["sequence"]),
+        reason,
+        Kind(value["kind"]) if "kind" in value else kind_of(reason),  # version 1 has no kind
+        int(value.get("attempts", 1)),
+        datetime.fromisoformat(next_at) if next_at else None,
+        str(value.get("agent_version", "")),
+    )

@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 
 from edge_agent import __version__
-from edge_agent.errors import EdgeError, InferenceError, UpdateError
+from edge_agent.errors import EdgeError, InferenceError, Interrupted, UpdateError
 from edge_agent.inference import RELEASE_FILE, LoadedRelease, RuntimeChoice, load_release
 from edge_agent.ota.release_client import read_release
 from inspection import Release, decode_image
@@ -71,7 +71,8 @@ def try_release_aside(
         stop: ends the trial when it is set.
 
     Raises:
-        EdgeError: the child could not be started, or `stop` was set; nothing is known about the release.
+        Interrupted: `stop` was set; nothing is known about the release.
+        EdgeError: the child could not be started.
     """
     command = [
         sys.executable, "-m", "edge_agent.ota.trial", str(folder), digest,
@@ -98,7 +99,7 @@ def try_release_aside(
                 if stop.is_set() or time.monotonic() > deadline:
                     child.kill()
                 if stop.is_set():
-                    raise EdgeError("the agent stops; the trial was ended") from None
+                    raise Interrupted("the trial was ended from outside") from None
                 if time.monotonic() > deadline:
                     return TrialResult(False, "too-slow", f"the trial did not end within {timeout_s:.0f} s")
     try:

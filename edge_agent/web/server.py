@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from edge_agent.config import Page
-from edge_agent.errors import ConfigError, EdgeError
+from edge_agent.errors import AlreadyLeft, ConfigError, EdgeError
 from edge_agent.objections import Objections
 from edge_agent.ota.driver import Updates
 from edge_agent.ota.operator_command import Command
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 _HERE: Final = Path(__file__).parent
 _FORM_BYTES: Final = 4096
-_SAID: Final = ("objection", "rolled_back")
+_SAID: Final = ("objection", "rolled_back", "left_already")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +160,14 @@ class _Pages:
     async def roll_back(self, request: Request) -> Response:
         if request.method == "GET":
             return self._render("rollback.html", request, status=self._site.gauges.as_json())
-        if not await self._allowed(request):
+        form = await self._form(request)
+        if not self._may_change(request, form):
             return self._refused(request)
-        return await self._obey(Command("rollback"), "rolled_back")
+        # A form names the release that it leaves: pressed twice, it must not go back twice.
+        leaves = form.get("leaves") or request.query_params.get("digest")
+        if leaves is None and "authorization" not in request.headers:
+            return PlainTextResponse("expected the release that is left; open the page anew\n", status_code=400)
+        return await self._obey(Command("rollback", leaves), "rolled_back")
 
     async def pin(self, request: Request) -> Response:
         if not await self._allowed(request):
@@ -184,7 +189,12 @@ class _Pages:
         return await _done(said, lambda: self._site.updates.obey(command))
 
     async def _allowed(self, request: Request) -> bool:
-        form = {} if "authorization" in request.headers else await _form(request)
+        return self._may_change(request, await self._form(request))
+
+    async def _form(self, request: Request) -> dict[str, str]:
+        return {} if "authorization" in request.headers else await _form(request)
+
+    def _may_change(self, request: Request, form: dict[str, str]) -> bool:
         return self._site.access.may_change(request, form.get("csrf", ""))
 
     def _refused(self, request: Request) -> Response:
@@ -218,6 +228,9 @@ async def _done(said: str, act: Callable[[], str]) -> Response:
     """Act, then lead a browser back to the page. The body is what `act` answers, for a program such as `kizu-edge`."""
     try:
         answer = await run_in_threadpool(act)
+    except AlreadyLeft as e:
+        # 409 for a program; a browser that pressed twice is shown the page, which names what runs.
+        return PlainTextResponse(f"{e}\n", 409, {"Refresh": "0; url=/?said=left_already"})
     except EdgeError as e:
         return PlainTextResponse(f"{e}\n", status_code=409)
     return PlainTextResponse(f"{answer}\n", 303, {"Location": f"/?said={said}"})

@@ -39,9 +39,12 @@ def label(
 def deploy(
     version: Annotated[int, typer.Argument(help="The approved version; 0: the newest approved version.")] = 0,
     use_case: UseCaseOption = DEFAULT_USE_CASE,
+    again: Annotated[
+        bool, typer.Option("--again", help="Order it anew: devices that refused the release try it once more.")
+    ] = False,
 ) -> None:
     """Run the deployment pipeline: the signer publishes the release and the desired state of the group."""
-    _show(_run("deployment", {"use_case": read_use_case(use_case).to_json(), "version": version}))
+    _show(_run("deployment", {"use_case": read_use_case(use_case).to_json(), "version": version, "again": again}))
 
 
 @app.command("compile")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -28,7 +28,8 @@ from edge_agent.ota.activation import (
     Unpinned,
     decide,
 )  # fmt: skip
-from edge_agent.ota.offer import FailedRelease, Keep, Take, choose
+from edge_agent.ota.offer import Keep, Take, choose
+from edge_agent.ota.refusal import LONGEST_WAIT, TRIES, Refusal
 from edge_agent.ota.store import ReleaseStore
 from inspection import DesiredState, Wave
 
@@ -70,13 +71,21 @@ def test_a_crash_in_probation_is_remembered_a_power_cut_while_fetching_is_not():
     assert NEW not in while_fetching.failed
 
 
-def test_an_agent_that_keeps_dying_with_a_release_in_hand_gives_it_up():
-    """A trial that takes the whole machine down is not repeated for ever."""
-    state = State(current=OLD)
-    for _ in range(MAX_ATTEMPTS):
-        assert NEW not in state.failed
-        state, _ = after(state, Offered(NEW, 5, 60.0), Fetched(), Booted())
-    assert NEW in state.failed
+def test_an_agent_that_keeps_dying_with_a_release_in_hand_tries_it_less_and_less():
+    """A trial that takes the whole machine down is tried again after waits that double, and not for ever."""
+    state, now, waits = State(current=OLD), NOW, []
+    wanted = desired(Wave(release_digest=NEW, percent=100.0), sequence=5)
+    while isinstance(answer(wanted, sequence_seen=5, failed=state.failed, now=now), Take):
+        for event in (Offered(NEW, 5, 60.0), Fetched(), Booted()):
+            state, act = decide(state, event, now)
+        assert (state.running, act) == (OLD, Act.RUN_CURRENT)
+        next_at = state.failed[NEW].next_at
+        assert isinstance(answer(wanted, sequence_seen=5, failed=state.failed, now=now), Keep)
+        waits.append(next_at - now)
+        now = next_at
+    assert len(waits) == TRIES
+    assert waits[:4] == [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8)]
+    assert max(waits) == LONGEST_WAIT
 
 
 def test_power_cuts_while_fetching_are_never_held_against_a_release():
@@ -127,7 +136,7 @@ def test_events_that_do_not_fit_change_nothing():
 
 def test_a_release_that_works_after_all_is_no_longer_held_as_failed():
     """A higher sequence let the release be tried again, and it passed."""
-    state = State(current=OLD, failed={NEW: FailedRelease(4, "slow that day")})
+    state = State(current=OLD, failed={NEW: Refusal(4, "slow that day")})
     state, _ = after(state, *HAPPY, Healthy(60.0))
     assert (state.current, state.failed) == (NEW, {})
 
@@ -141,7 +150,7 @@ def test_a_sequence_never_falls():
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 4])
 def test_every_state_survives_the_disk(steps, tmp_path):
     """A state that is written and read again is the same."""
-    state = State(current=OLD, previous=OLD, factory=OLD, failed={"c" * 64: FailedRelease(3, "理由")})
+    state = State(current=OLD, previous=OLD, factory=OLD, failed={"c" * 64: Refusal(3, "理由")})
     if steps:
         state, _ = after(state, *HAPPY[:steps])
     store = ReleaseStore(tmp_path)
@@ -149,7 +158,7 @@ def test_every_state_survives_the_disk(steps, tmp_path):
     assert ReleaseStore(tmp_path).load_state() == state
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 1}', '{"schema_version": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 1}', '{"schema_version": 3}'])
 def test_a_damaged_state_file_is_named(text, tmp_path):
     """The agent does not guess which release it should run, and names the file."""
     (tmp_path / "activation.json").write_text(text)
@@ -165,7 +174,14 @@ def desired(*waves, sequence=5, use_case="tags"):
 
 
 def answer(state, **changes):
-    facts = {"device": "dev1", "use_case": "tags", "sequence_seen": 4, "running": OLD, "failed": {}} | changes
+    facts = {
+        "device": "dev1",
+        "use_case": "tags",
+        "sequence_seen": 4,
+        "running": OLD,
+        "failed": {},
+        "now": NOW,
+    } | changes
     return choose(state, **facts)
 
 
@@ -186,7 +202,7 @@ def test_a_named_device_takes_the_release_of_its_wave():
         (desired(Wave(release_digest=OLD, percent=100.0)), {}, "up-to-date"),
         (
             desired(Wave(release_digest=NEW, percent=100.0)),
-            {"failed": {NEW: FailedRelease(5, "slow")}},
+            {"failed": {NEW: Refusal(5, "slow")}},
             "failed-before",
         ),
     ],
@@ -201,16 +217,16 @@ def test_a_device_keeps_what_it_has_and_says_why(state, changes, reason):
 def test_a_failed_release_is_tried_again_under_a_higher_sequence():
     """A higher sequence means that the publisher asks for the release again."""
     state = desired(Wave(release_digest=NEW, percent=100.0))
-    assert isinstance(answer(state, failed={NEW: FailedRelease(4, "slow")}), Take)
+    assert isinstance(answer(state, failed={NEW: Refusal(4, "slow")}), Take)
 
 
 def test_the_operator_goes_back_to_the_previous_release_and_it_is_not_taken_again():
     """The release that was left is refused until a desired state with a higher sequence asks for it."""
     state, act = after(State(current=NEW, previous=OLD, factory=OLD, sequence=5), RolledBack())
     assert (state.current, state.previous, act) == (OLD, None, Act.RUN_CURRENT)
-    assert state.failed[NEW] == FailedRelease(5, BY_OPERATOR)
+    assert (state.failed[NEW].sequence, state.failed[NEW].reason) == (5, BY_OPERATOR)
     desired = DesiredState(sequence=5, use_case="t", waves=(Wave(release_digest=NEW, percent=100),), probation_s=1.0)
-    again = {"device": "d", "use_case": "t", "sequence_seen": 5, "running": OLD, "failed": state.failed}
+    again = {"device": "d", "use_case": "t", "sequence_seen": 5, "running": OLD, "failed": state.failed, "now": NOW}
     assert choose(desired, **again).reason == "failed-before"
 
 
@@ -253,7 +269,7 @@ def test_a_pinned_release_stays_whatever_is_published():
     assert OLD in state.kept
     other = "c" * 64
     desired = DesiredState(sequence=6, use_case="t", waves=(Wave(release_digest=other, percent=100),), probation_s=1.0)
-    asked = {"device": "d", "use_case": "t", "sequence_seen": 5, "running": OLD, "failed": {}}
+    asked = {"device": "d", "use_case": "t", "sequence_seen": 5, "running": OLD, "failed": {}, "now": NOW}
     assert choose(desired, **asked, pinned=OLD) == Keep("pinned", f"to {OLD[:12]} by the operator", 6)
     state, act = after(state, Unpinned())
     assert (state.pinned, act) == (None, Act.NOTHING)

@@ -136,6 +136,8 @@ def test_roll_back_and_pin_from_the_command_while_it_runs_and_while_it_does_not(
     wait_for(lambda: "rolled back by the operator" in device.status()["release"]["reason"])
     asked = device.ask("rollback")
     assert (asked.returncode, "no earlier release" in asked.stderr) == (1, True)
+    asked = device.ask("rollback", "--leave", second.digest)
+    assert (asked.returncode, f"release {first.digest[:12]} runs now" in asked.stderr) == (1, True)
     assert device.ask("pin").stdout == f"release {first.digest[:12]} runs, pinned\n"
     publisher.desire(second.digest, sequence=3)
     wait_for(lambda: device.status()["release"]["reason"].startswith("pinned"))
@@ -151,6 +153,25 @@ def test_roll_back_and_pin_from_the_command_while_it_runs_and_while_it_does_not(
     assert (unknown.returncode, "kept on this device" in unknown.stderr) == (1, True)
     device.start()
     assert device.status()["release"]["running"] == first.digest
+
+
+def test_the_form_names_the_release_that_it_leaves_and_a_second_press_changes_nothing(device, publisher):
+    """Three releases are on the device; pressed twice, the form goes back once and not on to the factory release."""
+    device.start()
+    first, second, third = (build_release(number) for number in (1, 2, 3))
+    for sequence, built in enumerate((first, second, third), 1):
+        take(device, publisher, built, sequence=sequence)
+    browser = Browser(device)
+    browser.sign_in(token_of(device))
+    page = request(device, "GET", "/rollback", Cookie=browser.cookie)[1].decode()
+    fields = dict(re.findall(r'name="(csrf|leaves)" value="([0-9a-f]+)"', page))
+    assert fields["leaves"] == third.digest
+    assert browser.post("/rollback", {"csrf": fields["csrf"]})[0] == 400
+    assert browser.post("/rollback", fields)[0] == 303
+    status, body, headers = browser.post("/rollback", fields)
+    assert (status, headers["refresh"]) == (409, "0; url=/?said=left_already")
+    assert f"release {second.digest[:12]} runs now" in body.decode()
+    assert device.status()["release"]["running"] == second.digest
 
 
 def test_a_token_that_others_may_read_is_refused_at_the_start(device):

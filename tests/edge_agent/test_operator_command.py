@@ -37,7 +37,7 @@ def test_a_rollback_in_a_probation_ends_it():
         (State(), Command("pin"), "no release on this device that could be pinned"),
         (SETTLED, Command("pin", OTHER), r"kept on this device \(aaaaaaaaaaaa, bbbbbbbbbbbb\), but got cccccccccccc"),
         (State(current=NEW), Command("pin", OTHER), r"kept on this device \(bbbbbbbbbbbb\)"),
-        (PROBATION, Command("pin", OLD), "another release is being taken"),
+        (SETTLED, Command("rollback", OLD), "release aaaaaaaaaaaa is left already: release bbbbbbbbbbbb runs now"),
     ],
 )
 def test_a_command_that_cannot_be_carried_out_is_refused_with_the_reason(state, command, said):

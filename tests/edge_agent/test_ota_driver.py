@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from edge_agent.errors import EdgeError, InferenceError, StateError, UpdateError
+from edge_agent import __version__
+from edge_agent.errors import EdgeError, InferenceError, Interrupted, StateError, UpdateError
 from edge_agent.health import Health
 from edge_agent.inference import RuntimeChoice
 from edge_agent.ota.activation import Phase, State
 from edge_agent.ota.active import Active, Identity
 from edge_agent.ota.driver import Updates
-from edge_agent.ota.offer import FailedRelease
 from edge_agent.ota.operator_command import Command
+from edge_agent.ota.orders import Orders
+from edge_agent.ota.refusal import Refusal, refuse
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.trial import TrialResult
 from inspection import DesiredState, Wave
@@ -28,12 +31,18 @@ FIRST, SECOND = build_release(1), build_release(2, gain=0.9)
 SHORT = SECOND.digest[:12]
 
 
+def held(sequence: int, reason: str) -> Refusal:
+    """What is remembered of a first failure."""
+    return refuse(None, reason, sequence=sequence, now=NOW, agent_version=__version__)
+
+
 class Bench:
     """A device whose source, trial, disk and clock do what the test says."""
 
     def __init__(self, folder: Path, *, heartbeat_timeout_s: float = 30.0) -> None:
         self.folder = folder
         self.now_s = 1000.0
+        self.now = NOW
         self.desired: DesiredState | None = None
         self.refused: Exception | None = None
         self.fetch_fails: Exception | None = None
@@ -58,7 +67,7 @@ class Bench:
             trial=self.trial,
             changed=self.changed,
             monotonic=lambda: self.now_s,
-            utc_now=lambda: NOW,
+            utc_now=lambda: self.now,
         )
         self.updates.boot()
 
@@ -89,9 +98,11 @@ class Bench:
         return self.result
 
     # -- what the tests do
-    def offer(self, built, sequence: int, probation_s: float = 60.0, use_case: str = "tags", percent=100.0) -> None:
+    def offer(self, built, sequence: int, probation_s=60.0, use_case="tags", percent=100.0, again=None) -> None:
         waves = (Wave(release_digest=built.digest, percent=percent),)
-        self.desired = DesiredState(sequence=sequence, use_case=use_case, waves=waves, probation_s=probation_s)
+        self.desired = DesiredState(
+            sequence=sequence, use_case=use_case, waves=waves, probation_s=probation_s, again=again
+        )
         self.updates.poll()
 
     def pass_probation(self) -> None:
@@ -155,7 +166,7 @@ def test_a_silent_loop_ends_a_probation_only_after_the_timeout(bench):
     bench.updates.tick()
     reason = "missed-heartbeat: the inspection loop was silent for 31 s"
     assert (bench.running(), bench.updates.reason) == (FIRST.digest, reason)
-    assert bench.updates.state.failed == {SECOND.digest: FailedRelease(2, reason)}
+    assert bench.updates.state.failed == {SECOND.digest: held(2, reason)}
 
 
 def test_a_fault_counts_against_the_release_that_runs_only(bench):
@@ -189,7 +200,7 @@ def test_a_fault_is_judged_again_where_the_disk_was_full(bench, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("result", "reason", "held"),
+    ("result", "reason", "remembered"),
     [
         (TrialResult(False, "golden-samples", "differs"), "golden-samples: differs", True),
         (UpdateError("damaged", "rot", transient=True), "damaged: rot", False),
@@ -200,14 +211,14 @@ def test_a_fault_is_judged_again_where_the_disk_was_full(bench, monkeypatch):
     ],
 )
 def test_a_step_that_fails_says_why_and_is_held_against_the_release_only_where_it_may_be_its_fault(
-    bench, caplog, result, reason, held
+    bench, caplog, result, reason, remembered
 ):
     """A machine without memory says nothing about a release."""
     bench.settle(FIRST)
     bench.result = result
     bench.offer(SECOND, 2)
     assert (bench.running(), bench.updates.reason) == (FIRST.digest, reason)
-    assert bench.updates.state.failed == ({SECOND.digest: FailedRelease(2, reason)} if held else {})
+    assert bench.updates.state.failed == ({SECOND.digest: held(2, reason)} if remembered else {})
     assert f"release {SHORT} is not taken: {reason}" in caplog.messages
 
 
@@ -229,7 +240,7 @@ def test_a_release_that_cannot_be_loaded_again_is_given_up(bench):
     (bench.folder / "releases" / SECOND.digest / "model.onnx").write_bytes(b"rot")
     bench.start()
     reason = f"damaged: model.onnx of release {SHORT} was changed on this disk"
-    assert (bench.running(), bench.updates.state.failed) == (FIRST.digest, {SECOND.digest: FailedRelease(2, reason)})
+    assert (bench.running(), bench.updates.state.failed) == (FIRST.digest, {SECOND.digest: held(2, reason)})
 
 
 def test_a_poll_that_is_refused_says_the_word_and_the_message(bench, caplog):
@@ -321,6 +332,185 @@ def test_an_agent_that_stops_obeys_no_command_and_writes_nothing(bench):
         bench.updates.obey(Command("rollback"))
     assert str(caught.value) == "the agent is stopping; give the command again when it has started"
     assert bench.store.load_state() == state
+
+
+def test_a_trial_that_was_slow_because_the_line_was_busy_is_tried_again_by_itself(bench):
+    """The next tries wait longer and longer; the report says when the next one is."""
+    bench.settle(FIRST)
+    bench.result = TrialResult(False, "too-slow", "900.0 ms a frame here")
+    bench.offer(SECOND, 2)
+    bench.updates.poll()
+    said = "too-slow: 900.0 ms a frame here; tried 1 of 10 times, again at 2026-01-02 00:01 UTC"
+    assert (bench.running(), bench.updates.reason, len(bench.tried)) == (FIRST.digest, f"failed-before: {said}", 2)
+    bench.now += timedelta(minutes=1)
+    bench.updates.poll()
+    assert bench.updates.state.failed[SECOND.digest].next_at == bench.now + timedelta(minutes=2)
+    bench.result = TrialResult(True)
+    bench.now += timedelta(minutes=2)
+    bench.updates.poll()
+    bench.pass_probation()
+    assert (bench.running(), bench.updates.state.failed) == (SECOND.digest, {})
+
+
+def test_a_power_cut_in_a_probation_does_not_refuse_the_release_for_ever(bench):
+    """The former release runs at once; a minute later the new one is on probation again."""
+    bench.settle(FIRST)
+    bench.offer(SECOND, 2)
+    bench.start()
+    assert bench.running() == FIRST.digest
+    bench.updates.poll()
+    assert bench.running() == FIRST.digest
+    bench.now += timedelta(minutes=1)
+    bench.updates.poll()
+    assert bench.running() == SECOND.digest
+
+
+def test_a_release_that_needed_a_newer_agent_is_taken_by_the_newer_agent(bench, monkeypatch):
+    """The refusal is of the agent's version, and ends with it."""
+    bench.settle(FIRST)
+    bench.result = TrialResult(False, "newer-agent-needed", "it needs agent 9.0 or newer")
+    bench.offer(SECOND, 2)
+    bench.updates.poll()
+    assert bench.updates.reason.endswith("it is tried again by another version of the agent")
+    bench.result = TrialResult(True)
+    refusal = bench.updates.state.failed[SECOND.digest]
+    bench.store.save_state(
+        replace(bench.updates.state, failed={SECOND.digest: replace(refusal, agent_version="0.0.9")})
+    )
+    bench.start()
+    bench.updates.poll()
+    assert bench.running() == SECOND.digest
+
+
+def test_a_release_that_is_ordered_again_is_tried_again_and_another_sequence_alone_is_no_order(bench):
+    """Waves that open raise the sequence too; they must not undo what an operator or a trial decided."""
+    bench.settle(FIRST)
+    bench.result = TrialResult(False, "golden-samples", "differs")
+    bench.offer(SECOND, 2, again=2)
+    bench.result = TrialResult(True)
+    bench.offer(SECOND, 3, again=2)
+    assert bench.updates.reason == (
+        "failed-before: golden-samples: differs; to have it tried again, run: kizu deploy --again"
+    )
+    bench.offer(SECOND, 5, again=4)
+    assert bench.running() == SECOND.digest
+
+
+class Busy:
+    """An update thread, and a step that it is in until somebody interrupts it or the test ends it."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.inside, self.steps = bench, threading.Event(), 0
+        bench.updates._trial = self.trial
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=bench.updates.run, args=(self.stop, 0.0))
+        self.thread.start()
+
+    def trial(self, folder, digest, choice, stop):
+        self.steps += 1
+        self.inside.set()
+        assert stop.wait(20.0)
+        raise Interrupted("the trial was ended from outside")
+
+    def __enter__(self):
+        assert self.inside.wait(20.0)
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.bench.updates.stop()
+        self.thread.join(20.0)
+        assert not self.thread.is_alive()
+
+
+def test_a_pin_ends_the_update_that_is_under_way(bench):
+    """The trial is ended, and the release that was tried does not replace the pinned one."""
+    bench.settle(FIRST)
+    bench.desired = DesiredState(
+        sequence=2, use_case="tags", waves=(Wave(release_digest=SECOND.digest, percent=100.0),), probation_s=60.0
+    )
+    with Busy(bench):
+        assert bench.updates.obey(Command("pin")) == f"release {FIRST.digest[:12]} runs, pinned"
+        state = bench.updates.state
+        assert (state.phase, state.pending, state.pinned) == (Phase.IDLE, None, FIRST.digest)
+    assert bench.updates.state.failed == {}
+
+
+def test_a_pin_of_the_former_release_ends_a_probation(bench):
+    """The former release inspects again, at once and for good."""
+    bench.settle(FIRST)
+    bench.offer(SECOND, 2)
+    assert bench.updates.obey(Command("pin", FIRST.digest)) == f"release {FIRST.digest[:12]} runs, pinned"
+    bench.pass_probation()
+    bench.updates.poll()
+    assert (bench.running(), bench.updates.state.phase) == (FIRST.digest, Phase.IDLE)
+
+
+def test_a_command_that_leaves_the_update_alone_lets_its_step_go_on(bench):
+    """The trial is interrupted to answer the operator, and then begins again."""
+    bench.settle(FIRST)
+    bench.desired = DesiredState(
+        sequence=2, use_case="tags", waves=(Wave(release_digest=SECOND.digest, percent=100.0),), probation_s=60.0
+    )
+    with Busy(bench) as busy:
+        busy.inside.clear()
+        assert bench.updates.obey(Command("unpin")) == f"release {FIRST.digest[:12]} runs"
+        assert busy.inside.wait(20.0)
+        assert (bench.updates.state.phase, busy.steps) == (Phase.TRYING, 2)
+
+
+def test_what_is_said_to_an_operator_is_what_inspects_whatever_the_updater_was_doing(bench):
+    """A rollback during a trial: one thread does both, so the answer and the running release agree."""
+    bench.settle(FIRST, SECOND)
+    third = build_release(3, gain=0.8)
+    bench.fetch_release = lambda digest, folder: third.write(folder)
+    bench.desired = DesiredState(
+        sequence=3, use_case="tags", waves=(Wave(release_digest=third.digest, percent=100.0),), probation_s=60.0
+    )
+    threads = set()
+    load = bench.updates._load
+    bench.updates._load = lambda digest: threads.add(threading.current_thread()) or load(digest)
+    with Busy(bench) as busy:
+        said = bench.updates.obey(Command("rollback", SECOND.digest))
+        assert (said, bench.running()) == (f"release {FIRST.digest[:12]} runs", FIRST.digest)
+        assert threads == {busy.thread}
+        with pytest.raises(StateError, match=f"is left already: release {FIRST.digest[:12]} runs now"):
+            bench.updates.obey(Command("rollback", SECOND.digest))
+    assert bench.running() == FIRST.digest
+
+
+def test_a_command_during_a_step_that_cannot_be_interrupted_changes_nothing_and_says_so(bench):
+    """It is not carried out later, when nobody expects it."""
+    orders = Orders(lambda command: command.action, answer_s=0.05)
+    orders.own()
+    with pytest.raises(StateError, match="nothing was changed"):
+        orders.give(Command("unpin"))
+    orders.carry_out_waiting()
+    assert not orders.interrupt.is_set()
+
+    def fails(command):
+        raise KeyError("odd")
+
+    orders = Orders(fails)
+    orders.own()
+    said = []
+
+    def give():
+        try:
+            orders.give(Command("unpin"))
+        except StateError as e:
+            said.append(str(e))
+
+    giver = threading.Thread(target=give)
+    giver.start()
+    assert orders.interrupt.wait(20.0)
+    with pytest.raises(KeyError):
+        orders.carry_out_waiting()
+    giver.join(20.0)
+    assert said == ["the agent failed to carry it out: KeyError: 'odd'"]
+    orders.close()
+    with pytest.raises(StateError, match="the agent is stopping"):
+        orders.give(Command("unpin"))
 
 
 # -- start and stop ---------------------------------------------------------------------------------------------------

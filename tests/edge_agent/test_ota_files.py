@@ -15,7 +15,7 @@ from edge_agent.disk import RealDisk
 from edge_agent.errors import StateError, UpdateError
 from edge_agent.ota.activation import Phase, State
 from edge_agent.ota.download import Download
-from edge_agent.ota.offer import FailedRelease
+from edge_agent.ota.refusal import Kind, Refusal
 from edge_agent.ota.store import ReleaseStore
 from tests.edge_agent.models import build_release
 from tests.edge_agent.stores import MemoryStore
@@ -31,11 +31,12 @@ STATE = State(
     sequence=7,
     probation_s=90.5,
     attempts=2,
+    stops=3,
     pinned=E,
-    failed={F: FailedRelease(6, "too-slow: 理由")},
+    failed={F: Refusal(6, "too-slow: 理由", Kind.TRANSIENT, 4, datetime(2026, 1, 2, 4, tzinfo=UTC), "0.1.0")},
 )
 DOCUMENT = {
-    "schema_version": 1,
+    "schema_version": 2,
     "current": A,
     "previous": B,
     "factory": C,
@@ -45,8 +46,18 @@ DOCUMENT = {
     "sequence": 7,
     "probation_s": 90.5,
     "attempts": 2,
+    "stops": 3,
     "pinned": E,
-    "failed": {F: {"sequence": 6, "reason": "too-slow: 理由"}},
+    "failed": {
+        F: {
+            "sequence": 6,
+            "reason": "too-slow: 理由",
+            "kind": "transient",
+            "attempts": 4,
+            "next_at": "2026-01-02T04:00:00+00:00",
+            "agent_version": "0.1.0",
+        }
+    },
 }
 
 
@@ -91,7 +102,7 @@ def refused(tmp_path, text: str) -> str:
 def test_a_state_file_that_cannot_be_used_says_what_to_do(tmp_path):
     """A newer agent's file needs that agent; a damaged file is moved away by a person."""
     file = tmp_path / "activation.json"
-    assert refused(tmp_path, json.dumps(DOCUMENT | {"schema_version": 2})) == (
+    assert refused(tmp_path, json.dumps(DOCUMENT | {"schema_version": 3})) == (
         f"{file} was written by a newer agent; install that one again"
     )
     words = refused(tmp_path, "{")

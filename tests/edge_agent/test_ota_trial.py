@@ -220,7 +220,7 @@ def test_an_agent_that_stops_ends_the_trial(start):
     child = Child(rounds=100)
     with pytest.raises(EdgeError) as caught:
         start(child, stop)
-    assert str(caught.value) == "the agent stops; the trial was ended"
+    assert str(caught.value) == "the trial was ended from outside"
     assert (child.killed, child.rounds) == (1, 99)
 
 

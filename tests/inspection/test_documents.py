@@ -218,7 +218,7 @@ def test_bytes_are_canonical():
     """Sorted keys, no spaces, UTF-8 and times in UTC: the digest of a release depends on it."""
     data = DESIRED.to_json()
     assert data == (
-        b'{"probation_s":60.0,"report_timeout_s":3600.0,"schema_version":1,"sequence":4,"use_case":"metal-tag","waves":['
+        b'{"again":null,"probation_s":60.0,"report_timeout_s":3600.0,"schema_version":1,"sequence":4,"use_case":"metal-tag","waves":['
         b'{"devices":["line-1"],"percent":null,"release_digest":"' + SHA.encode() + b'"},'
         b'{"devices":null,"percent":50.0,"release_digest":"' + SHA.encode() + b'"}]}'
     )

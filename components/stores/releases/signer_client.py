@@ -24,9 +24,10 @@ class SignerClient:
         """Returns the release's digest."""
         return str(self._ask("POST", "/releases", {"model": model, "version": version})["release_digest"])
 
-    def publish_desired(self, model: str, version: int) -> int:
-        """Returns the desired state's sequence."""
-        return int(self._ask("POST", "/desired", {"model": model, "version": version})["sequence"])
+    def publish_desired(self, model: str, version: int, *, again: bool = False) -> int:
+        """Returns the desired state's sequence. again: order the release anew though it is desired already."""
+        asked: dict[str, Any] = {"model": model, "version": version}
+        return int(self._ask("POST", "/desired", asked | ({"again": True} if again else {}))["sequence"])
 
     def desired_names(self) -> list[tuple[str, str]]:
         """(use case, group) of every published desired state."""

@@ -180,6 +180,28 @@ def test_the_former_name_of_another_product_is_left_alone(client, repository, us
     assert repository.read_target(path) == other.to_json()
 
 
+def test_what_is_desired_already_can_be_ordered_anew(client, registry, use_case, version, approve):
+    """The sequence rises, and the document says since when devices may count a refusal as answered."""
+    group = use_case.rollout.group
+    second = register(registry, evaluated_run(registry, use_case, onnx=b"second"), use_case, 8)
+    for item in (version, second):
+        approve(item)
+    for number in (1, 2):
+        client.publish_release(use_case.name, number)
+
+    def order(number, **how):
+        sequence = client.publish_desired(use_case.name, number, **how)
+        desired = client.desired(use_case.name, group)
+        assert desired.sequence == sequence
+        return sequence, desired.again
+
+    first, _ = order(1)
+    assert order(1) == (first, first)
+    assert order(1, again=True) == (first + 1, first + 1)
+    assert order(1) == (first + 1, first + 1)
+    assert order(2) == (first + 2, first + 2)
+
+
 def test_what_is_not_approved_is_refused(client, use_case, version, repository):
     """A pending version is refused as a release and as a desired state, and nothing is published."""
     before = dict(repository.targets())
