@@ -9,12 +9,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from components.exchange.rows import ClassNames, ExchangeError, RowError, SourceRow, SourceStatus, moment, whole_pixels
+from components.exchange.rows import (
+    ClassNames,
+    ExchangeError,
+    RowError,
+    SourceRow,
+    SourceStatus,
+    around,
+    moment,
+    turned,
+    whole_pixels,
+)
 from components.exchange.selection import Selected
-from components.stores.labels.box_rule import Drawn
+from components.stores.labels.box_rule import Drawn, number
 from components.stores.raw_images.set_aside import SetAside
 from inspection.codec import canonical_json
 
@@ -83,7 +94,7 @@ def read_coco(data: bytes, names: ClassNames, dated: datetime) -> Iterator[Sourc
     missing = [name for name, value in lists.items() if not isinstance(value, list)]
     if missing:
         raise ExchangeError(f"expected a COCO file with images, annotations and categories, but {missing} is no list")
-    categories = {
+    categories: dict[str, Any] = {
         _key(item.get("id")): item.get("name") for item in lists["categories"] or () if isinstance(item, dict)
     }
     boxes: dict[str, list[Drawn]] = {}
@@ -92,8 +103,13 @@ def read_coco(data: bytes, names: ClassNames, dated: datetime) -> Iterator[Sourc
             category = annotation.get("category_id")
             drawn = _drawn(annotation, names.find(category, categories.get(_key(category), "")))
             boxes.setdefault(_key(annotation.get("image_id")), []).append(drawn)
-    ids = Counter(_key(item.get("id")) for item in lists["images"] or () if isinstance(item, dict))
-    for position, item in enumerate(lists["images"] or (), start=1):
+    entries = list(lists["images"] or ())
+    ids = Counter(_key(item.get("id")) for item in entries if isinstance(item, dict))
+    by_name: dict[str, list[Drawn]] = {}  # a tool may list a picture twice, with some of its boxes each time
+    for item in entries:
+        if isinstance(item, dict) and isinstance(item.get("file_name"), str) and ids[_key(item.get("id"))] == 1:
+            by_name.setdefault(item["file_name"], []).extend(boxes.pop(_key(item.get("id")), ()))
+    for position, item in enumerate(entries, start=1):
         name = ""
         try:
             if not isinstance(item, dict) or not isinstance(item.get("file_name"), str) or not item["file_name"]:
@@ -104,7 +120,7 @@ def read_coco(data: bytes, names: ClassNames, dated: datetime) -> Iterator[Sourc
                 raise RowError(
                     "contradiction", f"expected ids that differ, but {ids[key]} images have the id {key[:40]}"
                 )
-            yield _row(position, item, tuple(boxes.pop(key, ())), dated)
+            yield _row(position, item, tuple(by_name.get(name, ())), dated)
         except RowError as e:
             yield SetAside(name, e.reason, str(e), position)
     for key, lost in boxes.items():
@@ -125,17 +141,64 @@ def _row(position: int, item: Mapping[str, Any], boxes: tuple[Drawn, ...], dated
         said=said,
         at=moment(ours["at"], "the time") if ours.get("at") else dated,
         at_said=bool(ours.get("at")),
-        width=whole_pixels(item.get("width"), "the width"),
-        height=whole_pixels(item.get("height"), "the height"),
+        width=_side(item, "width"),
+        height=_side(item, "height"),
         group=group[:200] if isinstance(group, str) and group and group != ours.get("sha256") else None,
     )
 
 
+def _side(item: Mapping[str, Any], name: str) -> int | None:
+    """A side in pixels; None where the file does not say it, and the picture's own counts."""
+    return None if item.get(name) is None else whole_pixels(item[name], f"the {name}")
+
+
 def _drawn(annotation: Mapping[str, Any], class_name: str | None) -> Drawn:
+    """The box of an annotation; where there is a polygon or a mask only, the box around it.
+
+    CVAT writes a turned box as the box before the turn, and `rotation` in degrees clockwise about its middle.
+    """
     box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or annotation.get("iscrowd") == 1:
-        return Drawn(None, is_rectangle=False)
-    return Drawn(class_name, *box)
+    if not isinstance(box, list) or len(box) != 4:
+        bounds = _bounds(annotation.get("segmentation"))
+        return Drawn(None, is_rectangle=False) if bounds is None else replace(bounds, class_name=class_name)
+    attributes = annotation.get("attributes")
+    turn = attributes.get("rotation", 0.0) if isinstance(attributes, Mapping) else 0.0
+    x, y, width, height = box
+    if number(turn) == 0.0:
+        return Drawn(class_name, x, y, width, height, is_outline=annotation.get("iscrowd") == 1)
+    return turned(class_name, x, y, width, height, turn)
+
+
+def _bounds(segmentation: Any) -> Drawn | None:
+    """The box around polygons (lists of x, y) or around an uncompressed mask (runs down the columns)."""
+    if isinstance(segmentation, Mapping):
+        return _mask_bounds(segmentation.get("counts"), segmentation.get("size"))
+    if not isinstance(segmentation, list) or not segmentation:
+        return None
+    if not all(isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation):
+        return None
+    return around([point for polygon in segmentation for point in zip(polygon[::2], polygon[1::2], strict=True)])
+
+
+def _mask_bounds(counts: Any, size: Any) -> Drawn | None:
+    if not isinstance(counts, list) or not isinstance(size, list) or not size or not isinstance(size[0], int):
+        return None  # a compressed mask comes with a bbox
+    height = size[0]
+    if height <= 0 or not all(isinstance(count, int) and count >= 0 for count in counts):
+        return None
+    at = 0
+    spans: list[tuple[int, int]] = []
+    for index, count in enumerate(counts):
+        if index % 2 and count:
+            spans.append((at, at + count - 1))
+        at += count
+    if not spans:
+        return None
+    left, right = spans[0][0] // height, spans[-1][1] // height
+    whole = any(first // height != last // height for first, last in spans)
+    top = 0 if whole else min(first % height for first, _ in spans)
+    bottom = height - 1 if whole else max(last % height for _, last in spans)
+    return around([(left, top), (right + 1, bottom + 1)])
 
 
 def _key(value: Any) -> str:

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 from components.exchange.coco import to_coco
 from components.exchange.rows import ExchangeError
 from components.exchange.selection import Selected
-from components.exchange.yolo import CLASSES_FILE, DATA_FILE, data_text, label_path, label_text
+from components.exchange.yolo import data_text, label_path, label_text
+from components.exchange.yolo_names import CLASSES_FILE, DATA_FILE
 from components.stores.labels.store import SCHEMA, LabelEvent
-from components.stores.raw_images.image_source import in_parallel
+from components.stores.raw_images.image_source import cell_text, in_parallel
 from inspection.image import EXTENSIONS, sha256_of
 
 Fetch = Callable[[str, str], bytes]
@@ -75,7 +76,7 @@ def export_yolo(
         with (made / PARTS).open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(("image", "part"))
-            writer.writerows((names[i.sha256], i.group) for i in images if i.group != i.sha256)
+            writer.writerows((names[i.sha256], cell_text(i.group)) for i in images if i.group != i.sha256)
         _write_images(made, images, names, fetch, on_image)
 
 

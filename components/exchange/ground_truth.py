@@ -94,6 +94,8 @@ def _row(line: int, image: str, item: Mapping[str, Any], names: ClassNames, opti
     width, height = _size(boxes)
     classes = boxes.metadata.get("class-map")
     classes = classes if isinstance(classes, Mapping) else {}
+    if annotations and not classes:
+        names.expect_names(f"{boxes.name!r} (it has no class-map)")
 
     def class_of(annotation: Any) -> str | None:
         index = annotation.get("class_id") if isinstance(annotation, Mapping) else None

@@ -12,20 +12,22 @@ The import keeps what a source says about verification, and believes it only if 
 
 An image that lost a box (`box_rule`) is always `labelled`. `verifier` is null, because nobody verified the image in
 Kizu. `reason` records what the source said and whether it was trusted. `labelled` rows have no task in Label Studio:
-their images are labelled there like all others without an approved row.
+their images are labelled there like all others without an approved row. A row whose date lies after now is set aside,
+because it would win over every later label.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime
 from typing import Final
 
+from components.exchange.before import Before, NotInForce
 from components.exchange.finder import Finder, FoundImage
-from components.exchange.rows import RowError, SourceRow, SourceStatus, Unit
+from components.exchange.rows import RowError, SourceRow, SourceStatus, Unit, check_not_after
 from components.stores.labels.box_rule import Converted, Drawn, Tally, apply_rule, number
 from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore, boxes_digest, event_id
 from components.stores.raw_images.image_source import in_parallel, part_of
@@ -49,7 +51,11 @@ _TRUSTED: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportOptions:
-    """source: the format, recorded in each row; device, site: under which the images are stored."""
+    """source: the format, recorded in each row; device, site: under which the images are stored.
+
+    supersede: labels of this import that an earlier import's later label overrules come into force, as said now. What a
+    person verified in Kizu stays.
+    """
 
     use_case: UseCase
     source: str
@@ -57,6 +63,8 @@ class ImportOptions:
     site: str
     trust_status: bool = False
     parts: Mapping[str, str] = field(default_factory=dict)
+    supersede: bool = False
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,8 @@ class ImportedLabels:
     """The result of an import. rows: those that made an event, by status; new: events that the store lacked.
 
     boxes: of all rows; tally: boxes changed or left out; withheld: rows that would be approved, but lost a box.
+    not_in_force: labels that do not count, because a later one of the image says something else; superseded: those that
+    were put in force.
     """
 
     rows: Mapping[LabelStatus, int]
@@ -74,6 +84,8 @@ class ImportedLabels:
     withheld: int
     label_version: int
     set_aside: tuple[SetAside, ...]
+    not_in_force: tuple[NotInForce, ...] = ()
+    superseded: int = 0
 
     @property
     def reasons(self) -> Counter[str]:
@@ -105,22 +117,27 @@ def import_rows(
         ObjectStoreError, LabelStoreError: a store does not answer. What was imported so far stays; run it again.
     """
 
+    known = list(rows)  # which file a row means may depend on all rows
+    finder = finder.of_rows([row.image for row in known if isinstance(row, SourceRow)])
+    now = options.clock()
+
     def one(item: SourceRow | SetAside) -> _Made | SetAside:
         try:
-            return item if isinstance(item, SetAside) else _made(item, finder, raw, options)
+            return item if isinstance(item, SetAside) else _made(item, finder, raw, options, now)
         except RowError as e:
             assert isinstance(item, SourceRow)
             return SetAside(item.image, e.reason, str(e), item.line)
         finally:
             on_row()
 
-    before = _Before(labels.events(use_case=options.use_case.name))
+    before = Before(labels.events(use_case=options.use_case.name))
     statuses: Counter[LabelStatus] = Counter()
     aside: list[SetAside] = []
+    latest: dict[str, _Made] = {}
     tally = Tally()
     new = new_images = boxes = withheld = 0
     waiting: list[LabelEvent] = []
-    for item in _without_contradictions(in_parallel(one, rows)):
+    for item in _without_contradictions(list(in_parallel(one, known))):
         if isinstance(item, SetAside):
             _log.warning("set aside line %s, %s: %s", item.line, item.image, item.message)
             aside.append(item)
@@ -130,57 +147,69 @@ def import_rows(
         boxes += len(item.event.boxes)
         withheld += item.withheld
         new_images += item.new_image
-        event = before.new_event(item)
+        former = latest.setdefault(item.event.sha256, item)
+        if former.event.at <= item.event.at:
+            latest[item.event.sha256] = item
+        event = before.new_event(item.event, group_told=item.group_told)
         if event is not None:
             new += 1
             waiting.append(event)
         if len(waiting) >= _EVENTS_AT_ONCE:
             labels.append(waiting)
             waiting = []
+    overruled = _overruled(latest.values(), before)
+    superseding = [one.superseding(now) for one in overruled if options.supersede and not one.winner.by_a_person]
+    waiting += superseding
     version = labels.append(waiting) if waiting else labels.version()
-    return ImportedLabels(statuses, new, new_images, boxes, tally, withheld, version, tuple(aside))
+    return ImportedLabels(
+        statuses,
+        new + len(superseding),
+        new_images,
+        boxes,
+        tally,
+        withheld,
+        version,
+        tuple(aside),
+        tuple(one for one in overruled if one.winner.by_a_person or not options.supersede),
+        len(superseding),
+    )
 
 
-class _Before:
-    """The events of this use case, to find out which rows are new, and which differ only in the part."""
-
-    def __init__(self, events: Iterable[LabelEvent]) -> None:
-        self._group_of_event: dict[str, str] = {}
-        self._group_of_image: dict[str, str] = {}
-        for event in events:
-            self._remember(event)
-
-    def new_event(self, made: _Made) -> LabelEvent | None:
-        """The event, if it is not in the store. The same labels with another part make a later event."""
-        event = made.event
-        if not made.group_told:  # a row that names no part does not remove a known one
-            if event.event_id in self._group_of_event:
-                return None
-            event = replace(event, group=self._group_of_image.get(event.sha256, event.group))
-        while (known := self._group_of_event.get(event.event_id)) is not None:
-            following = event_id(event.source, "regrouped", event.event_id, "", event.status)
-            if known == event.group and following not in self._group_of_event:
-                return None
-            event = replace(event, event_id=following, at=event.at + timedelta(microseconds=1))
-        self._remember(event)
-        return event
-
-    def _remember(self, event: LabelEvent) -> None:
-        self._group_of_event[event.event_id] = event.group
-        self._group_of_image[event.sha256] = event.group
+def _overruled(made: Iterable[_Made], before: Before) -> list[NotInForce]:
+    """The labels of the import that are not in force. made: the latest row of each image."""
+    found = []
+    for item in made:
+        winner = before.overruled_by(item.event)
+        if winner is not None:
+            event = item.event if item.group_told else replace(item.event, group=before.group_of(item.event))
+            found.append(NotInForce(item.row.image, item.row.line, event, winner))
+    return found
 
 
-def _without_contradictions(items: Iterable[_Made | SetAside]) -> Iterator[_Made | SetAside]:
-    """Set aside the second of two rows that contradict each other: the same image and time, other boxes or status."""
+def _without_contradictions(items: Sequence[_Made | SetAside]) -> Iterator[_Made | SetAside]:
+    """Set aside rows that contradict each other.
+
+    Of one name at one time with other boxes or another status, the second is set aside. Where files of two names have
+    the same bytes, nobody can say whose labels are meant: all such rows with different labels are set aside.
+    """
     seen: dict[tuple[str, object], tuple[str, int | None]] = {}
+    names: dict[str, dict[str, set[str]]] = {}
+    for item in items:
+        if isinstance(item, _Made):
+            names.setdefault(item.event.sha256, {}).setdefault(item.row.image, set()).add(_says(item.event))
+    torn = {sha256 for sha256, by_name in names.items() if len({frozenset(says) for says in by_name.values()}) > 1}
     for item in items:
         if isinstance(item, SetAside):
             yield item
             continue
         event = item.event
-        says = f"{boxes_digest(event.boxes)}:{event.status}"
-        first, line = seen.setdefault((event.sha256, item.row.at), (says, item.row.line))
-        if first == says:
+        if event.sha256 in torn:
+            others = ", ".join(sorted(names[event.sha256])[:5])
+            message = f"the rows {others} have other boxes or another status, but their images have the same bytes"
+            yield SetAside(item.row.image, "contradiction", message, item.row.line)
+            continue
+        first, line = seen.setdefault((event.sha256, item.row.at), (_says(event), item.row.line))
+        if first == _says(event):
             yield item
         else:
             where = f"line {line}" if line else "an earlier row"
@@ -188,8 +217,15 @@ def _without_contradictions(items: Iterable[_Made | SetAside]) -> Iterator[_Made
             yield SetAside(item.row.image, "contradiction", message, item.row.line)
 
 
-def _made(row: SourceRow, finder: Finder, raw: RawImages, options: ImportOptions) -> _Made:
+def _says(event: LabelEvent) -> str:
+    return f"{boxes_digest(event.boxes)}:{event.status}"
+
+
+def _made(row: SourceRow, finder: Finder, raw: RawImages, options: ImportOptions, now: datetime) -> _Made:
     found = finder.find(row.image)
+    at = check_not_after(
+        row.at or found.modified, "its date" if row.at_said and row.at else "the date of the file", now
+    )
     stored, group = _put(row, found, raw, options)
     if (row.width or stored.width, row.height or stored.height) != (stored.width, stored.height):
         raise RowError(
@@ -219,7 +255,7 @@ def _made(row: SourceRow, finder: Finder, raw: RawImages, options: ImportOptions
         height=stored.height,
         boxes=converted.boxes,
         status=status,
-        at=row.at or found.modified,
+        at=at,
         group=group or stored.sha256,
         source=options.source,
         reason=_reason(row, options, converted.tally),

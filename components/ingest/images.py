@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from components.ingest.journal import Done, Journal
-from components.stores.objects.s3 import ObjectNotFound
+from components.stores.objects.s3 import AccessDenied, ObjectNotFound
 from components.stores.raw_images.image_source import (
     MAX_FILE_BYTES,
     ImageSource,
@@ -120,7 +120,7 @@ def _import_one(
         return SetAside(file.name, "too-large", f"expected at most {MAX_FILE_BYTES} bytes, got {file.size}")
     try:
         data = source.read(file)
-    except (OSError, ObjectNotFound) as e:  # of one file; a store that does not answer ends the run
+    except (OSError, ObjectNotFound, AccessDenied) as e:  # of one file; a store that does not answer ends the run
         return SetAside(file.name, "unreadable", str(e))
     sha256 = sha256_of(data)
     capture = Capture(

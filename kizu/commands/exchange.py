@@ -43,6 +43,12 @@ ClassOption = Annotated[
 ]
 
 
+SupersedeOption = Annotated[
+    bool,
+    typer.Option("--supersede", help="These labels replace later ones of other imports. What a person verified stays."),
+]
+
+
 @import_app.command("images")
 def import_images(
     source: Annotated[str, typer.Argument(help="A folder with its subfolders, or s3://bucket/prefix.")],
@@ -88,6 +94,7 @@ def import_ground_truth(
         list[str] | None,
         typer.Option(help="The verification class that means approved. All others then mean rejected."),
     ] = None,
+    supersede: SupersedeOption = False,
     class_: ClassOption = None,
     name: NameOption = None,
     site: SiteOption = "factory",
@@ -105,6 +112,8 @@ def import_ground_truth(
     names = _class_names(product, class_)
     lines = list(io.StringIO(_text(config, labels), newline=""))
     is_manifest = next((line for line in lines if line.strip()), "").lstrip().startswith("{")
+    if not is_manifest:
+        names.expect_names("a Feature Store export")
     words = frozenset(word.strip().lower() for word in approved_class) if approved_class else None
     rows: Any = (
         read_manifest(lines, names, ManifestOptions(attribute, words))
@@ -115,7 +124,7 @@ def import_ground_truth(
     _import_labels(
         config, rows, finder, product, "ground-truth" if is_manifest else "feature-store",
         trust=trust_status, name=name or _name_of(images or labels), site=site, parts=_parts(parts, images, labels),
-        listing=set_aside,
+        listing=set_aside, supersede=supersede,
     )  # fmt: skip
 
 
@@ -125,6 +134,7 @@ def import_coco(
     images: ImagesOption = None,
     use_case: UseCaseOption = DEFAULT_USE_CASE,
     trust_status: TrustOption = False,
+    supersede: SupersedeOption = False,
     class_: ClassOption = None,
     name: NameOption = None,
     site: SiteOption = "factory",
@@ -147,7 +157,7 @@ def import_coco(
         config, read_coco(data, _class_names(product, class_), dated), InSource(_source(config, images)),
         product, "coco",
         trust=trust_status, name=name or _name_of(str(file.parent)), site=site, parts=_parts(parts, images, str(file)),
-        listing=set_aside,
+        listing=set_aside, supersede=supersede,
     )  # fmt: skip
 
 
@@ -156,6 +166,7 @@ def import_yolo(
     folder: Annotated[Path, typer.Argument(help="The folder with images/, labels/ and data.yaml or classes.txt.")],
     use_case: UseCaseOption = DEFAULT_USE_CASE,
     trust_status: TrustOption = False,
+    supersede: SupersedeOption = False,
     class_: ClassOption = None,
     name: NameOption = None,
     site: SiteOption = "factory",
@@ -172,7 +183,7 @@ def import_yolo(
         config, read_yolo(folder, _class_names(product, class_)), InSource(_source(config, str(folder))),
         product, "yolo",
         trust=trust_status, name=name or _name_of(str(folder)), site=site, parts=_parts(parts, str(folder)),
-        listing=set_aside,
+        listing=set_aside, supersede=supersede,
     )  # fmt: skip
 
 
@@ -188,10 +199,12 @@ def _import_labels(
     site: str,
     parts: dict[str, str],
     listing: Path | None,
+    supersede: bool,
 ) -> None:
     from components.exchange.importing import ImportOptions, import_rows
     from components.stores.labels.store import LabelStore
     from components.stores.raw_images.image_source import device_of_import
+    from components.stores.raw_images.set_aside import SetAside
 
     options = ImportOptions(
         use_case=product,
@@ -200,6 +213,7 @@ def _import_labels(
         site=site,
         trust_status=trust,
         parts=parts,
+        supersede=supersede,
     )
     with progress("rows") as advance:
         result = import_rows(rows, finder, raw_images(config), LabelStore.open(config), options, advance)
@@ -215,7 +229,19 @@ def _import_labels(
         console.print(f"boxes changed or left out: {changed}", highlight=False)
     if result.withheld:
         console.print(f"{result.withheld} rows lost a box and wait for a person instead of counting as approved")
-    _list_set_aside(result.set_aside, listing or Path(f"set-aside-{_plain(name)}.csv"))
+    if result.superseded:
+        console.print(f"{result.superseded} rows replaced later labels of other imports", highlight=False)
+    if result.not_in_force:
+        people = sum(one.winner.by_a_person for one in result.not_in_force)
+        imports = len(result.not_in_force) - people
+        way = "; --supersede puts these in force" if imports else ""
+        console.print(
+            f"{len(result.not_in_force)} rows are not in force, because later labels of their images say something "
+            f"else: {people} by people, {imports} by other imports{way}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    overruled = [SetAside(one.image, "not-in-force", one.message, one.line) for one in result.not_in_force]
+    _list_set_aside((*result.set_aside, *overruled), listing or Path(f"set-aside-{_plain(name)}.csv"))
 
 
 def _list_set_aside(items: Any, file: Path) -> None:

@@ -79,7 +79,8 @@ def test_labels_go_out_and_come_in_by_every_format(kizu, use_case, tmp_path):
         {
             "source-ref": f"s3://gone/{index}.jpg",
             "boxes": {"image_size": [{"width": 64, "height": 48, "depth": 3}],
-                      "annotations": [{"class_id": 4, "left": 1, "top": 2, "width": 30, "height": 40}] * index},
+                      "annotations": [{"class_id": 4, "left": 1 + n, "top": 2, "width": 30, "height": 40}
+                                      for n in range(index)]},
             "boxes-metadata": {"type": "groundtruth/object-detection", "class-map": {"4": "Kratzer"},
                                "creation-date": "2021-01-28T09:50:34", "job-name": "j"},
             "check": 0,
@@ -142,6 +143,7 @@ def test_an_import_that_is_killed_at_any_moment_ends_the_same_when_it_is_run_aga
     for index in range(60):
         (folder / f"{index:02}.jpg").write_bytes(picture(uuid.uuid4().int % 2**32))
         (folder / f"{index:02}.txt").write_text("0 0.5 0.5 0.25 0.25\n")
+    (folder / "classes.txt").write_text("scratch\ndent\n")
     labels = LabelStore.open(s3.settings("importer"))
     raw = RawImages(s3.store("importer"), "kizu-raw")
     name = load_use_case(use_case).name

@@ -5,10 +5,13 @@
 | partly outside the picture | clipped to it |
 | rotated | the axis-aligned rectangle around it, then clipped |
 | inverted (negative width or height) | the same rectangle, written the right way round |
+| a polygon or a mask with known bounds | the axis-aligned rectangle around it |
+| the same class and place again | kept once |
 | wholly outside, or without area (< 0.01 px a side) | left out |
 | NaN, infinite, missing or not a number | left out |
 | a class that the use case does not have, or not exactly one class | left out |
-| anything but a rectangle | left out |
+| anything else but a rectangle | left out |
+| drawn on a picture of another size, or on a turned one | left out |
 
 People do not see a box that was left out. So its image is never approved by trust in a source; a person decides.
 """
@@ -34,11 +37,14 @@ class Tally:
     clipped: int = 0
     rotated: int = 0
     inverted: int = 0
+    outlined: int = 0
+    repeated: int = 0
     outside: int = 0
     no_area: int = 0
     not_a_number: int = 0
     unknown_class: int = 0
     not_a_rectangle: int = 0
+    other_picture: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})
@@ -50,7 +56,8 @@ class Tally:
     @property
     def left_out(self) -> int:
         """How many boxes were left out; all others were changed and kept."""
-        return self.outside + self.no_area + self.not_a_number + self.unknown_class + self.not_a_rectangle
+        unusable = self.unknown_class + self.not_a_rectangle + self.other_picture
+        return self.outside + self.no_area + self.not_a_number + unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,8 @@ class Drawn:
 
     x, y, width, height: pixels, from the top-left corner, after EXIF orientation; anything, None for what is missing.
     rotation: degrees clockwise about (x, y). is_rectangle: False for a polygon, a mask, or what has no such form.
+    is_outline: whether it is the rectangle around a polygon or a mask. other_picture: whether it was drawn on a picture
+    of another size than this one, or on a turned one.
     """
 
     class_name: str | None
@@ -76,17 +85,26 @@ class Drawn:
     height: Any = None
     rotation: Any = 0.0
     is_rectangle: bool = True
+    is_outline: bool = False
+    other_picture: bool = False
 
 
 def apply_rule(drawn: Iterable[Drawn], classes: Sequence[str], width: int, height: int) -> Converted:
     """All rectangles of one picture of `width` x `height` pixels, by the rule above. Never raises."""
     boxes: list[LabelledBox] = []
+    seen: set[tuple[object, ...]] = set()
     tally = Tally()
     for item in drawn:
         labelled, note = _one(item, classes, width, height)
-        tally += note
         if labelled is not None:
+            box = labelled.box
+            place = (labelled.class_name, *(round(value, 2) for value in (box.x, box.y, box.width, box.height)))
+            if place in seen:
+                tally += Tally(repeated=1)
+                continue
+            seen.add(place)
             boxes.append(labelled)
+        tally += note
     return Converted(tuple(boxes), tally)
 
 
@@ -102,6 +120,8 @@ def number(value: Any) -> float | None:
 
 
 def _one(drawn: Drawn, classes: Sequence[str], width: int, height: int) -> tuple[LabelledBox | None, Tally]:
+    if drawn.other_picture:
+        return None, Tally(other_picture=1)
     if not drawn.is_rectangle:
         return None, Tally(not_a_rectangle=1)
     if drawn.class_name is None or drawn.class_name not in classes:
@@ -110,7 +130,7 @@ def _one(drawn: Drawn, classes: Sequence[str], width: int, height: int) -> tuple
     if any(value is None for value in numbers):
         return None, Tally(not_a_number=1)
     x, y, w, h, rotation = (value for value in numbers if value is not None)
-    tally = Tally(inverted=1) if w < 0 or h < 0 else Tally()
+    tally = Tally(inverted=int(w < 0 or h < 0), outlined=int(drawn.is_outline))
     x1, y1, x2, y2 = _corners(x, y, w, h, rotation)
     if not all(math.isfinite(value) for value in (x1, y1, x2, y2, x2 - x1, y2 - y1)):
         return None, Tally(not_a_number=1)

@@ -18,7 +18,7 @@ from components.stores.objects.list_page import ListPage, read_page
 from inspection.image import sha256_of
 
 _NOT_FOUND: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound", "NoSuchVersion"})
-_DENIED: Final = frozenset({"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+_DENIED: Final = frozenset({"403", "AccessDenied", "InvalidAccessKeyId", "InvalidObjectState", "SignatureDoesNotMatch"})
 _EXISTS: Final = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
 
 
@@ -271,7 +271,9 @@ class S3ObjectStore:
         if code in _NOT_FOUND:
             return ObjectNotFound(f"{act}: there is no such object")
         if code in _DENIED:
-            return AccessDenied(f"{act}: refused for this identity ({code}); check its keys and rights")
+            return AccessDenied(
+                f"{act}: refused for this identity ({code}); check keys and rights, and whether it is archived"
+            )
         return ObjectStoreError(f"{act} at {self.endpoint or 'the default endpoint'} failed: {error}")
 
 

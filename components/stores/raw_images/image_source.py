@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,9 @@ MAX_FILE_BYTES: Final = 200_000_000
 _WORKERS: Final = 8
 _AHEAD: Final = 8 * _WORKERS
 # Their content is checked all the same. One that is not an image is left out without a message.
-_TEXTS: Final = frozenset({".csv", ".json", ".jsonl", ".manifest", ".md", ".txt", ".yaml", ".yml"})
+_TEXTS: Final = frozenset({".csv", ".json", ".jsonl", ".manifest", ".md", ".names", ".txt", ".xml", ".yaml", ".yml"})
+
+_BEGINS_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -135,14 +138,37 @@ def read_parts(file: Path) -> dict[str, str]:
             reader = csv.DictReader(stream)
             if not {"image", "part"} <= set(reader.fieldnames or ()):
                 raise ImageSourceError(f"expected the columns image and part in {file}, but got {reader.fieldnames}")
-            return {row["image"]: row["part"] for row in reader if row["image"] and row["part"]}
+            return {
+                _composed(row["image"]): text_of_cell(row["part"]) for row in reader if row["image"] and row["part"]
+            }
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise ImageSourceError(f"cannot read {file}: expected CSV in UTF-8, but {e}") from e
 
 
 def part_of(name: str, parts: Mapping[str, str]) -> str | None:
-    """The part that an image shows, by its path (with or without a leading `images/`), or its file name."""
+    """The part that an image shows, by its path (with or without a leading `images/`), or its file name.
+
+    Names are compared in Unicode's composed form, because a Mac writes `é` as two characters.
+    """
+    name = _composed(name)
     return parts.get(name) or parts.get(name.removeprefix("images/")) or parts.get(name.rsplit("/", 1)[-1])
+
+
+def cell_text(text: str) -> str:
+    """The text of a cell in a table that people open: with an apostrophe first where it could be taken for a formula.
+
+    `text_of_cell` takes the apostrophe away again.
+    """
+    return f"'{text}" if text[:1] in _BEGINS_FORMULA or text[:1] == "'" else text
+
+
+def text_of_cell(cell: str) -> str:
+    """The text that `cell_text` wrote."""
+    return cell[1:] if cell[:1] == "'" and (cell[1:2] in _BEGINS_FORMULA or cell[1:2] == "'") else cell
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def device_of_import(name: str) -> str:

@@ -12,11 +12,11 @@ from pycocotools.coco import COCO
 from components.exchange.coco import read_coco
 from components.exchange.exporting import export_coco, export_parquet, export_yolo
 from components.exchange.rows import ClassNames, ExchangeError
-from components.exchange.selection import from_labels, from_manifest
+from components.exchange.selection import Selected, from_labels, from_manifest
 from components.exchange.yolo import read_yolo
 from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions
 from components.stores.labels.store import LabelEvent, LabelStatus
-from components.stores.raw_images.image_source import read_parts
+from components.stores.raw_images.image_source import cell_text, read_parts, text_of_cell
 from components.stores.raw_images.images import capture_id_for
 from inspection.documents import Capture, Reason
 from inspection.geometry import Box, LabelledBox
@@ -187,3 +187,21 @@ def test_an_export_is_there_whole_or_not_at_all(approved, tmp_path):
     with pytest.raises(ExchangeError, match="holds something"):
         export_coco(tmp_path / "full", images, CLASSES, "x", None)
     assert (tmp_path / "full" / "theirs.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize("part", ["=1+2", "@a", "-7", "+7", "'x", "plain", "'=a"])
+def test_a_part_that_a_spreadsheet_takes_for_a_formula_comes_back_the_same(part):
+    """The cell begins with an apostrophe, which reading takes away."""
+    cell = cell_text(part)
+    assert cell[0] not in "=+-@"
+    assert text_of_cell(cell) == part
+
+
+def test_the_parts_of_an_export_are_no_formulas(tmp_path):
+    """A device chooses the name of a part, and people open the table."""
+    image = Selected(sha256="a" * 64, uri="s3://r/x.jpg", width=9, height=9, group='=HYPERLINK("x")', boxes=())
+    export_yolo(tmp_path / "out", [image], CLASSES, None)
+    text = (tmp_path / "out" / "parts.csv").read_text()
+    assert ",=" not in text
+    assert ',"=' not in text
+    assert list(read_parts(tmp_path / "out" / "parts.csv").values()) == ['=HYPERLINK("x")']

@@ -31,19 +31,18 @@ def test_a_coco_file_of_others_says_nothing_of_a_verification():
     annotations = [
         {"id": 1, "image_id": 2, "category_id": 7, "bbox": [1, 2, 3.5, 4]},
         {"id": 2, "image_id": 2, "category_id": 8, "bbox": [1, 2, 3, 4]},
-        {"id": 3, "image_id": 2, "category_id": 7, "segmentation": [[1, 2, 3, 4, 5, 6]]},
-        {"id": 4, "image_id": 2, "category_id": 7, "bbox": [1, 2, 3, 4], "iscrowd": 1},
+        {"id": 3, "image_id": 2, "category_id": 7, "keypoints": [1, 2, 3]},
     ]
     one, two = read_coco(coco([image(1), image(2)], annotations), NAMES, NOON)
     assert one.boxes == ()
     assert two.boxes[:2] == (Drawn("dent", 1, 2, 3.5, 4), Drawn(None, 1, 2, 3, 4))
-    assert [box.is_rectangle for box in two.boxes] == [True, True, False, False]
+    assert [box.is_rectangle for box in two.boxes] == [True, True, False]
     assert (two.status, two.at, two.at_said, two.unit) == (SourceStatus.UNSAID, NOON, False, Unit.PIXELS)
 
 
 def test_a_coco_image_that_does_not_parse_is_set_aside():
-    """No name, no size, an id twice; and annotations of an image that is not there."""
-    images = [{"id": 1}, image(2, width=None), image(3), image(3), "text", image(4)]
+    """No name, a size that is none, an id twice; and annotations of an image that is not there."""
+    images = [{"id": 1}, image(2, width=0), image(3), image(3), "text", image(4)]
     annotations = [{"id": 1, "image_id": 99, "category_id": 7, "bbox": [1, 2, 3, 4]}]
     found = list(read_coco(coco(images, annotations), NAMES, NOON))
     aside = [(item.line, item.reason) for item in found if isinstance(item, SetAside)]
@@ -69,7 +68,7 @@ def write(folder, **files):
 
 def test_a_yolo_folder_with_the_labels_beside_the_images(tmp_path):
     """Flat, with classes.txt; what is no line of five is no box; an image without labels is set aside."""
-    write(tmp_path, a_jpg="", a_txt="1 0.5 0.5 0.1 0.2\n0 x 0.5 0.1 0.2\n0 0.1 0.1 0.2 0.2 0.3 0.3\n", b_jpg="")
+    write(tmp_path, a_jpg="", a_txt="1 0.5 0.5 0.1 0.2\n0 x 0.5 0.1 0.2\n0 0.1 0.1 0.2 0.2 0.3 0.3 0.4\n", b_jpg="")
     write(tmp_path, classes_txt="scratch\ndent\n")
     row, aside = read_yolo(tmp_path, NAMES)
     assert row.boxes[0] == Drawn("dent", 0.5, 0.5, 0.1, 0.2)
@@ -90,11 +89,15 @@ def test_yolo_classes_go_by_the_names_of_data_yaml(tmp_path, names, expected):
     assert row.boxes[0].class_name == expected
 
 
-def test_yolo_numbers_without_names_are_places_in_the_use_case(tmp_path):
-    """A number that it does not have is unknown."""
-    write(tmp_path, a_jpg="", a_txt="1 0.5 0.5 0.1 0.2\n2 0.5 0.5 0.1 0.2\n-1 0.5 0.5 0.1 0.2\n")
-    (row,) = read_yolo(tmp_path, NAMES)
-    assert [box.class_name for box in row.boxes] == ["dent", None, None]
+def test_yolo_numbers_without_names_mean_the_one_class_or_what_class_says(tmp_path):
+    """With several classes and no names the folder is refused. `--class` or a single class make the numbers clear."""
+    write(tmp_path, a_jpg="", a_txt="1 0.5 0.5 0.1 0.2\n0 0.5 0.5 0.1 0.2\n-1 0.5 0.5 0.1 0.2\n")
+    with pytest.raises(ExchangeError, match="--class 0=scratch --class 1=dent"):
+        list(read_yolo(tmp_path, NAMES))
+    (row,) = read_yolo(tmp_path, ClassNames(("scratch", "dent"), {"1": "scratch"}))
+    assert [box.class_name for box in row.boxes] == ["scratch", None, None]
+    (row,) = read_yolo(tmp_path, ClassNames(("scratch",), {}))
+    assert [box.class_name for box in row.boxes] == [None, "scratch", None]
 
 
 @pytest.mark.parametrize("text", ["", "names: 5", "names: {a: b}", "{", "- 1"])

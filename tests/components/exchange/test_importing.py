@@ -1,6 +1,7 @@
 """Rows of other tools into a real S3 and a real label store."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from components.exchange.finder import ByAddress, InSource
 from components.exchange.ground_truth import read_manifest
 from components.exchange.rows import ClassNames, ExchangeError, SourceRow, SourceStatus
+from components.stores.labels.box_rule import Drawn
 from components.stores.labels.store import LabelStatus
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.image_source import FolderSource, S3Source
@@ -236,3 +238,79 @@ def test_a_format_without_a_status_is_approved_by_trust_alone(exchange):
     assert take(at).rows == {LabelStatus.LABELLED: 1}
     assert take(at, trust_status=True).rows == {LabelStatus.APPROVED: 1}
     assert take(at + timedelta(days=1), trust_status=True).new == 0
+
+
+def test_two_rows_never_give_one_image_the_labels_of_another(exchange):
+    """A folder has the images of one day only: the rows of the other day with the same names are set aside."""
+    sha256 = sha256_of(exchange.image("day1/0001.jpg", 30))
+    lines = (approved_line("day1/0001.jpg", SCRATCH), approved_line("day2/0001.jpg", (0, 40, 2, 9, 9)))
+    result = exchange.take(rows(exchange, *lines), trust_status=True)
+    assert [(item.line, item.reason) for item in result.set_aside] == [(2, "no-image")]
+    assert exchange.approved()[sha256].boxes == (LabelledBox("scratch", Box(1, 2, 3, 4)),)
+
+
+def test_copies_of_one_image_with_different_labels_are_all_set_aside(exchange):
+    """The same bytes under two names are one image, and nobody can say whose labels are right."""
+    data = exchange.image("a.jpg", 31)
+    (exchange.folder / "b.jpg").write_bytes(data)
+    (exchange.folder / "c.jpg").write_bytes(data)
+    texts = [approved_line("a.jpg", SCRATCH), approved_line("b.jpg", (0, 9, 9, 9, 9)), approved_line("c.jpg", SCRATCH)]
+    assert exchange.take(rows(exchange, *texts), trust_status=True).reasons == {"contradiction": 3}
+    assert exchange.events() == []
+    assert sum(exchange.take(rows(exchange, texts[0], texts[2]), trust_status=True).rows.values()) == 2
+
+
+def unsaid(at, *rectangles):
+    drawn = tuple(Drawn("scratch", *rectangle) for rectangle in rectangles)
+    return SourceRow(line=1, image="a.jpg", boxes=drawn, status=SourceStatus.UNSAID, at=at, at_said=False)
+
+
+def test_a_label_of_the_future_is_set_aside(exchange):
+    """It would win over every later label. The file of the label or the image may have the wrong date."""
+    exchange.image("a.jpg", 32)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    ahead, far = unsaid(now + timedelta(minutes=1)), unsaid(now + timedelta(days=1))
+    result = exchange.take([ahead, far], trust_status=True, clock=lambda: now)
+    assert result.reasons == {"time": 1}
+    assert "before now" in result.set_aside[0].message
+    assert [event.at for event in exchange.events()] == [now]
+
+
+def test_labels_that_are_not_in_force_are_said_and_may_supersede(exchange):
+    """Importing A, then B, then A again leaves B in force and says so. Asked to, A comes into force, once."""
+    sha256 = sha256_of(exchange.image("a.jpg", 33))
+    now = datetime(2026, 1, 9, tzinfo=UTC)
+    a, b = unsaid(datetime(2026, 1, 1, tzinfo=UTC), (1, 1, 5, 5)), unsaid(datetime(2026, 1, 2, tzinfo=UTC))
+
+    def take(row, **options):
+        result = exchange.take([row], source="coco", trust_status=True, clock=lambda: now, **options)
+        return result.new, result.superseded, len(result.not_in_force), len(exchange.approved()[sha256].boxes)
+
+    assert take(a) == (1, 0, 0, 1)
+    assert take(b) == (1, 0, 0, 0)
+    assert take(a) == (0, 0, 1, 0)
+    assert take(a, supersede=True) == (1, 1, 0, 1)
+    assert take(a, supersede=True) == (0, 0, 0, 1)
+    assert take(b, supersede=True) == (1, 1, 0, 0)
+    assert "supersedes" in exchange.approved()[sha256].reason
+
+
+def test_a_label_that_a_person_verified_here_is_not_superseded(exchange):
+    """An import says that its label is not in force, but never replaces what a person decided in Kizu."""
+    sha256 = sha256_of(exchange.image("a.jpg", 34))
+    row = unsaid(datetime(2026, 1, 1, tzinfo=UTC), (1, 1, 5, 5))
+    exchange.take([row], source="coco", trust_status=True)
+    (imported,) = exchange.events()
+    person = {"event_id": "7" * 64, "boxes": (), "annotator": "1", "verifier": "2", "source": "label-studio"}
+    exchange.labels.append([replace(imported, at=datetime(2026, 1, 2, tzinfo=UTC), **person)])
+    result = exchange.take([row], source="coco", trust_status=True, supersede=True)
+    assert (result.new, result.superseded) == (0, 0)
+    assert result.not_in_force[0].winner.by_a_person
+    assert exchange.approved()[sha256].boxes == ()
+
+
+def test_an_older_row_of_the_same_file_is_not_reported_as_overruled(exchange):
+    """A source that keeps its history says all of it; the latest row of each image counts."""
+    exchange.image("a.jpg", 35)
+    old, new = unsaid(datetime(2026, 1, 1, tzinfo=UTC), (1, 1, 5, 5)), unsaid(datetime(2026, 1, 2, tzinfo=UTC))
+    assert exchange.take([new, old], trust_status=True).not_in_force == ()

@@ -9,7 +9,7 @@ from PIL import Image
 
 from components.ingest.images import import_images
 from components.ingest.journal import open_journal
-from components.stores.objects.s3 import S3ObjectStore
+from components.stores.objects.s3 import AccessDenied, S3ObjectStore
 from components.stores.raw_images.image_source import FolderSource, S3Source, in_parallel
 from components.stores.raw_images.images import RawImages
 from components.stores.raw_images.set_aside import SetAside, write_listing
@@ -173,3 +173,21 @@ def test_a_listing_is_a_table_that_a_spreadsheet_may_open(tmp_path):
     assert rows[0]["image"] == '\'=HYPERLINK("http://x") 傷.jpg'
     assert (rows[0]["line"], rows[0]["reason"], rows[1]["line"]) == ("7", "empty", "")
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["list.csv"]
+
+
+def test_an_object_that_may_not_be_read_is_set_aside_and_the_others_go_in(raw, tmp_path):
+    """An archived or locked object of a prefix ends no import."""
+
+    class Locked(FolderSource):
+        def read(self, file):
+            if file.name == "b.jpg":
+                raise AccessDenied("get s3://incoming/b.jpg: refused for this identity (InvalidObjectState)")
+            return super().read(file)
+
+    for seed, name in enumerate(("a.jpg", "b.jpg", "c.jpg")):
+        (tmp_path / name).write_bytes(picture(300 + seed))
+    result = run(raw, Locked(tmp_path))
+    assert len(result.images) == 2
+    ((item),) = result.set_aside
+    assert (item.image, item.reason) == ("b.jpg", "unreadable")
+    assert "InvalidObjectState" in item.message
