@@ -171,8 +171,7 @@ def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
     console.print(f"use case {use_case.name} ({'; '.join(changes)})", highlight=False, soft_wrap=True)
     console.print(data.said, highlight=False, soft_wrap=True)
     progress = Progress(layout.home / "demo" / "progress.json", f"{use_case.digest}:{digest_of(data)}")
-    if not (layout.keys / keys.ROOT_FILE).exists():
-        keys.init(layout.home / "root-key", layout.keys)
+    keys.init_once(layout.home / "root-key", layout.keys)
     console.print("starting the servers (the first time Label Studio takes about a minute)")
     allow_approvers(layout, use_case)
     stack.up(layout, on_progress=lambda line: console.print(f"        {line}", highlight=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from inspection.paths import parse_raw_key
 
 # The labeling identity has rights in these buckets only, so only these can be checked.
 BUCKETS: Final = ("raw", "labels", "state")
+ROOT_WARNING: Final = timedelta(days=60)
 _TIMEOUT_S: Final = 10.0
 # An origin that nobody uses. If the store lets it read, every web page can read what a labeler's browser can read.
 _FOREIGN_ORIGIN: Final = "https://elsewhere.invalid"
@@ -193,8 +195,14 @@ class _Look:
         uri = self._config.required("signer_url").rstrip("/")
         answer = httpx.get(f"{uri}/healthz", timeout=self._timeout_s)
         if answer.status_code != 200:
-            raise _Failed(f"{uri}/healthz answered {answer.status_code}: {answer.text[:100]}; see its log")
-        return uri
+            raise _Failed(f"{uri}/healthz answered {answer.status_code}: {answer.text[:300]}; see its log")
+        try:
+            root = datetime.fromisoformat(answer.json()["expires"]["root"])
+        except (ValueError, KeyError, TypeError):  # it has just started, or is of an earlier version
+            return uri
+        if (warning := root_expires_soon(root, datetime.now(UTC))) is not None:
+            raise _Failed(warning)
+        return f"{uri}, root valid until {root:%Y-%m-%d}"
 
     def _asked(self, origin: str) -> Iterator[tuple[str | None, httpx.Response]]:
         """Yield the origin that the store allows, and its answer, for a preflight request and for a GET."""
@@ -243,6 +251,16 @@ class _Look:
                 read_timeout=self._timeout_s,
             ),
         )
+
+
+def root_expires_soon(root: datetime, now: datetime) -> str | None:
+    """What to do about a root that expires in less than 60 days, or has expired; None where it is valid for longer."""
+    if root - now >= ROOT_WARNING:
+        return None
+    return (
+        f"the root of releases {'expires' if root > now else 'expired'} on {root:%Y-%m-%d}; devices then take no new "
+        "release. Bring the root key and run: kizu keys rotate root"
+    )
 
 
 def _json(answer: httpx.Response, url: str) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from components.deployment.keys import KeysError, load_root, load_signers
+from components.deployment.keys import KeysError, load_chain
 from components.deployment.release import ReleaseError, build_release
+from components.deployment.upkeep import Upkeep
 from components.settings import Settings, SettingsError, settings
 from components.stores.models.approval import ApprovalError
 from components.stores.models.registry import ModelRegistry, ModelRegistryError, NoSuchModel
@@ -36,7 +37,6 @@ from inspection.paths import check_name, desired_path, former_desired_path, pars
 
 _log = logging.getLogger(__name__)
 
-RENEW_EVERY_S = 3600.0
 _REFUSALS = (ApprovalError, ReleaseError, NoSuchModel, DocumentError, ValueError, RecursionError)
 _FAILURES = (ModelRegistryError, ObjectStoreError, RepositoryError)
 
@@ -139,17 +139,17 @@ def _waves(rollout: Rollout, digest: str) -> tuple[Wave, ...]:
     return (*first, Wave(percent=max(rollout.waves), release_digest=digest))
 
 
-def make_app(signer: Signer, repository: ReleaseRepository, *, renew_every_s: float = RENEW_EVERY_S) -> Starlette:
+def make_app(signer: Signer, upkeep: Upkeep) -> Starlette:
     """Make the HTTP application.
 
-    It serves POST /releases, POST /desired, GET /desired, GET /desired/{use_case}/{group}, GET /releases/{digest} and
-    GET /healthz.
+    It serves POST /releases, POST /desired, GET /desired, GET /desired/{use_case}/{group} and GET /releases/{digest}.
+    GET /livez, GET /healthz and GET /metrics say how the signer is.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         stop = threading.Event()
-        thread = threading.Thread(target=_renew_forever, args=(repository, stop, renew_every_s), daemon=True)
+        thread = threading.Thread(target=upkeep.run, args=(stop,), daemon=True)
         thread.start()
         try:
             yield
@@ -159,7 +159,9 @@ def make_app(signer: Signer, repository: ReleaseRepository, *, renew_every_s: fl
 
     return Starlette(
         routes=[
-            Route("/healthz", _health, methods=["GET"]),
+            Route("/livez", _live, methods=["GET"]),
+            Route("/healthz", lambda _: _health(upkeep), methods=["GET"]),
+            Route("/metrics", lambda _: _metrics(upkeep), methods=["GET"]),
             Route("/releases", _Act(lambda body: _publish_release(signer, body)), methods=["POST"]),
             Route("/desired", _Act(lambda body: _publish_desired(signer, body)), methods=["POST"]),
             Route("/desired", _Read(lambda: _Names(signer.desired_names())), methods=["GET"]),
@@ -190,8 +192,31 @@ def _model_and_version(body: dict[str, Any]) -> tuple[str, int]:
     return check_name("model", model), version
 
 
-async def _health(_: Request) -> Response:
+async def _live(_: Request) -> Response:
     return JSONResponse({"status": "ok"})
+
+
+def _health(upkeep: Upkeep) -> Response:
+    found = upkeep.health()
+    said = {"status": "ok"} if found.ok else {"status": "failing", "error": found.said}
+    expires = {role: at.isoformat() for role, at in found.expires.items()}
+    return JSONResponse({**said, "expires": expires}, 200 if found.ok else 503)
+
+
+def _metrics(upkeep: Upkeep) -> Response:
+    found = upkeep.health()
+    lines = [
+        "# HELP kizu_signer_ok 1 while renewals and rotated keys work and nothing has expired.",
+        "# TYPE kizu_signer_ok gauge",
+        f"kizu_signer_ok {int(found.ok)}",
+        "# HELP kizu_signer_metadata_expires_seconds When the metadata of a role expire, in seconds since 1970.",
+        "# TYPE kizu_signer_metadata_expires_seconds gauge",
+        *(
+            f'kizu_signer_metadata_expires_seconds{{role="{role}"}} {at.timestamp():.0f}'
+            for role, at in found.expires.items()
+        ),
+    ]
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 
 
 class _Act:
@@ -256,14 +281,6 @@ class _Read:
         await response(scope, receive, send)
 
 
-def _renew_forever(repository: ReleaseRepository, stop: threading.Event, every_s: float) -> None:
-    while not stop.wait(every_s):
-        try:
-            repository.renew()
-        except Exception:  # the next call is an hour later, and the metadata is valid for days
-            _log.exception("could not renew timestamp and snapshot")
-
-
 def compose(config: Settings) -> Starlette:
     """Open the repository and the registry that the settings name, and return the HTTP application.
 
@@ -273,12 +290,17 @@ def compose(config: Settings) -> Starlette:
         SettingsError, KeysError, ObjectStoreError, RepositoryError: the signer cannot work with these settings.
     """
     folder = Path(config.required("signer_keys"))
+    keys = load_chain(folder)
     repository = ReleaseRepository(
-        S3ObjectStore.from_settings(config), config.bucket("releases"), load_root(folder), load_signers(folder)
+        S3ObjectStore.from_settings(config),
+        config.bucket("releases"),
+        keys.newest,
+        keys.signers,
+        former=keys.roots[:-1],
     )
     repository.initialise()
     repository.renew()
-    return make_app(Signer(repository, ModelRegistry.from_settings(config)), repository)
+    return make_app(Signer(repository, ModelRegistry.from_settings(config)), Upkeep(repository, folder))
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import yaml
 
-from components.deployment.keys import ONLINE_ROLES, ROOT_FILE
+from components.deployment.keys import ROOT_FILE, KeysError, load_chain, version_file
 from components.use_case import UseCase, UseCaseError, load_use_case
 from deploy.access.identities import (
     MLFLOW_ACCOUNTS,
@@ -142,14 +142,13 @@ def _s3_key(key: Mapping[str, str]) -> dict[str, str]:
 
 def _signer_keys(folder: Path) -> dict[str, str]:
     try:
-        return {
-            name: (folder / name).read_text(encoding="utf-8")
-            for name in (*(f"{role}.pem" for role in ONLINE_ROLES), ROOT_FILE)
-        }
-    except OSError as e:
-        raise CredentialsError(
-            f"expected the signer's keys in {folder}, but {e.filename}: {e.strerror}; make them with: kizu keys init"
-        ) from e
+        chain = load_chain(folder)
+    except KeysError as e:
+        raise CredentialsError(f"expected the signer's keys in {folder}, but: {e}") from e
+    # Devices that pinned an early root need every one that follows.
+    roots = {version_file(root.signed.version): root.to_bytes().decode() for root in chain.roots}
+    keys = {f"{role}.pem": signer.private_bytes.decode() for role, signer in chain.signers.items()}
+    return {**keys, **roots, ROOT_FILE: chain.newest.to_bytes().decode()}
 
 
 def _secret(namespace: str, name: str, values: Mapping[str, str]) -> dict[str, Any]:

@@ -37,8 +37,7 @@ def up(
 def _make_keys_once(layout: Any) -> None:
     from components.deployment import keys
 
-    if not (layout.keys / keys.ROOT_FILE).exists():
-        keys.init(layout.home / "root-key", layout.keys)
+    keys.init_once(layout.home / "root-key", layout.keys)
 
 
 @app.command()

@@ -18,8 +18,7 @@ from inspection.documents import Reported
 
 @pytest.fixture
 def layout(s3):
-    if not (s3.layout.keys / "root.json").exists():
-        keys.init(s3.layout.home / "root-key", s3.layout.keys)
+    keys.init_once(s3.layout.home / "root-key", s3.layout.keys)
     yield s3.layout
     s3.devices.pop("line1", None)  # its key is not the fixture's any more
     s3.store("admin").delete("kizu-fleet", "line1/reported.json")

@@ -1,12 +1,14 @@
 """The keys that sign releases: made once, closed to others, never overwritten."""
 
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 from tuf.api.metadata import Metadata, Root
 
-from components.deployment.keys import KeysError, init, load_root, load_signers
+from components.deployment.keys import KeysError, init, init_once, load_chain, load_root, load_signers
 
 
 @pytest.fixture
@@ -19,20 +21,23 @@ def contents(*folders):
 
 
 def test_the_root_key_lies_apart_from_the_signers(folders):
-    """One key with the operator, three with the signer, and the root metadata that devices pin."""
+    """One key with the operator, three with the signer, and with both the root metadata that devices pin."""
     root, signer = folders
     assert init(root, signer) == signer / "root.json"
-    assert {path.name for path in root.iterdir()} == {"root.pem"}
-    assert {path.name for path in signer.iterdir()} == {"targets.pem", "snapshot.pem", "timestamp.pem", "root.json"}
+    assert {path.name for path in root.iterdir()} == {"root.pem", "1.root.json"}
+    assert {path.name for path in signer.iterdir()} == {
+        "targets.pem", "snapshot.pem", "timestamp.pem", "root.json", "1.root.json",
+    }  # fmt: skip
+    assert (signer / "1.root.json").read_bytes() == (root / "1.root.json").read_bytes()
 
 
 def test_keys_are_closed_to_others(folders):
-    """0600 each, in folders of 0700; root.json is public."""
+    """0600 each, in folders of 0700; the root metadata are public."""
     init(*folders)
     for folder in folders:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         for path in folder.iterdir():
-            assert stat.S_IMODE(path.stat().st_mode) == (0o644 if path.name == "root.json" else 0o600)
+            assert stat.S_IMODE(path.stat().st_mode) == (0o644 if path.name.endswith("root.json") else 0o600)
 
 
 def test_the_signed_root_names_four_different_keys_for_ten_years(folders):
@@ -115,3 +120,28 @@ def test_missing_and_damaged_files_say_how_to_make_keys(folders):
     (folders[1] / "snapshot.pem").chmod(0o600)
     with pytest.raises(KeysError, match=r"snapshot\.pem"):
         load_signers(folders[1])
+
+
+def test_two_first_starts_at_once_make_one_set_of_keys(folders):
+    """Whoever comes second waits and takes the keys of the first: root.json and every key belong together."""
+    root, signer = folders
+    together = threading.Barrier(4)
+
+    def start(_):
+        together.wait()
+        return init_once(root, signer).read_bytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        pinned = set(pool.map(start, range(4)))
+    assert pinned == {(signer / "root.json").read_bytes()}
+    chain = load_chain(signer)  # refuses a key that the root does not list
+    assert chain.newest.signed.version == 1
+
+
+def test_keys_of_two_sets_are_not_taken_for_one(folders, tmp_path):
+    """A signer never signs with a key that its root does not list; the message says which key it is."""
+    init(*folders)
+    init(tmp_path / "root2", tmp_path / "signer2")
+    (folders[1] / "snapshot.pem").write_bytes((tmp_path / "signer2" / "snapshot.pem").read_bytes())
+    with pytest.raises(KeysError, match="the snapshot key is not the one that root 1 lists"):
+        load_chain(folders[1])

@@ -11,6 +11,7 @@ import uvicorn
 from components.deployment.keys import init, load_root, load_signers
 from components.deployment.release import ReleaseError, build_release
 from components.deployment.signer import Signer, make_app
+from components.deployment.upkeep import Upkeep
 from components.registry.register import register
 from components.stores.models.approval import decide_approval
 from components.stores.models.registry import (
@@ -44,7 +45,7 @@ def repository(store, installation, tmp_path_factory):
 @pytest.fixture(scope="module")
 def url(repository, mlflow_uri):
     port = free_port()
-    app = make_app(Signer(repository, ModelRegistry(mlflow_uri)), repository)
+    app = make_app(Signer(repository, ModelRegistry(mlflow_uri)), Upkeep(repository))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -304,7 +305,7 @@ def test_other_ways_in_are_closed(url):
     assert httpx.get(f"{url}/desired/..%2Freleases", trust_env=False).status_code in (400, 404)
     assert httpx.get(f"{url}/desired/metal-tag/LINE", trust_env=False).status_code == 400
     assert httpx.get(f"{url}/desired/METAL/line", trust_env=False).status_code == 400
-    assert httpx.get(f"{url}/healthz", trust_env=False).json() == {"status": "ok"}
+    assert httpx.get(f"{url}/healthz", trust_env=False).json()["status"] == "ok"
 
 
 def test_a_damaged_repository_is_an_answer_and_not_a_trace(url, store, installation, repository):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlparse
 
 import pytest
-from tuf.api.exceptions import DownloadHTTPError, ExpiredMetadataError
+from tuf.api.exceptions import BadVersionNumberError, DownloadHTTPError, ExpiredMetadataError
 from tuf.ngclient import FetcherInterface, Updater
 
 from components.deployment.keys import init, load_root, load_signers
@@ -273,3 +273,73 @@ def test_a_replaced_target_file_is_not_read(site):
     site.store.put(site.bucket, info.key, b"2")
     with pytest.raises(RepositoryError, match=r"desired/line\.json has other bytes"):
         repository.read_target("desired/line.json")
+
+
+class MeddledStore(S3ObjectStore):
+    """A store in which somebody else acts right before the timestamp is replaced, once."""
+
+    @classmethod
+    def with_rival(cls, act, settings):
+        store = cls.from_settings(settings)
+        store.act = act
+        return store
+
+    def put(self, bucket, key, data, **options):
+        if key == "metadata/timestamp.json" and self.act:
+            act, self.act = self.act, None
+            act()
+        return super().put(bucket, key, data, **options)
+
+
+def test_two_signers_at_once_both_have_their_targets_published(site):
+    """The second signer publishes while the first is about to: the first reads again, and devices see both."""
+    site.repository().initialise()
+    device = site.device()
+    rival = site.repository()
+    first = site.repository(MeddledStore.with_rival(lambda: rival.publish([("x/b", b"b")]), site.settings))
+    assert first.publish([("x/a", b"a")]) is True
+    assert set(site.repository().targets()) == {"x/a", "x/b"}
+    assert (device.read("x/a"), device.read("x/b")) == (b"a", b"b")
+
+
+def test_a_change_is_computed_again_from_what_another_signer_published(site):
+    """Two signers add to one document: the second to come adds to what the first wrote."""
+    site.repository().initialise()
+    site.repository().publish([("n", b"1")])
+
+    def adding(what):
+        return lambda published: [("n", published.read("n") + what)]
+
+    rival = site.repository()
+    first = site.repository(MeddledStore.with_rival(lambda: rival.change(adding(b" 2")), site.settings))
+    first.change(adding(b" 3"))
+    assert site.repository().read_target("n") == b"1 2 3"
+
+
+def test_two_first_starts_at_once_make_one_repository(site):
+    """Whoever comes second keeps what the first made, and what it published."""
+    rival = site.repository()
+
+    def start_and_publish():
+        rival.initialise()
+        rival.publish([("a", b"1")])
+
+    site.repository(MeddledStore.with_rival(start_and_publish, site.settings)).initialise()
+    assert site.device().read("a") == b"1"
+
+
+def test_every_version_can_be_raised_above_what_devices_have_seen(site):
+    """A repository that was made anew goes on above the numbers of the lost one."""
+    repository = site.repository()
+    repository.initialise()
+    for number in range(4):
+        repository.publish([("a", str(number).encode())])
+    device = site.device()
+    device.read("a")
+    for info in list(site.store.list(site.bucket)):
+        site.store.delete(site.bucket, info.key)
+    site.repository().initialise()
+    with pytest.raises(BadVersionNumberError):
+        device.read("a")
+    site.repository().change(lambda _: [("a", b"again")], above=100)
+    assert device.read("a") == b"again"
