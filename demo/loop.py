@@ -102,8 +102,11 @@ def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
     """Return the shipped use case with the demo's changes, and a text for each change."""
     name = "metal-tag-public.yaml" if options.data else "metal-tag.yaml"
     use_case = load_use_case(_USE_CASES / name)
-    rollout = use_case.rollout.model_copy(update={"probation_s": PROBATION_S})
-    said = [f"probation is {PROBATION_S:.0f} s instead of {use_case.rollout.probation_s:.0f} s"]
+    rollout = use_case.rollout.model_copy(update={"probation_s": PROBATION_S, "probation_min_frames": 0})
+    said = [
+        f"probation is {PROBATION_S:.0f} s instead of {use_case.rollout.probation_s:.0f} s, and asks for no frames: "
+        "the demo's frames come after it"
+    ]
     use_case = use_case.model_copy(update={"rollout": rollout})
     if options.quick:
         opened = {

@@ -25,8 +25,10 @@ from edge_agent.ota.active import Active, Identity
 from edge_agent.ota.driver import Updates
 from edge_agent.ota.release_client import ReleaseClient
 from edge_agent.ota.store import ReleaseStore
+from edge_agent.ota.tallies import Tallies
 from edge_agent.outbox import Outbox
 from edge_agent.recent_frames import RecentFrames
+from edge_agent.result import Result
 from edge_agent.result_publisher import ResultPublisher
 from edge_agent.sources.make import check_cameras, make_source, queues_by_camera, trigger_queues
 from edge_agent.sources.port import FrameSource
@@ -73,6 +75,7 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
     if config.mqtt is not None:
         on_message = {topic: queue.put for topic, queue in triggers.items()}
         publisher = ResultPublisher(outbox, config.mqtt, config.site, config.device, triggers=on_message)
+    tallies = Tallies()
     listeners: list[Callable[[], None]] = []
     updates = Updates(
         Identity(config.device, config.group, config.use_case),
@@ -82,6 +85,7 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
         health,
         active=active,
         heartbeat_timeout_s=config.intervals.heartbeat_timeout_s,
+        tallies=tallies,
         changed=lambda: _call_all(listeners),
     )
     gauges = Gauges(config, active, updates, outbox, health, uploader, publisher, started)
@@ -96,6 +100,11 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
         publish=publisher is not None, changed=asked, clock=time.monotonic,
     )  # fmt: skip
     metrics = Metrics(gauges)
+
+    def measure(result: Result) -> None:
+        metrics.observe(result)
+        tallies.add(result)
+
     wake = threading.Event()
     sources: list[FrameSource] = []
     page: PageServer | None = None
@@ -115,7 +124,7 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
         raise
     loop = InspectionLoop(
         sources, active, outbox, health, recent, site=config.site, device=config.device, publish=publisher is not None,
-        wake=wake, limits=config.sampling, measure=metrics.observe,
+        wake=wake, limits=config.sampling, measure=measure,
         on_probation=lambda: updates.state.phase is Phase.PROBATION,
     )  # fmt: skip
     tasks: dict[str, Callable[[threading.Event], None]] = {

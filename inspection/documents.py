@@ -167,6 +167,29 @@ class Approval(Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probation(Part):
+    """What a release asks of its probation on a device, beside the least time. The default asks nothing."""
+
+    min_frames: int = 0
+    """Frames that it must inspect before it is kept, and that a comparison with the release before needs; 0: none."""
+    patience_s: float = 86_400.0
+    """Seconds after which it is kept without them; the device then says so."""
+    max_share_change: float = 1.0
+    """By how much its share of fail, or of uncertain, may differ from that of the release before, 0..1."""
+    max_latency_ratio: float = 1000.0
+    """How many times as long as the release before it may take for a frame (95th percentile)."""
+
+    def __post_init__(self) -> None:
+        if self.min_frames < 0 or self.patience_s < 0 or not 0.0 <= self.max_share_change <= 1.0:
+            raise ValueError(
+                "a probation needs min_frames and patience_s from 0 on and max_share_change in 0..1, but got "
+                f"{self.min_frames}, {self.patience_s}, {self.max_share_change}"
+            )
+        if self.max_latency_ratio < 1.0:
+            raise ValueError(f"max_latency_ratio is 1 or more, but got {self.max_latency_ratio}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec(Part):
     """The static input of the models; see `Preprocess`."""
 
@@ -227,6 +250,8 @@ class Release(Document):
     """The evaluation report."""
     approval: Approval
     """Who approved it."""
+    probation: Probation = Probation()
+    """What its probation asks, beside `probation_s`."""
 
     def __post_init__(self) -> None:
         check_name("use case", self.use_case)

@@ -92,6 +92,7 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
         sampling=use_case.sampling.to_sampling(),
         latency_budget_ms=use_case.rollout.latency_budget_ms,
         probation_s=use_case.rollout.probation_s,
+        probation=use_case.rollout.to_probation(),
         golden=golden,
         min_agent_version=MIN_AGENT_VERSION,
         dataset_digest=report.dataset_digest,

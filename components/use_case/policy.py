@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from components.use_case.section import Score, Section, Share
-from inspection.documents import Sampling
+from inspection.documents import Probation, Sampling
 from inspection.paths import check_name
 
 RateName = Literal["escape_rate", "overkill_rate", "review_rate", "champion_interval"]
@@ -125,10 +125,27 @@ class Rollout(Section):
     """Shares of the group in per cent, one after the other."""
     probation_s: Annotated[float, Field(ge=0.0)] = 120.0
     """How long a new release must run well on a device before the device keeps it."""
+    probation_min_frames: Annotated[int, Field(ge=0)] = 30
+    """How many frames a new release must inspect on a device before the device keeps it; 0: none."""
+    probation_patience_s: Annotated[float, Field(ge=0.0)] = 86_400.0
+    """After this long without enough frames the device keeps the release, and says so."""
+    probation_share_change: Share = 0.3
+    """By how much the share of fail, or of uncertain, may differ from that of the release before."""
+    probation_latency_ratio: Annotated[float, Field(ge=1.0)] = 3.0
+    """How many times as long as the release before a frame may take (95th percentile)."""
     report_timeout_s: Annotated[float, Field(gt=0.0)] = 3600.0
     """A device that has not reported for this long counts as late."""
     latency_budget_ms: Annotated[float, Field(gt=0.0)] = 500.0
     """The longest time that one frame may take."""
+
+    def to_probation(self) -> Probation:
+        """The same values as the part of a release that a device reads."""
+        return Probation(
+            min_frames=self.probation_min_frames,
+            patience_s=self.probation_patience_s,
+            max_share_change=self.probation_share_change,
+            max_latency_ratio=self.probation_latency_ratio,
+        )
 
     @field_validator("group")
     @classmethod

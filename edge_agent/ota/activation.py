@@ -17,7 +17,8 @@ from enum import StrEnum
 from typing import Final
 
 from edge_agent import __version__
-from edge_agent.ota.refusal import BY_OPERATOR, STOPPED, STOPPED_OFTEN, Refusal, refuse
+from edge_agent.ota.probation import NOTHING_SEEN, Tally
+from edge_agent.ota.refusal import BY_OPERATOR, STOPPED, STOPPED_OFTEN, VERDICT_SHARE, Refusal, refuse
 
 MAX_ATTEMPTS: Final = 3
 """How often an agent may die with its first release on probation, before that release waits."""
@@ -67,6 +68,16 @@ class State:
     """Orderly stops in a row that interrupted the trial, or the least time of the probation."""
     pinned: str | None = None
     """The release that the operator wants; while it is set, no other release is taken."""
+    former: Tally | None = None
+    """What the release that ran before had decided when this probation began."""
+    seen: Tally = NOTHING_SEEN
+    """What the release on probation decided before the agent was stopped in order."""
+    waited_s: float = 0.0
+    """How long the probation had lasted until then."""
+    accepted: str | None = None
+    """The release that was ordered again after its verdicts were refused: they are not compared once more."""
+    note: str = ""
+    """What the report must say of `current`, such as that it is kept without enough frames."""
     failed: Mapping[str, Refusal] = field(default_factory=dict)
 
     @property
@@ -89,9 +100,10 @@ class Booted:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The agent is stopping in order. ran_s: for how long the release on probation has run since the start."""
+    """The agent is stopping in order. ran_s, seen: of the release on probation, since the start."""
 
     ran_s: float = 0.0
+    seen: Tally = NOTHING_SEEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +135,9 @@ class TrialPassed:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The release is loaded in this process, and warmed up."""
+    """The release is loaded in this process, and warmed up. former: what the running release has decided."""
+
+    former: Tally | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +157,18 @@ class Unhealthy:
 
 @dataclass(frozen=True, slots=True)
 class Healthy:
-    """The release on probation has run well for `elapsed_s` seconds, by a clock that never jumps."""
+    """The release on probation has run well for `elapsed_s` seconds, by a clock that never jumps.
+
+    note: what the report must say of it once it is kept.
+    """
 
     elapsed_s: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """Another release was ordered while the one on probation waited for frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +202,7 @@ Event = (
     | Failed
     | Unhealthy
     | Healthy
+    | Superseded
 )
 
 
@@ -196,8 +220,8 @@ def decide(state: State, event: Event, now: datetime, agent_version: str = __ver
     match event, state.phase:
         case Booted(), _:
             return _boot(state, now, given_up)
-        case Stopping(ran_s), Phase.TRYING | Phase.PENDING | Phase.PROBATION:
-            return _stopped(state, ran_s, now, given_up), Act.NOTHING
+        case Stopping(), Phase.TRYING | Phase.PENDING | Phase.PROBATION:
+            return _stopped(state, event, now, given_up), Act.NOTHING
         case Stopping(), Phase.FETCHING:
             return _idle(state, now), Act.NOTHING
         case Seen(sequence), Phase.IDLE:
@@ -208,8 +232,8 @@ def decide(state: State, event: Event, now: datetime, agent_version: str = __ver
             return replace(state, phase=Phase.TRYING, since=now), Act.TRY
         case TrialPassed(), Phase.TRYING:
             return replace(state, phase=Phase.PENDING, since=now), Act.LOAD
-        case Loaded(), Phase.PENDING:
-            return replace(state, phase=Phase.PROBATION, since=now), Act.RUN_PENDING
+        case Loaded(former), Phase.PENDING:
+            return replace(state, phase=Phase.PROBATION, since=now, former=former), Act.RUN_PENDING
         case Failed(reason, transient), Phase.FETCHING | Phase.TRYING | Phase.PENDING:
             return (_idle(state, now) if transient else given_up(state, reason)), Act.NOTHING
         case Unhealthy(reason), Phase.PROBATION:
@@ -220,8 +244,10 @@ def decide(state: State, event: Event, now: datetime, agent_version: str = __ver
             return _pinned(state, digest, now)
         case Unpinned(), _:
             return replace(state, pinned=None), Act.NOTHING
-        case Healthy(elapsed_s), Phase.PROBATION if elapsed_s >= state.probation_s:
-            return _committed(state, now), Act.CLEAN
+        case Healthy(elapsed_s, note), Phase.PROBATION if elapsed_s >= state.probation_s:
+            return _committed(state, note, now), Act.CLEAN
+        case Superseded(), Phase.PROBATION if state.current is not None:
+            return _idle(state, now), Act.RUN_CURRENT
         case _:
             return state, Act.NOTHING
 
@@ -245,21 +271,30 @@ def _boot(state: State, now: datetime, given_up: _GivenUp) -> tuple[State, Act]:
     return given_up(state, f"{STOPPED}: without warning {during}"), Act.RUN_CURRENT
 
 
-def _stopped(state: State, ran_s: float, now: datetime, given_up: _GivenUp) -> State:
+def _stopped(state: State, stopping: Stopping, now: datetime, given_up: _GivenUp) -> State:
     on_probation = state.phase is Phase.PROBATION
-    if on_probation and ran_s >= state.probation_s:
-        return replace(state, phase=Phase.PAUSED, since=now, stops=0)  # it waits for frames, and the shift is over
+    paused = replace(
+        state,
+        phase=Phase.PAUSED,
+        since=now,
+        seen=state.seen.plus(stopping.seen),
+        waited_s=state.waited_s + stopping.ran_s,
+    )
+    if on_probation and stopping.ran_s >= state.probation_s:
+        return replace(paused, stops=0)  # it waits for frames, and the shift is over
     stops = state.stops + 1
     if stops >= MAX_STOPS:
         # A supervisor that ends the agent in order, because a trial takes all memory, would do so for ever.
         return given_up(state, f"{STOPPED_OFTEN}: {stops} times in order, while {state.phase}")
     if on_probation:
-        return replace(state, phase=Phase.PAUSED, since=now, stops=stops)
+        return replace(paused, stops=stops)
     return replace(_idle(state, now), stops=stops)
 
 
 def _offered(state: State, offered: Offered, now: datetime) -> State:
     failed = {digest: refusal for digest, refusal in state.failed.items() if digest != offered.digest}
+    refusal = state.failed.get(offered.digest)
+    looked_at = offered.again and refusal is not None and refusal.reason.startswith(VERDICT_SHARE)
     new = offered.again or offered.sequence != state.sequence
     return replace(
         state,
@@ -271,6 +306,7 @@ def _offered(state: State, offered: Offered, now: datetime) -> State:
         attempts=0 if new else state.attempts,
         stops=0 if new else state.stops,
         failed=failed if offered.again else state.failed,
+        accepted=offered.digest if looked_at else state.accepted,
     )
 
 
@@ -289,6 +325,7 @@ def _rolled_back(state: State, now: datetime, given_up: _GivenUp, agent_version:
         current=target,
         previous=None,
         pinned=None,
+        note="",
         failed={**state.failed, state.current: left},
         attempts=0,
         stops=0,
@@ -305,11 +342,11 @@ def _pinned(state: State, digest: str, now: datetime) -> tuple[State, Act]:
     after = replace(_idle(state, now), pinned=digest, attempts=0, stops=0)
     if digest == state.current:
         return after, Act.RUN_CURRENT  # in a probation: back to the release that ran before
-    return replace(after, current=digest, previous=state.current), Act.RUN_CURRENT
+    return replace(after, current=digest, previous=state.current, note=""), Act.RUN_CURRENT
 
 
 def _idle(state: State, now: datetime) -> State:
-    return replace(state, pending=None, phase=Phase.IDLE, since=now)
+    return replace(state, pending=None, phase=Phase.IDLE, since=now, former=None, seen=NOTHING_SEEN, waited_s=0.0)
 
 
 def _given_up(state: State, reason: str, now: datetime, agent_version: str) -> State:
@@ -321,7 +358,7 @@ def _given_up(state: State, reason: str, now: datetime, agent_version: str) -> S
     return replace(_idle(state, now), failed={digest: failed[digest] for digest in latest}, attempts=0, stops=0)
 
 
-def _committed(state: State, now: datetime) -> State:
+def _committed(state: State, note: str, now: datetime) -> State:
     failed = {digest: refusal for digest, refusal in state.failed.items() if digest != state.pending}
     return replace(
         _idle(state, now),
@@ -332,4 +369,6 @@ def _committed(state: State, now: datetime) -> State:
         attempts=0,
         stops=0,
         failed=failed,
+        accepted=None,
+        note=note,
     )

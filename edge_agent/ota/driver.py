@@ -31,15 +31,18 @@ from edge_agent.ota.activation import (
     Seen,
     State,
     Stopping,
+    Superseded,
     TrialPassed,
     Unhealthy,
     decide,
 )
 from edge_agent.ota.active import Active, Identity
-from edge_agent.ota.offer import Keep, choose
+from edge_agent.ota.offer import Keep, Take, choose
 from edge_agent.ota.operator_command import REASON, Command, describe, obey
 from edge_agent.ota.orders import ANSWER_S, STOPPING, Orders
+from edge_agent.ota.probation import Refuse, Tally, Wait, judge, without_frames
 from edge_agent.ota.store import ReleaseStore
+from edge_agent.ota.tallies import Tallies
 from edge_agent.ota.trial import TrialResult, try_release_aside
 from inspection import DesiredState, Release
 
@@ -69,6 +72,7 @@ class Updates:
     Args:
         open_source: makes a `ReleaseSource` for one poll.
         trial: tries a release before it is loaded here: folder, digest, runtime choice, and an event that ends it.
+        tallies: what the latest releases have decided; the inspection loop adds to it.
         changed: called after each change of the state or of the reason.
         monotonic: seconds, by a clock that never jumps; measures probations and the time between polls.
         utc_now: the time of day, for `State.since`, which people read, and for the waits after a refusal.
@@ -86,6 +90,7 @@ class Updates:
         active: Active,
         heartbeat_timeout_s: float = 30.0,
         trial: Callable[[Path, str, RuntimeChoice, threading.Event], TrialResult] = try_release_aside,
+        tallies: Tallies | None = None,
         changed: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -99,6 +104,7 @@ class Updates:
         self._active = active
         self._heartbeat_timeout_s = heartbeat_timeout_s
         self._trial = trial
+        self._tallies = tallies or Tallies()
         self._changed = changed
         self._monotonic = monotonic
         self._utc_now = utc_now
@@ -107,6 +113,7 @@ class Updates:
         self._closed = False
         self._state = State()
         self._probation_began = 0.0
+        self._waits_for_frames = False
         self._warm: LoadedRelease | None = None
         self.reason = "starting"
         """Why no new release is taken: a fixed word, followed by a colon and a message where there is more to say."""
@@ -154,7 +161,8 @@ class Updates:
         if self._state.phase in (Phase.FETCHING, Phase.TRYING, Phase.PENDING):
             # The state after a step could not be written, so that step had no effect: begin again.
             self._apply(Failed("the state could not be written", transient=True))
-        if self._state.phase is not Phase.IDLE:
+        waits = self._state.phase is Phase.PROBATION and self._waits_for_frames
+        if self._state.phase is not Phase.IDLE and not waits:
             return
         try:
             source = self._open_source()
@@ -179,10 +187,18 @@ class Updates:
             now=self._utc_now(),
             pinned=self._state.pinned,
         )
+        if waits:
+            # A release that no frame has judged must not hold up the next order, or the way back.
+            if isinstance(answer, Take):
+                self._end_the_wait(answer)
+            return
         if isinstance(answer, Keep):
             if answer.sequence is not None and answer.sequence > self._state.sequence:
                 self._apply(Seen(answer.sequence))
-            self._say(f"{answer.reason}: {answer.message}" if answer.message else answer.reason)
+            if answer.reason == "up-to-date":
+                self._say(self._up_to_date())
+            else:
+                self._say(f"{answer.reason}: {answer.message}" if answer.message else answer.reason)
             # Only now: while a release may still be wanted, an interrupted download goes on from what is here.
             self._store.clean(self._state.kept)
             return
@@ -198,11 +214,13 @@ class Updates:
         elapsed = self._monotonic() - self._probation_began
         fault = self._health.take_fault()
         silent = self._health.silent_s()
-        event: Event = Healthy(elapsed)
+        event = self._judged(elapsed)
         if fault:
             event = Unhealthy(f"runtime-error: {fault}")
         elif silent > self._heartbeat_timeout_s:
             event = Unhealthy(f"missed-heartbeat: the inspection loop was silent for {silent:.0f} s")
+        if event is None:
+            return
         if isinstance(event, Unhealthy):
             self._say(event.reason)
         try:
@@ -215,11 +233,52 @@ class Updates:
             raise
         self._act(act)
 
+    def _judged(self, elapsed_s: float) -> Event | None:
+        """What follows from the frames that the release on probation has inspected; None: it goes on."""
+        loaded = self._active.get()
+        if loaded is None or loaded.digest != self._state.pending:
+            return Healthy(elapsed_s)
+        state, release = self._state, loaded.release
+        verdict = judge(
+            release.probation,
+            probation_s=state.probation_s,
+            budget_ms=release.latency_budget_ms,
+            former=state.former,
+            now=self._seen(),
+            elapsed_s=elapsed_s,
+            waited_s=state.waited_s + elapsed_s,
+            share_accepted=state.accepted == loaded.digest,
+        )
+        self._waits_for_frames = isinstance(verdict, Wait) and verdict.for_frames
+        if isinstance(verdict, Refuse):
+            return Unhealthy(verdict.reason)
+        if isinstance(verdict, Wait):
+            if verdict.for_frames:
+                self._say(f"probation: waits for {release.probation.min_frames} frames")
+            return None
+        return Healthy(elapsed_s, verdict.note)
+
+    def _seen(self) -> Tally:
+        return self._state.seen.plus(self._tallies.of(self._state.pending))
+
+    def _end_the_wait(self, answer: Take) -> None:
+        """Another release is ordered while the one on probation waits for frames: go back, and take it next."""
+        if self._state.current is not None:
+            self._say(f"superseded: {answer.digest} is ordered now")
+            self._act(self._apply(Superseded()))
+            return
+        # The first release of the device: there is none to go back to, so it is kept, and the report says how.
+        loaded, elapsed_s = self._active.get(), self._monotonic() - self._probation_began
+        if loaded is not None:
+            note = without_frames(loaded.release.probation, self._seen())
+            self._act(self._apply(Healthy(elapsed_s, note)))
+
     def stop(self) -> None:
         """Record that the agent ends in order, so that the next start does not take it for a crash."""
         self._orders.interrupt.set()
         try:
-            self._apply(Stopping(self._monotonic() - self._probation_began))
+            seen = self._tallies.of(self._state.pending)
+            self._apply(Stopping(self._monotonic() - self._probation_began, seen))
         except StateError as e:
             _log.error("the next start will take this stop for a crash: %s", e)
         with self._lock:
@@ -273,7 +332,7 @@ class Updates:
                     self._run_current()
                     return
                 case Act.CLEAN:
-                    self._say("up-to-date")
+                    self._say(self._up_to_date())
                     self._keep_previous_at_hand()
                     self._store.clean(self._state.kept)
                     return
@@ -311,7 +370,8 @@ class Updates:
                 return TrialPassed()
             if act is Act.LOAD:
                 self._warm = self._load(digest)
-                return Loaded()
+                former = self._tallies.of(self._state.current)
+                return Loaded(former if former.frames else None)
             warm, self._warm = self._warm, None
             self._begin_probation(warm if warm and warm.digest == digest else self._load(digest))
             return None
@@ -336,10 +396,12 @@ class Updates:
         self._health.take_fault()
         self._health.beat()
         self._probation_began = self._monotonic()
-        with self._lock:
-            if self._state.pending != loaded.digest or self._state.phase is not Phase.PROBATION:
-                return  # the operator has rolled back in the meantime
-            self._active.set(loaded)
+        self._waits_for_frames = False
+        self._tallies.forget(loaded.digest)
+        former = self._active.get()
+        self._active.set(loaded)
+        # A disagreement is asked of the release that ran until now.
+        self._keep_previous_at_hand(former)
         self._say(f"probation: {self._state.probation_s:g} s")
 
     def _run_current(self) -> None:
@@ -353,33 +415,43 @@ class Updates:
                 _log.error("release %s cannot run: %s", digest[:12], e)
                 self._say(f"damaged: {e}")
                 continue
-            with self._lock:
-                if self._state.phase is not Phase.PROBATION:
-                    self._active.set(loaded)
+            self._active.set(loaded)
             self._keep_previous_at_hand()
             self._changed()
             return
         self._active.set(None)
         self._changed()
 
-    def _keep_previous_at_hand(self) -> None:
-        """Load the previous release where the sampling policy compares the two; only then, since it takes memory."""
-        running, previous = self._active.get(), self._state.previous
-        wanted = running is not None and previous is not None and running.release.sampling.disagreement_rate > 0
-        known = self._active.previous
-        if not wanted:
+    def _keep_previous_at_hand(self, at_hand: LoadedRelease | None = None) -> None:
+        """Load the release that the running one is compared with, where the sampling policy asks for it.
+
+        On probation that is the release that ran before. Only where it is asked for, since it takes memory.
+
+        Args:
+            at_hand: a release that is loaded already.
+        """
+        state, running = self._state, self._active.get()
+        before = state.current if state.phase is Phase.PROBATION else state.previous
+        if running is None or before is None or running.release.sampling.disagreement_rate <= 0:
             self._active.previous = None
-        elif known is None or known.digest != previous:
-            assert previous is not None
-            try:
-                self._active.previous = self._load(previous)
-            except (UpdateError, InferenceError) as e:
-                _log.warning("release %s cannot be loaded for comparison: %s", previous[:12], e)
-                self._active.previous = None
+            return
+        for known in (self._active.previous, at_hand):
+            if known is not None and known.digest == before:
+                self._active.previous = known
+                return
+        try:
+            self._active.previous = self._load(before)
+        except (UpdateError, InferenceError) as e:
+            _log.warning("release %s cannot be loaded for comparison: %s", before[:12], e)
+            self._active.previous = None
 
     def _load(self, digest: str) -> LoadedRelease:
         release = self._store.read(digest)
         return load_release(self._store.folder(digest), digest, release, self._choice)
+
+    def _up_to_date(self) -> str:
+        note = self._state.note
+        return f"up-to-date: {note}" if note else "up-to-date"
 
     def _say(self, reason: str) -> None:
         if reason != self.reason:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from edge_agent.disk import TEMPORARY, Disk, RealDisk
 from edge_agent.errors import StateError, UpdateError
 from edge_agent.inference import RELEASE_FILE
 from edge_agent.ota.activation import Phase, State
+from edge_agent.ota.probation import Tally
 from edge_agent.ota.refusal import Kind, Refusal, kind_of
 from edge_agent.ota.release_client import METADATA_FOLDER, read_release, sha256_of_file
 from inspection import Release
@@ -24,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 STATE_FILE: Final = "activation.json"
 _SCHEMA_VERSION: Final = 2
-"""Version 2 adds to each refusal its kind, its tries and the agent's version, and counts orderly stops."""
+"""Version 2 has in addition what ends a refusal, orderly stops, and what a probation compares."""
 
 
 class ReleaseStore:
@@ -132,6 +134,11 @@ def _encode(state: State) -> bytes:
             "attempts": state.attempts,
             "stops": state.stops,
             "pinned": state.pinned,
+            "former": asdict(state.former) if state.former else None,
+            "seen": asdict(state.seen),
+            "waited_s": state.waited_s,
+            "accepted": state.accepted,
+            "note": state.note,
             "failed": {digest: _encode_refusal(refusal) for digest, refusal in state.failed.items()},
         }
     )
@@ -153,6 +160,11 @@ def _decode(value: Any, path: Path) -> State:
             attempts=int(value["attempts"]),
             stops=int(value.get("stops", 0)),
             pinned=value.get("pinned"),
+            former=_decode_tally(value["former"]) if value.get("former") else None,
+            seen=_decode_tally(value.get("seen") or {}),
+            waited_s=float(value.get("waited_s", 0.0)),
+            accepted=value.get("accepted"),
+            note=str(value.get("note", "")),
             failed={digest: _decode_refusal(item) for digest, item in value["failed"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as e:
@@ -179,4 +191,14 @@ def _decode_refusal(value: Any) -> Refusal:
         int(value.get("attempts", 1)),
         datetime.fromisoformat(next_at) if next_at else None,
         str(value.get("agent_version", "")),
+    )
+
+
+def _decode_tally(value: Any) -> Tally:
+    p95_ms = value.get("p95_ms")
+    return Tally(
+        int(value.get("frames", 0)),
+        int(value.get("fail", 0)),
+        int(value.get("uncertain", 0)),
+        None if p95_ms is None else float(p95_ms),
     )

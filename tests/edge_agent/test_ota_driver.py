@@ -19,11 +19,13 @@ from edge_agent.ota.active import Active, Identity
 from edge_agent.ota.driver import Updates
 from edge_agent.ota.operator_command import Command
 from edge_agent.ota.orders import Orders
-from edge_agent.ota.refusal import Refusal, refuse
+from edge_agent.ota.refusal import Kind, Refusal, refuse
 from edge_agent.ota.store import ReleaseStore
+from edge_agent.ota.tallies import Tallies
 from edge_agent.ota.trial import TrialResult
-from inspection import DesiredState, Wave
-from inspection.documents import Sampling
+from edge_agent.result import Result
+from inspection import DesiredState, Verdict, Wave
+from inspection.documents import Probation, Sampling
 from tests.edge_agent.models import build_release
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -48,6 +50,7 @@ class Bench:
         self.fetch_fails: Exception | None = None
         self.result: TrialResult | Exception = TrialResult(True, latency_ms=1.25)
         self.changes = 0
+        self.tallies = Tallies()
         self.tried: list = []
         self.heartbeat_timeout_s = heartbeat_timeout_s
         self.start()
@@ -63,6 +66,7 @@ class Bench:
             RuntimeChoice(threads=1),
             self.health,
             active=self.active,
+            tallies=self.tallies,
             heartbeat_timeout_s=self.heartbeat_timeout_s,
             trial=self.trial,
             changed=self.changed,
@@ -513,6 +517,132 @@ def test_a_command_during_a_step_that_cannot_be_interrupted_changes_nothing_and_
         orders.give(Command("unpin"))
 
 
+# -- what a probation asks --------------------------------------------------------------------------------------------
+
+ASKED = Probation(min_frames=30, patience_s=7200.0, max_share_change=0.3, max_latency_ratio=3.0)
+
+
+def asking(bench, number: int, **changes):
+    """A release that asks for frames in its probation; the source has it."""
+    built = build_release(number, gain=1 - number / 10, **{"probation": ASKED} | changes)
+    bench.fetch_release = lambda digest, folder: built.write(folder)
+    return built
+
+
+def inspect(bench, built, frames: int, verdict: Verdict = Verdict.PASS, infer_ms: float = 20.0) -> None:
+    """The inspection loop has inspected so many frames with this release."""
+    result = Result(
+        capture_id="0" * 32, sha256="1" * 64, captured_at=NOW, decided_at=NOW, device="dev1", camera="top",
+        part_id=None, original_name="a.png", release_digest=built.digest, model_sha256="2" * 64, detections=(),
+        verdict=verdict, infer_ms=infer_ms,
+    )  # fmt: skip
+    for _ in range(frames):
+        bench.tallies.add(result)
+
+
+def test_a_release_without_a_frame_stays_on_probation_and_the_report_says_so(bench):
+    """The least time alone keeps nothing; the thirtieth frame does."""
+    bench.settle(FIRST)
+    built = asking(bench, 3)
+    bench.offer(built, 3)
+    inspect(bench, built, 29)
+    bench.pass_probation()
+    assert (bench.updates.state.phase, bench.updates.reason) == (Phase.PROBATION, "probation: waits for 30 frames")
+    inspect(bench, built, 1)
+    bench.updates.tick()
+    assert (bench.updates.state.current, bench.updates.reason) == (built.digest, "up-to-date")
+
+
+def test_a_release_that_is_kept_because_patience_ended_is_never_kept_silently(bench):
+    """The report says how many frames came, for as long as that release runs."""
+    bench.settle(FIRST)
+    built = asking(bench, 3)
+    bench.offer(built, 3)
+    inspect(bench, built, 2)
+    bench.now_s += 7200.0
+    bench.health.beat()
+    bench.updates.tick()
+    said = "up-to-date: kept-without-frames: 2 of 30 frames came; its verdicts were not compared"
+    assert (bench.updates.state.current, bench.updates.reason) == (built.digest, said)
+    bench.start()
+    bench.updates.poll()
+    assert bench.updates.reason == said
+
+
+def test_frames_before_an_orderly_stop_count(bench):
+    """A slow line that is switched off each evening reaches the number over several days."""
+    bench.settle(FIRST)
+    built = asking(bench, 3)
+    bench.offer(built, 3)
+    inspect(bench, built, 20)
+    bench.now_s += 100.0
+    bench.updates.stop()
+    bench.tallies = Tallies()
+    bench.start()
+    inspect(bench, built, 10)
+    bench.pass_probation()
+    assert bench.updates.state.current == built.digest
+
+
+def test_a_release_that_fails_most_parts_halts_and_is_taken_where_it_is_ordered_again(bench):
+    """A person has looked then, so its verdicts are not compared once more."""
+    bench.settle(FIRST)
+    inspect(bench, FIRST, 300)
+    built = asking(bench, 3)
+    bench.offer(built, 3, again=3)
+    inspect(bench, built, 30, Verdict.FAIL)
+    bench.updates.tick()
+    reason = bench.updates.state.failed[built.digest].reason
+    assert bench.running() == FIRST.digest
+    assert reason.startswith("verdict-share: fail 0% before (n=300), 100% now (n=30)")
+    bench.now += timedelta(days=9)
+    bench.updates.poll()
+    assert bench.running() == FIRST.digest
+    bench.offer(built, 4, again=4)
+    inspect(bench, built, 30, Verdict.FAIL)
+    bench.pass_probation()
+    assert bench.updates.state.current == built.digest
+
+
+def test_a_release_that_is_much_slower_on_the_line_goes_back_and_comes_again(bench):
+    """The machine may have been busy, so the cause is transient."""
+    bench.settle(FIRST)
+    inspect(bench, FIRST, 300, infer_ms=20.0)
+    built = asking(bench, 3)
+    bench.offer(built, 3)
+    inspect(bench, built, 30, infer_ms=90.0)
+    bench.updates.tick()
+    refusal = bench.updates.state.failed[built.digest]
+    assert (bench.running(), refusal.kind, refusal.reason) == (
+        FIRST.digest, Kind.TRANSIENT, "slower-than-before: p95 is 90.0 ms a frame, 20.0 ms before"
+    )  # fmt: skip
+
+
+def test_another_order_ends_a_wait_for_frames(bench):
+    """The way back, or the next release, is not held up by a release that no frame has judged."""
+    bench.settle(FIRST)
+    built = asking(bench, 3)
+    bench.offer(built, 3)
+    bench.pass_probation()
+    bench.offer(FIRST, 4)
+    assert (bench.running(), bench.updates.state.phase, bench.updates.state.failed) == (FIRST.digest, Phase.IDLE, {})
+    bench.updates.poll()
+    assert bench.updates.reason == "up-to-date"
+
+
+def test_the_first_release_of_a_device_that_waits_for_frames_is_kept_when_another_is_ordered(bench):
+    """There is none to go back to; the note says how it was kept, and the next release is taken."""
+    built = asking(bench, 3)
+    bench.offer(built, 1)
+    bench.pass_probation()
+    second = asking(bench, 4)
+    bench.offer(second, 2)
+    assert bench.updates.state.current == built.digest
+    assert bench.updates.state.note.startswith("kept-without-frames: 0 of 30")
+    bench.updates.poll()
+    assert bench.running() == second.digest
+
+
 # -- start and stop ---------------------------------------------------------------------------------------------------
 
 
@@ -561,8 +691,9 @@ def test_the_previous_release_is_loaded_only_where_the_two_are_compared(tmp_path
     third = build_release(3, gain=0.8, sampling=sampling)
     folder = bench.folder / "releases" / third.digest
     bench.fetch_release = lambda digest, _: third.write(folder)
+    running = bench.active.get()
     bench.offer(third, 3)
-    assert bench.active.previous is None
+    assert bench.active.previous is running
     bench.pass_probation()
     assert bench.active.previous.digest == SECOND.digest
     loaded = bench.active.previous
@@ -580,8 +711,9 @@ def test_a_previous_release_that_cannot_be_loaded_is_left_out(tmp_path, caplog):
     bench.settle(FIRST)
     bench.fetch_release = lambda digest, folder: third.write(folder)
     bench.offer(third, 3)
-    (bench.folder / "releases" / FIRST.digest / "model.onnx").write_bytes(b"rot")
     bench.pass_probation()
+    (bench.folder / "releases" / FIRST.digest / "model.onnx").write_bytes(b"rot")
+    bench.start()
     assert (bench.running(), bench.active.previous) == (third.digest, None)
     short = FIRST.digest[:12]
     assert caplog.messages[-1] == (

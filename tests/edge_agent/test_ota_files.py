@@ -15,6 +15,7 @@ from edge_agent.disk import RealDisk
 from edge_agent.errors import StateError, UpdateError
 from edge_agent.ota.activation import Phase, State
 from edge_agent.ota.download import Download
+from edge_agent.ota.probation import Tally
 from edge_agent.ota.refusal import Kind, Refusal
 from edge_agent.ota.store import ReleaseStore
 from tests.edge_agent.models import build_release
@@ -33,6 +34,11 @@ STATE = State(
     attempts=2,
     stops=3,
     pinned=E,
+    former=Tally(2000, 40, 10, 31.5),
+    seen=Tally(12, 1, 0),
+    waited_s=7200.5,
+    accepted=D,
+    note="kept-without-frames: 3 of 30 frames came",
     failed={F: Refusal(6, "too-slow: 理由", Kind.TRANSIENT, 4, datetime(2026, 1, 2, 4, tzinfo=UTC), "0.1.0")},
 )
 DOCUMENT = {
@@ -48,6 +54,11 @@ DOCUMENT = {
     "attempts": 2,
     "stops": 3,
     "pinned": E,
+    "former": {"frames": 2000, "fail": 40, "uncertain": 10, "p95_ms": 31.5},
+    "seen": {"frames": 12, "fail": 1, "uncertain": 0, "p95_ms": None},
+    "waited_s": 7200.5,
+    "accepted": D,
+    "note": "kept-without-frames: 3 of 30 frames came",
     "failed": {
         F: {
             "sequence": 6,

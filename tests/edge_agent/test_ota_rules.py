@@ -24,6 +24,7 @@ from edge_agent.ota.activation import (
     Seen,
     State,
     Stopping,
+    Superseded,
     TrialPassed,
     Unhealthy,
     Unpinned,
@@ -31,6 +32,7 @@ from edge_agent.ota.activation import (
 )  # fmt: skip
 from edge_agent.ota.offer import Keep, Take, choose
 from edge_agent.ota.operator_command import Command, obey
+from edge_agent.ota.probation import Tally
 from edge_agent.ota.refusal import Refusal, refuse
 from inspection import DesiredState, Wave
 
@@ -82,13 +84,24 @@ CRASHED = "agent-stopped: without warning during probation"
         (PROBATION, Healthy(60.0),
          replace(DROPPED, current=NEW, previous=OLD, attempts=0, stops=0), Act.CLEAN),
         (PROBATION, Healthy(59.9), PROBATION, Act.NOTHING),
+        (replace(PROBATION, former=Tally(9), seen=Tally(9), waited_s=9.0, accepted=NEW), Healthy(60.0, "no frames"),
+         replace(DROPPED, current=NEW, previous=OLD, attempts=0, stops=0, note="no frames"), Act.CLEAN),
+        (PENDING, Loaded(Tally(9, 1, 0, 5.0)), replace(PROBATION, since=NOW, former=Tally(9, 1, 0, 5.0)),
+         Act.RUN_PENDING),
+        (replace(PROBATION, former=Tally(9), seen=Tally(9), waited_s=9.0), Superseded(), DROPPED, Act.RUN_CURRENT),
+        (replace(PROBATION, current=None), Superseded(), replace(PROBATION, current=None), Act.NOTHING),
+        (replace(IDLE, failed={NEW: held("verdict-share: fail")}), Offered(NEW, 6, 9.0, again=True),
+         replace(FETCHING, since=NOW, sequence=6, probation_s=9.0, attempts=0, stops=0, failed={}, accepted=NEW),
+         Act.FETCH),
         (PROBATION, Unhealthy("shape"), given_up("shape"), Act.RUN_CURRENT),
         (FETCHING, Failed("cut", transient=True), DROPPED, Act.NOTHING),
         (TRYING, Failed("cut", transient=True), DROPPED, Act.NOTHING),
         (TRYING, Failed("slow"), given_up("slow"), Act.NOTHING),
         (PENDING, Failed("shape"), given_up("shape"), Act.NOTHING),
-        (PROBATION, Stopping(59.9), replace(PAUSED, since=NOW, stops=3), Act.NOTHING),
-        (PROBATION, Stopping(60.0), replace(PAUSED, since=NOW, stops=0), Act.NOTHING),
+        (PROBATION, Stopping(59.9, Tally(2, 1, 0)),
+         replace(PAUSED, since=NOW, stops=3, waited_s=59.9, seen=Tally(2, 1, 0)), Act.NOTHING),
+        (replace(PROBATION, waited_s=9.0, seen=Tally(2, 1, 0)), Stopping(60.0, Tally(3, 1, 1)),
+         replace(PAUSED, since=NOW, stops=0, waited_s=69.0, seen=Tally(5, 2, 1)), Act.NOTHING),
         (replace(PROBATION, stops=4), Stopping(1.0),
          given_up("stopped-often: 5 times in order, while probation"), Act.NOTHING),
         (FETCHING, Stopping(), DROPPED, Act.NOTHING),
