@@ -6,6 +6,7 @@ import resource
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -89,13 +90,20 @@ def test_a_grey_picture_gets_three_equal_channels(kind):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bits_become_eight_by_their_upper_byte(kind):
-    """0x8040 becomes 128 of 255: the value is scaled, not cut to its lower byte."""
-    deep = Image.fromarray(np.full((HEIGHT, WIDTH), 0x8040, np.uint16))
-    decoded = decode_image(encoded(deep, kind))
-    assert decoded.shape == (HEIGHT, WIDTH, 3)
-    assert decoded.dtype == np.uint8
-    assert np.abs(decoded.astype(int) - 128).max() <= 1
+def test_more_than_eight_bits_a_channel_are_refused_by_name(kind):
+    """Of 12 bits in 16 the upper byte is nearly black, and the file does not say how many bits the camera used."""
+    deep = Image.fromarray(np.full((HEIGHT, WIDTH), 0x0840, np.uint16))
+    with pytest.raises(ImageError, match="16 bits") as caught:
+        decode_image(encoded(deep, kind))
+    assert caught.value.reason == "unreadable"
+    assert "Mono8" in str(caught.value)
+
+
+def test_the_bits_of_a_colour_tiff_lie_elsewhere_in_the_file():
+    """Three numbers do not fit into the entry, which then holds their place."""
+    deep = cv2.imencode(".tiff", np.full((HEIGHT, WIDTH, 3), 0x0840, np.uint16))[1].tobytes()
+    with pytest.raises(ImageError, match="16 bits"):
+        decode_image(deep)
 
 
 def test_a_cmyk_jpeg_becomes_colours():
@@ -104,6 +112,7 @@ def test_a_cmyk_jpeg_becomes_colours():
     assert_is_the_picture(decoded, tolerance=25)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize(
     ("orientation", "shape", "red_at"),
     [
@@ -113,13 +122,63 @@ def test_a_cmyk_jpeg_becomes_colours():
         (8, (WIDTH, HEIGHT), (56, 24)),
     ],
 )
-def test_a_turned_camera_gives_an_upright_picture(orientation, shape, red_at):
+def test_a_turned_camera_gives_an_upright_picture(kind, orientation, shape, red_at):
     """EXIF orientation 6 turns the image clockwise: the left becomes the top, and the sides are swapped."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    decoded = decode_image(encoded(picture(), "JPEG", quality=95, subsampling=0, exif=exif))
+    options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
+    decoded = decode_image(encoded(picture(), kind, exif=exif, **options))
     assert decoded.shape == (*shape, 3)
     assert decoded[red_at][2] > 150 > decoded[red_at][0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_of_a_webp_is_that_of_a_png(orientation):
+    """OpenCV turns a PNG by itself, and leaves a WebP as it is stored."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    corner = np.arange(WIDTH * HEIGHT * 3, dtype=np.uint32).reshape(HEIGHT, WIDTH, 3).astype(np.uint8)
+    image = Image.fromarray(corner)
+    turned = decode_image(encoded(image, "WEBP", lossless=True, exif=exif))
+    assert np.array_equal(turned, decode_image(encoded(image, "PNG", exif=exif)))
+
+
+def test_a_damaged_orientation_of_a_webp_is_none():
+    """The picture is taken as it is stored."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = bytearray(encoded(picture(), "WEBP", lossless=True, exif=exif))
+    at = data.index(b"II*\x00") if b"II*\x00" in data else data.index(b"MM\x00*")
+    data[at + 4 : at + 8] = b"\xff\xff\xff\xff"
+    assert decode_image(bytes(data)).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_tiff_of_several_pages_is_refused_like_an_animation():
+    """It is unknown which page was labelled. A smaller copy of the picture is no page of its own."""
+    pages = [picture(), picture().transpose(Image.Transpose.ROTATE_180)]
+    data = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    assert refused(data) == "animated"
+    thumbnail = picture().resize((16, 12))
+    thumbnail.encoderinfo = {"tiffinfo": {254: 1}}
+    data = encoded(picture(), "TIFF", save_all=True, append_images=[thumbnail])
+    assert_is_the_picture(decode_image(data))
+
+
+@pytest.mark.parametrize("said", [0, 1, 10**6, 0xFFFFFFFF])
+def test_a_whole_bmp_with_a_wrong_length_in_its_header_is_taken(said):
+    """Some writers leave the length out. The rows tell how long the file must be, and half of them is no picture."""
+    data = encoded(picture(), "BMP")
+    wrong = data[:2] + struct.pack("<I", said) + data[6:]
+    assert_is_the_picture(decode_image(wrong))
+    assert refused(wrong[: len(wrong) // 2]) in ("truncated", "unreadable")
+
+
+def test_stray_bytes_between_the_segments_of_a_jpeg_are_passed_over():
+    """Some cameras pad segments with zeros; libjpeg passes over them."""
+    data = encoded(picture(), "JPEG", quality=95, subsampling=0)
+    length = struct.unpack_from(">H", data, 4)[0]
+    padded = data[: 4 + length] + b"\x00\x00" + data[4 + length :]
+    assert_is_the_picture(decode_image(padded))
 
 
 def test_zero_bytes_are_empty():
