@@ -1,1 +1,1 @@
-"""Wiring: the three pipelines, how they are compiled, run here and submitted, and the command `kizu`."""
+"""Wiring: the pipelines, how they are compiled, run here and submitted, and the command `kizu`."""

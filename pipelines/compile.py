@@ -8,7 +8,7 @@ from typing import Final
 
 from kfp import compiler
 
-PIPELINES: Final = ("labeling", "training", "deployment")
+PIPELINES: Final = ("labeling", "training", "evaluation", "deployment")
 FOLDER: Final = Path(__file__).parent / "compiled"
 
 

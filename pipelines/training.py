@@ -47,6 +47,7 @@ def training(use_case: str, label_version: int = -1, force: bool = False) -> Tra
             run_id=trained.outputs["run_id"],
             dataset_digest=frozen.outputs["dataset_digest"],
             use_case=use_case,
+            again=False,
         ),
         "training",
     )

@@ -27,7 +27,15 @@ SECRET_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "training": (*_S3, "MLFLOW_TRACKING_URI"),
     "deployment": (*_S3, "MLFLOW_TRACKING_URI", "KIZU_SIGNER_URL"),
 }
-"""The keys of the Secret `kizu-<pipeline>`, each an environment variable of the same name."""
+"""The keys of the Secret `kizu-<identity>`, each an environment variable of the same name."""
+
+IDENTITIES: Final[Mapping[str, str]] = {
+    "labeling": "labeling",
+    "training": "training",
+    "evaluation": "training",
+    "deployment": "deployment",
+}
+"""Pipeline -> the identity that it runs with."""
 
 OPTIONAL_KEYS: Final = (
     "KIZU_S3_CA_FILE",

@@ -11,32 +11,49 @@ from mlflow.exceptions import MlflowException
 from mlflow.server import handlers
 
 from components.stores.models.approval_evidence import EvidenceError, check_evidence
+from components.stores.models.comparison import RunningChampion, why_not
 
 # The same paths as in components/stores/models/registry.py, which is the client's side.
 MODEL_FILE = "model/model.onnx"
 EVALUATION_REPORT = "evaluation/report.json"
 USE_CASE = "use_case.json"
+LATENCY_REPORT = "evaluation/latency.json"
 
 
-def check_version(model: str, number: str, run_id: str | None, tags: Mapping[str, str]) -> str:
+def check_version(
+    model: str, number: str, run_id: str | None, tags: Mapping[str, str], running: RunningChampion | None
+) -> str:
     """Check that tags, artifacts and gate of a version agree, and return the SHA-256 of the model's bytes.
 
+    running: the champion of now, with which the report has to compare.
+
     Raises:
-        EvidenceError: they do not agree, the version names no run, or this server does not keep or cannot read an
-            artifact.
+        EvidenceError: they do not agree, the version was compared with another champion, it names no run, or this
+            server does not keep or cannot read an artifact.
     """
     where = f"{model} version {number}"
     if not run_id:
         raise EvidenceError(f"{where} names no run, so that there is no model and no evaluation to look at")
-    check_evidence(
+    evidence = check_evidence(
         model,
         int(number),
         tags,
         onnx=_artifact(run_id, MODEL_FILE, where),
         report=_artifact(run_id, EVALUATION_REPORT, where),
         use_case=_artifact(run_id, USE_CASE, where),
+        latency=_optional(run_id, LATENCY_REPORT, where),
     )
+    if stale := why_not(where, int(number), evidence.report, running):
+        raise EvidenceError(stale)
     return tags["model_sha256"]
+
+
+def _optional(run_id: str, path: str, where: str) -> bytes | None:
+    """The bytes of an artifact; None where it is not there. The gate judges what is missing as not measured."""
+    try:
+        return _artifact(run_id, path, where)
+    except EvidenceError:
+        return None
 
 
 def _artifact(run_id: str, path: str, where: str) -> bytes:

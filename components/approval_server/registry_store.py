@@ -34,6 +34,7 @@ from components.approval_server import rules
 from components.approval_server.accounts import AccountFiles, AccountsError
 from components.approval_server.evidence import check_version
 from components.stores.models.approval_evidence import EvidenceError
+from components.stores.models.comparison import RunningChampion
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +129,8 @@ class GuardedStore(SqlAlchemyStore):  # type: ignore[misc] # mlflow ships no typ
             new = dict(change.set)
             if change.rests_on_evidence:
                 run_id = self.get_model_version(name, version).run_id
-                new[rules.MODEL_SHA256] = check_version(name, found.number, run_id, found.tags)
+                running = self._running_champion(name)
+                new[rules.MODEL_SHA256] = check_version(name, found.number, run_id, found.tags, running)
             self._apply(found, new, change.delete)
             if tag.key == rules.APPROVAL:
                 _log.info("%s is %s, says %s", found, tag.value, caller.name)
@@ -229,6 +231,15 @@ class GuardedStore(SqlAlchemyStore):  # type: ignore[misc] # mlflow ships no typ
     def _version(self, name: str, version: Any) -> rules.Version:
         found = self.get_model_version(name, version)
         return rules.Version(name, str(found.version), dict(found.tags), self._files.approvers_of(name))
+
+    def _running_champion(self, name: str) -> RunningChampion | None:
+        try:
+            found = self.get_model_version_by_alias(name, rules.CHAMPION)
+        except MlflowException as e:
+            if e.error_code != "INVALID_PARAMETER_VALUE":  # its error where no version has the alias
+                raise
+            return None
+        return RunningChampion(int(found.version), found.tags.get("model_sha256", ""))
 
     def _apply(self, seen: rules.Version, new: Mapping[str, str], gone: tuple[str, ...]) -> None:
         """Apply a change in one transaction, if the tags still are as in `seen`.

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from components.stores.models.approval import require_approval
 from components.stores.models.approval_evidence import EvidenceError, check_evidence
+from components.stores.models.champion import running_champion
+from components.stores.models.comparison import why_not
 from components.stores.models.evaluation_report import EvaluationReport, GoldenSet
 from components.stores.models.registry import (
     EVALUATION_REPORT,
     GOLDEN,
     INT8_MODEL_FILE,
     INT8_TAG,
+    LATENCY_REPORT,
     MODEL_FILE,
     USE_CASE,
     ModelRegistry,
@@ -30,11 +33,12 @@ class ReleaseError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BuiltRelease:
-    """`release.json` and the files beside it (plain name -> bytes)."""
+    """`release.json` and the files beside it (plain name -> bytes). report: the evaluation that was approved."""
 
     release: Release
     files: dict[str, bytes]
     use_case: UseCase
+    report: EvaluationReport
 
     def targets(self) -> list[tuple[str, bytes]]:
         """Return the TUF target path and the bytes of each file."""
@@ -67,6 +71,7 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
             onnx=onnx,
             report=report_bytes,
             use_case=registry.get_artifact(found.run_id, USE_CASE),
+            latency=registry.find_artifact(found.run_id, LATENCY_REPORT),
         )
     except EvidenceError as e:
         raise ReleaseError(str(e)) from e
@@ -100,7 +105,18 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
         evaluation_digest=sha256_of(report_bytes),
         approval=approval,
     )
-    return BuiltRelease(release, files, use_case)
+    return BuiltRelease(release, files, use_case, report)
+
+
+def require_comparison(registry: ModelRegistry, built: BuiltRelease) -> None:
+    """Require that the approved evaluation compares with the champion of now.
+
+    Raises:
+        ReleaseError: it was made beside another champion; the message says how to evaluate the version again.
+    """
+    model, version = built.release.use_case, built.release.version
+    if stale := why_not(f"{model} version {version}", version, built.report, running_champion(registry, model)):
+        raise ReleaseError(stale)
 
 
 def _models(

@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from components.deployment.keys import KeysError, load_chain
-from components.deployment.release import ReleaseError, build_release
+from components.deployment.release import ReleaseError, build_release, require_comparison
 from components.deployment.upkeep import Upkeep
 from components.settings import Settings, SettingsError, settings
 from components.stores.models.approval import ApprovalError
@@ -52,10 +52,14 @@ class Signer:
     def publish_release(self, model: str, version: int) -> str:
         """Sign and publish the release of an approved version, and return its digest.
 
-        A second call for the same version gives the same release.
+        A second call for the same version gives the same release. Before the first, the version's evaluation has to
+        compare with the champion of now. A release that was signed already may come back at any time: a group goes back
+        to a former version in this way.
         """
         with self._lock:
             built = build_release(self._registry, model, version)
+            if f"releases/{built.release.digest}/release.json" not in self._repository.targets():
+                require_comparison(self._registry, built)
             self._repository.publish(built.targets())
             _log.info("release %s is %s version %d", built.release.digest, model, version)
             return built.release.digest

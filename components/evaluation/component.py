@@ -13,6 +13,7 @@ def evaluate_model(
     run_id: str,
     dataset_digest: str,
     use_case: str,
+    again: bool,
     metrics: dsl.Output[dsl.Metrics],
     parts_roc: dsl.Output[dsl.ClassificationMetrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
@@ -20,6 +21,7 @@ def evaluate_model(
 ) -> NamedTuple("Outputs", [("map50", float), ("report_digest", str), ("failures", str)]):
     """Score a run's ONNX as it will run, with the champion beside it, and judge the gate.
 
+    again: compare with the champion of now and measure the latency again, even if the run was evaluated already.
     failures: the checks of the gate that do not hold, in words.
     """
     from components.evaluation.evaluate import run
@@ -27,7 +29,7 @@ def evaluate_model(
     from components.settings import settings
     from components.use_case import parse_use_case
 
-    done = run(settings(), run_id, dataset_digest, parse_use_case(use_case))
+    done = run(settings(), run_id, dataset_digest, parse_use_case(use_case), again=again)
     write(done, metrics, parts_roc, confusion, report)
     return (done.report.test.map50, done.report_digest, done.gate.failures)
 

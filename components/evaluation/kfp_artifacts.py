@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.evaluation.evaluate import StoredEvaluation, numbers
+from components.evaluation.stored import StoredEvaluation, numbers
 
 
 def write(done: StoredEvaluation, metrics: Any, roc: Any, confusion: Any, page: Any) -> None:
@@ -18,7 +18,7 @@ def write(done: StoredEvaluation, metrics: Any, roc: Any, confusion: Any, page: 
     The ROC is left out where good or defective parts are missing. An evaluation without stored curves or page gets its
     metrics and a page that says so.
     """
-    for name, value in numbers(done.report).items():
+    for name, value in numbers(done.report, done.latency).items():
         metrics.log_metric(name, round(float(value), 5))
     file = Path(page.path)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from components.stores.models.evaluation_report import EvaluationReport
 from components.stores.models.gate import GateReport
+from components.stores.models.latency_report import LatencyReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ def render(
     plots: Mapping[str, str],
     examples: Sequence[ExampleImage],
     *,
+    latency: LatencyReport,
     use_case: str,
     run_id: str,
     by_upper_end: bool,
@@ -56,6 +58,7 @@ def render(
         report=report,
         test=report.test,
         gate=gate,
+        latency=latency,
         plots=[Markup(svg) for svg in plots.values()],  # noqa: S704 - written by `plots`, which escapes
         groups=[(title, found) for title, found in groups if found],
         use_case=use_case,

@@ -23,7 +23,15 @@ from components.evaluation.pictures import Pictures
 from components.evaluation.threshold import choose as choose_threshold
 from components.stores.datasets.manifest import Manifest, SplitName
 from components.stores.models.champion import Champion
-from components.stores.models.evaluation_report import ChampionScores, EvaluationReport, GoldenSet, Int8Variant, Scores
+from components.stores.models.evaluation_report import (
+    ChampionScores,
+    Deployed,
+    EvaluationReport,
+    GoldenSet,
+    Int8Variant,
+    Scores,
+    UncomparedChampion,
+)
 from components.stores.objects.image_cache import Fetch
 from components.use_case import UseCase
 from inspection.decode import Nms
@@ -46,9 +54,13 @@ class ModelUnderTest:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The results of an evaluation. golden_files: name -> bytes; examples: file name -> (JPEG, caption)."""
+    """The results of an evaluation. golden_files: name -> bytes; examples: file name -> (JPEG, caption).
+
+    deployed: what was timed of each model, "fp32" and, if it was made, "int8".
+    """
 
     report: EvaluationReport
+    deployed: Mapping[str, Deployed]
     golden: GoldenSet
     golden_files: Mapping[str, bytes]
     curves: Curves
@@ -77,8 +89,13 @@ def evaluate(
     if trained.int8 is not None:
         detectors[_INT8] = load(trained.int8, classes, nms)
     validation = detect_all(detectors, manifest.of(SplitName.VAL), fetch, origins or {})
+    uncompared = None
     if champion is not None and champion.report.classes != classes:
-        _log.warning("the champion knows %s, not %s: not compared", champion.report.classes, classes)
+        reason = f"it knows the classes {list(champion.report.classes)}, not {list(classes)}"
+        _log.warning("not compared with the champion, version %d: %s", champion.version.version, reason)
+        uncompared = UncomparedChampion(
+            version=champion.version.version, model_sha256=sha256_of(champion.onnx), reason=reason
+        )
         champion = None
     beside = {_CHAMPION: _load_champion(champion)} if champion is not None else {}
     entries = manifest.of(SplitName.TEST)
@@ -108,12 +125,12 @@ def evaluate(
         validation=scores[_FP32][0],
         test=scores[_FP32][1],
         champion=_champion_scores(champion, test, classes) if champion is not None else None,
-        latency_ms_p50=timed[_FP32].deployed.latency_ms_p50,
-        deployed=timed[_FP32].deployed,
+        uncompared=uncompared,
         int8=_int8(trained, scores, timed, use_case, [said for i in chosen if (said := answers.differs(i))]),
     )
     return Evaluation(
         report,
+        {name: found.deployed for name, found in timed.items()},
         GoldenSet(samples=samples),
         {sample.file: pictures[index] for sample, index in zip(samples, chosen, strict=True)},
         draw_curves(test[_FP32], classes, thresholds),

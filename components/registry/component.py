@@ -29,3 +29,34 @@ def register_model(run_id: str, use_case: str, label_version: int, pipeline_run:
         datasets=config.bucket("datasets"),
     )
     return (version.name, version.version)
+
+
+@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
+def find_version(use_case: str, version: int) -> NamedTuple("Outputs", [("run_id", str), ("dataset_digest", str)]):
+    """The training run and the dataset of a registered version."""
+    from components.settings import settings
+    from components.stores.models.registry import ModelRegistry
+    from components.use_case import parse_use_case
+
+    found = ModelRegistry.from_settings(settings()).version(parse_use_case(use_case).name, int(version))
+    return (found.run_id, found.tags["dataset_digest"])
+
+
+@dsl.component(base_image=container_images.DATA, install_kfp_package=False)
+def renew_version(use_case: str, version: int, report_digest: str) -> NamedTuple(
+    "Outputs", [("passed", bool), ("approval", str)]
+):
+    """Bring a registered version up to date with the evaluation that its run has now.
+
+    report_digest: of the evaluation, which has to run before this step.
+    """
+    from components.registry.register import renew
+    from components.settings import settings
+    from components.stores.models.registry import ModelRegistry
+    from components.use_case import parse_use_case
+
+    config = settings()
+    registry, policy = ModelRegistry.from_settings(config), parse_use_case(use_case)
+    known = registry.version(policy.name, int(version))
+    gate = renew(registry, known, policy, report_digest=report_digest, datasets=config.bucket("datasets"))
+    return (gate.passed, registry.version(policy.name, int(version)).approval)

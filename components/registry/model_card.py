@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from components.stores.models.evaluation_report import ChampionScores, EvaluationReport, Rate, Scores, Slice
 from components.stores.models.gate import GateReport
+from components.stores.models.latency_report import LatencyReport
 from components.stores.models.registry import MAX_DESCRIPTION, MODEL_CARD, REPORT_PAGE
 from components.use_case import UseCase
 
@@ -34,16 +35,28 @@ class ModelOrigin:
     pages: bool = False
 
 
-def model_card(report: EvaluationReport, gate: GateReport, use_case: UseCase, origin: ModelOrigin) -> str:
-    """The whole card. `shortened` returns what fits into MLflow's column."""
-    return "\n\n".join(_blocks(report, gate, use_case, origin))
+def model_card(
+    report: EvaluationReport,
+    gate: GateReport,
+    use_case: UseCase,
+    origin: ModelOrigin,
+    latency: LatencyReport | None = None,
+) -> str:
+    """The whole card. `shortened` returns what fits into MLflow's column. latency: the latest."""
+    return "\n\n".join(_blocks(report, gate, use_case, origin, latency))
 
 
 def shortened(
-    report: EvaluationReport, gate: GateReport, use_case: UseCase, origin: ModelOrigin, *, most: int = MAX_DESCRIPTION
+    report: EvaluationReport,
+    gate: GateReport,
+    use_case: UseCase,
+    origin: ModelOrigin,
+    latency: LatencyReport | None = None,
+    *,
+    most: int = MAX_DESCRIPTION,
 ) -> str:
     """The card in at most `most` characters: whole blocks, the most important first, and where to find the rest."""
-    blocks = _blocks(report, gate, use_case, origin)
+    blocks = _blocks(report, gate, use_case, origin, latency)
     if len("\n\n".join(blocks)) <= most:
         return "\n\n".join(blocks)
     room, kept = most - len(_LEFT_OUT) - 2, list[str]()
@@ -55,7 +68,9 @@ def shortened(
     return "\n\n".join([*kept, _LEFT_OUT])
 
 
-def _blocks(report: EvaluationReport, gate: GateReport, use_case: UseCase, origin: ModelOrigin) -> list[str]:
+def _blocks(
+    report: EvaluationReport, gate: GateReport, use_case: UseCase, origin: ModelOrigin, latency: LatencyReport | None
+) -> list[str]:
     """The blocks of the card, the most important for an approver first."""
     test = report.test
     blocks = [
@@ -69,12 +84,15 @@ def _blocks(report: EvaluationReport, gate: GateReport, use_case: UseCase, origi
     ]
     if report.champion is not None:
         blocks.append(_champion(test, report.champion))
+    if report.uncompared is not None:
+        reason = _plain(report.uncompared.reason)
+        blocks.append(f"**Not compared with the champion**, version {report.uncompared.version}: {reason}.")
     blocks.append(_lineage(report, use_case, origin))
     blocks.append(
         f"**Operating threshold** {', '.join(f'{_plain(k)} {v.fail:.2f}' for k, v in report.thresholds.items())} "
         f"({report.threshold_source})"
     )
-    blocks += _behaviour(report)
+    blocks += _behaviour(report, latency)
     if origin.pages:
         blocks.append(_pictures(origin.run_id))
     if test.by_class:
@@ -136,14 +154,15 @@ def _champion(test: Scores, champion: ChampionScores) -> str:
     return f"{table}\n\nmAP50 less the champion's: {champion.map50_difference}"
 
 
-def _behaviour(report: EvaluationReport) -> list[str]:
+def _behaviour(report: EvaluationReport, latency: LatencyReport | None) -> list[str]:
     found = []
-    if report.deployed is not None:
-        deployed = report.deployed
+    deployed = latency.deployed if latency is not None else report.deployed
+    if deployed is not None:
+        at = f", measured at {latency.measured_at:%Y-%m-%d %H:%M} UTC" if latency is not None else ""
         memory = f", peak memory {deployed.peak_memory_bytes / 1e6:.0f} MB" if deployed.peak_memory_bytes else ""
         found.append(
             f"**Latency** p50 {deployed.latency_ms_p50:.1f} ms, p95 {deployed.latency_ms_p95:.1f} ms a frame with "
-            f"{deployed.threads} threads where it was evaluated{memory}"
+            f"{deployed.threads} threads where it was evaluated{at}{memory}"
         )
     if report.int8 is not None:
         state = "kept beside fp32" if report.int8.kept else "not kept"

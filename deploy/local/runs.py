@@ -28,6 +28,7 @@ def run_pipeline(
     pipeline: str,
     arguments: dict[str, Any],
     *,
+    identity: str | None = None,
     run_id: str | None = None,
     claim: str = "",
     on_start: Callable[[], None] | None = None,
@@ -36,8 +37,9 @@ def run_pipeline(
 
     Args:
         layout: the installation on this machine.
-        pipeline: `labeling`, `training` or `deployment`.
+        pipeline: `labeling`, `training`, `evaluation` or `deployment`.
         arguments: the arguments of the pipeline.
+        identity: with which the pipeline runs; that of its own name by default.
         run_id: the id of the run's record; a new one by default.
         claim: the name of the claim that the run holds, which goes into the record; '' for none.
         on_start: called once when the process has started. If it raises, the run is ended.
@@ -58,7 +60,7 @@ def run_pipeline(
         ]
         process = subprocess.Popen(
             command,
-            env=environment_for(layout, pipeline),
+            env=environment_for(layout, identity or pipeline),
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -69,7 +69,7 @@ def compile_command(
 
 @app.command()
 def submit(
-    pipeline: Annotated[str, typer.Argument(help="labeling, training or deployment")],
+    pipeline: Annotated[str, typer.Argument(help="labeling, training, evaluation or deployment")],
     endpoint: Annotated[str, typer.Option(envvar="KIZU_KFP_ENDPOINT", help="The Kubeflow Pipelines API.")],
     use_case: UseCaseOption = DEFAULT_USE_CASE,
     argument: Annotated[

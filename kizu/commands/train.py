@@ -32,21 +32,51 @@ def train(
             "`retraining`. At most one of several concurrent calls trains.",
         ),
     ] = False,
+    evaluate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="VERSION",
+            min=1,
+            help="Train nothing: evaluate this registered version again, beside the champion of now, and measure its "
+            "latency again.",
+        ),
+    ] = None,
 ) -> None:
     """Run the training pipeline: dataset, training, evaluation, gate, registration."""
     from deploy.access.identities import allow_approvers
 
+    if evaluate is not None and (if_due or force or label_version >= 0):
+        raise CommandError("expected --evaluate alone: it trains nothing")
     if if_due and (force or label_version >= 0):
         raise CommandError("expected --if-due alone: it takes the latest labels, and never what was trained already")
     policy = read_use_case(use_case)
     allow_approvers(layout(), policy)
+    if evaluate is not None:
+        _evaluate(policy, evaluate)
+        return
     outputs = _train_if_due(policy) if if_due else _run(policy, label_version, force=force)
     if outputs is None:
         return
-    for key, value in outputs.items():
-        console.print(f"{key:>20}  {value}", highlight=False, markup=False)
+    _show(outputs)
     if not outputs["passed"]:
         raise CommandError(f"the model did not pass its gate and is not registered: {outputs['failures']}")
+
+
+def _evaluate(policy: Any, version: int) -> None:
+    run_pipeline: Callable[..., dict[str, Any]] = of_this_machine("deploy.local.runs").run_pipeline
+
+    arguments = {"use_case": policy.to_json(), "version": version}
+    outputs = run_pipeline(layout(), "evaluation", arguments, identity="training")
+    _show(outputs)
+    if not outputs["passed"]:
+        raise CommandError(
+            f"{policy.name} version {version} does not pass its gate and cannot be approved: {outputs['failures']}"
+        )
+
+
+def _show(outputs: dict[str, Any]) -> None:
+    for key, value in outputs.items():
+        console.print(f"{key:>20}  {value}", highlight=False, markup=False)
 
 
 def _run(policy: Any, label_version: int, *, force: bool = False, **more: Any) -> dict[str, Any]:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 
 from components.stores.models.evaluation_report import (
     ChampionScores,
     ClassScores,
+    Deployed,
     EvaluationReport,
     GoldenSet,
     Int8Variant,
     Rate,
     Scores,
 )
-from components.stores.models.gate import judge
+from components.stores.models.gate import judge_by
+from components.stores.models.latency_report import LatencyReport
 from components.stores.models.registry import (
     EVALUATION_REPORT,
     GATE_REPORT,
     GOLDEN,
     INT8_MODEL_FILE,
+    LATENCY_REPORT,
     MODEL_FILE,
     USE_CASE,
     ModelRegistry,
+    ModelVersion,
 )
 from components.use_case import UseCase, parse_use_case
 from inspection.decode import Nms
@@ -56,6 +61,7 @@ def evaluated_run(
     int8: bytes | None = None,
     champion: ChampionScores | None = None,
     dataset: str = DATASET,
+    p95_ms: float = 2.5,
 ) -> str:
     """A run with all that training and evaluation leave behind, a kept int8 variant where there is one; its id."""
     scores = Scores(
@@ -70,8 +76,12 @@ def evaluated_run(
     report = EvaluationReport(
         model_sha256=sha256_of(onnx), dataset_digest=dataset, use_case_digest=use_case.digest, classes=("scratch",),
         preprocess=InputSpec(width=64, height=64), nms=Nms(), thresholds={"scratch": ClassThreshold(0.5, 0.25)},
-        threshold_source="default", validation=scores, test=scores, latency_ms_p50=1.5, champion=champion,
+        threshold_source="default", validation=scores, test=scores, champion=champion,
         int8=Int8Variant(kept=True, reason="as good", model_sha256=sha256_of(int8), bytes=len(int8)) if int8 else None,
+    )  # fmt: skip
+    latency = LatencyReport(
+        model_sha256=sha256_of(onnx), measured_at=datetime(2025, 4, 1, 12, tzinfo=UTC),
+        deployed=Deployed(threads=2, frames=60, latency_ms_p50=1.5, latency_ms_p95=p95_ms, peak_memory_bytes=1),
     )  # fmt: skip
     file = f"{sha256_of(GOLDEN_IMAGE)}.jpg"
     seen = (Detection("scratch", 0.75, Box(1, 2, 3, 4)),)
@@ -87,7 +97,8 @@ def evaluated_run(
         MODEL_FILE: onnx,
         USE_CASE: use_case.to_json().encode(),
         EVALUATION_REPORT: report.to_json(),
-        GATE_REPORT: judge(report, use_case.gates).to_json(),
+        LATENCY_REPORT: latency.to_json(),
+        GATE_REPORT: judge_by(report, use_case, latency).to_json(),
         GOLDEN: golden.to_json(),
         f"golden/{file}": GOLDEN_IMAGE,
     }.items():
@@ -96,3 +107,12 @@ def evaluated_run(
         registry.put_artifact(run_id, INT8_MODEL_FILE, int8)
     registry.end_run(run_id)
     return run_id
+
+
+def champion_scores(version: ModelVersion) -> ChampionScores:
+    """The scores of a registered version of `evaluated_run`, as the report of a later model has them beside its own."""
+    scores = Scores(
+        images=40, parts=16, boxes=20, map50=0.8, map50_95=0.5, precision=0.9, recall=0.9,
+        escape=Rate(count=1, n=8), overkill=Rate(count=1, n=8), map50_by_class={"scratch": 0.8},
+    )  # fmt: skip
+    return ChampionScores(version=version.version, model_sha256=version.tags["model_sha256"], test=scores)

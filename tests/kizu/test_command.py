@@ -80,9 +80,13 @@ def test_debug_shows_the_trace(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["submit", "traning", "--endpoint", "http://127.0.0.1:9"], ["labeling, training, deployment", "traning"]),
+        (
+            ["submit", "traning", "--endpoint", "http://127.0.0.1:9"],
+            ["labeling, training, evaluation, deployment", "traning"],
+        ),
         (["submit", "training", "--endpoint", "http://127.0.0.1:9", "-a", "force"], ["NAME=VALUE", "force"]),
         (["train", "--if-due", "--force"], ["--if-due alone"]),
+        (["train", "--evaluate", "3", "--force"], ["--evaluate alone"]),
         (["demo", "--people", "robots"], ["stand-in or real", "robots"]),
     ],
 )

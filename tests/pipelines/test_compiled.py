@@ -7,12 +7,12 @@ import yaml
 
 from components import container_images
 from pipelines.compile import FOLDER, PIPELINES, compile_all
-from pipelines.wiring import OPTIONAL_KEYS, SECRET_KEYS
+from pipelines.wiring import IDENTITIES, OPTIONAL_KEYS, SECRET_KEYS
 
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
-    """The three pipelines, compiled now: name -> (specification, platform)."""
+    """The pipelines, compiled now: name -> (specification, platform)."""
     paths = compile_all(tmp_path_factory.mktemp("compiled"))
     return {path.stem: (path, list(yaml.safe_load_all(path.read_text(encoding="utf-8")))) for path in paths}
 
@@ -44,11 +44,11 @@ def test_every_task_gets_its_settings_from_its_pipelines_secret_alone(fresh, nam
     assert set(executors) == set(specification["deploymentSpec"]["executors"]) == set(tasks(specification))
     for executor in executors.values():
         needed, optional = executor["secretAsEnv"]
-        assert needed["secretName"] == optional["secretName"] == f"kizu-{name}"
+        assert needed["secretName"] == optional["secretName"] == f"kizu-{IDENTITIES[name]}"
         assert not needed.get("optional", False)
         assert optional["optional"] is True
         keys = [{item["envVar"]: item["secretKey"] for item in part["keyToEnv"]} for part in (needed, optional)]
-        assert keys == [{key: key for key in SECRET_KEYS[name]}, {key: key for key in OPTIONAL_KEYS}]
+        assert keys == [{key: key for key in SECRET_KEYS[IDENTITIES[name]]}, {key: key for key in OPTIONAL_KEYS}]
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -93,8 +93,8 @@ def test_a_model_is_registered_only_behind_the_gate(fresh):
     assert "== true" in conditions[0]["triggerPolicy"]["condition"]
 
 
-def test_the_three_pipelines_hold_the_secrets_of_what_they_do():
+def test_the_pipelines_hold_the_secrets_of_what_they_do():
     """Only labeling has the Label Studio key, only deployment the signer's address, and none the signer's keys."""
-    assert [name for name in PIPELINES if "LABEL_STUDIO_API_KEY" in SECRET_KEYS[name]] == ["labeling"]
-    assert [name for name in PIPELINES if "KIZU_SIGNER_URL" in SECRET_KEYS[name]] == ["deployment"]
-    assert [name for name in PIPELINES if "KIZU_SIGNER_KEYS" in SECRET_KEYS[name]] == []
+    assert [name for name in PIPELINES if "LABEL_STUDIO_API_KEY" in SECRET_KEYS[IDENTITIES[name]]] == ["labeling"]
+    assert [name for name in PIPELINES if "KIZU_SIGNER_URL" in SECRET_KEYS[IDENTITIES[name]]] == ["deployment"]
+    assert [name for name in PIPELINES if "KIZU_SIGNER_KEYS" in SECRET_KEYS[IDENTITIES[name]]] == []

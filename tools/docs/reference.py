@@ -158,7 +158,7 @@ def pipelines_page() -> str:
         + "Read from `pipelines/compiled/`. A step is a function of a `component.py`; its image "
         "holds the code that does the work. An output of a pipeline is an output of one of its steps.\n\n"
     )
-    for name in ("labeling", "training", "deployment"):
+    for name in ("labeling", "training", "evaluation", "deployment"):
         loaded = yaml.safe_load_all((REPOSITORY / "pipelines" / "compiled" / f"{name}.yaml").read_text("utf-8"))
         spec = next(iter(loaded))
         text += f"## `{name}`\n\n{spec['pipelineInfo'].get('description', '')}\n\n{_ports(spec['root'])}\n"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from components.stores.models.evaluation_report import EvaluationReport
 from components.stores.models.gate import judge_by
+from components.stores.models.latency_report import LatencyReport
 from components.use_case import UseCase, UseCaseError, parse_use_case
 from inspection.codec import DocumentError
 from inspection.image import sha256_of
@@ -54,12 +55,19 @@ def check_model(where: str, tags: Mapping[str, str], onnx: bytes) -> str:
 
 
 def check_evidence(
-    model: str, version: int, tags: Mapping[str, str], *, onnx: bytes, report: bytes, use_case: bytes
+    model: str,
+    version: int,
+    tags: Mapping[str, str],
+    *,
+    onnx: bytes,
+    report: bytes,
+    use_case: bytes,
+    latency: bytes | None,
 ) -> Evidence:
     """Check the tags of a version against its artifacts, and judge the gate again.
 
-    tags: of the version. onnx, report, use_case: the artifacts `model/model.onnx`, `evaluation/report.json` and
-    `use_case.json` of its run.
+    tags: of the version. onnx, report, use_case, latency: the artifacts `model/model.onnx`, `evaluation/report.json`,
+    `use_case.json` and `evaluation/latency.json` of its run. No tag names the latency: it is measured again on demand.
 
     Raises:
         EvidenceError: the first check that fails, in words for the approver.
@@ -70,6 +78,7 @@ def check_evidence(
     try:
         policy = parse_use_case(use_case.decode(errors="replace"), where=f"the use case of {where}")
         measured = EvaluationReport.from_json(report)
+        timed = LatencyReport.from_json(latency) if latency is not None else None
     except (UseCaseError, DocumentError) as e:
         raise EvidenceError(str(e)) from e
     if policy.name != model:
@@ -81,7 +90,9 @@ def check_evidence(
         raise EvidenceError(f"{where}: the evaluation report is not the one that was registered; evaluate it again")
     if measured.model_sha256 != model_sha256:
         raise EvidenceError(f"{where}: {measured.model_sha256} was evaluated, but the model is {model_sha256}")
-    gate = judge_by(measured, policy)
+    if timed is not None and timed.model_sha256 != model_sha256:
+        raise EvidenceError(f"{where}: the latency is that of another model, {timed.model_sha256}; measure it again")
+    gate = judge_by(measured, policy, timed)
     if not gate.passed:
         raise EvidenceError(f"{where} does not pass its gate: {gate.failures}")
     return Evidence(measured, policy)

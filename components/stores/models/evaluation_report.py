@@ -145,6 +145,15 @@ class ChampionScores(Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UncomparedChampion(Part):
+    """The champion that a model could not be compared with, and why."""
+
+    version: int
+    model_sha256: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployed(Part):
     """Latency and memory of the deployed path, in a process of its own on the machine that evaluated.
 
@@ -179,8 +188,9 @@ class Int8Variant(Part):
 class EvaluationReport(Document):
     """Everything that the gate, the approver and the release read.
 
-    latency_ms_p50: milliseconds from image to verdict on the machine that evaluated. deployed, int8: None in reports of
-    earlier versions, which did not measure them. Schema version 2 counts reviews, and parts by reason of capture.
+    uncompared: the champion, where it could not be compared with. latency_ms_p50, deployed: of reports of schema
+    version 1 only; later the latency is a document of its own (`latency_report.py`). int8: None in early reports.
+    Schema version 2 counts reviews, and parts by reason of capture.
     """
 
     newest: ClassVar[int] = 2
@@ -196,6 +206,7 @@ class EvaluationReport(Document):
     validation: Scores
     test: Scores
     champion: ChampionScores | None = None
+    uncompared: UncomparedChampion | None = None
     latency_ms_p50: float = 0.0
     deployed: Deployed | None = None
     int8: Int8Variant | None = None

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from components.stores.models.evaluation_report import ChampionScores, EvaluationReport, Rate
+from components.stores.models.latency_report import LatencyReport
 from components.use_case import Gates, UseCase
 from inspection.codec import Document, Part
 
+LATENCY: Final = "latency p95"
+"""The name of the check of the latency budget."""
 _NOT_COUNTED: Final = "an earlier version evaluated, which did not count it"
 _OR_NOT: Final = ", or not measurable"
 
@@ -46,12 +49,19 @@ class GateReport(Document):
 
 
 def judge(
-    report: EvaluationReport, gates: Gates, *, latency_budget_ms: float | None = None, asks_classes: bool = True
+    report: EvaluationReport,
+    gates: Gates,
+    *,
+    latency: LatencyReport | None = None,
+    latency_budget_ms: float | None = None,
+    asks_classes: bool = True,
 ) -> GateReport:
     """Judge a report: rates, classes, the latency budget, then the comparison with the champion on the same split.
 
-    latency_budget_ms: milliseconds a frame, compared with the 95th percentile; not checked where it is None or the
-    report has no latency. asks_classes: whether each class has to be measurable.
+    Args:
+        latency: the latest; without it, a report of schema version 1 has its own, or is not checked for it.
+        latency_budget_ms: milliseconds a frame, compared with the 95th percentile; not checked where it is None.
+        asks_classes: whether each class has to be measurable.
     """
     checks = [
         GateCheck(
@@ -67,32 +77,40 @@ def judge(
         checks.append(_rate_check("review_rate", report.test.review, gates.max_review_rate, gates))
     if asks_classes:
         checks += [_class_check(name, report, gates) for name in report.classes]
-    if latency_budget_ms is not None and report.deployed is not None:
-        p95 = report.deployed.latency_ms_p95
-        checks.append(
-            GateCheck(
-                name="latency p95",
-                value=f"{p95:.1f} ms",
-                bound=f"<= {latency_budget_ms:.1f} ms",
-                passed=p95 <= latency_budget_ms,
-            )
-        )
+    if latency_budget_ms is not None:
+        checks += _latency_checks(report, latency, latency_budget_ms)
     if report.champion is not None:
         checks += _against_champion(report, report.champion, gates, asks_classes)
     return GateReport(model_sha256=report.model_sha256, checks=tuple(checks))
 
 
-def judge_by(report: EvaluationReport, use_case: UseCase) -> GateReport:
-    """Judge a report by the gates and the latency budget of a use case.
+def judge_by(report: EvaluationReport, use_case: UseCase, latency: LatencyReport | None) -> GateReport:
+    """Judge a report, and the latest latency, by the gates and the latency budget of a use case.
 
     A report of schema version 1 under a use case of version 1 is judged as it was when it was made: not by class.
     """
     return judge(
         report,
         use_case.gates,
+        latency=latency,
         latency_budget_ms=use_case.rollout.latency_budget_ms,
         asks_classes=report.schema_version > 1 or use_case.schema_version > 1,
     )
+
+
+def _latency_checks(report: EvaluationReport, latency: LatencyReport | None, budget_ms: float) -> list[GateCheck]:
+    deployed = latency.deployed if latency is not None else report.deployed
+    if deployed is None and report.schema_version == 1:
+        return []
+    p95 = deployed.latency_ms_p95 if deployed is not None else None
+    return [
+        GateCheck(
+            name=LATENCY,
+            value=f"{p95:.1f} ms" if p95 is not None else "not measured",
+            bound=f"<= {budget_ms:.1f} ms",
+            passed=p95 is not None and p95 <= budget_ms,
+        )
+    ]
 
 
 def _against_champion(

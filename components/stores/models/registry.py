@@ -31,6 +31,8 @@ INT8_MODEL_FILE: Final = "model/model.int8.onnx"
 TRAINING_RECORD: Final = "model/training.json"
 EVALUATION_REPORT: Final = "evaluation/report.json"
 GATE_REPORT: Final = "evaluation/gate.json"
+LATENCY_REPORT: Final = "evaluation/latency.json"
+EXAMPLES: Final = "evaluation/examples"
 CURVES: Final = "evaluation/curves.json"
 REPORT_PAGE: Final = "evaluation/report.html"
 MODEL_CARD: Final = "model_card.md"
@@ -189,6 +191,13 @@ class ModelRegistry:
                 f"fetch the artifact {path}", lambda: self._client.download_artifacts(run_id, path, directory)
             )
             return Path(local).read_bytes()
+
+    def find_artifact(self, run_id: str, path: str) -> bytes | None:
+        """The bytes of an artifact; None where the run has none of this path."""
+        try:
+            return self.get_artifact(run_id, path)
+        except NoSuchModel:
+            return None
 
     def has_artifact(self, run_id: str, path: str) -> bool:
         """Whether the run has the artifact."""

@@ -9,10 +9,17 @@ import pytest
 
 from components.registry.register import register
 from components.stores.models.approval import require_approval
-from components.stores.models.registry import CHAMPION, EVALUATION_REPORT, MODEL_FILE, USE_CASE, ModelRegistryError
+from components.stores.models.registry import (
+    CHAMPION,
+    EVALUATION_REPORT,
+    LATENCY_REPORT,
+    MODEL_FILE,
+    USE_CASE,
+    ModelRegistryError,
+)
 from inspection.image import sha256_of
 from tests.components.guarded_mlflow import password_of, write
-from tests.components.model_runs import evaluated_run, unique_use_case
+from tests.components.model_runs import champion_scores, evaluated_run, unique_use_case
 
 STAMPS = ("approval_by", "approval_at", "approval_model_sha256")
 V2 = "/api/2.0/mlflow"
@@ -255,6 +262,36 @@ def test_a_gate_that_did_not_pass_is_not_approved(mlflow, registry, name, use_ca
     }  # fmt: skip
     assert registry.create_version(name, weak, tags, "").version == 2
     assert "does not pass its gate: test mAP50 is 0.500" in refusal(approve(version=2), 409)
+
+
+def test_a_version_that_was_compared_with_another_champion_is_not_approved(
+    mlflow, registry, name, use_case, registered, approve
+):
+    """Version 2 was evaluated before version 1 became the champion, and version 3 beside it."""
+    register(registry, evaluated_run(registry, use_case, onnx=b"before"), use_case, 7)
+    with mlflow.acting_as("reconciler"):
+        registry.set_alias(registered, CHAMPION)
+    assert refusal(approve(version=2), 409).endswith(
+        f"{name} version 2 was compared with no champion, but version 1 is the champion now; "
+        "evaluate it again first: kizu train --evaluate 2"
+    )
+    assert stamps(registry, name, 2) == {}
+    beside = champion_scores(registered)
+    register(registry, evaluated_run(registry, use_case, onnx=b"beside", champion=beside), use_case, 7)
+    assert approve(version=3).status_code == approve(version=1).status_code == 200
+
+
+def test_the_latest_latency_is_judged_whichever_the_evaluation_had(registry, name, registered, approve):
+    """A latency that is too high now refuses an approval, and the next measurement allows it; the report stays."""
+    fast = registry.get_artifact(registered.run_id, LATENCY_REPORT)
+    registry.put_artifact(
+        registered.run_id, LATENCY_REPORT, fast.replace(b'"latency_ms_p95":2.5', b'"latency_ms_p95":900')
+    )
+    assert "does not pass its gate: latency p95 is 900.0 ms" in refusal(approve(), 409)
+    registry.put_artifact(registered.run_id, LATENCY_REPORT, fast.replace(b'"model_sha256":"', b'"model_sha256":"0'))
+    assert "the latency is that of another model" in refusal(approve(), 409)
+    registry.put_artifact(registered.run_id, LATENCY_REPORT, fast)
+    assert approve().status_code == 200
 
 
 def test_artifacts_that_lie_elsewhere_are_not_approved(mlflow, registry, name, use_case, tmp_path, approve):

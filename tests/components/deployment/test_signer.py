@@ -15,6 +15,7 @@ from components.deployment.upkeep import Upkeep
 from components.registry.register import register
 from components.stores.models.approval import decide_approval
 from components.stores.models.registry import (
+    CHAMPION,
     EVALUATION_REPORT,
     GOLDEN,
     MODEL_FILE,
@@ -252,6 +253,28 @@ def test_whatever_was_changed_after_the_approval_is_not_signed(
     registry.put_artifact(version.run_id, artifact, data)
     with pytest.raises(SignerError, match=said):
         client.publish_release(use_case.name, 1)
+
+
+def test_a_version_that_was_compared_with_another_champion_is_not_signed_but_a_signed_one_may_come_back(
+    client, mlflow, registry, use_case, version, approve
+):
+    """Versions 1 and 2 were approved before version 3 became the champion: 1 was signed then, and 2 was not."""
+    second = register(registry, evaluated_run(registry, use_case, onnx=b"second"), use_case, 8)
+    third = register(registry, evaluated_run(registry, use_case, onnx=b"third"), use_case, 9)
+    for item in (version, second, third):
+        approve(item)
+    digest = client.publish_release(use_case.name, 1)
+    with mlflow.acting_as("reconciler"):
+        registry.set_alias(third, CHAMPION)
+    with pytest.raises(
+        SignerError, match=r"version 2 was compared with no champion, but version 3 is the champion now"
+    ):
+        client.publish_release(use_case.name, 2)
+    with pytest.raises(SignerError, match="is not published yet"):
+        client.publish_desired(use_case.name, 2)
+    assert client.publish_release(use_case.name, 1) == digest
+    assert client.publish_desired(use_case.name, 1) == 1
+    assert client.publish_release(use_case.name, 3), "the champion is not compared with itself"
 
 
 def test_a_looser_policy_put_in_later_is_not_signed(client, registry, use_case, version, approve):

@@ -1,17 +1,18 @@
 """Plots and page: readable by machines too, self-contained, and with every name escaped."""
 
 import re
+from datetime import UTC, datetime
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from components.evaluation.curves import draw_curves
-from components.evaluation.evaluate import draw_plots
 from components.evaluation.examples import draw
 from components.evaluation.matching import Scored
 from components.evaluation.metrics import score
 from components.evaluation.report_page import ExampleImage, render
+from components.evaluation.stored import draw_plots
 from components.stores.models.evaluation_report import (
     ChampionScores,
     Deployed,
@@ -20,6 +21,7 @@ from components.stores.models.evaluation_report import (
     Int8Variant,
 )
 from components.stores.models.gate import judge
+from components.stores.models.latency_report import LatencyReport
 from components.use_case import Gates
 from inspection.decode import Nms
 from inspection.documents import InputSpec
@@ -42,11 +44,10 @@ SHA = "ab" * 32
 @pytest.fixture(scope="module")
 def report():
     scores = score(IMAGES, CLASSES, THRESHOLDS)
-    deployed = Deployed(threads=2, frames=60, latency_ms_p50=8.125, latency_ms_p95=9.5, peak_memory_bytes=123_000_000)
     return EvaluationReport(
         model_sha256=SHA, dataset_digest=SHA, use_case_digest=SHA, classes=CLASSES,
         preprocess=InputSpec(width=64, height=64), nms=Nms(), thresholds=THRESHOLDS, threshold_source="default",
-        validation=scores, test=scores, deployed=deployed, latency_ms_p50=8.125,
+        validation=scores, test=scores,
         champion=ChampionScores(
             version=4, model_sha256=SHA, test=scores,
             map50_difference=Difference(value=-0.1, low=-0.2, high=0.05, parts=3, resamples=100, seed=0),
@@ -61,9 +62,12 @@ def page(report):
         "miss-1.jpg", f"part p2 {EVIL}", draw(np.full((200, 300, 3), 90, np.uint8), IMAGES[1], THRESHOLDS)
     )
     gate = judge(report, Gates(min_map50=0.99, max_escape_rate=1, max_overkill_rate=1, min_parts=1, bound="point"))
+    deployed = Deployed(threads=2, frames=60, latency_ms_p50=8.125, latency_ms_p95=9.5, peak_memory_bytes=123_000_000)
+    latency = LatencyReport(model_sha256=SHA, measured_at=datetime(2025, 4, 1, 12, tzinfo=UTC), deployed=deployed)
     return render(
-        report, gate, draw_plots(report, curves), [picture], use_case="tag", run_id="r" * 32, by_upper_end=False
-    )
+        report, gate, draw_plots(report, curves), [picture], latency=latency, use_case="tag", run_id="r" * 32,
+        by_upper_end=False,
+    )  # fmt: skip
 
 
 def test_every_plot_is_a_drawing_of_its_own():
@@ -96,7 +100,8 @@ def test_the_page_says_what_an_approver_asks(report):
     html = page(report)
     for said in (
         "does not hold", "&gt;= 0.990", "champion, version 4, test", "-0.100 (95 % -0.200 to +0.050, 3 parts)",
-        "p50 8.1 ms, p95 9.5 ms", "123 MB", "line/cam", "Worst misses", "small: below 1/300", SHA,
+        "p50 8.1 ms, p95 9.5 ms", "at 2025-04-01 12:00 UTC", "123 MB", "line/cam",
+        "Worst misses", "small: below 1/300", SHA,
         "review rate", "reason of capture", "Only control images", "by their value (<code>bound: point</code>)",
         "Escapes that are uncertain, so that a person looks at them: 0 of 1.", "Escape by location: 0.500 (1/2",
     ):  # fmt: skip

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from components.evaluation.curves import draw_curves
-from components.evaluation.evaluate import draw_plots
 from components.evaluation.matching import Scored
+from components.evaluation.stored import draw_plots
 from components.registry.register import register
 from components.stores.models.evaluation_report import EvaluationReport
 from components.stores.models.registry import EVALUATION_REPORT, REPORT_PAGE

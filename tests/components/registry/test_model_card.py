@@ -1,6 +1,7 @@
 """What an approver reads first, and that MLflow takes it."""
 
 import dataclasses
+from datetime import UTC, datetime
 
 import pytest
 
@@ -18,6 +19,7 @@ from components.stores.models.evaluation_report import (
     Slice,
 )
 from components.stores.models.gate import judge_by
+from components.stores.models.latency_report import LatencyReport
 from components.stores.models.registry import INT8_MODEL_FILE, MAX_DESCRIPTION, MODEL_CARD
 from inspection.decode import Nms
 from inspection.documents import InputSpec
@@ -49,7 +51,7 @@ def card_of(write=model_card, use_case=None, **changes):
             "model_sha256": SHA, "dataset_digest": DATASET, "use_case_digest": SHA, "classes": ("scratch",),
             "preprocess": InputSpec(width=64, height=64), "nms": Nms(), "threshold_source": "validation",
             "thresholds": {"scratch": ClassThreshold(0.5, 0.25)}, "validation": SCORES, "test": SCORES,
-            "deployed": deployed, "int8": Int8Variant(kept=True, reason="as good", model_sha256="cd" * 32),
+            "int8": Int8Variant(kept=True, reason="as good", model_sha256="cd" * 32),
             "champion": ChampionScores(
                 version=4, model_sha256=SHA, test=dataclasses.replace(SCORES, map50=0.7),
                 map50_difference=Difference(value=0.1, low=0.02, high=0.2, parts=16, resamples=100, seed=0),
@@ -57,7 +59,8 @@ def card_of(write=model_card, use_case=None, **changes):
             **changes,
         }
     )  # fmt: skip
-    return write(report, judge_by(report, use_case), use_case, ORIGIN)
+    latency = LatencyReport(model_sha256=SHA, measured_at=datetime(2025, 4, 1, 12, tzinfo=UTC), deployed=deployed)
+    return write(report, judge_by(report, use_case, latency), use_case, ORIGIN, latency)
 
 
 def test_the_card_says_what_it_is_where_it_comes_from_and_how_it_will_behave():
@@ -74,7 +77,7 @@ def test_the_card_says_what_it_is_where_it_comes_from_and_how_it_will_behave():
         "| Detector | yolov8 n |",
         f"| Code revision | `{'d' * 40}`",
         "| Pipeline run | `kfp-1` |", f"| Base weights | `{'ba5e' * 16}` |",
-        "torch 2.14.1", "p95 9.5 ms", "120 MB", "**int8** kept beside fp32",
+        "torch 2.14.1", "p95 9.5 ms", "measured at 2025-04-01 12:00 UTC", "120 MB", "**int8** kept beside fp32",
         f"get-artifact?path=evaluation%2Fplots%2Fscores.svg&run_uuid={'r' * 32}", "set this version's tag `approval`",
     ):  # fmt: skip
         assert said in card

@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+from datetime import UTC, datetime
 
 import pytest
 
+from components.stores.models.comparison import RunningChampion, why_not
 from components.stores.models.evaluation_report import (
     ChampionScores,
     ClassScores,
@@ -13,8 +15,10 @@ from components.stores.models.evaluation_report import (
     EvaluationReport,
     Rate,
     Scores,
+    UncomparedChampion,
 )
 from components.stores.models.gate import GateReport, judge, judge_by
+from components.stores.models.latency_report import LatencyReport
 from components.use_case import Gates, UseCase
 from inspection.codec import DocumentError
 from inspection.decode import Nms
@@ -152,13 +156,28 @@ def test_a_gate_that_allows_any_drop_compares_nothing():
     assert against(-0.5, -0.4, gates=GATES.model_copy(update={"max_map50_drop": 1.0}), map50=0.75).passed
 
 
-def test_the_latency_budget_is_a_check_where_latency_was_measured():
-    """The 95th percentile is checked, in milliseconds a frame; a report without latency is not checked for it."""
-    deployed = Deployed(threads=2, frames=60, latency_ms_p50=20, latency_ms_p95=40, peak_memory_bytes=1)
-    report = dataclasses.replace(report_of(GOOD), deployed=deployed)
-    assert judge(report, GATES, latency_budget_ms=40.0).passed
-    assert judge(report, GATES, latency_budget_ms=39.0).failures == "latency p95 is 40.0 ms, expected <= 39.0 ms"
-    assert judge(report_of(GOOD), GATES, latency_budget_ms=39.0).passed
+def latency_of(p95):
+    deployed = Deployed(threads=2, frames=60, latency_ms_p50=20, latency_ms_p95=p95, peak_memory_bytes=1)
+    return LatencyReport(model_sha256=SHA, measured_at=datetime(2025, 4, 1, 12, tzinfo=UTC), deployed=deployed)
+
+
+def test_the_latest_latency_is_judged_by_its_budget():
+    """The 95th percentile is checked, in milliseconds a frame; another measurement gives another judgement."""
+    report, slow = report_of(GOOD), latency_of(900.0)
+    assert judge(report, GATES, latency=latency_of(40), latency_budget_ms=40.0).passed
+    gate = judge(report, GATES, latency=slow, latency_budget_ms=40.0)
+    assert gate.failures == "latency p95 is 900.0 ms, expected <= 40.0 ms"
+    assert LatencyReport.from_json(slow.to_json()) == slow
+
+
+def test_a_latency_that_was_not_measured_does_not_pass():
+    """Without a latency the check fails, except for a report of version 1: it has its own, or was never asked."""
+    assert judge(report_of(GOOD), GATES, latency_budget_ms=40.0).failures.startswith("latency p95 is not measured")
+    before = dataclasses.replace(report_of(GOOD), schema_version=1)
+    assert judge(before, GATES, latency_budget_ms=40.0).passed
+    before = dataclasses.replace(before, deployed=latency_of(50.0).deployed)
+    assert not judge(before, GATES, latency_budget_ms=40.0).passed
+    assert judge(before, GATES, latency=latency_of(30.0), latency_budget_ms=40.0).passed
 
 
 def test_no_class_may_pay_for_the_others():
@@ -260,11 +279,27 @@ def test_what_an_early_report_did_not_count_is_judged_as_before_or_not_measurabl
     )  # fmt: skip
     gates = {"min_map50": 0.7, "max_escape_rate": 0.25, "max_overkill_rate": 0.4, "min_parts": 4}
     value = {"name": "tag", "classes": ["scratch"], "labeling": {"instructions": ""}, "gates": gates}
-    assert judge_by(before, UseCase.model_validate({**value, "schema_version": 1})).passed
+    assert judge_by(before, UseCase.model_validate({**value, "schema_version": 1}), None).passed
     new = {**value, "schema_version": 2, "gates": {**gates, "bound": "point"}}
-    failures = judge_by(before, UseCase.model_validate(new)).failures
+    failures = judge_by(before, UseCase.model_validate(new), None).failures
     for name in ("review_rate", "class scratch"):
         assert f"{name} is not measurable (an earlier version evaluated, which did not count it)" in failures
+
+
+def test_a_report_that_compares_with_another_champion_than_the_one_of_now_is_refused_with_the_way_out():
+    """No champion, the champion itself, the same champion, and one that cannot be compared with are fine."""
+    alone, beside = report_of(GOOD), report_of(GOOD, GOOD)  # champion version 2
+    now = RunningChampion(2, SHA)
+    assert why_not("tag version 3", 3, beside, now) == why_not("tag version 3", 3, beside, None) == ""
+    assert why_not("tag version 2", 2, alone, now) == ""
+    other = UncomparedChampion(version=2, model_sha256=SHA, reason="other classes")
+    assert why_not("tag version 3", 3, dataclasses.replace(alone, uncompared=other), now) == ""
+    assert why_not("tag version 3", 3, alone, now) == (
+        "tag version 3 was compared with no champion, but version 2 is the champion now; "
+        "evaluate it again first: kizu train --evaluate 3"
+    )
+    for later in (RunningChampion(4, SHA), RunningChampion(2, "cd" * 32)):
+        assert "was compared with champion version 2, but version" in why_not("tag version 3", 3, beside, later)
 
 
 def test_a_gate_without_checks_never_passes():
