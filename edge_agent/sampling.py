@@ -62,6 +62,9 @@ def reason_to_send(
         inspection: with detections from `sampling.uncertain_low` on (`score_floor`).
         sha256: of the bytes of the image.
     """
+    # Drawn before anything else: only then do control frames represent the line, its doubtful frames among them.
+    if share("control", sha256) < sampling.control_rate:
+        return Reason.CONTROL
     if inspection.verdict is Verdict.UNCERTAIN:
         return Reason.UNCERTAIN
     if any(sampling.uncertain_low <= found.score <= sampling.uncertain_high for found in inspection.detections):
@@ -69,8 +72,6 @@ def reason_to_send(
     nothing = not any(found.score >= thresholds[found.class_name].uncertain for found in inspection.detections)
     if nothing and share("nothing-found", sha256) < sampling.nothing_found_rate:
         return Reason.NOTHING_FOUND
-    if share("control", sha256) < sampling.control_rate:
-        return Reason.CONTROL
     return None
 
 

@@ -58,6 +58,15 @@ def test_control_frames_are_drawn_from_clear_answers_too():
     assert reason(sure, nothing_found_rate=1.0) is None
 
 
+def test_control_frames_hold_as_many_doubtful_frames_as_the_line():
+    """A doubtful frame is drawn as often as a clear one; else control frames would show a line without doubt."""
+    doubtful, clear = Inspection(found(0.5), Verdict.UNCERTAIN), Inspection(found(0.99), Verdict.FAIL)
+    for inspection in (doubtful, clear):
+        drawn = [reason(inspection, sha256, control_rate=0.05) for sha256 in FRAMES]
+        assert 0.03 < drawn.count(Reason.CONTROL) / len(FRAMES) < 0.07
+    assert reason(doubtful, control_rate=0.0) is Reason.UNCERTAIN
+
+
 def test_draws_are_independent_of_each_other():
     """A frame that is drawn as a control frame is not more often drawn as a nothing-found frame."""
     both = sum(share("nothing-found", sha256) < 0.5 and share("control", sha256) < 0.5 for sha256 in FRAMES)
