@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -32,6 +32,8 @@ _MAX_PAIRS: Final = 5000
 _KEPT_IMAGES: Final = 2048  # thumbnails of at most 64 kB
 _THREADS: Final = 4
 _AHEAD: Final = 64  # pairs
+# Of a likeness. Its last digits depend on the processor's vector unit, and must not decide.
+_DIGITS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,32 @@ def thumbnail(image: NDArray[np.uint8]) -> Grey:
     height, width = image.shape[:2]
     scale = min(1.0, THUMBNAIL_PX / max(height, width))
     size = (max(16, round(width * scale)), max(16, round(height * scale)))
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return shrink(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8), size)
+
+
+def shrink(grey: Grey, size: tuple[int, int]) -> Grey:
+    """The mean of the area of each new pixel, in whole numbers: so it is the same on every processor.
+
+    OpenCV adds floats, in the order that the processor's vector unit likes. size: width, height.
+    """
+    rows = _sums(grey, size[1])  # each is the sum times the new height
+    both = _sums(np.ascontiguousarray(rows.T), size[0]).T
+    area = grey.shape[0] * grey.shape[1]
+    return np.asarray((2 * both + area) // (2 * area), np.uint8)
+
+
+def _sums(values: NDArray[Any], parts: int) -> NDArray[np.int64]:
+    """Sums over `parts` equal parts of the first axis, times `parts`: a part may begin within a pixel."""
+    length = len(values)
+    whole, rest = np.divmod(np.arange(parts + 1, dtype=np.int64) * length, parts)
+    before = np.zeros((parts + 1, *values.shape[1:]), np.int64)
+    if parts <= length:
+        np.cumsum(np.add.reduceat(values, whole[:-1], axis=0, dtype=np.int64), axis=0, out=before[1:])
+    else:  # several parts begin within one pixel
+        before[:] = np.concatenate([before[:1], np.cumsum(values, axis=0, dtype=np.int64)])[whole]
+    split = values[np.minimum(whole, length - 1)].astype(np.int64)  # the pixel in which a part begins
+    edges = before * parts + rest[:, None] * split
+    return np.diff(edges, axis=0)
 
 
 def fingerprint(grey: Grey) -> Fingerprint:
@@ -77,7 +103,7 @@ def fingerprint(grey: Grey) -> Fingerprint:
 
 
 def _hash(grey: Grey) -> int:
-    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
+    small = shrink(grey, (9, 8)).astype(np.int16)
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
 
 
@@ -159,7 +185,8 @@ def find_near_duplicates(
         a, b = prepared(keys[candidate.a]), prepared(keys[candidate.b])
         if a is None or b is None:
             return None
-        similarity, transform = compare(a.grey, b.grey, turned=candidate.turned)
+        exact, transform = compare(a.grey, b.grey, turned=candidate.turned)
+        similarity = round(exact, _DIGITS)
         if similarity < SIMILAR:
             return None
         return NearDuplicate(

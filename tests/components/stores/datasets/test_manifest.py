@@ -1,6 +1,8 @@
 """The dataset manifest: content-addressed, and checked when it is read."""
 
 import dataclasses
+import hashlib
+import json
 
 import pytest
 
@@ -47,6 +49,54 @@ def test_a_manifest_is_read_as_it_was_saved(store, installation):
     assert loaded.images[0].labels == BOXES
     assert loaded.of(SplitName.TRAIN) == loaded.images
     assert loaded.of(SplitName.TEST) == ()
+
+
+def stored_at(uri, boxes=BOXES):
+    whole = manifest(boxes)
+    return dataclasses.replace(whole, images=(dataclasses.replace(whole.images[0], uri=uri),))
+
+
+def test_the_digest_knows_no_keys_and_no_errors_of_rounding():
+    """An image under another key is the same, and so is a box that went through shares of the image and back."""
+    assert stored_at("s3://b/other").digest == manifest().digest
+    width, height = 641, 479
+    drawn = Box(10.1, 20.3, 33.7, 41.9)
+    shares = (drawn.x / width, drawn.y / height, drawn.width / width, drawn.height / height)
+    x, y, w, h = (float(f"{share:.12g}") for share in shares)
+    back = Box(x * width, y * height, w * width, h * height)
+    assert back != drawn
+    assert manifest((LabelledBox("dent", back),)).digest == manifest((LabelledBox("dent", drawn),)).digest
+    assert (
+        manifest((LabelledBox("dent", Box(0.0, 1, 2, 3)),)).digest
+        == manifest((LabelledBox("dent", Box(-0.0, 1, 2, 3)),)).digest
+    )
+
+
+def test_a_box_that_ends_at_the_border_ends_there_on_the_grid():
+    """Rounding never moves a side out of the image."""
+    (region,) = regions([LabelledBox("dent", Box(10.0006, 0, 630.9994, 479))])
+    assert region.x + region.width <= 641
+
+
+def test_saving_again_keeps_the_keys_that_are_there_now(store, installation):
+    """The images may have moved since. The dataset is the same, and its images are found."""
+    bucket = installation.bucket("datasets")
+    moved = stored_at("s3://b/moved", BOXES[1:])
+    digest = save_manifest(store, bucket, stored_at("s3://b/first", BOXES[1:]))
+    assert save_manifest(store, bucket, moved) == digest
+    assert load_manifest(store, bucket, digest) == moved
+
+
+def test_a_manifest_of_an_earlier_version_keeps_its_digest(store, installation):
+    """It is named by all its bytes, and does not say a digest rule."""
+    value = json.loads(manifest().to_json())
+    del value["digest_rule"]
+    data = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    digest = hashlib.sha256(data).hexdigest()
+    store.put(installation.bucket("datasets"), manifest_key(digest), data)
+    loaded = load_manifest(store, installation.bucket("datasets"), digest)
+    assert loaded.digest == digest
+    assert Manifest.from_json(loaded.to_json()).digest == digest
 
 
 def test_tampered_bytes_are_refused(store, installation):

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 
 from components.generated_parts.photographs import LineGenerator
+from components.stores.raw_images import near_duplicates
 from components.stores.raw_images.likeness import SIMILAR, compare
 from components.stores.raw_images.near_duplicates import (
     Fingerprint,
     find_near_duplicates,
     fingerprint,
+    shrink,
     similar_pairs,
     thumbnail,
 )
@@ -138,3 +141,35 @@ def test_real_parts_that_look_alike_are_not_joined():
     images = {name: decode_image((folder / "images" / name).read_bytes()) for name in parts}
     pairs = found(images)
     assert [(p.a, p.b) for p in pairs if parts[p.a] != parts[p.b]] == []
+
+
+@pytest.mark.parametrize("size", [(7, 5), (16, 16), (9, 8), (37, 29), (50, 40)])
+def test_a_smaller_image_is_the_exact_mean_of_the_areas(size):
+    """Computed with fractions by hand: no float, whose last digit depends on the processor, is in it."""
+    grey = np.random.default_rng(1).integers(0, 256, (29, 37), np.uint8)
+    small = shrink(grey, size)
+    assert (small.shape, small.dtype) == ((size[1], size[0]), np.uint8)
+    for row, column in ((0, 0), (size[1] - 1, size[0] - 1), (size[1] // 2, size[0] // 3)):
+        assert small[row, column] == mean_of_area(grey, row, column, size)
+
+
+def mean_of_area(grey, row, column, size):
+    height, width = Fraction(grey.shape[0], size[1]), Fraction(grey.shape[1], size[0])
+    total = Fraction(0)
+    for y, values in enumerate(grey):
+        down = min(y + 1, (row + 1) * height) - max(y, row * height)
+        for x, value in enumerate(values):
+            across = min(x + 1, (column + 1) * width) - max(x, column * width)
+            if down > 0 and across > 0:
+                total += down * across * int(value)
+    return int(total / (height * width) + Fraction(1, 2))
+
+
+def test_the_last_digits_of_a_likeness_do_not_decide(monkeypatch):
+    """One processor computes 0.2499999, another 0.2500001: both call the two images the same."""
+    images = {name: np.full((64, 64, 3), 7, np.uint8) for name in ("a", "b")}
+    prints = {name: fingerprint(thumbnail(image)) for name, image in images.items()}
+    for exact in (SIMILAR - 1e-7, SIMILAR + 1e-7):
+        monkeypatch.setattr(near_duplicates, "compare", lambda *_, turned, exact=exact: (exact, np.eye(3)))
+        (pair,) = find_near_duplicates(prints, images.__getitem__)
+        assert pair.similarity == SIMILAR
