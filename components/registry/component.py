@@ -39,6 +39,10 @@ def find_version(use_case: str, version: int) -> NamedTuple("Outputs", [("run_id
     from components.use_case import parse_use_case
 
     found = ModelRegistry.from_settings(settings()).version(parse_use_case(use_case).name, int(version))
+    if not found.run_id or "dataset_digest" not in found.tags:
+        raise ValueError(
+            f"expected {found.name} version {version} to name its run and its dataset, as `kizu train` registers it"
+        )
     return (found.run_id, found.tags["dataset_digest"])
 
 
