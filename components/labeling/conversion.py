@@ -77,6 +77,9 @@ def to_suggested_regions(detections: Iterable[Detection], width: int, height: in
 def from_regions(result: Iterable[Any], classes: Sequence[str], width: int, height: int) -> Converted:
     """A person's regions as boxes in pixels, by the rule of `stores/labels/box_rule.py`. Never raises for bad regions.
 
+    A region of a picture of another size, or of one that the labeler turned, is left out: its percent would fall on
+    other pixels of the image. Label Studio says the size and the turn of the picture that it showed with each region.
+
     Args:
         result: the `result` of an annotation; regions that belong to other controls are left out and counted.
         classes: the classes of the use case.
@@ -105,4 +108,15 @@ def _drawn(region: Any, width: int, height: int) -> Drawn:
         pixels("width", width),
         pixels("height", height),
         value.get("rotation", 0),
+        other_picture=_is_of_another_picture(region, width, height),
+    )
+
+
+def _is_of_another_picture(region: Mapping[str, Any], width: int, height: int) -> bool:
+    shown = (region.get("original_width"), region.get("original_height"))
+    turned = number(region.get("image_rotation", 0) or 0)
+    return (
+        turned is None
+        or turned % 360 != 0
+        or any(said is not None and said != side for said, side in zip(shown, (width, height), strict=True))
     )

@@ -17,7 +17,7 @@ from components.stores.objects.s3 import ObjectNotFound, ObjectStoreError, S3Obj
 from components.stores.raw_images.images import RawImage, RawImages
 from components.use_case import UseCase
 from inspection.codec import Document, DocumentError, Part
-from inspection.image import ImageError, decode_image, sha256_of
+from inspection.image import ImageError, decode_image, image_format, sha256_of
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,11 @@ class BatchImage(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnusableImage(Part):
-    """A raw object that cannot be labelled, and the reason: one of `ImageError`, or `bytes-do-not-match`."""
+    """A raw object that cannot be labelled.
+
+    reason: one of `ImageError`, `bytes-do-not-match`, or `not-shown`: no browser shows a TIFF, and what a person
+    submits for a picture that is not there says nothing.
+    """
 
     sha256: str
     uri: str
@@ -152,22 +156,27 @@ def _candidates(
 def _open_in_order(raw: RawImages, placed: Sequence[Placed], limit: int) -> Iterator[BatchImage | UnusableImage]:
     """The images of the order, opened, until `limit` of them can be labelled."""
     usable = 0
-    for opened in read_ahead(lambda item: _open(raw, item), placed, at_most=_AHEAD, threads=_THREADS):
+    for opened in read_ahead(lambda item: open_placed(raw, item), placed, at_most=_AHEAD, threads=_THREADS):
         usable += isinstance(opened, BatchImage)
         yield opened
         if usable >= limit:
             return
 
 
-def _open(raw: RawImages, placed: Placed) -> BatchImage | UnusableImage:
+def open_placed(raw: RawImages, placed: Placed) -> BatchImage | UnusableImage:
+    """Read an image of the order. It is unusable if its bytes are no image, or if no browser shows it."""
     candidate = placed.candidate
     image = candidate.image
     try:
-        pixels = decode_image(raw.fetch(image.uri, image.sha256))
+        data = raw.fetch(image.uri, image.sha256)
+        pixels = decode_image(data)
     except ImageError as e:
         return _unusable(image, e.reason, e)
     except ObjectNotFound as e:
         return _unusable(image, "bytes-do-not-match", e)
+    if image_format(data) == "tiff":
+        _log.warning("%s is set aside (not-shown): no browser shows a TIFF; import it as PNG", image.uri)
+        return UnusableImage(sha256=image.sha256, uri=image.uri, reason="not-shown")
     return BatchImage(
         sha256=image.sha256,
         uri=image.uri,

@@ -117,3 +117,23 @@ def test_what_cannot_be_used_is_left_out_and_counted(drawn, reason):
 def test_nothing_drawn_is_no_boxes():
     """An annotation without regions, as of a good part, gives no boxes."""
     assert convert().boxes == ()
+
+
+@pytest.mark.parametrize(
+    ("shown", "left_out"),
+    [
+        ({"original_width": 400, "original_height": 200, "image_rotation": 0}, 0),
+        ({"original_width": None, "original_height": None, "image_rotation": None}, 0),
+        ({"original_width": 400, "original_height": 200, "image_rotation": 360}, 0),
+        ({"original_width": 200, "original_height": 400}, 1),
+        ({"original_width": 800, "original_height": 400}, 1),
+        ({"original_width": 400, "original_height": 200, "image_rotation": 90}, 1),
+        ({"original_width": 400, "original_height": 200, "image_rotation": "x"}, 1),
+    ],
+)
+def test_a_region_of_another_or_a_turned_picture_is_left_out_and_counted(shown, left_out):
+    """Its percent would fall on other pixels of the image."""
+    found = convert({**region(), **shown})
+    assert found.tally.counts() == ({"other_picture": 1} if left_out else {})
+    assert len(found.boxes) == 1 - left_out
+    assert found.tally.left_out == left_out
