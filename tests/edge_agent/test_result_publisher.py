@@ -47,7 +47,7 @@ def test_results_arrive_in_order_and_leave_the_outbox(line, any_broker):
     wait_for(lambda: len(listener.results) >= 100)
     assert listener.numbers() == list(range(100))
     wait_for(lambda: outbox.depth()["result"] == 0)
-    assert listener.results[0]["schema_version"] == 1
+    assert listener.results[0]["schema_version"] == 2
     listener.close()
 
 
