@@ -196,6 +196,8 @@ class InspectionLoop:
             self._reject(source, frame, e.reason, str(e))
             return
         inspection, infer_ms = active.inspect(pixels)
+        if frame.doubt is not None:
+            inspection = inspection.doubted(frame.doubt)
         sha256 = sha256_of(frame.data)
         result = result_of(frame, inspection, active, device=self._device, camera=source.name, infer_ms=infer_ms)
         policy = tightened(active.release.sampling, self._limits)
@@ -225,7 +227,11 @@ class InspectionLoop:
         The result of this frame is recorded already, so the line does not wait for the comparison.
         """
         previous = self._active.previous
-        if previous is None or share("disagreement", sha256_of(frame.data)) >= policy.disagreement_rate:
+        if (
+            previous is None
+            or inspection.problem is not None
+            or share("disagreement", sha256_of(frame.data)) >= policy.disagreement_rate
+        ):
             return
         try:
             other, _ = previous.inspect(pixels)

@@ -55,6 +55,8 @@ class _Grabbed(_Camera):
     """Milliseconds from a message to its result. A part without a verdict by then is `not-inspected`."""
     max_waiting: int = Field(default=8, ge=1, le=1000)
     """How many messages may wait for their results; one more is `not-inspected` at once."""
+    frozen_after: int | None = Field(default=5, ge=2, le=1000)
+    """From this many frames in a row with the same pixels on, a frame is `uncertain` (`frozen`). Null for never."""
     reconnect_limit_s: Seconds = 30.0
     """The longest wait between two attempts to open a camera that has failed."""
     encoding: Literal["jpeg", "png"] = "jpeg"

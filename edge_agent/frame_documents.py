@@ -35,6 +35,7 @@ def result_of(
             found for found in inspection.detections if found.score >= thresholds[found.class_name].uncertain
         ),
         verdict=inspection.verdict,
+        reason=None if inspection.problem is None else str(inspection.problem),
         infer_ms=round(infer_ms, 3),
     )
 

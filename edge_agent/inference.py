@@ -101,9 +101,8 @@ def load_release(folder: Path, digest: str, release: Release, choice: RuntimeCho
             check_output_values(infer(np.zeros(shape, dtype=np.float32)), len(release.classes))
     except OutputError as e:
         raise InferenceError(f"{model.file} does not work on a black picture: {e}") from e
-    return LoadedRelease(
-        digest, release, model, Inspector(infer, preprocess, release.classes, release.thresholds, release.nms)
-    )
+    inspector = Inspector(infer, preprocess, release.classes, release.thresholds, release.nms, release.picture_limits)
+    return LoadedRelease(digest, release, model, inspector)
 
 
 def choose_model(release: Release, precision: str) -> ModelFile:

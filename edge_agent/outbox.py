@@ -148,6 +148,8 @@ class Outbox:
                 self._insert_image(image, name)
             for kind in ("frames", *counters):
                 self._index.count(kind)
+            if result.reason:
+                self._index.count("doubted", result.reason)
             self._index.count("verdict", result.verdict)
             self._index.count("verdict", result.verdict, day=_day(self._clock()))
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from inspection import ClassThreshold, Inspection, Reason, Sampling, Verdict
+from inspection.picture import PictureProblem
 
 _MINUTE_S: Final = 60.0
 _HOUR_S: Final = 3600.0
@@ -65,6 +66,8 @@ def reason_to_send(
     # Drawn before anything else: only then do control frames represent the line, its doubtful frames among them.
     if share("control", sha256) < sampling.control_rate:
         return Reason.CONTROL
+    if inspection.problem is PictureProblem.FROZEN:
+        return None  # these bytes were seen before
     if inspection.verdict is Verdict.UNCERTAIN:
         return Reason.UNCERTAIN
     if any(sampling.uncertain_low <= found.score <= sampling.uncertain_high for found in inspection.detections):

@@ -107,6 +107,7 @@ class Gauges:
                 "inspected": self.outbox.total("frames"),
                 "today": self.outbox.today(),
                 "rejected": self.outbox.counts("rejected"),
+                "doubted": self.outbox.counts("doubted"),
                 "not_inspected": self.outbox.counts("not_inspected"),
                 "skipped": self.outbox.total("skipped"),
             },

@@ -22,13 +22,14 @@ from inspection.geometry import Box, Detection, LabelledBox, iou, iou_matrix
 from inspection.image import ImageError, decode_image, image_format, sha256_of
 from inspection.inspector import Infer, Inspection, Inspector
 from inspection.paths import capture_key, parse_raw_key, raw_image_key
+from inspection.picture import PictureLimits, PictureProblem
 from inspection.preprocess import Letterbox, Preprocess, letterbox
 from inspection.verdict import ClassThreshold, Verdict, decide
 
 __all__ = [
     "Approval", "Box", "Capture", "ClassThreshold", "DesiredState", "Detection", "DocumentError", "GoldenSample",
     "ImageError", "Infer", "InputSpec", "Inspection", "Inspector", "LabelledBox", "LabelledImage", "LabelledRegion",
-    "Letterbox", "ModelFile", "Nms", "OutputError", "Preprocess", "Reason", "Release", "Reported", "Sampling",
-    "Tolerance", "Verdict", "Wave", "capture_key", "decide", "decode_image", "decode_yolov8", "image_format", "iou",
-    "iou_matrix", "letterbox", "parse_raw_key", "raw_image_key", "sha256_of",
+    "Letterbox", "ModelFile", "Nms", "OutputError", "PictureLimits", "PictureProblem", "Preprocess", "Reason",
+    "Release", "Reported", "Sampling", "Tolerance", "Verdict", "Wave", "capture_key", "decide", "decode_image",
+    "decode_yolov8", "image_format", "iou", "iou_matrix", "letterbox", "parse_raw_key", "raw_image_key", "sha256_of",
 ]  # fmt: skip

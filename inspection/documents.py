@@ -13,6 +13,7 @@ from inspection.codec import Document, Part
 from inspection.decode import Nms
 from inspection.geometry import Box, Detection
 from inspection.paths import check_name
+from inspection.picture import PictureLimits
 from inspection.preprocess import ColourOrder, Interpolation, Preprocess
 from inspection.verdict import ClassThreshold, Verdict
 
@@ -252,6 +253,9 @@ class Release(Document):
     """Who approved it."""
     probation: Probation = Probation()
     """What its probation asks, beside `probation_s`."""
+    picture_limits: PictureLimits | None = None
+    """What a picture must have to say something, by the training split. Without them, a device only knows a picture of
+    one grey."""
 
     def __post_init__(self) -> None:
         check_name("use case", self.use_case)

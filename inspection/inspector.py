@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from inspection.decode import Nms, decode_yolov8
 from inspection.geometry import Detection
+from inspection.picture import PictureLimits, PictureProblem, measure, problem_of
 from inspection.preprocess import Preprocess, letterbox
 from inspection.verdict import ClassThreshold, Verdict, decide
 
@@ -19,14 +20,26 @@ Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The detections on an image, highest score first, and the verdict."""
+    """The detections on an image, highest score first, and the verdict.
+
+    problem: why the picture says nothing; the verdict is `uncertain` then, whatever was found. None for a picture that
+    may be judged.
+    """
 
     detections: tuple[Detection, ...]
     verdict: Verdict
+    problem: PictureProblem | None = None
+
+    def doubted(self, problem: PictureProblem) -> Inspection:
+        """The same inspection of a picture that says nothing."""
+        return Inspection(self.detections, Verdict.UNCERTAIN, self.problem or problem)
 
 
 class Inspector:
     """Inspects images with one model: letterbox, network, decoding, verdict.
+
+    Args:
+        picture_limits: of the release; without them, only a picture of one grey says nothing.
 
     Raises:
         ValueError: there is no class, or a class has no threshold.
@@ -39,6 +52,7 @@ class Inspector:
         classes: Sequence[str],
         thresholds: Mapping[str, ClassThreshold],
         nms: Nms,
+        picture_limits: PictureLimits | None = None,
     ) -> None:
         missing = [name for name in classes if name not in thresholds]
         if missing or not classes:
@@ -48,6 +62,7 @@ class Inspector:
         self._classes = tuple(classes)
         self._thresholds = dict(thresholds)
         self._nms = nms
+        self._picture_limits = picture_limits
         self._floor = min(threshold.uncertain for threshold in self._thresholds.values())
 
     def detect(self, image: NDArray[np.uint8], score_threshold: float) -> tuple[Detection, ...]:
@@ -56,12 +71,15 @@ class Inspector:
         return decode_yolov8(self._infer(tensor), geometry, self._classes, score_threshold, self._nms)
 
     def inspect(self, image: NDArray[np.uint8], *, score_floor: float | None = None) -> Inspection:
-        """Detections and verdict.
+        """Detections and verdict. A picture that says nothing is `uncertain`.
 
         Args:
             image: (h, w, 3) uint8, BGR.
             score_floor: below the thresholds, it adds weaker detections, for sampling; the verdict stays the same.
         """
         floor = self._floor if score_floor is None else min(self._floor, score_floor)
-        detections = self.detect(image, floor)
-        return Inspection(detections, decide(detections, self._thresholds))
+        tensor, geometry = letterbox(image, self._preprocess)
+        problem = problem_of(measure(tensor, geometry), self._picture_limits)
+        detections = decode_yolov8(self._infer(tensor), geometry, self._classes, floor, self._nms)
+        inspection = Inspection(detections, decide(detections, self._thresholds))
+        return inspection if problem is None else inspection.doubted(problem)

@@ -99,6 +99,7 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
         probation_s=use_case.rollout.probation_s,
         probation=use_case.rollout.to_probation(),
         golden=golden,
+        picture_limits=report.picture_limits,
         min_agent_version=MIN_AGENT_VERSION,
         dataset_digest=report.dataset_digest,
         training_run=found.run_id,

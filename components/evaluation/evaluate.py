@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from components.evaluation import stored
@@ -29,11 +30,14 @@ from components.stores.models.registry import (
     ModelRegistry,
     NoSuchModel,
 )
+from components.stores.models.training_record import picture_limits_of
 from components.stores.objects.image_cache import Fetch, cached
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase
+from inspection.codec import DocumentError
 from inspection.image import sha256_of
+from inspection.picture import PictureLimits
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +89,7 @@ def run(
         entries = [*manifest.of(SplitName.VAL), *manifest.of(SplitName.TEST)]
         beside = champion(registry, use_case.name)
         found = evaluate(
-            models,
+            replace(models, picture_limits=_picture_limits(registry, run_id)),
             manifest,
             use_case,
             cached(fetch, config, [entry.sha256 for entry in entries]),
@@ -183,6 +187,20 @@ def _models(registry: ModelRegistry, run_id: str) -> ModelUnderTest:
         record = {}
     said = record.get("int8", {}).get("reason")
     return ModelUnderTest(onnx, None, f"none was made: {said}") if said else ModelUnderTest(onnx)
+
+
+def _picture_limits(registry: ModelRegistry, run_id: str) -> PictureLimits | None:
+    """The limits of a healthy picture that the training measured; None for a run of an earlier version.
+
+    Raises:
+        EvaluationError: the training's record cannot be read.
+    """
+    try:
+        return picture_limits_of(registry.get_artifact(run_id, TRAINING_RECORD))
+    except NoSuchModel:
+        return None
+    except DocumentError as e:
+        raise EvaluationError(f"run {run_id}: {e}; train again with --force") from e
 
 
 def _checked(registry: ModelRegistry, run_id: str, path: str, expected: str) -> bytes:

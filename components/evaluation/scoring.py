@@ -36,6 +36,7 @@ from components.stores.objects.image_cache import Fetch
 from components.use_case import UseCase
 from inspection.decode import Nms
 from inspection.image import decode_image, sha256_of
+from inspection.picture import PictureLimits
 from inspection.verdict import ClassThreshold
 
 _log = logging.getLogger(__name__)
@@ -45,11 +46,15 @@ _FP32, _INT8, _CHAMPION = "fp32", "int8", "champion"
 
 @dataclass(frozen=True, slots=True)
 class ModelUnderTest:
-    """The model of a training, and its int8 variant or the reason why there is none."""
+    """The model of a training, and its int8 variant or the reason why there is none.
+
+    picture_limits: what the training measured of the pictures that it learned from; None where it did not.
+    """
 
     onnx: bytes
     int8: bytes | None = None
     int8_reason: str = "the training made no int8 variant"
+    picture_limits: PictureLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,7 @@ def evaluate(
         test=scores[_FP32][1],
         champion=_champion_scores(champion, test, classes) if champion is not None else None,
         uncompared=uncompared,
+        picture_limits=trained.picture_limits,
         int8=_int8(trained, scores, timed, use_case, [said for i in chosen if (said := answers.differs(i))]),
     )
     return Evaluation(

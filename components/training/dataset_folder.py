@@ -15,6 +15,8 @@ from components.stores.objects.read_ahead import read_ahead
 from components.training.trainer import DetectionDataset, TrainingError
 from inspection.geometry import LabelledBox
 from inspection.image import ImageError, decode_image, sha256_of
+from inspection.picture import PictureMeasure, derive, measure
+from inspection.preprocess import Preprocess, letterbox
 
 LEARNED_SPLITS: Final = (SplitName.TRAIN, SplitName.VAL)
 """The splits that a training reads. Test is not among them."""
@@ -22,7 +24,9 @@ LEARNED_SPLITS: Final = (SplitName.TRAIN, SplitName.VAL)
 _PIXELS_AT_ONCE: Final = 64_000_000  # three bytes each when decoded, and at most as many again as a PNG
 
 
-def write_dataset(manifest: Manifest, fetch: Fetch, folder: Path) -> DetectionDataset:
+def write_dataset(
+    manifest: Manifest, fetch: Fetch, folder: Path, preprocess: Preprocess | None = None
+) -> DetectionDataset:
     """Write the train and val images of a manifest below `folder` and check each one's bytes and size.
 
     The test split is not written: a training must not be able to read it. Images are decoded as the device decodes them
@@ -31,6 +35,10 @@ def write_dataset(manifest: Manifest, fetch: Fetch, folder: Path) -> DetectionDa
 
     Threads fetch and decode several images at once, as many as `_PIXELS_AT_ONCE` allows. The folder does not depend on
     their order. Of several errors, that of the first image in the manifest's order is raised.
+
+    Args:
+        preprocess: the network's input. With it, the images of the training split are measured as the network gets
+            them, and the dataset has the limits of a healthy picture.
 
     Raises:
         TrainingError: a split has no image, the training split has no box, an image has other bytes or another size
@@ -42,21 +50,24 @@ def write_dataset(manifest: Manifest, fetch: Fetch, folder: Path) -> DetectionDa
             raise TrainingError(f"the {split} split of dataset {manifest.digest} has no image; label more parts")
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True, exist_ok=True)
-    for _ in read_ahead(
-        lambda image: _write_image(image, manifest.classes, fetch, folder),
+    measured: list[PictureMeasure] = []
+    for found in read_ahead(
+        lambda image: _write_image(image, manifest.classes, fetch, folder, preprocess),
         [image for split in LEARNED_SPLITS for image in manifest.of(split)],
         cost=lambda image: image.width * image.height,
         at_most=_PIXELS_AT_ONCE,
     ):
-        pass
+        if found is not None:
+            measured.append(found)
     if not any(image.boxes for image in manifest.of(SplitName.TRAIN)):
         raise TrainingError(
             f"none of the {counts['train']} training images of dataset {manifest.digest} shows a defect; "
             "there is nothing to learn: label defective parts first"
         )
     return DetectionDataset(
-        folder, _write_data_file(folder, len(manifest.classes)), manifest.classes, counts, manifest.digest
-    )
+        folder, _write_data_file(folder, len(manifest.classes)), manifest.classes, counts, manifest.digest,
+        derive(measured),
+    )  # fmt: skip
 
 
 def _write_data_file(folder: Path, classes: int) -> Path:
@@ -72,7 +83,9 @@ def _write_data_file(folder: Path, classes: int) -> Path:
     return data_file
 
 
-def _write_image(entry: ManifestImage, classes: tuple[str, ...], fetch: Fetch, folder: Path) -> None:
+def _write_image(
+    entry: ManifestImage, classes: tuple[str, ...], fetch: Fetch, folder: Path, preprocess: Preprocess | None
+) -> PictureMeasure | None:
     data = fetch(entry.uri, entry.sha256)
     if sha256_of(data) != entry.sha256:
         raise TrainingError(f"{entry.uri}: expected sha256 {entry.sha256}, but the bytes have {sha256_of(data)}")
@@ -93,6 +106,9 @@ def _write_image(entry: ManifestImage, classes: tuple[str, ...], fetch: Fetch, f
         raise TrainingError(f"{entry.uri}: OpenCV could not write the image as PNG")
     picture.write_bytes(png.tobytes())
     label.write_text(label_lines(entry.labels, classes, width, height))
+    if preprocess is None or entry.split is not SplitName.TRAIN:
+        return None
+    return measure(*letterbox(image, preprocess))
 
 
 def label_lines(boxes: Iterable[LabelledBox], classes: tuple[str, ...], width: int, height: int) -> str:

@@ -24,6 +24,7 @@ from components.stores.models.registry import (
     ModelRegistryError,
     RunInfo,
 )
+from components.stores.models.training_record import with_picture_limits
 from components.stores.objects.image_cache import Fetch, cached
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.images import RawImages
@@ -36,6 +37,7 @@ from components.training.quantize import Variant, make_variant
 from components.training.trainer import TrainedModel, Trainer, TrainingError
 from components.use_case import BaseWeights, UseCase
 from inspection.image import sha256_of
+from inspection.picture import PictureLimits
 from inspection.preprocess import Preprocess
 
 _log = logging.getLogger(__name__)
@@ -107,7 +109,8 @@ def train(
             f"expected a dataset of the classes {list(use_case.classes)}, but {manifest.digest} has "
             f"{list(manifest.classes)}; freeze the dataset with this use case"
         )
-    dataset = write_dataset(manifest, fetch, workdir / "dataset")
+    preprocess = Preprocess(use_case.training.image_width, use_case.training.image_height)
+    dataset = write_dataset(manifest, fetch, workdir / "dataset", preprocess)
     run_id = registry.start_run(
         use_case.name,
         f"train-{manifest.digest[:8]}",
@@ -148,9 +151,8 @@ def train(
             )
 
         trained = go_on(checkpoints, train_from)
-        preprocess = Preprocess(use_case.training.image_width, use_case.training.image_height)
         variant = make_variant(trained.onnx_path, dataset, preprocess, workdir / "int8" / "model.onnx")
-        model_sha256 = _store(registry, run_id, trained, variant)
+        model_sha256 = _store(registry, run_id, trained, variant, dataset.picture_limits)
     except BaseException:
         _mark_failed(registry, run_id)
         raise
@@ -210,7 +212,9 @@ def _inputs(use_case: UseCase, dataset_digest: str, code: str, base: BaseWeights
     }
 
 
-def _store(registry: ModelRegistry, run_id: str, trained: TrainedModel, variant: Variant) -> str:
+def _store(
+    registry: ModelRegistry, run_id: str, trained: TrainedModel, variant: Variant, limits: PictureLimits | None
+) -> str:
     data = trained.onnx_path.read_bytes()
     digest = sha256_of(data)
     said: dict[str, Any] = {"made": variant.path is not None, "reason": variant.reason}
@@ -219,7 +223,8 @@ def _store(registry: ModelRegistry, run_id: str, trained: TrainedModel, variant:
         said["sha256"] = sha256_of(int8)
         registry.put_artifact(run_id, INT8_MODEL_FILE, int8)
         registry.set_run_tag(run_id, INT8_TAG, said["sha256"])
-    record = json.dumps({**trained.record, "int8": said}, sort_keys=True, indent=2, ensure_ascii=False).encode()
+    said_all = with_picture_limits({**trained.record, "int8": said}, limits)
+    record = json.dumps(said_all, sort_keys=True, indent=2, ensure_ascii=False).encode()
     registry.put_artifact(run_id, TRAINING_RECORD, record)
     registry.put_artifact(run_id, MODEL_FILE, data)
     registry.set_run_tag(run_id, "model_sha256", digest)

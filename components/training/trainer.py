@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.use_case import TrainingSettings
+from inspection.picture import PictureLimits
 
 OnEpoch = Callable[[int, Mapping[str, float]], None]
 """Called after each epoch with its number, counted from 1, and its losses and scores by name."""
@@ -23,7 +24,7 @@ class DetectionDataset:
 
     `classes` are the real names, in the order of the labels' numbers. `data_file` names them `c0`, `c1`, … because
     Ultralytics downloads another font where a name is not ASCII. `images`: number of images of each split. `digest`: of
-    the manifest.
+    the manifest. `picture_limits`: of the training split; None where they were not asked for, or it has few images.
     """
 
     folder: Path
@@ -31,6 +32,7 @@ class DetectionDataset:
     classes: tuple[str, ...]
     images: Mapping[str, int]
     digest: str
+    picture_limits: PictureLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)

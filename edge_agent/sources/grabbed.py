@@ -20,6 +20,7 @@ from edge_agent.errors import SourceError
 from edge_agent.result import Result
 from edge_agent.sources.port import Frame
 from edge_agent.sources.trigger import Asked, Trigger, TriggerQueue
+from inspection.picture import PictureProblem
 from inspection.verdict import NoVerdict
 
 _log = logging.getLogger(__name__)
@@ -72,6 +73,10 @@ class GrabbedSource:
     triggers, the first picture after each trigger is a frame, and none replaces another; a picture that comes after the
     deadline of its trigger is none. Between triggers the camera is still read, so that no frame comes from an old
     buffer. A picture is encoded once; those bytes are inspected, kept and sent.
+
+    Args:
+        frozen_after: from this many frames in a row with the same pixels on, a frame is doubted as frozen: the noise of
+            a sensor makes any two pictures differ. None for never.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class GrabbedSource:
         encoding: Literal["jpeg", "png"] = "jpeg",
         jpeg_quality: int = 95,
         reconnect_limit_s: float = 30.0,
+        frozen_after: int | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.name = name
@@ -95,6 +101,9 @@ class GrabbedSource:
         self._extension = "jpg" if encoding == "jpeg" else "png"
         self._parameters = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if encoding == "jpeg" else []
         self._backoff = Backoff(first_s=0.5, limit_s=reconnect_limit_s)
+        self._frozen_after = frozen_after
+        self._last: NDArray[np.uint8] | None = None
+        self._same = 0
         self._clock = clock
         self._born = time.time_ns()
         self._changed = threading.Condition()
@@ -254,6 +263,14 @@ class GrabbedSource:
         part_id = trigger.part_id if trigger is not None else None
         asked = Asked(trigger, self._triggers) if trigger is not None and self._triggers is not None else None
         if good:
-            return Frame(key, name, encoded.tobytes(), picture.at, part_id, asked=asked)
+            return Frame(key, name, encoded.tobytes(), picture.at, part_id, None, asked, self._doubt(picture.pixels))
         problem = ("unreadable", f"a picture of shape {picture.pixels.shape} cannot be encoded{why}")
         return Frame(key, name, b"", picture.at, part_id, problem, asked)
+
+    def _doubt(self, pixels: NDArray[np.uint8]) -> PictureProblem | None:
+        """Compare a frame with the one before. Frames are compared, not all pictures: a stream may repeat a picture."""
+        if self._frozen_after is None:
+            return None
+        same = self._last is not None and np.array_equal(self._last, pixels)
+        self._last, self._same = pixels, self._same + 1 if same else 1
+        return PictureProblem.FROZEN if self._same >= self._frozen_after else None

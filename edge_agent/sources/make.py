@@ -87,6 +87,7 @@ def make_source(
         encoding=camera.encoding,
         jpeg_quality=camera.jpeg_quality,
         reconnect_limit_s=camera.reconnect_limit_s,
+        frozen_after=camera.frozen_after,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from edge_agent.result import Result
 from edge_agent.sources.trigger import Asked
+from inspection.picture import PictureProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Frame:
     where both have the same file name.
     data: the bytes of the image file.
     captured_at: timezone-aware.
+    doubt: why the picture says nothing, where the camera itself knows it.
     asked: the trigger that asked for the frame; None where nobody asked.
     problem: (fixed word, message) where the camera itself found the frame unusable.
     """
@@ -29,6 +31,7 @@ class Frame:
     part_id: str | None = None
     problem: tuple[str, str] | None = None
     asked: Asked | None = None
+    doubt: PictureProblem | None = None
 
 
 class FrameSource(Protocol):

@@ -59,6 +59,9 @@ class _Gathered(Collector):
             "reason",
             outbox.counts("not_inspected"),
         )
+        yield _counters(
+            "kizu_frames_doubted", "Frames whose picture says nothing, by reason.", "reason", outbox.counts("doubted")
+        )
         yield _counters("kizu_frames_skipped", "Stale frames dropped, by camera.", "camera", outbox.counts("skipped"))
         yield _counters("kizu_outbox_dropped", "Items that were dropped, by class.", "class", outbox.counts("dropped"))
         yield _counter(

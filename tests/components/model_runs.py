@@ -33,10 +33,14 @@ from inspection.decode import Nms
 from inspection.documents import GoldenSample, InputSpec
 from inspection.geometry import Box, Detection
 from inspection.image import sha256_of
+from inspection.picture import PictureLimits
 from inspection.verdict import ClassThreshold
 
 DATASET = "da" * 32
 GOLDEN_IMAGE = b"the bytes of a picture"
+PICTURE_LIMITS = PictureLimits(
+    brightness_low=60.5, brightness_high=210.0, contrast_low=20.0, sharpness_low=50.25, pictures=80
+)
 
 
 def unique_use_case(**sections) -> UseCase:
@@ -74,6 +78,7 @@ def evaluated_run(
         review=Rate(count=2, n=16), escapes_in_review=1, escape_by_location=Rate(count=1, n=8),
     )  # fmt: skip
     report = EvaluationReport(
+        picture_limits=PICTURE_LIMITS,
         model_sha256=sha256_of(onnx), dataset_digest=dataset, use_case_digest=use_case.digest, classes=("scratch",),
         preprocess=InputSpec(width=64, height=64), nms=Nms(), thresholds={"scratch": ClassThreshold(0.5, 0.25)},
         threshold_source="default", validation=scores, test=scores, champion=champion,

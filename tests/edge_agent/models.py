@@ -90,7 +90,7 @@ def picture(*brightness: int, seed: int = 0) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
 
 
-GOOD = (0, 0, 0, 0)
+GOOD = (60, 20, 40, 10)
 BAD = (255, 0, 0, 0)
 DOUBTFUL = (128, 0, 0, 0)
 

@@ -15,10 +15,14 @@ def grey(value: int) -> np.ndarray:
 
 
 class Stream:
-    """A network camera of a common kind: motion JPEG over HTTP."""
+    """A network camera of a common kind: motion JPEG over HTTP.
+
+    Its picture is grey, with a black quarter below on the right that holds a counter in the place of a sensor's noise.
+    """
 
     def __init__(self, port: int = 0) -> None:
         self.value = 100
+        self.sent = 0
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -28,7 +32,11 @@ class Stream:
                 self.end_headers()
                 try:
                     while not outer.stopping.is_set():
-                        data = cv2.imencode(".jpg", grey(outer.value))[1].tobytes()
+                        picture = grey(outer.value)
+                        picture[24:, 32:] = 0
+                        outer.sent += 1
+                        picture[32:40, 40:48] = 4 * (outer.sent % 16)
+                        data = cv2.imencode(".jpg", picture)[1].tobytes()
                         head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
                         self.wfile.write(head.encode() + data + b"\r\n")
                         time.sleep(0.03)

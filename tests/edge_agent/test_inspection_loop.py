@@ -6,6 +6,8 @@ import shutil
 import threading
 import time
 
+import cv2
+import numpy as np
 import pytest
 
 from edge_agent.agent import InspectionLoop
@@ -15,7 +17,7 @@ from edge_agent.inference import LoadedRelease
 from edge_agent.outbox import Outbox
 from edge_agent.sources.folder import FolderSource
 from edge_agent.web.picture import draw
-from inspection import Capture, Sampling, Verdict
+from inspection import Capture, PictureLimits, Sampling, Verdict
 from tests.edge_agent.bench import Bench, loaded
 from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, picture, quadrant_model
 from tests.edge_agent.outbox_items import LIMITS
@@ -23,7 +25,7 @@ from tests.edge_agent.servers import wait_for
 
 
 def test_verdicts_and_detections_are_those_worked_out_by_hand(tmp_path):
-    """A white quadrant fails, a grey one is uncertain, a black one passes; the boxes are the quadrants."""
+    """A white quadrant fails, a grey one is uncertain, dark ones pass; the boxes are the quadrants."""
     bench = Bench(tmp_path)
     bench.active.set(loaded(tmp_path))
     with bench:
@@ -75,9 +77,6 @@ def test_bad_files_are_set_aside_with_a_reason_and_counted_and_the_rest_goes_on(
 
 
 def draw_jpeg() -> bytes:
-    import cv2
-    import numpy as np
-
     return cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8))[1].tobytes()
 
 
@@ -125,6 +124,32 @@ def test_a_swap_in_full_flight_loses_and_doubles_no_frame(tmp_path):
         results = bench.results()
     assert [item["original_name"] for item in results] == [f"{number:04}.png" for number in range(200)]
     assert {item["release_digest"] for item in results} == {release.digest for release in releases}
+
+
+@pytest.mark.parametrize(("brightness", "reason"), [(0, "dark"), (255, "bright"), (128, "flat")])
+def test_a_picture_of_one_grey_is_uncertain_whatever_the_network_says(tmp_path, brightness, reason):
+    """The network finds nothing on a black picture: that is no good part. The reason is told, counted and sent."""
+    bench = Bench(tmp_path)
+    bench.feed("1.png", cv2.imencode(".png", np.full((64, 64, 3), brightness, np.uint8))[1].tobytes())
+    assert bench.loop.step(loaded(tmp_path), 2.0)
+    [result] = bench.results()
+    assert (result["verdict"], result["reason"]) == ("uncertain", reason)
+    counters = bench.outbox.counters()
+    assert (counters[f"doubted.{reason}"], counters["verdict.uncertain"]) == (1, 1)
+    assert bench.outbox.depth()["uncertain"] == 1
+    bench.outbox.close()
+
+
+def test_a_release_brings_the_limits_of_its_line(tmp_path):
+    """A picture far darker than those of the training split is uncertain, although it shows something."""
+    limits = PictureLimits(brightness_low=60.0, brightness_high=250.0, contrast_low=5.0, sharpness_low=1.0, pictures=40)
+    bench = Bench(tmp_path)
+    release = loaded(tmp_path, picture_limits=limits)
+    for name, kind in (("1.png", GOOD), ("2.png", BAD)):
+        bench.feed(name, picture(*kind))
+        assert bench.loop.step(release, 2.0)
+    assert [(item["verdict"], item["reason"]) for item in bench.results()] == [("uncertain", "dark"), ("fail", None)]
+    bench.outbox.close()
 
 
 class Broken:

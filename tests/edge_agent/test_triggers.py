@@ -474,6 +474,44 @@ def test_a_part_that_was_not_inspected_is_shown_and_pushes_out_no_pictures(line,
         Objections(line.bench.outbox, "plant1").object_to(shown[0].result, shown[0].data)
 
 
+def test_a_camera_that_repeats_one_picture_is_doubted(tmp_path):
+    """From the fifth frame with the same pixels on the verdict is uncertain, until another picture comes."""
+
+    class Repeating:
+        def __init__(self):
+            self.images = [1, 2, 2, 2, 2, 2, 2, 3, 3]
+
+        def open(self):
+            pass
+
+        def read(self):
+            if not self.images:
+                raise SourceError("no more")
+            return decode_image(picture(*BAD, seed=self.images.pop(0)))
+
+        def close(self):
+            pass
+
+    camera = OpenCvCamera(source="opencv", device=0, mode="every", encoding="png")
+    bench = Bench(tmp_path)
+    source = GrabbedSource(
+        "top", Repeating(), mode="every", wake=threading.Event(), encoding="png", frozen_after=camera.frozen_after
+    )
+    loop = InspectionLoop(
+        [source], bench.active, bench.outbox, bench.health, bench.recent, site="plant1", device="dev1", publish=True
+    )
+    release = loaded(tmp_path)
+    try:
+        wait_for(lambda: loop.step(release, 0.1) and len(bench.results()) == 9)
+    finally:
+        source.close()
+    told = [(item["verdict"], item["reason"]) for item in bench.results()]
+    assert told == [("fail", None)] * 5 + [("uncertain", "frozen")] * 2 + [("fail", None)] * 2
+    assert bench.outbox.counters()["doubted.frozen"] == 2
+    assert bench.outbox.depth()["uncertain"] == 0  # these bytes say nothing new to labelers
+    bench.outbox.close()
+
+
 # -- configuration ----------------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from inspection.documents import (
     Wave,
 )
 from inspection.geometry import Box, Detection
+from inspection.picture import PictureLimits
 from inspection.verdict import ClassThreshold, Verdict
 
 SHA = "0123456789abcdef" * 4
@@ -43,6 +44,9 @@ RELEASE = Release(
     golden=(GoldenSample(file=f"{SHA}.jpg", sha256=SHA, expected=(DETECTION,)),), min_agent_version="0.1.0",
     dataset_digest=SHA, training_run="r", evaluation_digest=SHA,
     approval=Approval(by="unauthenticated", at=NOON, model_sha256=SHA),
+    picture_limits=PictureLimits(
+        brightness_low=60.5, brightness_high=210.0, contrast_low=20.0, sharpness_low=50.25, pictures=80
+    ),
 )  # fmt: skip
 DESIRED = DesiredState(
     sequence=4, use_case="metal-tag", probation_s=60.0,
@@ -107,6 +111,13 @@ def test_a_device_report_without_the_numbers_of_frames_is_still_read():
     report = Reported.from_json(json.dumps(value).encode())
     assert (report.frames, report.rejected, report.problem) == (None, None, None)
     assert report.unknown == {}
+
+
+def test_a_release_of_an_earlier_version_has_no_limits_of_pictures():
+    """It is read, and only a picture of one grey is doubted."""
+    value = json.loads(RELEASE.to_json())
+    del value["picture_limits"]
+    assert Release.from_json(json.dumps(value).encode()).picture_limits is None
 
 
 def test_unknown_keys_are_kept_in_the_parts_of_a_document_too():

@@ -55,20 +55,27 @@ def one_box(score):
     return infer
 
 
+def shown(side):
+    """A picture that shows something: its left half is black, its right half grey."""
+    image = np.zeros((side, side, 3), np.uint8)
+    image[:, side // 2 :] = 128
+    return image
+
+
 def inspector(score):
     return Inspector(one_box(score), Preprocess(64, 64), ("scratch", "dent"), THRESHOLDS, Nms())
 
 
 def test_an_image_becomes_detections_in_its_own_pixels_and_a_verdict():
     """In an image of 128 x 128 the box of the input is twice as large."""
-    answer = inspector(0.75).inspect(np.zeros((128, 128, 3), np.uint8))
+    answer = inspector(0.75).inspect(shown(128))
     assert answer.verdict is Verdict.FAIL
     assert answer.detections == (Detection("scratch", 0.75, Box(48, 48, 32, 32)),)
 
 
 def test_detections_begin_at_the_lowest_doubt_unless_weaker_ones_are_asked_for():
     """A score of 0.125 is no detection unless sampling asks for it, and the verdict is the same."""
-    image = np.zeros((128, 128, 3), np.uint8)
+    image = shown(128)
     assert inspector(0.125).inspect(image).detections == ()
     weaker = inspector(0.125).inspect(image, score_floor=0.1)
     assert [d.score for d in weaker.detections] == [0.125]
@@ -77,7 +84,7 @@ def test_detections_begin_at_the_lowest_doubt_unless_weaker_ones_are_asked_for()
 
 def test_a_floor_above_the_thresholds_hides_nothing_from_the_verdict():
     """A floor for detections must not turn an uncertain frame into a pass."""
-    answer = inspector(0.3).inspect(np.zeros((128, 128, 3), np.uint8), score_floor=0.9)
+    answer = inspector(0.3).inspect(shown(128), score_floor=0.9)
     assert answer.verdict is Verdict.UNCERTAIN
     assert len(answer.detections) == 1
 

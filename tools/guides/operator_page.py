@@ -59,6 +59,7 @@ _STATUS: Final[Mapping[str, Any]] = {
         "inspected": 18342,
         "today": {"pass": 1204, "fail": 31, "uncertain": 17},
         "rejected": {},
+        "doubted": {},
         "not_inspected": {},
         "skipped": 0,
     },

@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 from inspection.codec import Document, Part
 from inspection.decode import Nms
 from inspection.documents import GoldenSample, InputSpec
+from inspection.picture import PictureLimits
 from inspection.verdict import ClassThreshold
 
 _Z: Final = 1.959963984540054  # of a two-sided interval of 95 %
@@ -210,6 +211,8 @@ class EvaluationReport(Document):
     latency_ms_p50: float = 0.0
     deployed: Deployed | None = None
     int8: Int8Variant | None = None
+    picture_limits: PictureLimits | None = None
+    """Of the training split, as the training measured them; here they are part of what is approved."""
 
     @property
     def int8_sha256(self) -> str:

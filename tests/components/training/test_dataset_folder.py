@@ -13,6 +13,8 @@ from components.training.dataset_folder import label_lines, write_dataset
 from components.training.trainer import TrainingError
 from inspection.geometry import Box, LabelledBox
 from inspection.image import decode_image
+from inspection.picture import derive, measure
+from inspection.preprocess import Preprocess, letterbox
 from tests.components.training.generated_dataset import Line, entry, generated_line, manifest_of
 
 
@@ -27,6 +29,17 @@ def test_each_split_has_its_images_and_labels(tmp_path):
         assert np.array_equal(decode_image(png), decode_image(line.images[image.sha256]))
         label = (tmp_path / "d" / "labels" / "train" / f"{image.sha256}.txt").read_text()
         assert len(label.splitlines()) == len(image.boxes)
+
+
+def test_the_training_split_alone_says_what_a_healthy_picture_is(tmp_path):
+    """Each image is measured as the network gets it, whatever the order in which threads read them."""
+    line = generated_line(train=12, val=4)
+    size = Preprocess(320, 224)
+    dataset = write_dataset(line.manifest, line.fetch, tmp_path / "d", size)
+    trained = [decode_image(line.images[image.sha256]) for image in line.manifest.of(SplitName.TRAIN)]
+    assert dataset.picture_limits == derive([measure(*letterbox(image, size)) for image in trained])
+    assert dataset.picture_limits.pictures == 12
+    assert write_dataset(line.manifest, line.fetch, tmp_path / "e").picture_limits is None
 
 
 def test_training_never_sees_the_test_split(tmp_path):

@@ -22,6 +22,7 @@ from components.stores.models.registry import (
     USE_CASE,
     ModelRegistry,
 )
+from components.stores.models.training_record import picture_limits_of
 from components.stores.objects.image_cache import ImageCache
 from components.training.checkpoints import S3Checkpoints
 from components.training.job import find_finished, run, train
@@ -109,14 +110,16 @@ def _answers(url):
 
 def test_a_finished_run_holds_all_and_is_reused(registry, tmp_path, checkpoints):
     """The run has model, record, use case and tags, and a second training with its inputs returns it."""
-    line = generated_line(train=3, val=1)
+    line = generated_line(train=10, val=1)
     case = use_case()
     outcome = train(registry, FakeTrainer(), line.manifest, case, line.fetch, CODE, tmp_path, checkpoints)
     run = registry.run(outcome.run_id)
     assert run.status == "FINISHED"
     model = registry.get_artifact(outcome.run_id, MODEL_FILE)
     assert outcome.model_sha256 == run.tags["model_sha256"] == sha256_of(model)
-    assert json.loads(registry.get_artifact(outcome.run_id, TRAINING_RECORD))["epochs_run"] == 2
+    record = registry.get_artifact(outcome.run_id, TRAINING_RECORD)
+    assert json.loads(record)["epochs_run"] == 2
+    assert picture_limits_of(record).pictures == 10
     assert registry.get_artifact(outcome.run_id, USE_CASE).decode() == case.to_json()
     assert run.tags["dataset_digest"] == line.manifest.digest
     assert run.tags["code_digest"] == CODE
