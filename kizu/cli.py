@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-# report adds to `labels`
+# report and reopen add to `labels`
 from kizu.commands import (
     approval,
     doctor,
@@ -21,6 +21,7 @@ from kizu.commands import (
     fleet,
     keys,
     labels,
+    reopen,  # noqa: F401
     report,  # noqa: F401
     runs,
     servers,

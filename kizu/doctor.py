@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,7 +15,11 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components.settings import Settings, SettingsError
+from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
+from components.stores.raw_images.columns import list_columns
+from components.stores.raw_images.listing import RawListing
 from inspection.paths import parse_raw_key
+from kizu.sources import misplaced
 
 # The labeling identity has rights in these buckets only, so only these can be checked.
 BUCKETS: Final = ("raw", "labels", "state")
@@ -38,13 +42,20 @@ class _Failed(Exception):
     """A check found a fault. The message is for the user."""
 
 
-def diagnose(config: Settings, *, origin: str | None = None, timeout_s: float = _TIMEOUT_S) -> Iterator[Finding]:
+def diagnose(
+    config: Settings,
+    *,
+    origin: str | None = None,
+    timeout_s: float = _TIMEOUT_S,
+    sources: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[Finding]:
     """Run all checks in order, and yield the result of each.
 
     Args:
         config: the settings of the labeling identity.
         origin: Label Studio as a browser calls it; by default from the settings.
         timeout_s: the timeout of each request, in seconds.
+        sources: use case -> its sources, for all use cases of the installation; None leaves this check out.
     """
     look = _Look(config, origin, timeout_s)
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
@@ -58,11 +69,15 @@ def diagnose(config: Settings, *, origin: str | None = None, timeout_s: float = 
         ("MLflow", look.mlflow),
         ("signer", look.signer),
     )
+    if sources is not None:
+        checks += (("each image belongs to one use case", partial(look.sources, sources)),)
     for name, check in checks:
         try:
             yield Finding(name, True, check())
         except (_Failed, SettingsError) as e:
             yield Finding(name, False, str(e))
+        except ObjectStoreError as e:
+            yield Finding(name, False, f"{e}; check KIZU_S3_ENDPOINT, the keys and the rights of this identity")
         except httpx.HTTPError as e:
             yield Finding(name, False, f"no answer ({type(e).__name__}: {e}); is it running, and is the URL right?")
         except (ClientError, BotoCoreError) as e:
@@ -177,6 +192,14 @@ class _Look:
                     "CORS rule, and check that the store itself has no wider rule"
                 )
         return "refused"
+
+    def sources(self, sources: Mapping[str, Sequence[str]]) -> str:
+        listing = RawListing(S3ObjectStore.from_settings(self._config), self._config.bucket("raw"))
+        devices = listing.devices()
+        wrong = misplaced(sources, devices, lambda name: int(list_columns(listing, listing.spans([name]))[0].num_rows))
+        if wrong:
+            raise _Failed(f"{'; '.join(wrong)}; name the sources (site/device) of each product in its use case file")
+        return f"{len(devices)} devices and imports, {len(sources)} use cases"
 
     def mlflow(self) -> str:
         uri = self._config.required("mlflow_tracking_uri").rstrip("/")

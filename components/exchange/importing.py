@@ -11,8 +11,8 @@ The import keeps what a source says about verification, and believes it only if 
 | nothing (COCO and YOLO know no verification) | `labelled` | `approved` |
 
 An image that lost a box (`box_rule`) is always `labelled`. `verifier` is null, because nobody verified the image in
-Kizu. `reason` records what the source said and whether it was trusted. `labelled` rows have no task in Label Studio:
-their images are labelled there like all others without an approved row. A row whose date lies after now is set aside,
+Kizu. `reason` records what the source said and whether it was trusted. The boxes of `labelled` rows go to the verifier
+(`components/labeling/reopening.py`), and no labeler draws them again. A row whose date lies after now is set aside,
 because it would win over every later label.
 """
 

@@ -13,13 +13,13 @@ from components.stores.raw_images.image_source import (
     MAX_FILE_BYTES,
     ImageSource,
     SourceFile,
-    device_of_import,
     in_parallel,
     is_named_as_text,
     part_of,
 )
 from components.stores.raw_images.images import RawImages, capture_id_for
 from components.stores.raw_images.set_aside import SetAside, by_reason
+from components.stores.raw_images.sources import import_device
 from inspection.documents import Capture, Reason
 from inspection.image import ImageError, sha256_of
 from inspection.paths import check_name
@@ -59,6 +59,7 @@ def import_images(
     parts: Mapping[str, str],
     reason: Reason = Reason.IMPORT,
     on_file: Callable[[], None] = lambda: None,
+    use_case: str | None = None,
 ) -> Imported:
     """Put images and Captures into the raw bucket, as device `import-<name>` and with the file's own date.
 
@@ -71,13 +72,14 @@ def import_images(
         parts: path below the source (with or without a leading `images/`), or file name -> part.
         reason: of the Captures.
         on_file: called after each file.
+        use_case: the one that the images are for, if they are for one alone; see `raw_images/sources.py`.
 
     Raises:
         ObjectStoreError: the raw bucket does not answer. What was imported so far stays; run it again.
         ValueError: the site is not a valid name.
     """
     check_name("site", site)
-    device = device_of_import(name)
+    device = import_device(name, use_case)
 
     def one(file: SourceFile) -> _Put | SetAside | None:
         try:

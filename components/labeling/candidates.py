@@ -16,6 +16,7 @@ from components.stores.labels.store import LabelStore
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.columns import keys_of
 from components.stores.raw_images.images import RawImage, RawImages
+from components.stores.raw_images.sources import of_use_case
 
 _CHUNK = 1000
 
@@ -38,7 +39,8 @@ class Candidates(Sequence[RawImage]):
 
     Unseen images come before waiting ones, then the newest day first, then by sha256. `waiting`: sha256 of those
     whose boxes wait for the verifier.
-    several: sha256 of images for which several Captures were listed.
+    several: sha256 of images for which several Captures were listed. told: approved images among those.
+    unusable: how many images people set aside. imported: how many have imported boxes, which the verifier gets.
     """
 
     def __init__(
@@ -49,6 +51,10 @@ class Candidates(Sequence[RawImage]):
         waiting: frozenset[str],
         images: pa.Table,
         several: frozenset[str] = frozenset(),
+        *,
+        told: Sequence[RawImage] = (),
+        unusable: int = 0,
+        imported: int = 0,
     ) -> None:
         """chosen: `key` and `sha256` of the candidates, in their order; images: of all."""
         self._raw = raw
@@ -57,6 +63,9 @@ class Candidates(Sequence[RawImage]):
         self._also_at = also_at
         self.waiting = waiting
         self.several = several
+        self.told = tuple(told)
+        self.unusable = unusable
+        self.imported = imported
         self._images = images
 
     @property
@@ -98,8 +107,18 @@ def find_candidates(
     *,
     full: bool = False,
     now: datetime | None = None,
+    sources: Sequence[str] = (),
 ) -> Candidates:
-    """Scan the images and the labels; incrementally where there is a memory. full: scan everything, and remember it.
+    """Scan the images and the labels; incrementally where there is a memory.
+
+    Args:
+        use_case: its name.
+        raw: the raw bucket.
+        labels: the label store.
+        memory: of the last scan.
+        full: scan everything, and remember it.
+        now: the time of the scan.
+        sources: the use case's sources; images of others are no candidates.
 
     Raises:
         ObjectStoreError, LabelStoreError: a store could not be read.
@@ -107,7 +126,16 @@ def find_candidates(
     at = now or datetime.now(UTC)
     images = scan_images(raw.listing, memory.images if memory else None, at, full=full)
     labelled = scan_labels(labels, use_case, memory.labels if memory else None, at, full=full)
-    return without_approval(raw, images.rows, labelled.approved, labelled.waiting, images.several)
+    own = of_use_case(images.rows, use_case, sources)
+    return without_approval(
+        raw,
+        own,
+        labelled.approved,
+        labelled.waiting,
+        images.several,
+        imported=labelled.imported,
+        unusable=labelled.unusable,
+    )
 
 
 def without_approval(
@@ -116,9 +144,26 @@ def without_approval(
     approved: pa.ChunkedArray,
     waiting: pa.ChunkedArray,
     several: frozenset[str] = frozenset(),
+    *,
+    imported: pa.ChunkedArray | None = None,
+    unusable: pa.ChunkedArray | None = None,
 ) -> Candidates:
-    """The candidates among these images. images: `raw_columns.IMAGES`; approved, waiting, several: sha256."""
-    left = images.filter(pc.invert(pc.is_in(images["sha256"], value_set=approved.combine_chunks())))
+    """The candidates among these images. images: `raw_columns.IMAGES`; the others: sha256.
+
+    Images that are unusable, or whose imported boxes wait for the verifier, are no candidates.
+    """
+    none = pa.chunked_array([], pa.string())
+    imported = none if imported is None else imported
+    unusable = none if unusable is None else unusable
+    is_approved = pc.is_in(images["sha256"], value_set=approved.combine_chunks())
+    told: list[RawImage] = []
+    if several:
+        asked = pc.and_(is_approved, pc.is_in(images["sha256"], value_set=pa.array(sorted(several), pa.string())))
+        told = _images(raw, images.filter(asked))
+    left = images.filter(pc.invert(is_approved))
+    for others in (imported, unusable):
+        if len(others):
+            left = left.filter(pc.invert(pc.is_in(left["sha256"], value_set=others.combine_chunks())))
     left = left.append_column("key", keys_of(left))
     also_at: dict[str, list[str]] = {}
     if pc.count_distinct(left["sha256"]).as_py() != left.num_rows:
@@ -133,7 +178,18 @@ def without_approval(
         frozenset(left["sha256"].filter(left["waits"]).to_pylist()),
         images,
         several,
+        told=told,
+        unusable=len(unusable),
+        imported=len(imported),
     )
+
+
+def _images(raw: RawImages, images: pa.Table) -> list[RawImage]:
+    """The images of some rows, each once. images: `raw_columns.IMAGES`."""
+    keys: dict[str, list[str]] = {}
+    for sha256, key in zip(images["sha256"].to_pylist(), keys_of(images).to_pylist(), strict=True):
+        keys.setdefault(sha256, []).append(key)
+    return [raw.image(sorted(found)) for _, found in sorted(keys.items())]
 
 
 def _once(images: pa.Table) -> tuple[pa.Table, dict[str, list[str]]]:

@@ -21,6 +21,8 @@ __all__ = [
     "Converted",
     "Tally",
     "from_regions",
+    "other_picture",
+    "same_boxes",
     "to_region",
     "to_regions",
     "to_suggested_regions",
@@ -28,6 +30,8 @@ __all__ = [
 
 BOXES: Final = "boxes"
 IMAGE: Final = "image"
+# A browser converts the boxes that it shows to pixels of the screen and back.
+_SAME_PX: Final = 0.5
 
 
 def to_region(
@@ -87,6 +91,43 @@ def from_regions(result: Iterable[Any], classes: Sequence[str], width: int, heig
         height: as width.
     """
     return apply_rule((_drawn(region, width, height) for region in result), classes, width, height)
+
+
+def other_picture(result: Iterable[Any], width: int, height: int) -> str | None:
+    """Why a person's regions are not of the picture as Kizu knows it; None where nothing speaks against it.
+
+    Label Studio writes into each region the size of the picture that the browser showed, and how far the person had
+    turned it. With another size or a turned picture, percent of its sides are not percent of ours. A region that does
+    not say it is believed.
+    """
+    for region in result:
+        if not isinstance(region, Mapping):
+            continue
+        shown = (region.get("original_width"), region.get("original_height"))
+        if None not in shown and shown != (width, height):
+            return f"expected a picture of {width} x {height} pixels, but the person saw {shown[0]} x {shown[1]}"
+        turned = number(region.get("image_rotation") or 0)
+        if turned is None or turned % 360 != 0:
+            return (
+                f"expected an upright picture, but the person had turned it by {region.get('image_rotation')!r} degrees"
+            )
+    return None
+
+
+def same_boxes(first: Sequence[LabelledBox], second: Sequence[LabelledBox]) -> bool:
+    """Whether both are the same boxes in any order: same class, and no side more than `_SAME_PX` away."""
+    left = list(second)
+    for one in first:
+        found = next((other for other in left if _is_same(one, other)), None)
+        if found is None:
+            return False
+        left.remove(found)
+    return not left
+
+
+def _is_same(one: LabelledBox, other: LabelledBox) -> bool:
+    sides = zip(one.box.xyxy, other.box.xyxy, strict=True)
+    return one.class_name == other.class_name and all(abs(a - b) <= _SAME_PX for a, b in sides)
 
 
 def _drawn(region: Any, width: int, height: int) -> Drawn:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from datetime import datetime
 from typing import Any, Final
 
+from components.labeling.conversion import from_regions, other_picture, same_boxes
 from components.labeling.label_studio import SOURCE
+from components.labeling.problems import Problem, Refusal
 from components.labeling.project_config import DECISION, REASON
 from components.labeling.task_data import TaskDataError, VerificationData
 from components.labeling.tasks import Annotation, Task
@@ -16,14 +18,6 @@ from components.stores.labels.store import LabelEvent, LabelStatus, boxes_digest
 from components.use_case import UseCase
 
 MAX_REASON: Final = 500
-
-
-class Problem(StrEnum):
-    """Why a verification does not count."""
-
-    SAME_PERSON = "same-person"
-    NO_DECISION = "no-decision"
-    CHANGED_TASK = "changed-task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +32,8 @@ class Decision:
     annotation: Annotation
     approved: bool
     reason: str | None
+    labelled_at: datetime
     prelabel_model: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A verification that does not count."""
-
-    task: Task
-    annotation: Annotation | None
-    problem: Problem
 
 
 def read_decisions(tasks: Iterable[Task], events: Iterable[LabelEvent]) -> tuple[list[Decision], list[Refusal]]:
@@ -73,7 +59,10 @@ def read_decisions(tasks: Iterable[Task], events: Iterable[LabelEvent]) -> tuple
         if choice is None:
             refused.append(Refusal(task, annotation, Problem.NO_DECISION))
             continue
-        decisions.append(Decision(task, data, annotation, choice == APPROVE, reason, source.prelabel_model))
+        if choice == APPROVE and (problem := _against(annotation.result, data)) is not None:
+            refused.append(Refusal(task, annotation, problem))
+            continue
+        decisions.append(Decision(task, data, annotation, choice == APPROVE, reason, source.at, source.prelabel_model))
     return decisions, refused
 
 
@@ -88,6 +77,9 @@ def decision_events(
     made: list[LabelEvent] = []
     for decision in decisions:
         same_image = [event for event in approvals if event.sha256 == decision.data.sha256]
+        # Approvals from before these boxes were drawn say nothing of this task: its number may be that of another
+        # task, in a Label Studio that was set up anew and counts from 1 again.
+        same_image = [event for event in same_image if event.at >= decision.labelled_at]
         if any(_task_number(event) > decision.task.id for event in same_image):
             continue
         if decision.approved:
@@ -137,10 +129,24 @@ def _same(event: LabelEvent, data: VerificationData) -> bool:
         event.sha256 == data.sha256
         and event.image_uri == data.image
         and (event.width, event.height, event.group) == (data.width, data.height, data.group)
-        and event.annotation == data.annotation
+        and (event.annotation or "") == data.annotation
         and event.annotator == (data.annotators[0] if data.annotators else None)
         and boxes_digest(event.boxes) == data.boxes_digest
     )
+
+
+def _against(result: Iterable[Any], data: VerificationData) -> Problem | None:
+    """What in an approval contradicts it. A browser sends the boxes that it shows; an approval may leave them out."""
+    drawn = [r for r in result if not (isinstance(r, Mapping) and r.get("from_name") in (DECISION, REASON))]
+    if not drawn:
+        return None
+    if other_picture(drawn, data.width, data.height) is not None:
+        return Problem.OTHER_PICTURE
+    classes = sorted({box.class_name for box in data.boxes})
+    found = from_regions(drawn, classes, data.width, data.height)
+    if found.tally.left_out or not same_boxes(found.boxes, data.boxes):
+        return Problem.CONTRADICTION
+    return None
 
 
 def _choice(result: Iterable[Any]) -> tuple[str | None, str | None]:

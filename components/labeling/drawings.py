@@ -1,6 +1,8 @@
 """Which drawings go to the verifier: rules over values, without a server.
 
-With `overlap: 1` the latest annotation of an image goes. With `overlap: 2` two people draw the image independently. (A
+With `overlap: 1` the latest annotation goes; that of an earlier person leaves an event.
+
+With `overlap: 2` two people draw the image independently. (A
 task keeps the overlap that it was made with.)
 
 | People who have drawn | What happens |
@@ -17,17 +19,22 @@ in common are not independent. All who drew an image count as its annotators, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
-from components.labeling.conversion import Tally, from_regions
+from components.labeling.conversion import Tally, from_regions, other_picture
 from components.labeling.label_studio import SOURCE
-from components.labeling.project_config import SHOWN_BOXES
+from components.labeling.problems import Problem, Refusal
+from components.labeling.project_config import SHOWN_BOXES, UNUSABLE
 from components.labeling.task_data import LabelingData, TaskDataError
 from components.labeling.tasks import Annotation, Prediction, Task
+from components.labeling.texts import REASONS
 from components.stores.labels.store import LabelEvent, LabelStatus, boxes_digest, event_id
 from components.use_case import UseCase
 from inspection.geometry import LabelledBox, iou
+
+_MAX_REASON: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,9 @@ class Drawings:
 
     drawn: each person's annotation; open: tasks that wait for a person; asking: tasks with how
     many annotations each should ask for, where Label Studio asks for fewer; suggested_kept, suggested_changed: event
-    ids of drawings that began with a model's boxes, and left them as they were or not.
+    ids of drawings that began with a model's boxes, and left them as they were or not. skipped: the open tasks that
+    somebody skipped without a reason; others may still draw them, and they do not count as work that is handed out.
+    unusable: an event for each image that a person set aside with a reason. refused: annotations that do not count.
     """
 
     finished: tuple[FinishedLabels, ...]
@@ -65,11 +74,19 @@ class Drawings:
     asking: tuple[tuple[Task, int], ...] = ()
     suggested_kept: frozenset[str] = frozenset()
     suggested_changed: frozenset[str] = frozenset()
+    skipped: tuple[Task, ...] = ()
+    unusable: tuple[LabelEvent, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+
+    @property
+    def handed_out(self) -> int:
+        """How many open tasks count towards the cap of open tasks."""
+        return len(self.open) - len(self.skipped)
 
     @property
     def events(self) -> list[LabelEvent]:
-        """A `labelled` event for each person's annotation."""
-        return [item.event for item in self.drawn]
+        """A `labelled` event for each person's annotation, an `unusable` one for each image that was set aside."""
+        return [*(item.event for item in self.drawn), *self.unusable]
 
 
 def own_tasks(tasks: Iterable[Task]) -> list[Task]:
@@ -93,18 +110,27 @@ def read_drawings(use_case: UseCase, project_id: int, tasks: Iterable[Task]) -> 
     asking: list[tuple[Task, int]] = []
     kept: set[str] = set()
     changed: set[str] = set()
+    skipped: list[Task] = []
+    unusable: list[LabelEvent] = []
+    refused: list[Refusal] = []
     for task in sorted(tasks, key=lambda task: task.id):
         data = labeling_data_of(task)
         if data is None or data.sha256 in finished:
             continue
-        drawn = [_labels(use_case, project_id, task, data, annotation) for annotation in _by_person(task, data)]
+        acts = _acts(use_case, task, data)
+        refused += acts.refused
+        drawn = [_labels(use_case, project_id, task, data, annotation) for annotation in _by_person(acts.drawn)]
         chosen, missing = _choose(data.overlap, use_case.labeling.agreement_iou, drawn)
         for item in drawn:
             if item.event.prelabel_model is not None:
                 (kept if _as_suggested(use_case, item) else changed).add(item.event.event_id)
         everybody += drawn
-        if chosen is None:
+        if chosen is None and acts.set_aside is not None:
+            unusable.append(_unusable(use_case, project_id, task, data, *acts.set_aside))
+        elif chosen is None:
             open_tasks.append(task)
+            if acts.skipped and not drawn:
+                skipped.append(task)
             annotations = sum(1 for annotation in task.annotations if not annotation.was_cancelled)
             if drawn and (task.overlap or 0) < annotations + missing:
                 asking.append((task, annotations + missing))
@@ -117,6 +143,9 @@ def read_drawings(use_case: UseCase, project_id: int, tasks: Iterable[Task]) -> 
         tuple(asking),
         frozenset(kept),
         frozenset(changed),
+        tuple(skipped),
+        tuple(unusable),
+        tuple(refused),
     )
 
 
@@ -144,21 +173,94 @@ def agree(first: Sequence[LabelledBox], second: Sequence[LabelledBox], min_iou: 
     return all(place(i, set()) for i in range(len(first)))
 
 
-def _by_person(task: Task, data: LabelingData) -> list[Annotation]:
-    """With overlap 1 the task's one annotation; else each person's latest one, in the order in which they began."""
-    if data.overlap == 1:
-        return [task.finished] if task.finished else []
-    latest: dict[str, Annotation] = {}
-    done = [annotation for annotation in task.annotations if not annotation.was_cancelled and annotation.people]
-    for annotation in sorted(done, key=lambda annotation: (annotation.updated_at, int(annotation.id))):
-        latest[annotation.people[0]] = annotation
+@dataclass(frozen=True, slots=True)
+class _Acts:
+    """What people did with a task. set_aside: the annotation that sets the image aside, and its reason."""
+
+    drawn: tuple[Annotation, ...]
+    skipped: bool
+    set_aside: tuple[Annotation, str] | None
+    refused: tuple[Refusal, ...]
+
+
+def _acts(use_case: UseCase, task: Task, data: LabelingData) -> _Acts:
+    """The annotations of a task by what they say, in the order in which people finished them.
+
+    Boxes together with a reason why the image cannot be labelled contradict each other, unless the person skipped the
+    image: Label Studio sends the boxes of a skipped one, too.
+    """
+    drawn: list[Annotation] = []
+    refused: list[Refusal] = []
+    set_aside: tuple[Annotation, str] | None = None
+    skipped = False
+    for annotation in sorted(task.annotations, key=lambda a: (a.updated_at, int(a.id))):
+        if not annotation.people:
+            continue
+        reason = _reason(annotation.result)
+        if annotation.was_cancelled:
+            skipped = True
+            set_aside = (annotation, reason) if reason is not None else set_aside
+            continue
+        boxes = [region for region in annotation.result if not _is_reason(region)]
+        if other_picture(boxes, data.width, data.height) is not None:
+            refused.append(Refusal(task, annotation, Problem.OTHER_PICTURE))
+        elif reason is None:
+            drawn.append(annotation)
+        elif boxes:
+            refused.append(Refusal(task, annotation, Problem.CONTRADICTION))
+        else:
+            set_aside = (annotation, reason)
+    return _Acts(tuple(drawn), skipped, set_aside, tuple(refused))
+
+
+def _is_reason(region: Any) -> bool:
+    return isinstance(region, Mapping) and region.get("from_name") == UNUSABLE
+
+
+def _reason(result: Iterable[Any]) -> str | None:
+    """Why a person says that the image cannot be labelled."""
+    for region in result:
+        value = region.get("value") if _is_reason(region) else None
+        for choice in value.get("choices") or () if isinstance(value, Mapping) else ():
+            return REASONS.get(str(choice), str(choice)[:_MAX_REASON])
+    return None
+
+
+def _unusable(
+    use_case: UseCase, project_id: int, task: Task, data: LabelingData, annotation: Annotation, reason: str
+) -> LabelEvent:
+    updated_at = annotation.updated_at.isoformat(timespec="microseconds")
+    return LabelEvent(
+        event_id=event_id(SOURCE, str(project_id), annotation.id, updated_at, LabelStatus.UNUSABLE),
+        use_case=use_case.name,
+        image_uri=data.image,
+        sha256=data.sha256,
+        width=data.width,
+        height=data.height,
+        boxes=(),
+        status=LabelStatus.UNUSABLE,
+        at=annotation.updated_at,
+        group=data.group,
+        source=SOURCE,
+        annotator=annotation.completed_by,
+        reason=reason,
+        project=str(project_id),
+        task=str(task.id),
+        annotation=annotation.id,
+    )
+
+
+def _by_person(drawn: Iterable[Annotation]) -> list[Annotation]:
+    """Each person's latest annotation, in the order in which they began. drawn: by time."""
+    latest = {annotation.people[0]: annotation for annotation in drawn}
     return sorted(latest.values(), key=lambda annotation: int(annotation.id))
 
 
 def _choose(overlap: int, min_iou: float, drawn: Sequence[FinishedLabels]) -> tuple[FinishedLabels | None, int]:
     """Whose boxes go to the verifier, or None and how many more people are needed."""
     if overlap == 1:
-        return (drawn[0], 0) if drawn else (None, 1)
+        latest = max(drawn, key=lambda item: (item.event.at, int(item.annotation.id)), default=None)
+        return latest, 0 if drawn else 1
     independent: list[FinishedLabels] = []
     people: set[str] = set()
     for item in drawn:
@@ -181,7 +283,8 @@ def _choose(overlap: int, min_iou: float, drawn: Sequence[FinishedLabels]) -> tu
 def _labels(
     use_case: UseCase, project_id: int, task: Task, data: LabelingData, annotation: Annotation
 ) -> FinishedLabels:
-    converted = from_regions(annotation.result, use_case.classes, data.width, data.height)
+    result = [region for region in annotation.result if not _is_reason(region)]
+    converted = from_regions(result, use_case.classes, data.width, data.height)
     updated_at = annotation.updated_at.isoformat(timespec="microseconds")
     suggested = _suggested(task, data)
     event = LabelEvent(

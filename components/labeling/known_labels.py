@@ -34,11 +34,13 @@ LabelsMemory: TypeAlias = ScanMemory[LabelsScan]
 class KnownLabels:
     """approved, waiting: sha256 of the images with an approved label, and of those whose boxes wait for the verifier.
 
-    full: the whole table was read; fresh: rows that were read.
+    imported, unusable: as in `ImagesByLabel`. full: the whole table was read; fresh: rows that were read.
     """
 
     approved: pa.ChunkedArray
     waiting: pa.ChunkedArray
+    imported: pa.ChunkedArray
+    unusable: pa.ChunkedArray
     full: bool
     fresh: int
 
@@ -78,7 +80,7 @@ def scan_labels(
             memory.replace(_document(read.mark, segments, max(now, last.looked_at), last.full_at), found)
     _log.info("%d label events were read", fresh)
     images = images_by_label(rows)
-    return KnownLabels(images.approved, images.waiting, whole, fresh)
+    return KnownLabels(images.approved, images.waiting, images.imported, images.unusable, whole, fresh)
 
 
 def _document(mark: Mark, segments: tuple[str, ...], looked_at: datetime, full_at: datetime) -> LabelsScan:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
-from components.labeling.conversion import Tally, to_suggested_regions
+from components.labeling.conversion import Tally, to_regions, to_suggested_regions
 from components.labeling.drawings import Drawings, labeling_data_of, own_tasks, read_drawings
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.prelabels import Prelabeller
+from components.labeling.reopening import Start, standings, starts
 from components.labeling.task_data import LabelingData
 from components.labeling.tasks import NewTask, Suggestion, Task
+from components.labeling.texts import TEXTS
 from components.labeling.unlabelled import Batch
-from components.stores.labels.store import LabelEvent, LabelStore
+from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore
 from components.use_case import UseCase
 
 _log = logging.getLogger(__name__)
@@ -61,13 +65,16 @@ def label(
     Raises:
         LabelingError, LeaseError, LabelStoreError: run it again; it continues where it stopped.
     """
+    events = labels.events(use_case=use_case.name)
+    begin = starts(standings(events), use_case.classes, TEXTS[use_case.labeling.language])
     with hold() as tenure:
         project_id = server.ensure_project(use_case, "labeling")
-        created = _keep_tasks(use_case, batch, server, project_id, prelabel, tenure)
-    events = labels.events(use_case=use_case.name)
+        created = _keep_tasks(use_case, batch, begin, server, project_id, prelabel, tenure)
     tasks = server.tasks(project_id)
     drawings = read_drawings(use_case, project_id, tasks)
-    labelled = {event.event_id for event in record(labels, events, drawings.events)}
+    recorded = record(labels, events, drawings.events)
+    labelled = {event.event_id for event in recorded if event.status is LabelStatus.LABELLED}
+    log_aside(drawings)
     ask_others(server, drawings)
     foreign = len(tasks) - len(own_tasks(tasks))
     if foreign:
@@ -92,13 +99,31 @@ def log_drawings(project_id: int, drawings: Drawings, labelled: Collection[str])
     return kept, changed
 
 
+def log_aside(drawings: Drawings) -> None:
+    """Log which images people set aside, and which they skipped without a reason."""
+    if drawings.unusable:
+        reasons = Counter(event.reason for event in drawings.unusable)
+        said = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items(), key=str))
+        _log.info("%d images are set aside by people: %s; see: kizu labels aside", len(drawings.unusable), said)
+    if drawings.skipped:
+        _log.warning(
+            "%d images were skipped without a reason and wait for another person; they take no place of others",
+            len(drawings.skipped),
+        )
+
+
 def tally_of(drawings: Drawings) -> Tally:
     """The boxes of all finished drawings that were changed or left out."""
     return sum((item.tally for item in drawings.finished), Tally())
 
 
 def tasks_to_make(
-    batch: Batch, tasks: Iterable[Task], open_tasks: int, max_open: int, overlap: int = 1
+    batch: Batch,
+    tasks: Iterable[Task],
+    open_tasks: int,
+    max_open: int,
+    overlap: int = 1,
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> list[LabelingData]:
     """The batch's images without a task, in their order; as many as keep the open tasks at `max_open` or fewer."""
     present = {data.sha256 for task in tasks if (data := labeling_data_of(task))}
@@ -112,6 +137,7 @@ def tasks_to_make(
             reason=image.reason,
             device=image.device,
             day=image.day,
+            note=notes.get(image.sha256, ""),
             why=image.why,
             overlap=overlap,
         )
@@ -131,6 +157,7 @@ def ask_others(server: LabelStudioServer, drawings: Drawings) -> None:
 def _keep_tasks(
     use_case: UseCase,
     batch: Batch,
+    begin: Mapping[str, Start],
     server: LabelStudioServer,
     project_id: int,
     prelabel: Prelabeller,
@@ -140,12 +167,16 @@ def _keep_tasks(
     settings = use_case.labeling
     tasks = remove_twins(server, server.tasks(project_id), tenure)
     drawings = read_drawings(use_case, project_id, tasks)
-    wanted = tasks_to_make(batch, tasks, len(drawings.open), settings.max_images_per_job, settings.overlap)
+    notes = {sha256: start.note for sha256, start in begin.items()}
+    wanted = tasks_to_make(batch, tasks, drawings.handed_out, settings.max_images_per_job, settings.overlap, notes)
     created = 0
     if wanted:
         new = []
         for data in wanted:
             tenure.renew()
+            if (start := begin.get(data.sha256)) is not None:
+                new.append(NewTask(data.to_data(), to_regions(start.boxes, data.width, data.height)))
+                continue
             suggestion = _suggestion(prelabel, data)
             new.append(NewTask(data.to_data(), suggestion.regions if suggestion else None, suggestion))
         created = server.create_tasks(project_id, new, before_each=tenure.renew)

@@ -8,13 +8,14 @@ from typing import Final, Literal
 from xml.sax.saxutils import escape, quoteattr
 
 from components.labeling.conversion import BOXES, IMAGE
-from components.labeling.texts import APPROVE, REJECT, TEXTS
+from components.labeling.texts import APPROVE, REJECT, TEXTS, UNUSABLE_REASONS, Texts
 from components.use_case import UseCase
 
 Role = Literal["labeling", "verification"]
 
 DECISION: Final = "decision"
 REASON: Final = "reason"
+UNUSABLE: Final = "unusable"
 # Label Studio fills a new annotation with the predictions of the version that the project names.
 SHOWN_BOXES: Final = "boxes shown by kizu"
 
@@ -76,13 +77,27 @@ def _labels(use_case: UseCase) -> str:
 
 
 def _labeling_config(use_case: UseCase) -> str:
+    texts = TEXTS[use_case.labeling.language]
     return f"""<View>
   <Header name="note" value="$note"/>
   <RectangleLabels name="{BOXES}" toName="{IMAGE}" canRotate="false" strokeWidth="2">
 {_labels(use_case)}
   </RectangleLabels>
   <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true" rotateControl="false"/>
+  <Header name="unusable-note" value={quoteattr(texts.cannot_be_labelled)} size="6"/>
+  <Choices name="{UNUSABLE}" toName="{IMAGE}" choice="single" showInline="true" allowNested="false">
+{_unusable(texts)}
+  </Choices>
 </View>"""
+
+
+def _unusable(texts: Texts) -> str:
+    lines = []
+    for value in UNUSABLE_REASONS:
+        shown = texts.unusable[value]
+        alias = f" alias={quoteattr(value)}" if shown != value else ""
+        lines.append(f"    <Choice value={quoteattr(shown)}{alias}/>")
+    return "\n".join(lines)
 
 
 def _verification_config(use_case: UseCase) -> str:

@@ -11,6 +11,8 @@ from inspection.geometry import LabelledBox
 # The values in an annotation, the same in every language. `Texts` has the words that a person sees.
 APPROVE: Final = "Approve"
 REJECT: Final = "Reject"
+UNUSABLE_REASONS: Final = ("blurred or dark", "another product", "cannot tell")
+"""Why a person sets an image aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,10 @@ class Texts:
     waiting: str
     enough_of_group: str
     enough_of_hour: str
+    cannot_be_labelled: str
+    unusable: Mapping[str, str]
+    reopened: str
+    imported: str
 
     def count(self, boxes: Sequence[LabelledBox]) -> str:
         """How many boxes of which class."""
@@ -75,6 +81,10 @@ _EN: Final = Texts(
     waiting="drawn already, waits for its verification",
     enough_of_group="{why}; later, because others of its part come first",
     enough_of_hour="{why}; later, because others of its hour come first",
+    cannot_be_labelled="Cannot be labelled? Choose why, then press Skip: nobody gets this image again.",
+    unusable={reason: reason for reason in UNUSABLE_REASONS},
+    reopened="Look again: {reason}",
+    imported="Imported boxes, drawn elsewhere.",
 )
 
 _JA: Final = Texts(
@@ -101,9 +111,18 @@ _JA: Final = Texts(
     waiting="枠は描かれており、確認待ち",
     enough_of_group="{why}（同じ部品の画像が先にあるため後回し）",
     enough_of_hour="{why}（同じ時間帯の画像が先にあるため後回し）",
+    cannot_be_labelled="判断できない画像は、理由を選んで「Skip」を押してください。この画像は以後表示されません。",
+    unusable=dict(zip(UNUSABLE_REASONS, ("ぼけ・暗い", "別の製品", "判断できない"), strict=True)),
+    reopened="再確認: {reason}",
+    imported="取り込まれた枠（他のツールで描かれたもの）。",
 )
 
 TEXTS: Final[Mapping[str, Texts]] = {"en": _EN, "ja": _JA}
+
+# A labeler's reason as an annotation may carry it -> what it means.
+REASONS: Final[Mapping[str, str]] = {
+    shown: reason for texts in TEXTS.values() for reason, shown in texts.unusable.items()
+} | {reason: reason for reason in UNUSABLE_REASONS}
 
 # A verifier's choice as an annotation may carry it -> what it means.
 DECISIONS: Final[Mapping[str, str]] = {

@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
 
 from components.labeling.candidates import Memories, find_candidates
 from components.labeling.errors import BatchError
 from components.labeling.priority import LabelingCandidate, Placed, in_order, shortlist
+from components.labeling.reopening import reopened, standings
+from components.labeling.texts import TEXTS
 from components.stores.labels.store import LabelStore
+from components.stores.labels.views import COLUMNS, latest_approved
 from components.stores.objects.read_ahead import read_ahead
 from components.stores.objects.s3 import ObjectNotFound, ObjectStoreError, S3ObjectStore, parse_uri
 from components.stores.raw_images.images import RawImage, RawImages
 from components.use_case import UseCase
 from inspection.codec import Document, DocumentError, Part
+from inspection.documents import Capture, Reason
 from inspection.image import ImageError, decode_image, image_format, sha256_of
 
 _log = logging.getLogger(__name__)
@@ -75,6 +80,7 @@ def find_unlabelled(
     labels: LabelStore,
     memory: Memories | None = None,
     thresholds: Mapping[str, float] | None = None,
+    now: datetime | None = None,
 ) -> Batch:
     """The images without an approved label, in the order of `priority`, at most `max_images_per_job`.
 
@@ -87,11 +93,14 @@ def find_unlabelled(
         labels: the label store.
         memory: of the last scan; without one everything is read.
         thresholds: class -> the champion's threshold; see `priority.in_order`.
+        now: the time of `reopened` events.
 
     Raises:
         ObjectStoreError, LabelStoreError: a store could not be read.
     """
-    candidates = find_candidates(use_case.name, raw, labels, memory)
+    candidates = find_candidates(use_case.name, raw, labels, memory, sources=use_case.sources)
+    if reopen_objected(use_case, raw, labels, candidates.told, now or datetime.now(UTC)):
+        candidates = find_candidates(use_case.name, raw, labels, memory, sources=use_case.sources)
     images: list[BatchImage] = []
     set_aside: list[UnusableImage] = []
     limit = use_case.labeling.max_images_per_job
@@ -112,6 +121,47 @@ def find_unlabelled(
         _log.warning("%d raw objects are set aside: %s", len(set_aside), _by_reason(set_aside))
     _log.info("%d of %d images without an approved label are in this batch", len(images), len(candidates))
     return Batch(use_case=use_case.name, images=tuple(images), set_aside=tuple(set_aside))
+
+
+def reopen_objected(
+    use_case: UseCase, raw: RawImages, labels: LabelStore, images: Sequence[RawImage], now: datetime
+) -> int:
+    """Reopen approved images to which an operator objected since their approval. Returns how many were reopened.
+
+    Each objection does this once, so that people's answer to it stands.
+
+    Args:
+        use_case: whose labels.
+        raw: the raw bucket.
+        labels: the label store.
+        images: approved images with several Captures.
+        now: the time of the events.
+    """
+    if not images:
+        return 0
+    rows = latest_approved(labels.columns(COLUMNS, use_case=use_case.name).rows)
+    approved_at = dict(zip(rows["sha256"].to_pylist(), rows["at"].to_pylist(), strict=True))
+
+    def look(image: RawImage) -> tuple[RawImage, Capture | None]:
+        since = approved_at.get(image.sha256)
+        if since is None:
+            return image, None
+        # The store's times may have whole seconds only.
+        later = islice(raw.captures_since(image, since - timedelta(seconds=1)), _MAX_CAPTURES)
+        return image, next((capture for capture in later if capture.reason is Reason.OBJECTION), None)
+
+    found = read_ahead(look, images, at_most=_AHEAD, threads=_THREADS)
+    objected = {image.sha256: capture for image, capture in found if capture is not None}
+    events = []
+    for sha256, capture in objected.items():
+        stands = standings(labels.events(use_case=use_case.name, sha256=sha256))[sha256]
+        reason = TEXTS[use_case.labeling.language].objection
+        events.append(reopened(stands, reason, now, source="objection", by=capture.capture_id))
+    before = labels.version()
+    if not events or labels.append(events) == before:
+        return 0
+    _log.info("%d approved images are reopened, because an operator objected", len(events))
+    return len(events)
 
 
 def save_batch(store: S3ObjectStore, bucket: str, batch: Batch) -> str:
@@ -145,9 +195,11 @@ def _candidates(
 
     def read(image: RawImage) -> LabelingCandidate:
         few = islice(raw.captures(image), _MAX_CAPTURES)
-        captures = sorted(few, key=lambda capture: (capture.captured_at, capture.capture_id))
-        parts = [capture.part_id for capture in captures if capture.part_id]
-        group = parts[0] if parts and use_case.grouping.rule == "part" else image.sha256
+        stored = list(few)
+        captures = sorted(stored, key=lambda capture: (capture.captured_at, capture.capture_id))
+        parts = [capture.part_id for capture in stored if capture.part_id]
+        # Whoever corrects the part of an image stores another Capture: the one that was stored last holds.
+        group = parts[-1] if parts and use_case.grouping.rule == "part" else image.sha256
         return LabelingCandidate(image, tuple(captures), group, image.sha256 in waiting)
 
     return list(read_ahead(read, images, at_most=_AHEAD, threads=_THREADS))

@@ -20,16 +20,16 @@ from typing import Any
 from components.labeling.conversion import to_regions
 from components.labeling.decisions import (
     Decision,
-    Problem,
-    Refusal,
     decision_events,
     read_decisions,
     verification_data_of,
 )
-from components.labeling.drawings import Drawings, FinishedLabels, read_drawings
+from components.labeling.drawings import Drawings, FinishedLabels, labeling_data_of, read_drawings
 from components.labeling.label_studio import LabelStudioServer
-from components.labeling.labeling_job import Hold, Tenure, ask_others, log_drawings, record, twins
+from components.labeling.labeling_job import Hold, Tenure, ask_others, log_aside, log_drawings, record, twins
+from components.labeling.problems import Problem, Refusal
 from components.labeling.refusals import Refusals
+from components.labeling.reopening import Standing, imports_to_verify, standings, starts, tasks_to_open
 from components.labeling.task_data import VerificationData, verification_key
 from components.labeling.tasks import NewTask, Task
 from components.labeling.texts import TEXTS, Texts
@@ -100,6 +100,7 @@ def verify(
         if (found.open_tasks == 0 and not found.drawings.open) or ended >= gives_up_at:
             break
         wait_for_change(waiting, marks, server.mark, until=gives_up_at, pause_s=ended - began)
+    log_aside(found.drawings)
     by_status = Counter(event.status for event in recorded)
     log_drawings(projects[0], found.drawings, [event.event_id for event in recorded])
     result = VerificationResult(
@@ -139,19 +140,28 @@ def _reconcile(
     tasks = server.tasks(verification)
     decisions, refused = read_decisions(tasks, events)
     texts = TEXTS[use_case.labeling.language]
-    drawings = read_drawings(use_case, labeling, server.tasks(labeling))
+    labeling_tasks = server.tasks(labeling)
+    drawings = read_drawings(use_case, labeling, labeling_tasks)
     recorded = record(labels, events, drawings.events)
     recorded += record(labels, events + recorded, decision_events(use_case, verification, decisions, events + recorded))
+    refused = [*refused, *drawings.refused]
     for refusal in refused:
         tenure.renew()
         _refuse(server, refusals, use_case, refusal)
-    if _return_rejected(server, decisions, drawings, texts, tenure):
-        drawings = read_drawings(use_case, labeling, server.tasks(labeling))
+    stands = standings([*events, *recorded])
+    returned_now = _return_rejected(server, decisions, drawings, texts, tenure)
+    returned_now += _return_reopened(use_case, server, labeling_tasks, stands, texts, tenure)
+    if returned_now or drawings.refused:
+        labeling_tasks = server.tasks(labeling)
+        drawings = read_drawings(use_case, labeling, labeling_tasks)
         recorded += record(labels, events + recorded, drawings.events)
+        stands = standings([*events, *recorded])
     ask_others(server, drawings)
 
     tasks = server.tasks(verification)
-    tasks = _keep_tasks(server, verification, drawings.finished, tasks, events + recorded, tenure, texts)
+    imports = imports_to_verify(stands, labeling_tasks, use_case.classes, texts)
+    most = use_case.labeling.max_images_per_job
+    tasks = _keep_tasks(server, verification, drawings.finished, imports, most, tasks, events + recorded, tenure, texts)
     # A decision that was made after the first read is not recorded yet, so its task counts as open.
     decided = {decision.task.id for decision in decisions}
     undecided = [task for task in tasks if verification_data_of(task) and task.id not in decided]
@@ -182,9 +192,21 @@ def tasks_to_make(
     return wanted
 
 
-def outdated(finished: Iterable[FinishedLabels], tasks: Iterable[Task]) -> list[Task]:
+def missing_imports(
+    imports: Iterable[VerificationData], tasks: Iterable[Task], max_open: int
+) -> list[VerificationData]:
+    """The imported boxes without a task, in their order; as many as keep those that are open at `max_open` or fewer."""
+    known = {data.key: task for task in tasks if (data := verification_data_of(task)) is not None}
+    items = list(imports)
+    open_now = sum(1 for item in items if item.key in known and not known[item.key].annotations)
+    return [item for item in items if item.key not in known][: max(0, max_open - open_now)]
+
+
+def outdated(
+    finished: Iterable[FinishedLabels], tasks: Iterable[Task], imports: Iterable[VerificationData] = ()
+) -> list[Task]:
     """Verification tasks on which nobody has worked, and whose boxes are no longer those of the image."""
-    current = {_drawn_key(item) for item in finished}
+    current = {_drawn_key(item) for item in finished} | {data.key for data in imports}
     return [task for task in tasks if (key := _key(task)) and key not in current and not task.annotations]
 
 
@@ -192,12 +214,14 @@ def _keep_tasks(
     server: LabelStudioServer,
     project_id: int,
     finished: Sequence[FinishedLabels],
+    imports: Sequence[VerificationData],
+    max_imports: int,
     tasks: list[Task],
     events: Sequence[LabelEvent],
     tenure: Tenure,
     texts: Texts,
 ) -> list[Task]:
-    wanted = tasks_to_make(finished, tasks, events, texts)
+    wanted = tasks_to_make(finished, tasks, events, texts) + missing_imports(imports, tasks, max_imports)
     if wanted:
         new = [
             NewTask(data.to_data(), to_regions(data.boxes, data.width, data.height, read_only=True)) for data in wanted
@@ -205,7 +229,7 @@ def _keep_tasks(
         made = server.create_tasks(project_id, new, before_each=tenure.renew)
         _log.info("%d verification tasks were made in project %d", made, project_id)
         tasks = server.tasks(project_id)
-    extra = {task.id: "outdated" for task in outdated(finished, tasks)}
+    extra = {task.id: "outdated" for task in outdated(finished, tasks, imports)}
     extra |= {task.id: "a twin" for task in twins(tasks, _key)}
     for task_id, why in extra.items():
         tenure.renew()
@@ -243,6 +267,31 @@ def _return_rejected(
         server.show_boxes(item.task, regions, data)
         # All who drew it draw it again. The rejected annotation goes last, so that an interrupted run is repeated.
         for annotation in (*(a for a in item.task.annotations if a.id != item.annotation.id), item.annotation):
+            server.delete_annotation(annotation.id)
+        returned += 1
+    return returned
+
+
+def _return_reopened(
+    use_case: UseCase,
+    server: LabelStudioServer,
+    tasks: Iterable[Task],
+    stands: Mapping[str, Standing],
+    texts: Texts,
+    tenure: Tenure,
+) -> int:
+    """Open the labeling task of each reopened image again, with the boxes that held; returns how many."""
+    returned = 0
+    for task, event in tasks_to_open(tasks, stands):
+        known = labeling_data_of(task)
+        if known is None:
+            continue
+        tenure.renew()
+        start = starts({event.sha256: Standing(event, event)}, use_case.classes, texts)[event.sha256]
+        server.show_boxes(
+            task, to_regions(start.boxes, known.width, known.height), {**known.to_data(), "note": start.note}
+        )
+        for annotation in task.annotations:  # an interrupted run leaves an annotation, and is repeated
             server.delete_annotation(annotation.id)
         returned += 1
     return returned

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -16,6 +16,8 @@ from components.use_case.section import Section
 from components.use_case.training import Resources, Retraining, TrainingSettings
 from inspection.codec import canonical_json
 from inspection.paths import check_name
+
+_SOURCE: Final = r"^[a-z0-9*?][a-z0-9*?-]{0,62}/[a-z0-9*?][a-z0-9*?-]{0,62}$"
 
 
 class UseCaseError(ValueError):
@@ -43,6 +45,10 @@ class UseCase(Section):
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     """What labelers mark and the model finds. Their order is the model's."""
     approvers: Annotated[tuple[Annotated[str, Field(pattern=r"^[^\s:]{1,255}$")], ...], Field(exclude=True)] = ()
+    sources: tuple[Annotated[str, Field(pattern=_SOURCE)], ...] = ()
+    """Which images are of this product: patterns `<site>/<device>`, in which `*` stands for any characters. Images that
+    were imported for this use case are its own without a pattern. Without sources, all images are. They are part of no
+    digest: the labels say what a model learned from."""
     labeling: Labeling
     """What labelers see."""
     grouping: Grouping = Grouping()
@@ -100,12 +106,15 @@ class UseCase(Section):
 
     def to_json(self) -> str:
         """Canonical JSON, as passed to pipelines and stored with runs: without approvers, retraining and resources."""
-        return canonical_json(self.model_dump(mode="json")).decode()
+        return canonical_json(self._values() | ({"sources": list(self.sources)} if self.sources else {})).decode()
+
+    def _values(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude={"sources"})
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        """SHA-256 of the canonical JSON without the sources."""
+        return hashlib.sha256(canonical_json(self._values())).hexdigest()
 
     @property
     def training_digest(self) -> str:

@@ -56,6 +56,10 @@ def import_images(
     site: SiteOption = "factory",
     parts: PartsOption = None,
     set_aside: ListingOption = None,
+    use_case: Annotated[
+        Path | None,
+        typer.Option("--use-case", "-u", help="The use case that the images are for, if it names its sources."),
+    ] = None,
 ) -> None:
     """Import images into the raw bucket. Files that are not usable images are listed and left out."""
     config = settings_as("importer")
@@ -68,8 +72,13 @@ def import_images(
     address = source if source.startswith("s3://") else str(Path(source).resolve())
     journal_file = layout().home / "imports" / f"{sha256_of(f'{address}|{name}|{site}'.encode())[:16]}.jsonl"
     known_parts = _parts(parts, source)
+    product = read_use_case(use_case) if use_case else None
+    owner = product.name if product is not None and product.sources else None
     with open_journal(journal_file) as journal, progress("images") as advance:
-        result = run(raw_images(config), found, journal, name=name, site=site, parts=known_parts, on_file=advance)
+        result = run(
+            raw_images(config), found, journal,
+            name=name, site=site, parts=known_parts, on_file=advance, use_case=owner,
+        )  # fmt: skip
     console.print(
         f"{result.files} files: {len(result.images)} images ({result.new} new), {len(result.set_aside)} set aside"
     )
@@ -203,13 +212,13 @@ def _import_labels(
 ) -> None:
     from components.exchange.importing import ImportOptions, import_rows
     from components.stores.labels.store import LabelStore
-    from components.stores.raw_images.image_source import device_of_import
     from components.stores.raw_images.set_aside import SetAside
+    from components.stores.raw_images.sources import import_device
 
     options = ImportOptions(
         use_case=product,
         source=source,
-        device=device_of_import(name),
+        device=import_device(name, product.name if product.sources else None),
         site=site,
         trust_status=trust,
         parts=parts,

@@ -42,7 +42,8 @@ def look(
     from components.stores.raw_images.images import RawImages
 
     config = settings_as("labeling")
-    name = use_case(inspects).name
+    chosen = use_case(inspects)
+    name = chosen.name
     store = S3ObjectStore.from_settings(config)
     found = find_candidates(
         name,
@@ -50,10 +51,12 @@ def look(
         LabelStore.open(config),
         memories(store, config.bucket("state"), name),
         full=full,
+        sources=chosen.sources,
     )
     console.print(
         f"{found.known} images; {len(found)} without an approved label for {name}, "
-        f"of which {len(found.waiting)} wait for the verifier",
+        f"of which {len(found.waiting)} wait for the verifier; besides, {found.imported} have imported boxes that wait "
+        f"for the verifier, and {found.unusable} are set aside as unusable",
         highlight=False,
     )
 

@@ -85,6 +85,10 @@ class LabelStatus(StrEnum):
     APPROVED = "approved"
     REJECTED = "rejected"
     DELETED = "deleted"
+    REOPENED = "reopened"
+    """The image goes back to people, who begin with the boxes of this event. An earlier approval does not hold."""
+    UNUSABLE = "unusable"
+    """A person set the image aside; `reason` says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

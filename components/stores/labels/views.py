@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 
 # The columns that the views below need.
 COLUMNS: Final = ("event_id", "sha256", "status", "at", "task")
-_DECIDED: Final = pa.array(["approved", "deleted"])
+_DECIDED: Final = pa.array(["approved", "deleted", "reopened", "unusable"])
 _APPROVED: Final = pa.array(["approved"])
 _LABELLED: Final = pa.array(["labelled"])
+_UNUSABLE: Final = pa.array(["unusable"])
 
 Places: TypeAlias = npt.NDArray[np.int64]  # rows of a table
 
@@ -29,7 +30,7 @@ def unique(rows: pa.Table) -> pa.Table:
 
 
 def latest_approved(rows: pa.Table) -> pa.Table:
-    """The latest approved event of each image that was not deleted since. rows: `COLUMNS`."""
+    """The latest approved event of each image that was not deleted, reopened or set aside since. rows: `COLUMNS`."""
     images, count = _codes(rows["sha256"])
     last = _last_of_each(images, count, _of(rows, _in_time(rows), _DECIDED))
     return rows.take(pa.array(_of(rows, last, _APPROVED)))
@@ -37,25 +38,36 @@ def latest_approved(rows: pa.Table) -> pa.Table:
 
 @dataclass(frozen=True, slots=True)
 class ImagesByLabel:
-    """sha256 of the images with an approved label, and of those that wait for the verifier.
+    """sha256 of the images with an approved label, of those that wait for the verifier, and of those set aside.
 
-    An image waits if its last event is `labelled` and names a task in which a person drew. Imported `labelled` rows
-    have no task, and nobody is asked to verify them.
+    An image waits if its last event is `labelled`. `imported`: the waiting images whose boxes nobody drew in a task;
+    the verifier gets them directly, and no labeler does. `unusable`: a person set them aside, and nothing was decided
+    since.
     """
 
     approved: pa.ChunkedArray
     waiting: pa.ChunkedArray
+    imported: pa.ChunkedArray
+    unusable: pa.ChunkedArray
 
 
 def images_by_label(rows: pa.Table) -> ImagesByLabel:
-    """Find the approved and the waiting images. rows: `COLUMNS`."""
+    """Find the approved, the waiting and the unusable images. rows: `COLUMNS`."""
     in_time = _in_time(rows)
     images, count = _codes(rows["sha256"])
-    decided = _of(rows, _last_of_each(images, count, _of(rows, in_time, _DECIDED)), _APPROVED)
+    decided = _last_of_each(images, count, _of(rows, in_time, _DECIDED))
     waiting = _of(rows, _last_of_each(images, count, in_time), _LABELLED)
     drawn: npt.NDArray[np.bool_] = pc.is_valid(rows["task"]).to_numpy()
-    waiting = waiting[drawn[waiting]]
-    return ImagesByLabel(rows["sha256"].take(pa.array(decided)), rows["sha256"].take(pa.array(waiting)))
+
+    def sha256(places: Places) -> pa.ChunkedArray:
+        return rows["sha256"].take(pa.array(places))
+
+    return ImagesByLabel(
+        sha256(_of(rows, decided, _APPROVED)),
+        sha256(waiting[drawn[waiting]]),
+        sha256(waiting[~drawn[waiting]]),
+        sha256(_of(rows, decided, _UNUSABLE)),
+    )
 
 
 def condensed(rows: pa.Table) -> pa.Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -169,11 +168,6 @@ def text_of_cell(cell: str) -> str:
 
 def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
-
-
-def device_of_import(name: str) -> str:
-    """The device name of imported images: `import-<name>`, in the letters that a key may have."""
-    return f"import-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-') or 'folder'}"[:63]
 
 
 def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore, parse_uri
@@ -27,7 +27,8 @@ _MAX_DETECTIONS = 1000
 class RawImage:
     """One image, wherever and however often it was sent.
 
-    capture_keys: None if they are not listed yet; `RawImages.captures` then lists them beside `uri` and `also_at`.
+    capture_keys: None if they are not listed yet; `RawImages.captures` then lists them beside `uri` and `also_at`, in
+    the order in which they were stored.
     also_at: the other keys of the same bytes.
     """
 
@@ -132,10 +133,20 @@ class RawImages:
                 continue
             yield capture
 
+    def captures_since(self, image: RawImage, since: datetime) -> Iterator[Capture]:
+        """The readable Captures of an image that were stored at this time or later, by the store's clock."""
+        keys = tuple(key for stored_at, key in self._stored_captures(image) if stored_at >= since)
+        yield from self.captures(replace(image, capture_keys=keys))
+
     def _capture_keys(self, image: RawImage) -> list[str]:
+        return [key for _, key in self._stored_captures(image)]
+
+    def _stored_captures(self, image: RawImage) -> list[tuple[datetime, str]]:
+        """When each Capture was stored, and its key; in that order."""
         stems = [key.rsplit(".", 1)[0] for key in (parse_uri(image.uri)[1], *image.also_at)]
-        listed = (info.key for stem in stems for info in self._store.list(self._bucket, f"{stem}."))
-        return [key for key in listed if (parsed := parse_raw_key(key)) and parsed.capture_id is not None]
+        listed = [info for stem in stems for info in self._store.list(self._bucket, f"{stem}.")]
+        parsed = ((info, parse_raw_key(info.key)) for info in listed)
+        return sorted((info.modified, info.key) for info, parts in parsed if parts and parts.capture_id is not None)
 
     def fetch(self, uri: str, sha256: str) -> bytes:
         """The bytes with this digest, even if they were overwritten since.

@@ -8,7 +8,7 @@ import pytest
 
 from components.labeling.conversion import to_regions
 from components.labeling.drawings import agree, read_drawings
-from components.labeling.project_config import SHOWN_BOXES
+from components.labeling.project_config import SHOWN_BOXES, UNUSABLE
 from components.labeling.task_data import LabelingData
 from components.labeling.tasks import Annotation, Prediction, Task
 from components.use_case import parse_use_case
@@ -91,6 +91,72 @@ def test_a_task_keeps_the_overlap_that_it_was_made_with():
     """A use case that asks for two from now on does not open what one person finished."""
     (item,) = read(task(by("1", HERE, 1), overlap=1, asks=1)).finished
     assert item.annotators == ("1",)
+
+
+def because(reason):
+    return {"from_name": UNUSABLE, "to_name": "image", "type": "choices", "value": {"choices": [reason]}}
+
+
+def says(number, result, *, cancelled=False):
+    return Annotation(str(number), tuple(result), ("1",), cancelled, AT + timedelta(minutes=number))
+
+
+def test_with_overlap_1_the_earlier_of_two_people_leaves_an_event():
+    """The latest person's boxes go to the verifier, and nothing that a person drew is without a trace."""
+    drawings = read(task(by("1", HERE, 1), by("2", ELSEWHERE, 2), overlap=1, asks=1))
+    (item,) = drawings.finished
+    assert (item.event.annotator, item.annotators) == ("2", ("2",))
+    assert [event.annotator for event in drawings.events] == ["1", "2"]
+
+
+@pytest.mark.parametrize("skipped", [True, False], ids=["skipped", "submitted without a box"])
+@pytest.mark.parametrize("reason", ["blurred or dark", "ぼけ・暗い"])
+def test_an_image_that_is_skipped_with_a_reason_is_set_aside(skipped, reason):
+    """It is no open task, and an event says who set it aside and why."""
+    drawings = read(task(says(1, [because(reason)], cancelled=skipped)))
+    assert (drawings.open, drawings.finished, drawings.handed_out) == ((), (), 0)
+    (event,) = drawings.events
+    assert (event.status, event.reason, event.annotator, event.boxes) == ("unusable", "blurred or dark", "1", ())
+
+
+def test_an_image_that_is_skipped_without_a_reason_takes_no_place_of_others():
+    """It stays open for another person, and does not count towards the cap of open tasks."""
+    drawings = read(task(says(1, [], cancelled=True)))
+    assert (len(drawings.open), len(drawings.skipped), drawings.handed_out, drawings.events) == (1, 1, 0, [])
+
+
+def test_who_draws_what_another_person_set_aside_is_believed():
+    """Boxes are more than a reason not to draw them."""
+    drawings = read(task(says(1, [because("cannot tell")], cancelled=True), by("2", HERE, 2), overlap=1))
+    assert [event.status for event in drawings.events] == ["labelled"]
+
+
+def test_boxes_together_with_a_reason_not_to_draw_them_are_refused():
+    """A submitted drawing that says both does not count, and the task stays open."""
+    drawings = read(task(says(1, [*to_regions(HERE, 100, 100), because("cannot tell")])))
+    assert [refusal.problem for refusal in drawings.refused] == ["contradiction"]
+    assert (len(drawings.open), drawings.events) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "change", [{"original_width": 50}, {"original_height": 200}, {"image_rotation": 90}, {"image_rotation": "left"}]
+)
+def test_a_drawing_on_a_picture_of_another_size_or_turned_is_refused(change):
+    """Percent of another picture's sides are no percent of this one's."""
+    drawings = read(task(says(1, [{**region, **change} for region in to_regions(HERE, 100, 100)])))
+    assert [refusal.problem for refusal in drawings.refused] == ["other-picture"]
+    assert (len(drawings.open), drawings.events) == (1, [])
+
+
+def test_a_drawing_that_does_not_say_what_the_person_saw_is_believed():
+    """Other tools leave out the size; a full turn is no turn."""
+    bare = [
+        {key: value for key, value in region.items() if key not in ("original_width", "image_rotation")}
+        for region in to_regions(HERE, 100, 100)
+    ]
+    assert len(read(task(says(1, bare), overlap=1)).finished) == 1
+    turned = [{**region, "image_rotation": 360} for region in to_regions(HERE, 100, 100)]
+    assert len(read(task(says(1, turned), overlap=1)).finished) == 1
 
 
 @pytest.mark.parametrize(

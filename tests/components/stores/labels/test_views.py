@@ -17,7 +17,7 @@ def histories(draw):
     """Events of a few images, in any order, many at the same moment, some written twice."""
     event = st.tuples(
         st.sampled_from("abc"),
-        st.sampled_from(["labelled", "approved", "rejected", "deleted"]),
+        st.sampled_from(["labelled", "approved", "rejected", "deleted", "reopened", "unusable"]),
         st.integers(0, 3),
         st.sampled_from([None, "7"]),
     )
@@ -40,16 +40,20 @@ def table(events):
 
 
 def in_plain_words(events):
-    """(event of each image with an approved label, images that wait for the verifier)."""
+    """(event of each image with an approved label, images that wait, imported ones that wait, unusable images)."""
     once = {event["event_id"]: event for event in events}
-    approved, last = {}, {}
+    approved, last, unusable = {}, {}, set()
     for event in sorted(once.values(), key=lambda event: (event["at"], event["event_id"])):
         last[event["sha256"]] = (event["status"], event["task"])
         if event["status"] == "approved":
             approved[event["sha256"]] = event["event_id"]
-        elif event["status"] == "deleted":
+        elif event["status"] in ("deleted", "reopened", "unusable"):
             approved.pop(event["sha256"], None)
-    return approved, {image for image, (status, task) in last.items() if status == "labelled" and task}
+        if event["status"] in ("approved", "deleted", "reopened", "unusable"):
+            (unusable.add if event["status"] == "unusable" else unusable.discard)(event["sha256"])
+    drawn = {image for image, (status, task) in last.items() if status == "labelled" and task}
+    imported = {image for image, (status, task) in last.items() if status == "labelled" and not task}
+    return approved, drawn, imported, unusable
 
 
 def on_columns(rows):
@@ -57,7 +61,7 @@ def on_columns(rows):
     found = dict(zip(approved["sha256"].to_pylist(), approved["event_id"].to_pylist(), strict=True))
     images = images_by_label(rows)
     assert sorted(images.approved.to_pylist()) == sorted(found)
-    return found, set(images.waiting.to_pylist())
+    return found, *(set(part.to_pylist()) for part in (images.waiting, images.imported, images.unusable))
 
 
 @given(histories())
