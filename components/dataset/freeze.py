@@ -7,11 +7,13 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from components.dataset.duplicates import linked_groups
-from components.dataset.group_merge import merge_groups
+from components.dataset.group_merge import Merge, merge_groups
 from components.dataset.split import split_of
 from components.settings import Settings
+from components.stores.datasets.assignments import add_assignments, load_assignments
 from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
 from components.stores.labels.store import LabelEvent, LabelStore
 from components.stores.labels.versions import record_label_version
@@ -19,6 +21,7 @@ from components.stores.objects.image_cache import cached
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase
+from inspection.paths import parse_raw_key
 
 _log = logging.getLogger(__name__)
 
@@ -37,16 +40,57 @@ class Frozen:
 
 
 def groups_of(labels: Mapping[str, LabelEvent], use_case: UseCase) -> dict[str, str]:
-    """sha256 of an image -> its group, by the use case's rule."""
-    return {sha256: e.group if use_case.grouping.rule == "part" else sha256 for sha256, e in labels.items()}
+    """sha256 of an image -> its group, by the use case's rule; see `group_of`."""
+    if use_case.grouping.rule == "image":
+        return {sha256: sha256 for sha256 in labels}
+    return {sha256: group_of(event) for sha256, event in labels.items()}
+
+
+def group_of(event: LabelEvent) -> str:
+    """The physical part that an image shows: `<site>/<device>/<part>`, or the image itself where no part was told.
+
+    Two lines count their parts on their own, so part 17 of the one is not part 17 of the other. Imports of one site
+    share their parts, because one folder may be imported in several pieces.
+    """
+    if event.group == event.sha256:
+        return event.sha256
+    _, _, path = event.image_uri.partition("://")
+    place = parse_raw_key(path.partition("/")[2])
+    if place is None:
+        return event.group
+    device = "import" if place.device.startswith("import-") else place.device
+    return f"{place.site}/{device}/{event.group}"
+
+
+def plan_splits(
+    labels: Mapping[str, LabelEvent],
+    use_case: UseCase,
+    links: Iterable[tuple[str, str]] = (),
+    assigned: Mapping[str, SplitName] = MappingProxyType({}),
+) -> Merge:
+    """The split of each group. A group that was in a dataset stays there; for others the rule decides.
+
+    The rule takes the part's name without its place, as it always did: parts of one name fall to one split.
+    """
+    groups = groups_of(labels, use_case)
+    told = {group: labels[sha256].group for sha256, group in sorted(groups.items()) if group != sha256}
+    own = {
+        group: assigned.get(group) or split_of(told.get(group, group), use_case.split)
+        for group in sorted(set(groups.values()))
+    }
+    return merge_groups(own, links)
 
 
 def build_manifest(
-    labels: Mapping[str, LabelEvent], use_case: UseCase, links: Iterable[tuple[str, str]] = ()
+    labels: Mapping[str, LabelEvent],
+    use_case: UseCase,
+    links: Iterable[tuple[str, str]] = (),
+    assigned: Mapping[str, SplitName] = MappingProxyType({}),
 ) -> Manifest:
-    """The manifest of approved labels (sha256 -> label event). It depends on labels, links and use case alone.
+    """The manifest of approved labels (sha256 -> label event). It depends on these arguments alone.
 
     links: pairs of groups that contain near-duplicates of each other; they become one group, see `merge_groups`.
+    assigned: group -> the split that it was in, in earlier datasets.
 
     Raises:
         DatasetError: there are too few images, there is no defect at all, a split is empty or without a defect, or a
@@ -54,7 +98,7 @@ def build_manifest(
     """
     images = []
     groups = groups_of(labels, use_case)
-    merged = merge_groups({group: split_of(group, use_case.split) for group in groups.values()}, links)
+    merged = plan_splits(labels, use_case, links, assigned)
     if merged.refused:
         _log.warning(
             "near-duplicates would join %d of %d groups, more than a tenth: no group is merged. Check whether parts "
@@ -137,7 +181,17 @@ def freeze(config: Settings, use_case: UseCase, label_version: int = -1) -> Froz
     approved = labels.latest_approved(use_case.name, version=version)
     store, bucket = S3ObjectStore.from_settings(config), config.bucket("datasets")
     fetch = cached(RawImages(store, config.bucket("raw")).fetch, config, approved)
-    manifest = build_manifest(approved, use_case, linked_groups(approved, groups_of(approved, use_case), fetch))
+    links = linked_groups(approved, groups_of(approved, use_case), fetch)
+    seed = use_case.split.seed
+    assigned = load_assignments(store, bucket, use_case.name)[0].splits(seed)
+    while True:
+        manifest = build_manifest(approved, use_case, links, assigned)
+        splits = plan_splits(approved, use_case, links, assigned).splits
+        # Before the manifest: once a group was in a dataset, it stays in its split.
+        kept = add_assignments(store, bucket, use_case.name, seed, splits).splits(seed)
+        if all(kept[group] is split for group, split in splits.items()):
+            break
+        assigned = kept  # another run assigned some of these groups first
     record_label_version(store, bucket, use_case.name, manifest.digest, mark)
     digest = save_manifest(store, bucket, manifest)
     counts = {str(split): len(manifest.of(split)) for split in SplitName}

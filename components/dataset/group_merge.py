@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+from components.stores.datasets.assignments import STRONGEST_FIRST
 from components.stores.datasets.manifest import SplitName
 
 MAX_SHARE: Final = Fraction(1, 10)
 """The largest share of groups that may be joined. If it is more, photographs of different parts look alike."""
-_STRONGER: Final = (SplitName.TEST, SplitName.VAL, SplitName.TRAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,6 @@ def merge_groups(splits: Mapping[str, SplitName], links: Iterable[tuple[str, str
         return Merge(dict(splits), {group: group for group in splits}, joined, refused=True)
     merged = dict(splits)
     for together in members.values():
-        strongest = min((splits[group] for group in together), key=_STRONGER.index)
+        strongest = min((splits[group] for group in together), key=STRONGEST_FIRST.index)
         merged.update(dict.fromkeys(together, strongest))
     return Merge(merged, {group: find(group) for group in splits}, joined, refused=False)

@@ -15,8 +15,8 @@ from components.evaluation.pictures import Pictures
 from components.evaluation.scoring import ModelUnderTest, evaluate
 from components.evaluation.stored import StoredEvaluation
 from components.settings import Settings
-from components.stores.datasets.manifest import Manifest, SplitName, load_manifest
-from components.stores.models.champion import champion, running_champion
+from components.stores.datasets.manifest import Manifest, ManifestError, SplitName, load_manifest
+from components.stores.models.champion import Champion, champion, running_champion
 from components.stores.models.comparison import compares_with
 from components.stores.models.evaluation_report import EvaluationReport
 from components.stores.models.registry import (
@@ -32,7 +32,7 @@ from components.stores.models.registry import (
 )
 from components.stores.models.training_record import picture_limits_of
 from components.stores.objects.image_cache import Fetch, cached
-from components.stores.objects.s3 import S3ObjectStore
+from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
 from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase
 from inspection.codec import DocumentError
@@ -88,13 +88,15 @@ def run(
     if done is None or _has_to_be_redone(registry, run_id, use_case, done, again):
         entries = [*manifest.of(SplitName.VAL), *manifest.of(SplitName.TEST)]
         beside = champion(registry, use_case.name)
+        # The champion is not compared with itself.
+        beside = beside if beside is not None and beside.version.run_id != run_id else None
         found = evaluate(
             replace(models, picture_limits=_picture_limits(registry, run_id)),
             manifest,
             use_case,
             cached(fetch, config, [entry.sha256 for entry in entries]),
-            # The champion is not compared with itself.
-            beside if beside is not None and beside.version.run_id != run_id else None,
+            beside,
+            champion_manifest=_manifest_of(store, config.bucket("datasets"), beside),
             origins=origins_of(store, entries),
             measure=measure,
         )
@@ -139,6 +141,17 @@ def _time_again(
     found = measure(timed, Pictures(manifest.of(SplitName.TEST), fetch).some(16), settings)
     deployed = {name: one.deployed for name, one in found.items()}
     return stored.write_latency(registry, run_id, use_case, done, deployed, now)
+
+
+def _manifest_of(store: S3ObjectStore, bucket: str, former: Champion | None) -> Manifest | None:
+    """The dataset of the champion; None, and a line in the log, where it cannot be read."""
+    if former is None:
+        return None
+    try:
+        return load_manifest(store, bucket, former.report.dataset_digest)
+    except (ObjectNotFound, ManifestError, DocumentError) as e:
+        _log.warning("what the champion learned from is not known: %s", e)
+        return None
 
 
 def passes_gate(registry: ModelRegistry, run_id: str, report_digest: str) -> bool:

@@ -22,6 +22,7 @@ from components.evaluation.origins import Origin
 from components.evaluation.pictures import Pictures
 from components.evaluation.threshold import choose as choose_threshold
 from components.stores.datasets.manifest import Manifest, SplitName
+from components.stores.datasets.overlap import seen_before
 from components.stores.models.champion import Champion
 from components.stores.models.evaluation_report import (
     ChampionScores,
@@ -80,6 +81,7 @@ def evaluate(
     champion: Champion | None = None,
     *,
     origins: Mapping[str, Origin] | None = None,
+    champion_manifest: Manifest | None = None,
     measure: Measure = measure,
 ) -> Evaluation:
     """Choose the operating threshold on the validation split, and score the models on the test split.
@@ -87,6 +89,7 @@ def evaluate(
     Args:
         champion: is scored on the same test split; not where its classes are others.
         origins: sha256 of an image -> its camera and reasons, see `detect_all`.
+        champion_manifest: the dataset that the champion was trained on; None where it is not known.
         measure: times the models, see `latency.measure`.
     """
     classes, nms = use_case.classes, Nms()
@@ -118,6 +121,13 @@ def evaluate(
         test[_FP32], faint_from=min(t.fail for t in thresholds.values()), holds=lambda index: not answers.differs(index)
     )
     samples = tuple(answers.sample(index) for index in chosen)
+    seen = None if champion_manifest is None else len(seen_before(manifest, champion_manifest))
+    if champion is not None and seen:
+        _log.warning(
+            "the champion learned from %d of the %d test images, or from their parts: it looks too good here",
+            seen,
+            len(entries),
+        )
     report = EvaluationReport(
         model_sha256=sha256_of(trained.onnx),
         dataset_digest=manifest.digest,
@@ -129,7 +139,7 @@ def evaluate(
         threshold_source=source,
         validation=scores[_FP32][0],
         test=scores[_FP32][1],
-        champion=_champion_scores(champion, test, classes) if champion is not None else None,
+        champion=_champion_scores(champion, test, classes, seen) if champion is not None else None,
         uncompared=uncompared,
         picture_limits=trained.picture_limits,
         int8=_int8(trained, scores, timed, use_case, [said for i in chosen if (said := answers.differs(i))]),
@@ -150,13 +160,14 @@ def _load_champion(champion: Champion) -> Detector:
 
 
 def _champion_scores(
-    champion: Champion, test: Mapping[str, Sequence[Scored]], classes: tuple[str, ...]
+    champion: Champion, test: Mapping[str, Sequence[Scored]], classes: tuple[str, ...], seen: int | None
 ) -> ChampionScores:
     return ChampionScores(
         version=champion.version.version,
         model_sha256=sha256_of(champion.onnx),
         test=score(test[_CHAMPION], classes, champion.report.thresholds),
         map50_difference=paired_difference(test[_FP32], test[_CHAMPION], classes),
+        seen_test_images=seen,
     )
 
 

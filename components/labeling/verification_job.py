@@ -289,7 +289,9 @@ def _return_reopened(
         tenure.renew()
         start = starts({event.sha256: Standing(event, event)}, use_case.classes, texts)[event.sha256]
         server.show_boxes(
-            task, to_regions(start.boxes, known.width, known.height), {**known.to_data(), "note": start.note}
+            task,
+            to_regions(start.boxes, known.width, known.height),
+            {**known.to_data(), "note": start.note, "group": event.group},
         )
         for annotation in task.annotations:  # an interrupted run leaves an annotation, and is repeated
             server.delete_annotation(annotation.id)

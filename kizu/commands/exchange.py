@@ -79,6 +79,15 @@ def import_images(
             raw_images(config), found, journal,
             name=name, site=site, parts=known_parts, on_file=advance, use_case=owner,
         )  # fmt: skip
+    if known_parts:
+        from components.stores.labels.parts import correct_parts
+        from components.stores.labels.store import LabelStore
+        from components.stores.raw_images.image_source import part_of
+
+        told = {sha256: part for sha256, file in result.images.items() if (part := part_of(file, known_parts))}
+        corrected = correct_parts(LabelStore.open(config), told)
+        if corrected:
+            console.print(f"{corrected} approved labels have another part now", highlight=False)
     console.print(
         f"{result.files} files: {len(result.images)} images ({result.new} new), {len(result.set_aside)} set aside"
     )

@@ -143,6 +143,9 @@ class ChampionScores(Part):
     model_sha256: str
     test: Scores
     map50_difference: Difference | None = None
+    seen_test_images: int | None = None
+    """Test images that it was trained or tuned on, or whose part it was; null where its dataset is not known. On these
+    it looks too good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.dataset.duplicates import linked_groups
-from components.dataset.freeze import DatasetError, build_manifest, freeze
+from components.dataset.freeze import DatasetError, build_manifest, freeze, group_of, plan_splits
 from components.dataset.split import position, split_of
 from components.generated_parts.photographs import LineGenerator
 from components.stores.datasets.manifest import SplitName, load_manifest
@@ -203,3 +203,50 @@ def test_freezing_compares_the_images_of_different_groups(store, installation):
     fetch = RawImages(store, installation.bucket("raw")).fetch
     assert linked_groups(found, groups, fetch) == [("a", "b")]
     assert linked_groups(found, dict.fromkeys(groups, "one"), fetch) == []
+
+
+def at(place, number, part):
+    made = event(number, group=part)
+    return dataclasses.replace(made, image_uri=f"s3://kizu-raw/{place}/2026/01/01/{made.sha256}.jpg")
+
+
+def test_part_17_of_two_lines_is_two_parts_in_one_split():
+    """The name of a part counts within its line; the rule goes by the bare name, so that nothing moves."""
+    lines = [at("tokyo/press-1", 1, "17"), at("osaka/press-1", 2, "17"), at("osaka/press-2", 3, "17")]
+    assert len({group_of(item) for item in lines}) == 3
+    plan = plan_splits({item.sha256: item for item in lines}, USE_CASE)
+    assert set(plan.splits.values()) == {split_of("17", USE_CASE.split)}
+
+
+def test_imports_of_a_site_share_their_parts_and_an_image_without_a_part_is_alone():
+    """One folder may come in pieces; another site's part is another part."""
+    assert group_of(at("tokyo/import-a", 1, "17")) == group_of(at("tokyo/import-b", 2, "17"))
+    assert group_of(at("tokyo/import-a", 1, "17")) != group_of(at("osaka/import-a", 2, "17"))
+    made = event(1)
+    assert group_of(dataclasses.replace(made, group=made.sha256)) == made.sha256
+
+
+def test_an_old_test_part_stays_test_though_merging_is_refused_later():
+    """Five links join ten groups; with a sixth, too many would be joined, and nothing is merged any more."""
+    found = labels(100)
+    split = {e.group: split_of(e.group, USE_CASE.split) for e in found.values()}
+    tests = [group for group, its in split.items() if its is SplitName.TEST]
+    trains = [group for group, its in split.items() if its is SplitName.TRAIN]
+    links = list(zip(tests[:5], trains[:5], strict=True))
+    first = plan_splits(found, USE_CASE, links)
+    assert not first.refused
+    more = [*links, (tests[5], trains[5])]
+    assert plan_splits(found, USE_CASE, more).refused
+    assert plan_splits(found, USE_CASE, more).splits[trains[0]] is SplitName.TRAIN  # by the rule alone
+    later = plan_splits(found, USE_CASE, more, first.splits)
+    assert all(later.splits[group] is first.splits[group] for group in first.splits)
+    assert build_manifest(found, USE_CASE, more, first.splits) == build_manifest(
+        found, USE_CASE, more, {**first.splits, "a group of before": SplitName.VAL}
+    )
+
+
+def test_without_assignments_the_rule_decides_as_before():
+    """A dataset from before assignments were kept does not change."""
+    assert build_manifest(labels(), USE_CASE) == build_manifest(
+        labels(), USE_CASE, (), plan_splits(labels(), USE_CASE).splits
+    )
