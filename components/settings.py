@@ -57,6 +57,11 @@ class Settings(BaseModel):
         validation_alias=_env("AWS_SECRET_ACCESS_KEY"),
         description="The secret of `AWS_ACCESS_KEY_ID`.",
     )
+    session_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("AWS_SESSION_TOKEN"),
+        description="The session token of `AWS_ACCESS_KEY_ID`, where the key is temporary.",
+    )
     source_s3_endpoint: str | None = Field(
         default=None,
         validation_alias=_env("KIZU_SOURCE_S3_ENDPOINT"),

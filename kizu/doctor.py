@@ -1,4 +1,7 @@
-"""Checks an installation with the settings of one identity. A check changes nothing and does not rely on another."""
+"""Checks an installation with the settings of one identity. No check relies on another.
+
+No check changes anything, but for one: the check of conditional writes keeps one small object in the state bucket.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from kizu.sources import misplaced
 BUCKETS: Final = ("raw", "labels", "state")
 ROOT_WARNING: Final = timedelta(days=60)
 _TIMEOUT_S: Final = 10.0
+_PROBE: Final = "doctor/conditional-write"
 # An origin that nobody uses. If the store lets it read, every web page can read what a labeler's browser can read.
 _FOREIGN_ORIGIN: Final = "https://elsewhere.invalid"
 
@@ -62,6 +66,7 @@ def diagnose(
         ("S3 answers this identity", look.s3),
         *((f"bucket {config.bucket(name)}", partial(look.bucket, name)) for name in BUCKETS),
         (f"{config.bucket('raw')} keeps versions", look.versioning),
+        ("S3 keeps the condition of a write", look.conditional_writes),
         ("Label Studio", look.label_studio),
         ("a picture's signed URL opens", look.signed_url),
         ("S3 lets Label Studio's pages show pictures (CORS)", look.cors),
@@ -94,8 +99,13 @@ class _Look:
             import ssl
 
             self._verify = ssl.create_default_context(cafile=config.s3_ca_file)
-        secret = config.secret_access_key
-        self._s3 = self._client(config.s3_endpoint, config.access_key_id, secret.get_secret_value() if secret else None)
+        secret, token = config.secret_access_key, config.session_token
+        self._s3 = self._client(
+            config.s3_endpoint,
+            config.access_key_id,
+            secret.get_secret_value() if secret else None,
+            token.get_secret_value() if token else None,
+        )
 
     def s3(self) -> str:
         # This check finds an unknown key or a wrong clock. The check of each bucket finds missing rights.
@@ -145,6 +155,24 @@ class _Look:
                 "run kizu up, or python -m deploy.k8s.buckets"
             )
         return "enabled"
+
+    def conditional_writes(self) -> str:
+        """Write one object three times: as it may be, and twice under a condition that does not hold."""
+        where = {"Bucket": self._config.bucket("state"), "Key": _PROBE}
+        self._s3.put_object(**where, Body=b"kizu doctor")
+        for condition in ({"IfNoneMatch": "*"}, {"IfMatch": '"0123456789abcdef0123456789abcdef"'}):
+            (header,) = condition
+            try:
+                self._s3.put_object(**where, Body=b"kizu doctor", **condition)
+            except ClientError as e:
+                if _code(e) in ("PreconditionFailed", "412"):
+                    continue
+                raise
+            raise _Failed(
+                f"expected the store to refuse a write whose condition ({header}) does not hold, but it wrote: two "
+                "runs at once would both hold a claim. Use a version of the store, or another store, that keeps it"
+            )
+        return "kept"
 
     def label_studio(self) -> str:
         url = self._config.required("label_studio_url").rstrip("/")
@@ -257,7 +285,7 @@ class _Look:
         url = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=60)
         return str(url), bool(pictures)
 
-    def _client(self, endpoint: str | None, key: str | None, secret: str | None) -> Any:
+    def _client(self, endpoint: str | None, key: str | None, secret: str | None, token: str | None = None) -> Any:
         config = self._config
         return boto3.client(
             "s3",
@@ -265,10 +293,13 @@ class _Look:
             region_name=config.s3_region,
             aws_access_key_id=key,
             aws_secret_access_key=secret,
+            aws_session_token=token,
             verify=config.s3_ca_file,
             config=Config(
                 s3={"addressing_style": config.s3_addressing},
                 signature_version="s3v4",
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
                 retries={"max_attempts": 1, "mode": "standard"},
                 connect_timeout=self._timeout_s,
                 read_timeout=self._timeout_s,

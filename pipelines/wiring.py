@@ -47,9 +47,17 @@ OPTIONAL_KEYS: Final = (
 )
 """Keys that the Secret may have as well."""
 
+CA_CONFIG_MAP: Final = "kizu-ca"
+"""The ConfigMap with the certificates of an authority of your own, key `ca.pem`. It may be missing."""
+
+CA_FOLDER: Final = "/etc/kizu/ca"
+"""Where each pod finds the files of that ConfigMap. `KIZU_S3_CA_FILE` is then `/etc/kizu/ca/ca.pem`."""
+
 
 def settled(task: Any, pipeline: str) -> Any:
-    """The task with its settings from the Secret `kizu-<pipeline>`, the pod label of the pipeline, and kfp's cache off.
+    """The task with its settings and certificates, the pod label of the pipeline, and kfp's cache off.
+
+    Settings come from the Secret `kizu-<pipeline>`, certificates from the ConfigMap `kizu-ca`.
 
     kfp's cache is off because its key does not contain the code digest. A step either reads state that changes, or
     finds its own earlier work by digests, the code digest among them.
@@ -57,6 +65,8 @@ def settled(task: Any, pipeline: str) -> Any:
     secret = f"kizu-{pipeline}"
     kubernetes.use_secret_as_env(task, secret, {key: key for key in SECRET_KEYS[pipeline]})
     kubernetes.use_secret_as_env(task, secret, {key: key for key in OPTIONAL_KEYS}, optional=True)
+    # The name of a file is of no use without the file.
+    kubernetes.use_config_map_as_volume(task, CA_CONFIG_MAP, CA_FOLDER, optional=True)
     # The network policies of the signer and of Label Studio select a pipeline's pods by this label.
     kubernetes.add_pod_label(task, "kizu-pipeline", pipeline)
     return task.set_caching_options(False)

@@ -39,12 +39,17 @@ def main(argv: list[str] | None = None) -> int:
             region_name=config.s3_region,
             aws_access_key_id=config.required("access_key_id"),
             aws_secret_access_key=config.required("secret_access_key"),
+            aws_session_token=config.session_token.get_secret_value() if config.session_token else None,
             verify=config.s3_ca_file,
             config=Config(
-                s3={"addressing_style": config.s3_addressing}, retries={"max_attempts": 10, "mode": "standard"}
+                s3={"addressing_style": config.s3_addressing},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                retries={"max_attempts": 10, "mode": "standard"},
             ),
         )
-        ensure(client, config.bucket_prefix, allowed_origins=options.allow_origin)
+        for loss in ensure(client, config.bucket_prefix, allowed_origins=options.allow_origin):
+            _log.warning("%s", loss)
     except (SettingsError, BucketError) as e:
         _log.error("%s", e)
         return 1

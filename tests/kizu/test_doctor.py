@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,7 @@ def config(stack):
 def failed(config, **changes):
     """The failed checks: the name of each, and what it says."""
     findings = list(diagnose(config.model_copy(update=changes), timeout_s=30.0))
-    assert len(findings) == 11
+    assert len(findings) == 12
     return {finding.check: finding.said for finding in findings if not finding.ok}
 
 
@@ -41,7 +43,7 @@ def test_the_command_says_one_line_a_check(stack):
     ports = {"KIZU_PORT_SIGNER": str(stack.layout.ports.signer)}
     good = subprocess.run(run, cwd=REPOSITORY, env=environment | ports, capture_output=True, text=True, timeout=120)
     assert good.returncode == 0, good.stdout + good.stderr
-    assert [line[:6] for line in good.stdout.splitlines()] == ["ok    "] * 11
+    assert [line[:6] for line in good.stdout.splitlines()] == ["ok    "] * 12
     bad = subprocess.run(
         run, cwd=REPOSITORY, env=environment | ports | {"LABEL_STUDIO_API_KEY": "x" * 40},
         capture_output=True, text=True, timeout=120,
@@ -99,6 +101,38 @@ def test_buckets_that_are_not_there_and_a_key_that_is_not_known_are_told_apart(c
     assert "S3 answers this identity" not in missing
     unknown = failed(config, access_key_id="nobody")
     assert "AWS_ACCESS_KEY_ID" in unknown["S3 answers this identity"]
+
+
+class _KeepsNoCondition(BaseHTTPRequestHandler):
+    """A store that writes whatever the condition of a write says."""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_error(501)
+
+    do_HEAD = do_OPTIONS = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_store_that_ignores_the_condition_of_a_write_is_refused(config):
+    """On such a store two runs at once would both hold a claim, so the check fails and says why."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _KeepsNoCondition) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            found = failed(config, s3_endpoint=f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert "both hold a claim" in found["S3 keeps the condition of a write"]
 
 
 def test_rules_that_somebody_changed_are_found_and_the_installer_brings_them_back(config, stack):

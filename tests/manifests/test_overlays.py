@@ -11,6 +11,7 @@ from components import container_images
 from components.deployment import keys
 from components.enrolment.bundle import CREDENTIALS_FILE, ROOT_FILE
 from deploy.k8s.credentials import Addresses, make
+from pipelines.wiring import CA_CONFIG_MAP, CA_FOLDER
 from tests.manifests.rendered import OVERLAYS, Workload, of_kind, overlay_names, render, secret_keys_used, workloads
 
 pytestmark = pytest.mark.manifests
@@ -152,10 +153,24 @@ def test_volumes_and_settings_that_a_pod_names_are_there(overlay: str, workload:
     for volume in workload.volumes.values():
         if "persistentVolumeClaim" in volume:
             assert (workload.namespace, volume["persistentVolumeClaim"]["claimName"]) in claims
-        if "configMap" in volume:
+        if "configMap" in volume and not volume["configMap"].get("optional"):
             assert (workload.namespace, volume["configMap"]["name"]) in maps
     mounted = {mount["name"] for c in (*workload.init_containers, *workload.containers) for mount in c["volumeMounts"]}
     assert set(workload.volumes) <= mounted, f"{workload} has a volume that nothing mounts"
+
+
+@pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
+def test_a_pod_that_has_a_key_of_the_store_finds_the_certificates_of_your_own_authority(
+    overlay: str, workload: Workload
+) -> None:
+    """The name of a file in a setting is of no use without the file. Pods start where there is none."""
+    keys_of_s3 = {"AWS_SECRET_ACCESS_KEY"}
+    speaks_s3 = any(keys_of_s3 & {v["name"] for v in container.get("env", ())} for container in workload.containers)
+    if speaks_s3 or workload.name == "labelstudio":
+        assert workload.volumes["ca"]["configMap"] == {"name": CA_CONFIG_MAP, "optional": True}
+        for container in workload.containers:
+            mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+            assert mounts["ca"] == CA_FOLDER, f"{workload}: {mounts}"
 
 
 @pytest.mark.parametrize("overlay", overlay_names())

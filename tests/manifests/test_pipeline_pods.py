@@ -14,6 +14,7 @@ import yaml
 from components.deployment import keys
 from deploy.k8s.credentials import Addresses, make
 from pipelines.compile import PIPELINES, compile_all
+from pipelines.wiring import CA_CONFIG_MAP, CA_FOLDER
 
 pytestmark = pytest.mark.manifests
 
@@ -45,6 +46,15 @@ def test_every_step_finds_its_settings_in_the_secret_of_its_pipeline(
         for secret in executor["secretAsEnv"]:
             wanted = {pair["secretKey"] for pair in secret["keyToEnv"]}
             assert secret.get("optional") or wanted <= set(made[secret["secretName"]]), name
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_step_finds_the_certificates_of_your_own_authority(compiled: dict[str, Any], pipeline: str) -> None:
+    """Each step mounts the ConfigMap with the file that `KIZU_S3_CA_FILE` names, and starts where there is none."""
+    for name, executor in compiled[pipeline]["deploymentSpec"]["executors"].items():
+        (volume,) = executor["configMapAsVolume"]
+        assert (volume["configMapName"], volume["mountPath"]) == (CA_CONFIG_MAP, CA_FOLDER), name
+        assert volume["optional"] is True, name
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)

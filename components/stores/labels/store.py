@@ -176,6 +176,8 @@ class LabelStore:
         if settings.access_key_id and settings.secret_access_key:
             options["AWS_ACCESS_KEY_ID"] = settings.access_key_id
             options["AWS_SECRET_ACCESS_KEY"] = settings.secret_access_key.get_secret_value()
+            if settings.session_token:
+                options["AWS_SESSION_TOKEN"] = settings.session_token.get_secret_value()
         return cls(f"s3://{settings.bucket('labels')}/events", options)
 
     def append(self, events: Sequence[LabelEvent]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
@@ -17,9 +18,13 @@ from components.settings import Settings
 from components.stores.objects.list_page import ListPage, read_page
 from inspection.image import sha256_of
 
-_NOT_FOUND: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound", "NoSuchVersion"})
+_NOT_FOUND: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion"})
+_NO_BUCKET: Final = "NoSuchBucket"
 _DENIED: Final = frozenset({"403", "AccessDenied", "InvalidAccessKeyId", "InvalidObjectState", "SignatureDoesNotMatch"})
-_EXISTS: Final = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
+_EXISTS: Final = frozenset({"412", "PreconditionFailed"})
+_CONFLICT: Final = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
+"""Another writer is at the same key. Whether the condition holds is open; S3 asks for the same request again."""
+_CONFLICT_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class ObjectStoreError(RuntimeError):
@@ -27,7 +32,11 @@ class ObjectStoreError(RuntimeError):
 
 
 class ObjectNotFound(ObjectStoreError):
-    """No such object or bucket."""
+    """No such object."""
+
+
+class BucketNotFound(ObjectStoreError):
+    """There is no such bucket. It is not an `ObjectNotFound`: an installation without buckets is not an empty one."""
 
 
 class ObjectTooLarge(ObjectStoreError):
@@ -62,7 +71,10 @@ def parse_uri(uri: str) -> tuple[str, str]:
 
 
 class S3ObjectStore:
-    """A client with one identity. Safe to share between threads."""
+    """A client with one identity. Safe to share between threads.
+
+    session_token: of a temporary key. sleep: waits so many seconds before a conditional write is sent again.
+    """
 
     def __init__(
         self,
@@ -74,8 +86,10 @@ class S3ObjectStore:
         addressing: str = "path",
         ca_file: str | None = None,
         session_token: str | None = None,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.endpoint = endpoint
+        self._sleep = sleep
         self._new_client = partial(
             boto3.client,
             "s3",
@@ -87,6 +101,9 @@ class S3ObjectStore:
             verify=ca_file,
             config=Config(
                 s3={"addressing_style": addressing},
+                # boto3 sends a checksum with each write otherwise, which several S3-compatible stores refuse.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
                 retries={"max_attempts": 5, "mode": "standard"},
                 connect_timeout=5,
                 read_timeout=60,
@@ -98,7 +115,7 @@ class S3ObjectStore:
     @classmethod
     def from_settings(cls, settings: Settings) -> S3ObjectStore:
         """A client with this process's identity and endpoint. Without keys, boto3 finds some (a role, a profile)."""
-        secret = settings.secret_access_key
+        secret, token = settings.secret_access_key, settings.session_token
         return cls(
             settings.s3_endpoint,
             settings.s3_region,
@@ -106,6 +123,7 @@ class S3ObjectStore:
             secret.get_secret_value() if secret else None,
             addressing=settings.s3_addressing,
             ca_file=settings.s3_ca_file,
+            session_token=token.get_secret_value() if token else None,
         )
 
     @classmethod
@@ -140,17 +158,22 @@ class S3ObjectStore:
         set and the object has another ETag.
         """
         condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": if_match} if if_match else {}
-        try:
-            self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type, **condition)
-        except ClientError as e:
-            if condition and _code(e) in _EXISTS:
-                return False
-            if if_match and _code(e) in _NOT_FOUND:
-                return False  # the object is gone, so its ETag differs
-            raise self._error(e, f"put s3://{bucket}/{key}") from e
-        except BotoCoreError as e:
-            raise self._error(e, f"put s3://{bucket}/{key}") from e
-        return True
+        act = f"put s3://{bucket}/{key}"
+        for pause_s in (*_CONFLICT_PAUSES_S, None):
+            try:
+                self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type, **condition)
+                return True
+            except ClientError as e:
+                if condition and _code(e) in _EXISTS:
+                    return False
+                if if_match and _code(e) in _NOT_FOUND:
+                    return False  # the object is gone, so its ETag differs
+                if not condition or _code(e) not in _CONFLICT or pause_s is None:
+                    raise self._error(e, act) from e
+                self._sleep(pause_s)
+            except BotoCoreError as e:
+                raise self._error(e, act) from e
+        raise AssertionError("the last attempt returns or raises")
 
     def get(self, bucket: str, key: str, *, version_id: str | None = None, max_bytes: int | None = None) -> bytes:
         """The whole object.
@@ -268,6 +291,11 @@ class S3ObjectStore:
 
     def _error(self, error: Exception, act: str) -> ObjectStoreError:
         code = _code(error) if isinstance(error, ClientError) else ""
+        if code == _NO_BUCKET:
+            return BucketNotFound(
+                f"{act}: there is no such bucket; make the buckets with kizu up, or python -m deploy.k8s.buckets, "
+                "and check KIZU_S3_ENDPOINT and KIZU_BUCKET_PREFIX"
+            )
         if code in _NOT_FOUND:
             return ObjectNotFound(f"{act}: there is no such object")
         if code in _DENIED:

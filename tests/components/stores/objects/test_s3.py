@@ -4,7 +4,14 @@ import uuid
 
 import pytest
 
-from components.stores.objects.s3 import AccessDenied, ObjectNotFound, ObjectStoreError, S3ObjectStore, parse_uri
+from components.stores.objects.s3 import (
+    AccessDenied,
+    BucketNotFound,
+    ObjectNotFound,
+    ObjectStoreError,
+    S3ObjectStore,
+    parse_uri,
+)
 from inspection.image import sha256_of
 
 
@@ -52,13 +59,13 @@ def test_deleting_what_is_not_there_is_no_error(store, bucket, key):
 
 
 def test_what_is_not_there_is_not_found_by_name(store, bucket, key):
-    """A missing object or bucket raises `ObjectNotFound`, and the message names it."""
+    """A missing object raises `ObjectNotFound` and a missing bucket `BucketNotFound`; the message names it."""
     assert store.exists(bucket, key) is False
     with pytest.raises(ObjectNotFound, match=key):
         store.get(bucket, key)
-    with pytest.raises(ObjectNotFound, match="no-such-bucket"):
+    with pytest.raises(BucketNotFound, match="no-such-bucket"):
         list(store.list("no-such-bucket"))
-    with pytest.raises(ObjectNotFound, match="no-such-bucket"):
+    with pytest.raises(BucketNotFound, match="no-such-bucket"):
         store.put("no-such-bucket", key, b"")
 
 
@@ -132,7 +139,7 @@ def test_a_listing_comes_in_pages_with_folders_and_from_a_key_on(store, bucket, 
     assert (list(page.keys), list(page.prefixes), page.token) == ([f"{key}/c"], [f"{key}/a/", f"{key}/b/"], None)
     after = store.list_page(bucket, prefix=f"{key}/", start_after=f"{key}/a/1")
     assert list(after.keys) == [f"{key}/a/2", f"{key}/b/1", f"{key}/c"]
-    with pytest.raises(ObjectNotFound, match="no-such-bucket"):
+    with pytest.raises(BucketNotFound, match="no-such-bucket"):
         store.list_page("no-such-bucket")
 
 
