@@ -10,6 +10,8 @@ from contextlib import suppress
 
 from edge_agent.agent import InspectionLoop
 from edge_agent.config import Config
+from edge_agent.damaged import FOLDER as DAMAGED_FOLDER
+from edge_agent.damaged import DamagedFiles
 from edge_agent.disk import RealDisk
 from edge_agent.errors import EdgeError
 from edge_agent.fleet_report import FleetReporter
@@ -18,6 +20,7 @@ from edge_agent.health import Health
 from edge_agent.inference import RuntimeChoice
 from edge_agent.memory import keep_heap_flat
 from edge_agent.missed_triggers import MissedTriggers
+from edge_agent.notices import CameraClocks
 from edge_agent.object_store import S3ObjectStore
 from edge_agent.objections import Objections
 from edge_agent.ota.activation import Phase
@@ -27,6 +30,7 @@ from edge_agent.ota.release_client import ReleaseClient
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.tallies import Tallies
 from edge_agent.outbox import Outbox
+from edge_agent.outbox_recovery import Owner
 from edge_agent.recent_frames import RecentFrames
 from edge_agent.result import Result
 from edge_agent.result_publisher import ResultPublisher
@@ -68,14 +72,18 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
     triggers = trigger_queues(config.cameras, asked)
     disk = RealDisk()
     store = S3ObjectStore.from_config(config.s3)
-    outbox = Outbox(config.state_folder / "outbox", config.outbox, disk=disk)
+    damaged = DamagedFiles(config.state_folder / DAMAGED_FOLDER, disk)
+    outbox = Outbox(
+        config.state_folder / "outbox", config.outbox, disk=disk, damaged=damaged,
+        owner=Owner(config.site, config.device),
+    )  # fmt: skip
     health, active, recent = Health(), Active(), RecentFrames()
     uploader = Uploader(outbox, store, config.buckets.raw)
     publisher = None
     if config.mqtt is not None:
         on_message = {topic: queue.put for topic, queue in triggers.items()}
         publisher = ResultPublisher(outbox, config.mqtt, config.site, config.device, triggers=on_message)
-    tallies = Tallies()
+    tallies, clocks = Tallies(), CameraClocks()
     listeners: list[Callable[[], None]] = []
     updates = Updates(
         Identity(config.device, config.group, config.use_case),
@@ -88,7 +96,7 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
         tallies=tallies,
         changed=lambda: _call_all(listeners),
     )
-    gauges = Gauges(config, active, updates, outbox, health, uploader, publisher, started)
+    gauges = Gauges(config, active, updates, outbox, health, uploader, publisher, started, damaged, clocks)
     fleet_reporter = FleetReporter(
         store, config.buckets.fleet, config.device, gauges.reported, config.intervals.report_s
     )
@@ -104,6 +112,7 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
     def measure(result: Result) -> None:
         metrics.observe(result)
         tallies.add(result)
+        clocks.see(result)
 
     wake = threading.Event()
     sources: list[FrameSource] = []

@@ -68,7 +68,7 @@ def _to_the_state_file(config: Config, command: Command) -> str:
     from edge_agent.ota.store import ReleaseStore  # brings the runtime, which the other commands need not wait for
 
     store = ReleaseStore(config.state_folder)
-    state, _ = obey(store.load_state(), command, datetime.now(UTC))
+    state, _ = obey(store.open_state(), command, datetime.now(UTC))
     store.save_state(state)
     return f"{describe(state.running, state.pinned)} at the next start"
 

@@ -3,6 +3,7 @@
     EdgeError
     ├── ConfigError          the configuration file, the environment or a file it names
     ├── StateError           the state folder: locked, damaged, full
+    │   ├── DamagedState         a file of the state folder is damaged
     │   └── AlreadyLeft          a rollback that was given twice
     ├── SourceError          the camera
     ├── InferenceError       the model
@@ -30,6 +31,14 @@ class ConfigError(EdgeError):
 
 class StateError(EdgeError):
     """The state folder cannot be used as it is."""
+
+
+class DamagedState(StateError):
+    """A file of the state folder is damaged; reason: a fixed word, such as `empty`."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class AlreadyLeft(StateError):

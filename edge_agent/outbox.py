@@ -21,9 +21,12 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.config import OutboxLimits
+from edge_agent.damaged import FOLDER as DAMAGED_FOLDER
+from edge_agent.damaged import DamagedFiles
 from edge_agent.disk import Disk, RealDisk
 from edge_agent.errors import StateError
 from edge_agent.outbox_index import EXPIRED, FIRST_IMAGE_TO_GO, NEXT_IMAGE, OLDEST_RESULTS, Index
+from edge_agent.outbox_recovery import IndexFile, Owner
 from edge_agent.outbox_schema import Kind, Outgoing, Priority, connect
 from edge_agent.result import Result
 from inspection import Capture, sha256_of
@@ -54,8 +57,11 @@ class Outbox:
         clock: the time of day in seconds since 1970, for the counters of a day.
         monotonic: seconds, by a clock that never jumps, for ages.
 
+        damaged: where a damaged index is set aside; by default beside it.
+        owner: whose images these are; None counts images whose Capture is lost as dropped.
+
     Raises:
-        StateError: the folder cannot be used, or the index is damaged or of a newer agent.
+        StateError: the folder cannot be used, or the index is of a newer agent.
     """
 
     def __init__(
@@ -67,6 +73,8 @@ class Outbox:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         connect: Callable[[Path], sqlite3.Connection] = connect,
+        damaged: DamagedFiles | None = None,
+        owner: Owner | None = None,
     ) -> None:
         self._disk = disk or RealDisk()
         self.image_folder: Final = folder / "images"
@@ -81,8 +89,14 @@ class Outbox:
         """Both are set when a new item waits; the sender clears its own."""
         try:
             self._disk.make_folder(folder)
+            file = IndexFile(
+                folder / "outbox.sqlite", self.image_folder, self._disk,
+                damaged or DamagedFiles(folder / DAMAGED_FOLDER, self._disk), connect, owner,
+            )  # fmt: skip
+            connection = file.open()
+            # After the index, so that an index that is missing is told from one that was never made.
             self._disk.make_folder(self.image_folder)
-            self._index = Index(connect(folder / "outbox.sqlite"), self.image_folder)
+            self._index = Index(connection, self.image_folder, lambda: file.renew("corrupt"))
             try:
                 self._age_before = self._stored_age() - self._monotonic()
                 self._remove_rubbish()

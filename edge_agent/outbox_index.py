@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import StateError
-from edge_agent.outbox_schema import Kind, Outgoing, Priority
+from edge_agent.outbox_schema import Kind, Outgoing, Priority, is_damage
 
 OLDEST_RESULTS: Final = "kind = 'result' AND item_id > ? ORDER BY priority, item_id LIMIT ?"
 NEXT_IMAGE: Final = "kind = 'image' AND item_id > ? ORDER BY priority, item_id LIMIT ?"
@@ -23,11 +23,18 @@ EXPIRED: Final = "created_at < ? ORDER BY created_at LIMIT ?"
 
 
 class Index:
-    """The items that wait, the frames that were taken, and counters. Safe to share between threads."""
+    """The items that wait, the frames that were taken, and counters. Safe to share between threads.
 
-    def __init__(self, connection: sqlite3.Connection, images: Path) -> None:
+    Args:
+        renew: sets a damaged index aside and opens a new one; called where a damage shows while the index is in use.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, images: Path, renew: Callable[[], sqlite3.Connection] | None = None
+    ) -> None:
         self._db = connection
         self._images = images
+        self._renew = renew
         self._lock = threading.Lock()
         # Kept here, since adding it up takes longer with each item; only changed in a transaction.
         self.bytes = int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM item").fetchone()[0])
@@ -48,6 +55,7 @@ class Index:
             try:
                 yield self._db
             except sqlite3.Error as e:
+                self._begin_anew_after(e)
                 raise StateError(f"the outbox cannot be read: {e}") from e
 
     @contextmanager
@@ -69,8 +77,25 @@ class Index:
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
                 if isinstance(e, sqlite3.Error):
+                    self._begin_anew_after(e)
                     raise StateError(f"the outbox cannot be written: {e}; is the disk full?") from e
                 raise
+
+    def _begin_anew_after(self, error: sqlite3.Error) -> None:
+        """Replace the index where this error says that it is damaged. The caller holds the lock, and tries again later.
+
+        Raises:
+            StateError: a new index began; what the caller wanted was not done.
+        """
+        if self._renew is None or not is_damage(error):
+            return
+        self._db.close()
+        try:
+            self._db = self._renew()
+        except OSError as e:
+            raise StateError(f"the outbox index is damaged ({error}), and no new one can be made: {e}") from e
+        self.bytes = int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM item").fetchone()[0])
+        raise StateError(f"the outbox index was damaged ({error}); it is set aside, and a new one began") from error
 
     def select(self, where: str, first: float, limit: int) -> list[Outgoing]:
         """At most `limit` items that one of the constant clauses above selects; `first` is its first parameter."""

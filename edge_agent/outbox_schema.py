@@ -8,7 +8,7 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Final
 
-from edge_agent.errors import StateError
+from edge_agent.errors import DamagedState, StateError
 from inspection import Reason, Verdict
 
 
@@ -120,11 +120,18 @@ FROM taken""",
 set aside, and kind and day of a counter."""
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that the file is no index, or a broken one; a full disk or a lock says nothing of that."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
     """Open the index; make it where there is none, or bring it to this version in one transaction.
 
     Raises:
-        StateError: not a database, one of a newer agent, or the disk is full.
+        DamagedState: not a database, or a broken one.
+        StateError: one of a newer agent, or the disk is full.
     """
     connection = None
     try:
@@ -146,7 +153,10 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
             connection.close()  # which rolls back
         if getattr(e, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise StateError(f"cannot use the outbox {path}: {e}; free some disk") from e
-        raise StateError(f"cannot use the outbox {path}: {e}; move the file away to begin a new one") from e
+        # Where it is opened, a statement that makes no sense means tables that are not there.
+        if is_damage(e) or getattr(e, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            raise DamagedState("unreadable", f"cannot use the outbox {path}: {e}") from e
+        raise StateError(f"cannot use the outbox {path}: {e}") from e
     except StateError:
         if connection is not None:
             connection.close()

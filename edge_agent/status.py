@@ -15,7 +15,9 @@ import onnxruntime
 
 from edge_agent import __version__
 from edge_agent.config import Config
+from edge_agent.damaged import DamagedFiles
 from edge_agent.health import Health
+from edge_agent.notices import CameraClocks, notices
 from edge_agent.ota.activation import Phase
 from edge_agent.ota.active import Active
 from edge_agent.ota.driver import Updates
@@ -29,7 +31,8 @@ from inspection import Reported
 class Gauges:
     """The parts of a running agent that its state is read from.
 
-    result_publisher: None where no broker is configured. started: `time.monotonic()` at the start.
+    result_publisher: None where no broker is configured. started: `time.monotonic()` at the start. damaged: the state
+    files that were set aside. camera_clocks: the cameras whose pictures are dated too early.
     """
 
     config: Config
@@ -40,6 +43,8 @@ class Gauges:
     uploader: Uploader
     result_publisher: ResultPublisher | None
     started: float
+    damaged: DamagedFiles
+    camera_clocks: CameraClocks
 
     def free_bytes(self) -> int:
         """Free bytes on the file system of the state folder."""
@@ -52,6 +57,18 @@ class Gauges:
     def ready(self) -> bool:
         """Whether a frame that comes now is inspected."""
         return self.alive() and self.active.get() is not None and not self.health.problem
+
+    def notices(self) -> tuple[str, ...]:
+        """What a person should know though the device inspects."""
+        running = self.active.get()
+        return notices(
+            now=datetime.now(UTC),
+            approved_at=running.release.approval.at if running else None,
+            cameras_behind=self.camera_clocks.behind(),
+            damaged=self.damaged.count(),
+            set_aside=self.damaged.names(),
+            note=self.updates.state.note,
+        )
 
     def reported(self) -> Reported:
         """The device report of this moment."""
@@ -74,6 +91,8 @@ class Gauges:
             frames=self.outbox.total("frames"),
             rejected=self.outbox.total("rejected"),
             problem=self.health.problem,
+            damaged_files=self.damaged.count(),
+            notices=self.notices(),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -89,6 +108,7 @@ class Gauges:
             "state": self._state_word(state.phase, running is not None),
             "ready": self.ready(),
             "problem": self.health.problem,
+            "notices": list(self.notices()),
             "release": {
                 "running": running.digest if running else None,
                 "version": running.release.version if running else None,
@@ -121,6 +141,7 @@ class Gauges:
                 "s3": self.uploader.problem or "ok",
                 "mqtt": "not configured" if self.result_publisher is None else self.result_publisher.problem or "ok",
             },
+            "state_files": {"damaged": self.damaged.count(), "set_aside": list(self.damaged.names())},
             "free_bytes": self.free_bytes(),
             "uptime_s": round(time.monotonic() - self.started, 1),
             "clock": datetime.now(UTC).isoformat(),

@@ -367,6 +367,11 @@ class Reported(Document):
     """Frames set aside because they could not be inspected; null in a report that does not say it."""
     problem: str | None = None
     """Why no frame is inspected at present; empty when all is well, null in a report that does not say it."""
+    damaged_files: int | None = None
+    """State files that were damaged and set aside; null in a report that does not say it."""
+    notices: tuple[str, ...] | None = None
+    """What a person should know though the device inspects, such as a clock that is behind; null in a report that does
+    not say it."""
 
 
 def check_file(name: str) -> str:

@@ -127,10 +127,11 @@ class Updates:
         """Read the state and load the release to run, or an earlier one where that release is damaged.
 
         Raises:
-            StateError: the state file is damaged or the disk full.
+            StateError: a newer agent wrote the state file, or the disk is full.
         """
-        self._state = self._store.load_state()
+        self._state = self._store.open_state()
         self._store.tidy()
+        self._mark_kept()
         self._act(self._apply(Booted()))
 
     def run(self, stop: threading.Event, poll_s: float) -> None:
@@ -332,6 +333,7 @@ class Updates:
                     self._run_current()
                     return
                 case Act.CLEAN:
+                    self._mark_kept()
                     self._say(self._up_to_date())
                     self._keep_previous_at_hand()
                     self._store.clean(self._state.kept)
@@ -448,6 +450,9 @@ class Updates:
     def _load(self, digest: str) -> LoadedRelease:
         release = self._store.read(digest)
         return load_release(self._store.folder(digest), digest, release, self._choice)
+
+    def _mark_kept(self) -> None:
+        self._store.mark_kept((self._state.current, self._state.previous, self._state.factory))
 
     def _up_to_date(self) -> str:
         note = self._state.note

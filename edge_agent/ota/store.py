@@ -11,8 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from edge_agent.damaged import FOLDER as DAMAGED_FOLDER
+from edge_agent.damaged import DamagedFiles
 from edge_agent.disk import TEMPORARY, Disk, RealDisk
-from edge_agent.errors import StateError, UpdateError
+from edge_agent.errors import DamagedState, StateError, UpdateError
 from edge_agent.inference import RELEASE_FILE
 from edge_agent.ota.activation import Phase, State
 from edge_agent.ota.probation import Tally
@@ -25,6 +27,8 @@ from inspection.documents import check_sha256
 _log = logging.getLogger(__name__)
 
 STATE_FILE: Final = "activation.json"
+_KEPT_MARK: Final = "_kept"
+"""A file in the folder of a release; no file of a release may have this name."""
 _SCHEMA_VERSION: Final = 2
 """Version 2 has in addition what ends a refusal, orderly stops, and what a probation compares."""
 
@@ -40,6 +44,7 @@ class ReleaseStore:
         self._disk = disk or RealDisk()
         self._releases = state_folder / "releases"
         self._file = state_folder / STATE_FILE
+        self._damaged = DamagedFiles(state_folder / DAMAGED_FOLDER, self._disk)
         try:
             self._disk.make_folder(self._releases)
         except OSError as e:
@@ -53,15 +58,80 @@ class ReleaseStore:
         """Read the state that was written last; the empty state on a new device.
 
         Raises:
-            StateError: the file is damaged, or a newer agent wrote it.
+            DamagedState: the file is damaged.
+            StateError: a newer agent wrote it, or it may not be read.
         """
         try:
             value = json.loads(self._file.read_bytes())
         except FileNotFoundError:
             return State()
+        except PermissionError as e:
+            raise StateError(f"cannot read {self._file}: {e}") from e
         except (OSError, ValueError) as e:
-            raise StateError(f"cannot read {self._file}: {e}; move it away to begin without a release") from e
+            empty = self._file.exists() and self._file.stat().st_size == 0
+            raise DamagedState("empty" if empty else "unreadable", f"cannot read {self._file}: {e}") from e
         return _decode(value, self._file)
+
+    def open_state(self) -> State:
+        """Read the state; where the file is damaged or gone, set it aside and begin with the releases that are here.
+
+        Then the newest intact release that this device had kept runs. What the file knew beside that is lost: a pin,
+        and which releases were refused.
+
+        Raises:
+            StateError: a newer agent wrote the file, or the disk is full.
+        """
+        try:
+            state = self.load_state()
+            if self._file.exists():
+                return state
+            reason = "missing"
+        except DamagedState as e:
+            reason = e.reason
+        found = self._intact(only_kept=reason == "missing")
+        if not found and reason == "missing":
+            return State()  # a new device
+        try:
+            if reason != "missing":
+                self._damaged.keep_copy(_bytes_of(self._file), STATE_FILE, reason)
+        except OSError as e:
+            raise StateError(f"cannot set {self._file} aside: {e}") from e
+        state = State(
+            current=found[0] if found else None,
+            previous=found[1] if len(found) > 1 else None,
+            factory=found[-1] if found else None,
+            note=f"state-{reason}: {STATE_FILE} was {reason}; the newest intact release here runs" if found else "",
+        )
+        self.save_state(state)
+        _log.error("%s was %s; release %s runs", self._file, reason, state.current)
+        return state
+
+    def mark_kept(self, digests: Iterable[str | None]) -> None:
+        """Note on the disk which releases this device has kept, for the case that the state file is damaged."""
+        try:
+            for digest in dict.fromkeys(item for item in digests if item):
+                mark = self.folder(digest) / _KEPT_MARK
+                if mark.parent.is_dir() and not mark.exists():
+                    self._disk.write(mark, b"")
+        except OSError as e:
+            _log.warning("cannot mark a release as kept: %s", e)
+
+    def _intact(self, *, only_kept: bool) -> list[str]:
+        """The releases whose files are whole, newest first. Where some were kept here before, only those."""
+        try:
+            folders = [path for path in self._releases.iterdir() if path.is_dir()]
+        except OSError:
+            return []
+        marked = [path for path in folders if (path / _KEPT_MARK).exists()]
+        found = []
+        for folder in marked if marked or only_kept else folders:
+            try:
+                release = self.read(folder.name)
+            except (UpdateError, ValueError) as e:
+                _log.warning("%s is not used: %s", folder.name[:12], e)
+                continue
+            found.append((release.version, release.approval.at, folder.name))
+        return [digest for *_, digest in sorted(found, reverse=True)]
 
     def save_state(self, state: State) -> None:
         """Write the state; it is durable when this returns.
@@ -99,11 +169,20 @@ class ReleaseStore:
         """Remove the files of all other releases. A file that cannot be removed is tried again at the next call."""
         kept = set(keep)
         try:
-            for folder in self._releases.iterdir():
-                if folder.name not in kept:
-                    self._disk.remove_tree(folder)
+            there = sorted(self._releases.iterdir())
         except OSError as e:
-            _log.warning("cannot remove an old release: %s", e)
+            _log.warning("cannot look for old releases: %s", e)
+            return
+        for path in there:
+            if path.name in kept:
+                continue
+            try:
+                if path.is_dir() and not path.is_symlink():
+                    self._disk.remove_tree(path)
+                else:
+                    self._disk.remove(path)
+            except OSError as e:
+                _log.warning("cannot remove an old release: %s", e)
 
     def tidy(self) -> None:
         """Remove temporary files that a kill left, ours and those of python-tuf.
@@ -117,6 +196,13 @@ class ReleaseStore:
                 self._disk.remove(path)
         except OSError as e:
             _log.warning("cannot remove a temporary file of an earlier start: %s", e)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # a worn flash may refuse to read it
 
 
 def _encode(state: State) -> bytes:
@@ -148,6 +234,11 @@ def _decode(value: Any, path: Path) -> State:
     try:
         if value["schema_version"] > _SCHEMA_VERSION:
             raise StateError(f"{path} was written by a newer agent; install that one again")
+        for name in ("current", "previous", "factory", "pending"):
+            if value[name] is not None:
+                check_sha256(value[name])
+        if value["phase"] != Phase.IDLE and value["pending"] is None:
+            raise ValueError(f"a release is missing in phase {value['phase']}")
         return State(
             current=value["current"],
             previous=value["previous"],
@@ -168,7 +259,7 @@ def _decode(value: Any, path: Path) -> State:
             failed={digest: _decode_refusal(item) for digest, item in value["failed"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise StateError(f"{path} has an unexpected form ({e!r}); move it away to begin without a release") from e
+        raise DamagedState("wrong-form", f"{path} has an unexpected form: {e!r}") from e
 
 
 def _encode_refusal(refusal: Refusal) -> dict[str, Any]:

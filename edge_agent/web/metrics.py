@@ -67,6 +67,7 @@ class _Gathered(Collector):
         yield _counter(
             "kizu_over_quota", "Frames not sent back because a quota was used up.", outbox.total("over_quota")
         )
+        yield _counter("kizu_state_files_damaged", "State files that were set aside.", gauges.damaged.count())
         waiting = GaugeMetricFamily("kizu_outbox_items", "Items that wait to be sent, by class.", labels=["class"])
         for name, number in outbox.depth().items():
             waiting.add_metric([name], number)

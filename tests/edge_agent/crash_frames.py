@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from edge_agent.health import Health
 from edge_agent.inference import load_release
 from edge_agent.ota.active import Active
 from edge_agent.outbox import Outbox, image_is_intact
+from edge_agent.outbox_recovery import Owner
 from edge_agent.recent_frames import RecentFrames
 from edge_agent.sources.folder import FolderSource
 from edge_agent.uploader import Uploader
@@ -241,6 +243,51 @@ class OldIndex(Scenario):
         if images != [("OBJECTION", 1), ("UNCERTAIN", 20), ("CONTROL", 2)]:
             yield f"expected three images by importance, but got {images}"
         outbox.close()
+        yield from rubbish(folder)
+
+
+class DamagedIndex(Scenario):
+    """An agent starts on an index that a power cut has damaged: what can be read and every image begin a new one."""
+
+    def prepare(self, folder: Path, ports) -> None:
+        (folder / "state").mkdir()
+        outbox = Outbox(folder / "state" / "outbox", OutboxLimits(min_free_bytes=0))
+        for number in range(3):
+            outbox.record(f"top/{number}", result(number), image(number), publish=True)
+        outbox.close()
+        index = folder / "state" / "outbox" / "outbox.sqlite"
+        with sqlite3.connect(index) as db:
+            db.execute("PRAGMA writable_schema=ON")
+            # The table of items is whole; an index over it is not.
+            db.execute("UPDATE sqlite_schema SET sql = 'damaged' WHERE name = 'item_by_age'")
+        db.close()
+
+    def run(self, folder: Path, ports, said) -> None:
+        outbox = Outbox(
+            folder / "state" / "outbox", OutboxLimits(min_free_bytes=0), disk=ports.disk, connect=ports.connect,
+            owner=Owner("plant", "dev1"),
+        )  # fmt: skip
+        outbox.close()
+
+    def check(self, folder: Path, ports, said: list[str]) -> Iterator[str]:
+        self.run(folder, ports, said)
+        outbox = Outbox(folder / "state" / "outbox", OutboxLimits(min_free_bytes=0), owner=Owner("plant", "dev1"))
+        shas = set()
+        while (item := outbox.next_image()) is not None:
+            if image_is_intact(item) is None:
+                yield f"an image waits without its file: {item.capture_id}"
+            shas.add(item.image_sha256)
+            outbox.delivered(item)
+        if shas != {image(number).capture.sha256 for number in range(3)}:
+            yield f"expected three images to be sent, but got {sorted(shas)}"
+        outbox.record("top/9", result(9), None, publish=True)
+        if not outbox.is_recorded("top/9"):
+            yield "expected the new index to record a frame"
+        outbox.close()
+        if not list((folder / "state" / "outbox" / "damaged").glob("*.outbox.sqlite")):
+            yield "expected the damaged index to be set aside"
+        if (folder / "state" / "outbox" / "outbox.sqlite.new").exists():
+            yield "left behind: outbox.sqlite.new"
         yield from rubbish(folder)
 
 

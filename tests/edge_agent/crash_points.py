@@ -229,11 +229,21 @@ def _must(answer: tuple[int, object]):
 
 
 def main() -> None:
-    from tests.edge_agent.crash_frames import Caps, Frames, FramesApart, OldIndex
+    from tests.edge_agent.crash_frames import Caps, DamagedIndex, Frames, FramesApart, OldIndex
     from tests.edge_agent.crash_updates import FirstInstall, UnsyncedUpdate, Update
 
     scenarios = {
-        kind.__name__: kind for kind in (Update, FirstInstall, UnsyncedUpdate, Frames, FramesApart, Caps, OldIndex)
+        kind.__name__: kind
+        for kind in (
+            Update,
+            FirstInstall,
+            UnsyncedUpdate,
+            Frames,
+            FramesApart,
+            Caps,
+            OldIndex,
+            DamagedIndex,
+        )
     }
     name, how, folder = sys.argv[1:]
     logging.disable()

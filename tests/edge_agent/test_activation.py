@@ -160,7 +160,7 @@ def test_every_state_survives_the_disk(steps, tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 1}', '{"schema_version": 3}'])
 def test_a_damaged_state_file_is_named(text, tmp_path):
-    """The agent does not guess which release it should run, and names the file."""
+    """A command that only reads names the file; the agent sets it aside."""
     (tmp_path / "activation.json").write_text(text)
     with pytest.raises(StateError, match=r"activation\.json"):
         ReleaseStore(tmp_path).load_state()

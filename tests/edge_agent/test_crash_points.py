@@ -72,6 +72,14 @@ def test_a_crash_while_the_tables_of_an_earlier_agent_change_loses_nothing(how, 
     assert outcome["tried"]["sqlite"] > (60 if how == "kill" else 2)
 
 
+def test_a_crash_while_a_damaged_outbox_is_replaced_loses_no_image(fast_folder, capsys, record_property):
+    """At each step the next start finds the damaged index, or the new one, and every image is sent."""
+    outcome = try_all("DamagedIndex", "kill", fast_folder)
+    show("DamagedIndex", "kill -9", outcome["tried"], capsys, record_property)
+    assert outcome["problems"] == []
+    assert sum(outcome["tried"].values()) > 10
+
+
 def test_a_disk_that_does_not_sync_is_found_out(fast_folder):
     """On a disk that does not sync, a kill does no harm and a power cut does: these tests can fail."""
     assert try_all("UnsyncedUpdate", "kill", fast_folder)["problems"] == []

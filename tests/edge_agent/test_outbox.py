@@ -128,13 +128,6 @@ def test_a_full_disk_records_nothing_and_says_so(tmp_path):
     outbox.close()
 
 
-def test_a_damaged_index_is_named(tmp_path):
-    """A damaged index raises an error that names its file; the agent does not delete it silently."""
-    (tmp_path / "outbox.sqlite").write_bytes(b"this is no database" * 100)
-    with pytest.raises(StateError, match=r"outbox\.sqlite"):
-        Outbox(tmp_path, LIMITS)
-
-
 def test_a_file_without_a_row_is_removed_at_the_start(tmp_path):
     """A start removes image files without a row, which a kill between the two writes leaves behind."""
     Outbox(tmp_path, LIMITS).close()
