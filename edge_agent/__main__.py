@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -45,11 +46,12 @@ def run(config: ConfigFile = Path("config.yaml")) -> None:
     """Inspect frames until Ctrl-C or SIGTERM."""
     # Imported here, since it loads the inference runtime: the other commands must answer at once.
     from edge_agent.assembly import run_agent
+    from edge_agent.watchdog import ServiceManager
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    raise typer.Exit(run_agent(load_config(config), stop))
+    raise typer.Exit(run_agent(load_config(config), stop, ServiceManager.of(os.environ)))
 
 
 @app.command()

@@ -38,6 +38,7 @@ from edge_agent.sources.make import check_cameras, make_source, queues_by_camera
 from edge_agent.sources.port import FrameSource
 from edge_agent.status import Gauges
 from edge_agent.uploader import Uploader
+from edge_agent.watchdog import ServiceManager
 from edge_agent.web.access import Access, load_or_make_token
 from edge_agent.web.metrics import Metrics
 from edge_agent.web.server import PageServer, Site, http_source, make_app
@@ -47,8 +48,11 @@ _log = logging.getLogger(__name__)
 _LEAVE_S = 5.0
 
 
-def run_agent(config: Config, stop: threading.Event) -> int:
+def run_agent(config: Config, stop: threading.Event, manager: ServiceManager | None = None) -> int:
     """Inspect until `stop` is set.
+
+    Args:
+        manager: the service manager that watches this process; None for none.
 
     Returns:
         The exit code: 0 where the agent ended in order, 1 where one of its threads died.
@@ -60,12 +64,12 @@ def run_agent(config: Config, stop: threading.Event) -> int:
     keep_heap_flat()
     lock = FolderLock(config.state_folder)
     try:
-        return _run_locked(config, stop)
+        return _run_locked(config, stop, manager or ServiceManager())
     finally:
         lock.release()
 
 
-def _run_locked(config: Config, stop: threading.Event) -> int:
+def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) -> int:
     started = time.monotonic()
     check_cameras(config.cameras, with_broker=config.mqtt is not None)
     asked = threading.Event()
@@ -75,9 +79,9 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
     damaged = DamagedFiles(config.state_folder / DAMAGED_FOLDER, disk)
     outbox = Outbox(
         config.state_folder / "outbox", config.outbox, disk=disk, damaged=damaged,
-        owner=Owner(config.site, config.device),
+        owner=Owner(config.site, config.device), zone=config.zone,
     )  # fmt: skip
-    health, active, recent = Health(), Active(), RecentFrames()
+    health, active, recent = Health(on_beat=manager.progress), Active(), RecentFrames()
     uploader = Uploader(outbox, store, config.buckets.raw)
     publisher = None
     if config.mqtt is not None:
@@ -153,9 +157,11 @@ def _run_locked(config: Config, stop: threading.Event) -> int:
         config.device, ", ".join(camera.name for camera in config.cameras), config.page.host, config.page.port,
     )  # fmt: skip
     try:
+        manager.ready()
         loop.run(stop)
     finally:
         stop.set()
+        manager.stopping()
         for source in sources:
             source.close()
         missed.end()

@@ -11,11 +11,13 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from edge_agent.camera_config import Camera, Cameras, Name, Seconds, Section, Topic, absolute
 from edge_agent.errors import ConfigError
@@ -129,6 +131,8 @@ class Inference(Section):
     """The inference runtime."""
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     """The execution providers of onnxruntime, in the order of preference."""
+    trial_memory_bytes: int | None = Field(default=None, gt=0)
+    """The most memory that the trial of a new release may take. Default: nine tenths of what is free at its start."""
 
 
 class OutboxLimits(Section):
@@ -181,6 +185,9 @@ class Config(Section):
     """Where it stands; its images go below this name."""
     use_case: Name
     """What it inspects."""
+    time_zone: str | None = None
+    """The zone of the plant's day, such as `Asia/Tokyo`: *today* begins at midnight there, and the page shows its time.
+    Default: the zone of this machine, in a container usually UTC."""
     state_folder: Path = Path("state")
     """Where it keeps releases, outbox and state."""
     root_metadata: Path = Path("root.json")
@@ -203,6 +210,24 @@ class Config(Section):
     """What may wait on the device."""
     intervals: Intervals = Intervals()
     """How often the device looks and tells."""
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                ZoneInfo(value)
+            except (ValueError, OSError, ZoneInfoNotFoundError):
+                raise ValueError(
+                    f"expected a time zone such as Asia/Tokyo, but got {value[:40]!r}; "
+                    "if it is right, this machine lacks the package tzdata"
+                ) from None
+        return value
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The zone of the plant's day; None for that of this machine, as `datetime.fromtimestamp` takes it."""
+        return ZoneInfo(self.time_zone) if self.time_zone is not None else None
 
     @property
     def token_file(self) -> Path:

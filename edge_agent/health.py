@@ -12,10 +12,12 @@ class Health:
 
     Args:
         clock: seconds, by a clock that never jumps.
+        on_beat: called with each sign of life of the loop.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, on_beat: Callable[[], None] = lambda: None) -> None:
         self._clock = clock
+        self._on_beat = on_beat
         self._lock = threading.Lock()
         self._last_beat = clock()
         self._fault = ""
@@ -23,7 +25,12 @@ class Health:
         """Why no frame is inspected at present, such as a camera that fails; empty when all is well."""
 
     def beat(self) -> None:
-        """Give a sign of life."""
+        """Give a sign of life. For the inspection loop only."""
+        self._last_beat = self._clock()
+        self._on_beat()
+
+    def forgive_silence(self) -> None:
+        """Count the silence from now on, as at the begin of a probation."""
         self._last_beat = self._clock()
 
     def silent_s(self) -> float:

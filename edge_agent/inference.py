@@ -46,11 +46,18 @@ class RuntimeChoice:
     precision: str = "fp32"
     providers: Sequence[str] = ("CPUExecutionProvider",)
     backend: str = "onnxruntime"
+    trial_memory_bytes: int | None = None
 
     @classmethod
     def from_config(cls, inference: Inference) -> Self:
         """What the device's configuration chooses."""
-        return cls(inference.threads, inference.precision, inference.providers, inference.backend)
+        return cls(
+            inference.threads,
+            inference.precision,
+            inference.providers,
+            inference.backend,
+            inference.trial_memory_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,12 @@
-"""Keeps the memory of a process that runs for years from growing."""
+"""Keeps the memory of a process that runs for years from growing, and knows how much of it is free."""
 
 from __future__ import annotations
 
 import ctypes
 import logging
+import os
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 _log = logging.getLogger(__name__)
@@ -32,3 +35,49 @@ def keep_heap_flat() -> bool:
     if not all(kept):
         _log.debug("the heap keeps its defaults: mallopt answered %s", kept)
     return all(kept)
+
+
+def resident_bytes(pid: int) -> int | None:
+    """The memory that a process really uses; None where there is no such process, or no `/proc`."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def free_memory_bytes(root: Path = Path("/")) -> int | None:
+    """How much memory this process and its children may still take: of the machine, and of their control groups.
+
+    Args:
+        root: below which `proc` and `sys` lie.
+    """
+    found = []
+    with suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        found.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")))
+    with suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        group = next(line.split("::", 1)[1].lstrip("/") for line in lines if line.startswith("0::"))
+        base = root / "sys/fs/cgroup"
+        folder = base / group
+        while True:  # each group above has a limit of its own
+            with suppress(OSError, ValueError):
+                most = (folder / "memory.max").read_text().strip()
+                if most != "max":
+                    found.append(max(0, int(most) - int((folder / "memory.current").read_text()) + _cache(folder)))
+            if folder == base or base not in folder.parents:
+                break
+            folder = folder.parent
+    return min(found, default=None)
+
+
+def _cache(folder: Path) -> int:
+    """The file cache of a control group that the kernel drops before memory runs out, in bytes."""
+    lines = (folder / "memory.stat").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
+
+
+def end_first_without_memory() -> None:
+    """Ask the kernel to end this process before others where memory runs out. Any process may ask that of itself."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")

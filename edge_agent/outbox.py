@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +58,7 @@ class Outbox:
         monotonic: seconds, by a clock that never jumps, for ages.
 
         damaged: where a damaged index is set aside; by default beside it.
+        zone: in which a day begins at midnight; None for the zone of this machine.
         owner: whose images these are; None counts images whose Capture is lost as dropped.
 
     Raises:
@@ -75,11 +76,13 @@ class Outbox:
         connect: Callable[[Path], sqlite3.Connection] = connect,
         damaged: DamagedFiles | None = None,
         owner: Owner | None = None,
+        zone: tzinfo | None = UTC,
     ) -> None:
         self._disk = disk or RealDisk()
         self.image_folder: Final = folder / "images"
         self._limits = limits
         self._clock = clock
+        self._zone = zone
         self._monotonic = monotonic
         # Held while a row and its file change together: otherwise a file that was just delivered could be removed
         # while a second Capture of the same image is being added.
@@ -165,7 +168,7 @@ class Outbox:
             if result.reason:
                 self._index.count("doubted", result.reason)
             self._index.count("verdict", result.verdict)
-            self._index.count("verdict", result.verdict, day=_day(self._clock()))
+            self._index.count("verdict", result.verdict, day=_day(self._clock(), self._zone))
 
     def record_missed(self, result: Result, *, publish: bool) -> None:
         """Keep the result of a trigger that got no verdict, and count it by its reason; durable when it returns.
@@ -178,7 +181,7 @@ class Outbox:
                 self._index.insert(Kind.RESULT, Priority.RESULT, self._age_now(), result.capture_id, result.to_json())
             self._index.count("not_inspected", result.reason or "")
             self._index.count("verdict", result.verdict)
-            self._index.count("verdict", result.verdict, day=_day(self._clock()))
+            self._index.count("verdict", result.verdict, day=_day(self._clock(), self._zone))
         self.result_waits.set()
         self._enforce_limits()
 
@@ -268,7 +271,7 @@ class Outbox:
         return self._index.bytes
 
     def counts(self, kind: str, *, day: str = "") -> dict[str, int]:
-        """The counters of one kind, by name: by reason, class, camera or verdict. day: UTC; empty for all days."""
+        """The counters of one kind, by name: by reason, class, camera or verdict. day: empty for all days."""
         with self._index.reading() as db:
             rows = db.execute("SELECT name, value FROM counter WHERE kind = ? AND day = ?", (kind, day))
             return {name: int(value) for name, value in rows}
@@ -291,8 +294,8 @@ class Outbox:
         return self.total("dropped")
 
     def today(self) -> dict[str, int]:
-        """How many frames of the current day (UTC) got each verdict."""
-        return self.counts("verdict", day=_day(self._clock()))
+        """How many frames of the current day got each verdict."""
+        return self.counts("verdict", day=_day(self._clock(), self._zone))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -390,5 +393,5 @@ def image_is_intact(item: Outgoing) -> bytes | None:
     return data if sha256_of(data) == item.image_sha256 else None
 
 
-def _day(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
+def _day(now: float, zone: tzinfo | None) -> str:
+    return datetime.fromtimestamp(now, zone).strftime("%Y-%m-%d")

@@ -101,7 +101,7 @@ _VERSION_2: Final = (
 FROM taken""",
     "DROP TABLE taken",
     "ALTER TABLE taken_2 RENAME TO taken",
-    # name: which verdict, reason, class or camera; empty where there is one number only. day: UTC; empty for all days.
+    # name: which verdict, reason, class or camera; empty where there is one number only. day: empty for all days.
     """CREATE TABLE counter_2 (
     kind TEXT NOT NULL,
     name TEXT NOT NULL,

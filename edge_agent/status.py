@@ -145,6 +145,7 @@ class Gauges:
             "free_bytes": self.free_bytes(),
             "uptime_s": round(time.monotonic() - self.started, 1),
             "clock": datetime.now(UTC).isoformat(),
+            "time_zone": self.config.time_zone or datetime.now().astimezone().tzname(),
             "versions": versions(),
         }
 

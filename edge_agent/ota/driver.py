@@ -396,7 +396,7 @@ class Updates:
 
     def _begin_probation(self, loaded: LoadedRelease) -> None:
         self._health.take_fault()
-        self._health.beat()
+        self._health.forgive_silence()
         self._probation_began = self._monotonic()
         self._waits_for_frames = False
         self._tallies.forget(loaded.digest)

@@ -10,12 +10,13 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ import numpy as np
 from edge_agent import __version__
 from edge_agent.errors import EdgeError, InferenceError, Interrupted, UpdateError
 from edge_agent.inference import RELEASE_FILE, LoadedRelease, RuntimeChoice, load_release
+from edge_agent.memory import end_first_without_memory, free_memory_bytes, resident_bytes
 from edge_agent.ota.release_client import read_release
 from inspection import Release, decode_image
 from inspection.golden import difference
@@ -63,12 +65,23 @@ def try_release(folder: Path, digest: str, choice: RuntimeChoice) -> TrialResult
 
 
 def try_release_aside(
-    folder: Path, digest: str, choice: RuntimeChoice, stop: threading.Event, timeout_s: float = _TIMEOUT_S
+    folder: Path,
+    digest: str,
+    choice: RuntimeChoice,
+    stop: threading.Event,
+    timeout_s: float = _TIMEOUT_S,
+    resident: Callable[[int], int | None] = resident_bytes,
 ) -> TrialResult:
     """Run `try_release` in a child process. A child that crashes or does not end is a failed trial.
 
+    The child has a memory limit of its own, so that a large model takes none from the inspection. The limit is on the
+    memory that it really uses: onnxruntime and BLAS reserve far more addresses than they use, so RLIMIT_AS would refuse
+    good releases, and a control group of its own needs rights that a container does not have. Where memory runs out
+    between two looks, the kernel ends the child first, which asks for that itself.
+
     Args:
         stop: ends the trial when it is set.
+        resident: the memory that a process uses, in bytes; None where the system does not say.
 
     Raises:
         Interrupted: `stop` was set; nothing is known about the release.
@@ -83,6 +96,7 @@ def try_release_aside(
     names = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR")
     environment = {name: os.environ[name] for name in names if name in os.environ}
     environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+    limit = choice.trial_memory_bytes or _share_of_free()
     try:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
@@ -100,14 +114,26 @@ def try_release_aside(
                     child.kill()
                 if stop.is_set():
                     raise Interrupted("the trial was ended from outside") from None
+                used = resident(child.pid)
+                if limit is not None and used is not None and used > limit:
+                    child.kill()
+                    message = f"its trial used {used // 2**20} MiB, over the limit of {limit // 2**20} MiB"
+                    return TrialResult(False, "too-much-memory", message)
                 if time.monotonic() > deadline:
                     return TrialResult(False, "too-slow", f"the trial did not end within {timeout_s:.0f} s")
     try:
         return TrialResult(**json.loads(output.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
+        if child.returncode == -signal.SIGKILL:
+            return TrialResult(False, "too-much-memory", "the system ended the trial, as it does where memory runs out")
         how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
         tail = errors.decode(errors="replace").strip()[-300:]
         return TrialResult(False, "trial-crashed", f"the process that tried it died with {how}: {tail}")
+
+
+def _share_of_free() -> int | None:
+    free = free_memory_bytes()
+    return None if free is None else free * 9 // 10
 
 
 def check_golden(folder: Path, loaded: LoadedRelease) -> None:
@@ -168,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--provider", action="append", dest="providers")
     given = parser.parse_args(arguments)
     providers = tuple(given.providers or ("CPUExecutionProvider",))
+    end_first_without_memory()
     choice = RuntimeChoice(given.threads, given.precision, providers, given.backend)
     result = try_release(given.folder, given.digest, choice)
     sys.stdout.write(json.dumps(asdict(result)) + "\n")

@@ -210,8 +210,13 @@ class _Pages:
         language = choose_language(
             request.query_params.get("lang") or self._site.page.language, request.headers.get("accept-language", "")
         )
+        zone = self._site.gauges.config.zone
         html = self._templates.get_template(template).render(
-            t=TEXTS[language], language=language, session=self._site.access.session(request), **values
+            local=lambda at: at.astimezone(zone),
+            t=TEXTS[language],
+            language=language,
+            session=self._site.access.session(request),
+            **values,
         )
         return Response(html, status_code, media_type="text/html; charset=utf-8")
 

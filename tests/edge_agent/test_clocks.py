@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -126,6 +127,23 @@ def test_a_start_with_a_wrong_clock_keeps_the_counts_of_the_day(tmp_path, clocks
         assert outbox.today() == ({} if jump > 0 else {"pass": 1})
     assert sum(name.startswith("day.") for name in outbox.counters()) == 40
     assert outbox.counters()["frames"] == 50
+    outbox.close()
+
+
+@pytest.mark.parametrize(
+    ("zone", "begins"),
+    [("Asia/Tokyo", "2026-06-09 15:00"), ("America/New_York", "2026-06-10 04:00"), ("UTC", "2026-06-10 00:00")],
+)
+def test_today_begins_at_midnight_in_the_zone_of_the_plant(tmp_path, clocks, zone, begins):
+    """A frame a second before midnight there belongs to the day before."""
+    clocks.wall = datetime.fromisoformat(begins).replace(tzinfo=UTC).timestamp() - 1.0
+    outbox = Outbox(tmp_path, TEN_DAYS, clock=lambda: clocks.wall, zone=ZoneInfo(zone))
+    put(outbox, 1)
+    assert outbox.today() == {"pass": 1}
+    clocks.wall += 1.0
+    assert outbox.today() == {}
+    put(outbox, 2)
+    assert (outbox.today(), outbox.counts("verdict", day="2026-06-10")) == ({"pass": 1}, {"pass": 1})
     outbox.close()
 
 

@@ -144,3 +144,12 @@ def test_credentials_of_another_form_do_not_show_up_in_the_error(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_credentials(path)
     assert "hidden" not in str(caught.value)
+
+
+def test_the_time_zone_is_a_name_that_this_machine_knows(tmp_path):
+    """A misspelt zone is refused at the start, not at midnight; without one the zone of the machine holds."""
+    assert load_config(write(tmp_path), {}).zone is None
+    assert str(load_config(write(tmp_path, VALUE | {"time_zone": "Asia/Tokyo"}), {}).zone) == "Asia/Tokyo"
+    for wrong in ("Asia/Tokio", "JST-9", "../etc/passwd", ""):
+        with pytest.raises(ConfigError, match=r"time_zone: .*expected a time zone such as Asia/Tokyo"):
+            load_config(write(tmp_path, VALUE | {"time_zone": wrong}), {})

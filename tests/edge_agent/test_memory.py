@@ -1,13 +1,16 @@
-"""The settings of the heap, tested in a process of its own."""
+"""The settings of the heap, tested in a process of its own, and how much memory is free."""
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
 
 import pytest
+
+from edge_agent.memory import free_memory_bytes, resident_bytes
 
 # The dynamic threshold of glibc rises with the first mapped picture that is freed; then heaps take the next ones.
 _SCRIPT = """
@@ -50,3 +53,26 @@ def test_without_the_setting_the_same_pictures_stay_with_the_process():
     kept, grown = grown_mb("as it comes")
     assert not kept
     assert grown > 100
+
+
+def test_the_free_memory_is_that_of_the_tightest_limit(tmp_path):
+    """The machine has much free, the service's group less, and its file cache can be dropped."""
+    group = tmp_path / "sys/fs/cgroup/system.slice/kizu-edge.service"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    assert free_memory_bytes(tmp_path) is None
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 8000000 kB\nMemAvailable:    4000000 kB\n")
+    assert free_memory_bytes(tmp_path) == 4_096_000_000
+    (tmp_path / "proc/self/cgroup").write_text("0::/system.slice/kizu-edge.service\n")
+    (group.parent / "memory.max").write_text("max\n")
+    (group / "memory.max").write_text("536870912\n")
+    (group / "memory.current").write_text("200000000\n")
+    (group / "memory.stat").write_text("anon 1\ninactive_file 50000000\n")
+    assert free_memory_bytes(tmp_path) == 536_870_912 - 150_000_000
+    assert (free_memory_bytes() or 1) > 0
+
+
+def test_the_memory_of_a_process_is_what_it_uses():
+    """A process that is gone uses none that could be told."""
+    assert resident_bytes(os.getpid()) > 1_000_000
+    assert resident_bytes(2**22 + 1) is None

@@ -14,6 +14,7 @@ from edge_agent import __version__
 from edge_agent.errors import EdgeError, UpdateError
 from edge_agent.inference import RuntimeChoice, load_release
 from edge_agent.ota import trial
+from edge_agent.ota.refusal import Kind, kind_of
 from edge_agent.ota.trial import TrialResult, check_golden, main, try_release, try_release_aside, version
 from tests.edge_agent.models import build_release, quadrant_model
 
@@ -135,6 +136,7 @@ class Child:
         self.output, self.errors, self.returncode = output, errors, code
         self.rounds, self.on_wait = rounds, on_wait
         self.killed = 0
+        self.pid = -1
         self.started: list = []
 
     def __call__(self, command, **options):
@@ -211,6 +213,34 @@ def test_a_process_that_does_not_end_is_killed(start, monkeypatch):
     child = Child(rounds=100, on_wait=lambda: now.__setitem__(0, now[0] + 30.0))
     assert start(child, timeout_s=60.0) == TrialResult(False, "too-slow", "the trial did not end within 60 s")
     assert (child.killed, child.rounds) == (1, 97)
+
+
+def test_a_trial_over_its_memory_limit_is_ended_and_held_for_a_while_only(start, monkeypatch):
+    """The inspection keeps its memory. The cause is transient: the machine may have more free another time."""
+    used = iter([100 * 2**20, 299 * 2**20, 301 * 2**20])
+    child = Child(rounds=100)
+    monkeypatch.setattr(trial, "free_memory_bytes", lambda: 334 * 2**20)
+    result = start(child, resident=lambda pid: next(used))
+    message = "its trial used 301 MiB, over the limit of 300 MiB"
+    assert result == TrialResult(False, "too-much-memory", message)
+    assert (child.killed, kind_of(result.reason)) == (1, Kind.TRANSIENT)
+    monkeypatch.setattr(trial, "free_memory_bytes", lambda: None)
+    passed = b'{"ok": true, "reason": "", "message": "", "latency_ms": 1.5}'
+    assert start(Child(passed, rounds=2), resident=lambda pid: 2**40).ok
+
+
+def test_a_trial_that_the_system_ends_for_lack_of_memory_is_no_crash_of_the_model(start):
+    """The kernel ends the trial first; a crash of the runtime has another signal."""
+    assert start(Child(code=-9)).reason == "too-much-memory"
+    assert start(Child(code=-11)).reason == "trial-crashed"
+
+
+def test_the_limit_of_the_configuration_holds_for_a_real_process(tmp_path):
+    """A limit below what Python itself needs ends the trial of a good release."""
+    built = build_release(1)
+    choice = RuntimeChoice(threads=1, trial_memory_bytes=5 * 2**20)
+    result = try_release_aside(built.write(tmp_path / "r"), built.digest, choice, threading.Event())
+    assert (result.ok, result.reason) == (False, "too-much-memory")
 
 
 def test_an_agent_that_stops_ends_the_trial(start):
