@@ -6,6 +6,7 @@
     │   ├── DamagedState         a file of the state folder is damaged
     │   └── AlreadyLeft          a rollback that was given twice
     ├── SourceError          the camera
+    │   └── SourceEnded          a film that was shown to its end
     ├── InferenceError       the model
     │   └── BackendUnavailable   the configured runtime
     ├── StoreError           the object store
@@ -47,6 +48,10 @@ class AlreadyLeft(StateError):
 
 class SourceError(EdgeError):
     """A camera delivers no frame, or its frames cannot be put away."""
+
+
+class SourceEnded(SourceError):
+    """A camera that is a film has shown its last picture. It gives no other, however often it is opened."""
 
 
 class InferenceError(EdgeError):

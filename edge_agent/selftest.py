@@ -20,6 +20,7 @@ from edge_agent.object_store import S3ObjectStore
 from edge_agent.ota.release_client import ReleaseClient
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.trial import try_release_aside
+from edge_agent.sources.folder import subfolders_remark
 from edge_agent.sources.make import check_cameras, make_grabber
 
 _MQTT_WAIT_S: Final = 5.0
@@ -71,17 +72,20 @@ def _disk_space(config: Config) -> str:
 
 def _cameras(config: Config) -> str:
     check_cameras(config.cameras, with_broker=config.mqtt is not None)
+    remarks: list[str] = []
     for camera in config.cameras:
         if isinstance(camera, FolderCamera):
             if not os.access(camera.path, os.R_OK | os.W_OK | os.X_OK):
                 raise StateError(f"{camera.path} must be readable and writable: processed frames are moved out of it")
+            remarks += [remark for remark in (subfolders_remark(camera.path),) if remark]
         elif (grabber := make_grabber(camera)) is not None:
             try:
                 grabber.open()
                 grabber.read()
+                remarks += [remark for remark in (getattr(grabber, "remark", ""),) if remark]
             finally:
                 grabber.close()
-    return ", ".join(f"{camera.name} ({camera.source})" for camera in config.cameras)
+    return "; ".join([", ".join(f"{camera.name} ({camera.source})" for camera in config.cameras), *remarks])
 
 
 def _root(config: Config) -> str:

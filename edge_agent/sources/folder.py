@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 REJECTED_FOLDER: Final = "rejected"
 MAX_FILE_BYTES: Final = 256_000_000
 _NOT_FRAMES: Final = (".json", ".tmp", ".part", ".partial", ".crdownload")
+_LOOKED_AT: Final = 10_000
+"""How many files and folders a start looks at to find such a folder."""
 _MAX_NAME_BYTES: Final = 240
 """Of a name in `done` or `rejected`; the file systems of devices take 255."""
 _LAST_NS: Final = 253_402_214_400 * 10**9
@@ -77,6 +79,8 @@ class FolderSource:
         self._retry_at: dict[str, float] = {}
         self._disk.make_folder(done_folder)
         self._done_count = sum(1 for _ in done_folder.iterdir())
+        if remark := subfolders_remark(self._folder):
+            _log.warning("camera %s: %s", self.name, remark)
 
     def next(self, timeout_s: float) -> Frame | None:
         """See `FrameSource.next`."""
@@ -264,6 +268,28 @@ class FolderSource:
             _log.warning("cannot remove old files from %s: %s", self._done_folder, e)
             return
         self._done_count = min(len(files), self._keep)
+
+
+def subfolders_remark(folder: Path) -> str:
+    """What to say where a camera writes into folders below its folder, which are not looked into; else empty.
+
+    Some cameras make a folder for each day or hour. The first file found is named, so that somebody can see it.
+    """
+    looked_at = 0
+    for below, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != REJECTED_FOLDER)
+        looked_at += 1 + len(files)
+        if Path(below) != folder:
+            found = next((name for name in sorted(files) if not name.lower().endswith(_NOT_FRAMES)), None)
+            if found is not None:
+                where = readable_name(str(Path(below, found)))
+                return (
+                    f"{where} lies in a folder below {folder}, and is not inspected: only files in the folder itself "
+                    "are frames; have the camera write there, or move its files there when they are complete"
+                )
+        if looked_at > _LOOKED_AT:
+            break
+    return ""
 
 
 def _time(seen: _Seen) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import math
+import re
 from typing import Any, Final
 
 import cv2
@@ -28,33 +29,58 @@ _TO_BGR: Final = {
     "BayerBG8": cv2.COLOR_BayerBGGR2BGR,
 }
 _CHANNELS: Final = {"RGB8": 3, "BGR8": 3, "RGBa8": 4, "BGRa8": 4}
-_DEEP_MONO_BITS: Final = {"Mono10": 10, "Mono12": 12, "Mono14": 14, "Mono16": 16}
+# More than 8 bits a value, in 16 bits each. A packed format has the same form once a library has unpacked it.
+_DEEP: Final = re.compile(r"(Mono|BayerRG|BayerGR|BayerGB|BayerBG)(10|12|14|16)(p|Packed)?")
 
 
-def to_bgr(data: NDArray[Any], width: int, height: int, pixel_format: str) -> NDArray[np.uint8]:
-    """Convert the buffer of a camera to (height, width, 3) uint8 BGR. Deep monochrome keeps its highest 8 bits.
+def to_bgr(data: NDArray[Any], width: int, height: int, pixel_format: str, line_padding: int = 0) -> NDArray[np.uint8]:
+    """Convert the buffer of a camera to (height, width, 3) uint8 BGR. Deep formats keep their highest 8 bits.
 
     Args:
-        data: (n,), as the camera sent it, without padding.
+        data: (n,), as the camera sent it. Values after the last pixel are left out.
+        line_padding: how many values follow each line that are no pixels.
 
     Raises:
-        SourceError: the pixel format is not supported, or the number of values is another one.
+        SourceError: the pixel format is not supported, or the number of values is another one. Where values may follow
+            each line or the whole picture, nothing is guessed: a wrong guess gives a picture that is sheared.
     """
     channels = _CHANNELS.get(pixel_format, 1)
-    if data.size != width * height * channels:
-        raise SourceError(f"expected {width} x {height} pixels of {pixel_format}, but got {data.size} values")
-    pixels = data.reshape((height, width, channels) if channels > 1 else (height, width))
+    deep = _DEEP.fullmatch(pixel_format)
+    if deep is not None and data.dtype.itemsize == 1:
+        raise SourceError(
+            f"expected {pixel_format} as 16 bits a value, but got bytes: this library does not unpack it; set "
+            f"`PixelFormat: {deep[1]}8` or an unpacked format in the camera's features"
+        )
+    values = width * channels
+    pixels = _lines(data, values, height, line_padding, f"{width} x {height} pixels of {pixel_format}")
+    if channels > 1:
+        pixels = pixels.reshape((height, width, channels))
     if pixel_format == "BGR8":
         return np.array(pixels, dtype=np.uint8)
-    bits = _DEEP_MONO_BITS.get(pixel_format)
-    if bits is not None:
-        grey = (pixels >> (bits - 8)).astype(np.uint8)
-        return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
-    conversion = _TO_BGR.get(pixel_format)
+    plain = pixel_format
+    if deep is not None:
+        plain = f"{deep[1]}8"
+        pixels = (pixels >> (int(deep[2]) - 8)).astype(np.uint8)
+    conversion = _TO_BGR.get(plain)
     if conversion is None:
-        known = ", ".join(sorted((*_TO_BGR, "BGR8", *_DEEP_MONO_BITS)))
-        raise SourceError(f"expected one of the pixel formats {known}, but got {pixel_format}; set `PixelFormat`")
-    return np.asarray(cv2.cvtColor(pixels, conversion), dtype=np.uint8)
+        known = ", ".join(sorted((*_TO_BGR, "BGR8")))
+        raise SourceError(
+            f"expected one of the pixel formats {known}, or Mono and Bayer with 10 to 16 bits, but got {pixel_format}; "
+            "set `PixelFormat`"
+        )
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), conversion), dtype=np.uint8)
+
+
+def _lines(data: NDArray[Any], values: int, height: int, line_padding: int, expected: str) -> NDArray[Any]:
+    """The pixels of a buffer, (height, values), without what a camera sends beside them."""
+    padded = (values + line_padding) * height
+    more = data.size - padded
+    if more < 0 or (more and not line_padding and more % height == 0):
+        raise SourceError(
+            f"expected {expected}, but got {data.size} values; set `Width` to a multiple of 4 or 8 in the camera's "
+            "features, and turn `ChunkModeActive` off, so that nothing is sent beside the pixels"
+        )
+    return data[:padded].reshape((height, values + line_padding))[:, :values]
 
 
 def _set(nodes: Any, name: str, value: object) -> None:
@@ -142,8 +168,11 @@ class GenICamGrabber:
             if buffer is None:
                 raise SourceError(f"no picture within {math.ceil(self._camera.timeout_s)} s")
             with buffer:
-                part = buffer.payload.components[0]
-                return to_bgr(part.data, part.width, part.height, part.data_format)
+                part = next((part for part in buffer.payload.components if part is not None), None)
+                if part is None:
+                    raise SourceError("the camera sent a buffer without a picture; see its feature `ComponentSelector`")
+                padding = int(getattr(part, "x_padding", 0) or 0) // max(1, part.data.dtype.itemsize)
+                return to_bgr(part.data, part.width, part.height, part.data_format, padding)
         except SourceError:
             raise
         except Exception as e:

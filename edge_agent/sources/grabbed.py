@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.backoff import Backoff
-from edge_agent.errors import SourceError
+from edge_agent.errors import SourceEnded, SourceError
 from edge_agent.result import Result
 from edge_agent.sources.port import Frame
 from edge_agent.sources.trigger import Asked, Trigger, TriggerQueue
@@ -185,6 +185,9 @@ class GrabbedSource:
                 self._grabber.open()
                 while not self._closed.is_set():
                     self._grab()
+            except SourceEnded as e:
+                self._end(str(e))
+                return
             except SourceError as e:
                 self._gone(str(e))
             except Exception as e:  # a driver may raise anything, and one camera must not end the agent
@@ -234,6 +237,15 @@ class GrabbedSource:
             self._drop_what_came_too_late()
             self._number += 1
             self._pictures.append(_Picture(pixels, self._clock(), self._number, trigger))
+            self._changed.notify_all()
+        self._wake.set()
+
+    def _end(self, why: str) -> None:
+        _log.info("camera %s: %s", self.name, why)
+        if self._triggers is not None:
+            self._triggers.lost = True
+        with self._changed:
+            self._problem = f"{self.name}: {why}"
             self._changed.notify_all()
         self._wake.set()
 

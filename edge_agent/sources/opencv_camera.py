@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -10,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.camera_config import OpenCvCamera
-from edge_agent.errors import SourceError
+from edge_agent.errors import SourceEnded, SourceError
+
+_log = logging.getLogger(__name__)
 
 _NETWORK: Final = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "udp", "tcp"})
 
@@ -26,6 +30,10 @@ class OpenCvGrabber:
         self._camera = camera
         self._where = without_account(device) if isinstance(device, str) else f"video device {device}"
         self._capture: cv2.VideoCapture | None = None
+        self._is_film = isinstance(device, str) and Path(device).is_file()
+        self._pictures = 0
+        self.remark = ""
+        """What is unusual about the pictures; empty where nothing is."""
 
     def open(self) -> None:
         """See `Grabber.open`."""
@@ -42,14 +50,31 @@ class OpenCvGrabber:
             if value is not None:
                 capture.set(name, value)
         self._capture = capture
+        self._pictures = 0
 
     def read(self) -> NDArray[np.uint8]:
         """See `Grabber.read`."""
         assert self._capture is not None
         good, image = self._capture.read()
         if not good or image is None:
+            if self._is_film and self._pictures:
+                raise SourceEnded(f"{self._where} has ended after {self._pictures} pictures; name another film")
             raise SourceError(f"{self._where} gives no more pictures")
+        self._pictures += 1
+        if self._pictures == 1:
+            self._compare_size(image.shape[1], image.shape[0])
         return np.asarray(image, dtype=np.uint8)
+
+    def _compare_size(self, width: int, height: int) -> None:
+        """Say where a camera gives another size than was asked for: OpenCV does not."""
+        wanted = (self._camera.width or width, self._camera.height or height)
+        self.remark = ""
+        if wanted != (width, height):
+            self.remark = (
+                f"{self._where} was asked for {wanted[0]} x {wanted[1]} pixels, but it gives {width} x {height}; "
+                "set width and height to a size that it has"
+            )
+            _log.warning("%s", self.remark)
 
     def close(self) -> None:
         """See `Grabber.close`."""

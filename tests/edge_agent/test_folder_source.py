@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.camera_config import FolderCamera
 from edge_agent.errors import SourceError
-from edge_agent.sources.folder import FolderSource
+from edge_agent.sources.folder import FolderSource, subfolders_remark
 from tests.edge_agent.models import picture
 
 
@@ -202,3 +202,19 @@ def test_a_frame_that_was_not_put_away_comes_before_those_after_it(folder):
     assert frame.name == "a.png"
     source.give_back(frame)
     assert names(source) == ["a.png", "b.png", "c.png"]
+
+
+def test_a_camera_that_writes_into_folders_of_its_own_is_said(folder, caplog):
+    """Such files are not inspected: the log and the self-test name one, and what to do."""
+    assert subfolders_remark(folder) == ""
+    for below in ("rejected", ".hidden"):
+        (folder / below).mkdir()
+        (folder / below / "a.png").write_bytes(picture(1))
+    assert subfolders_remark(folder) == ""
+    deep = folder / "2024-05-01" / "001" / "jpg"
+    deep.mkdir(parents=True)
+    (deep / "14.03.22.jpg").write_bytes(picture(1))
+    source = make(folder)
+    assert "2024-05-01/001/jpg/14.03.22.jpg lies in a folder below" in caplog.text
+    assert "have the camera write there" in caplog.text
+    assert source.next(0.05) is None

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -212,6 +213,46 @@ def test_a_network_camera_is_seen_lost_and_seen_again():
         source.close()
 
 
+def film(path, frames=4) -> Path:
+    """A film of 64 x 48 pixels, each picture a little brighter than the one before."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for number in range(frames):
+        writer.write(grey(50 * number))
+    writer.release()
+    return path
+
+
+def test_a_film_that_has_ended_has_ended(tmp_path):
+    """Each of its pictures is one frame, and it is not shown again: no part is counted twice."""
+    camera = OpenCvCamera(source="opencv", device=str(film(tmp_path / "film.avi")), mode="every")
+    source = GrabbedSource("film", OpenCvGrabber(camera), mode="every", wake=threading.Event(), reconnect_limit_s=0.01)
+    try:
+        frames = [source.next(5.0) for _ in range(4)]
+        assert [round(value_of(frame), -1) for frame in frames] == [0, 50, 100, 150]
+        with pytest.raises(SourceError, match=r"film: .*film\.avi has ended"):
+            source.next(5.0)
+        source._thread.join(5.0)
+        assert not source._thread.is_alive()
+        with pytest.raises(SourceError, match="has ended"):
+            source.next(0.0)
+    finally:
+        source.close()
+
+
+def test_a_picture_of_another_size_than_was_asked_for_is_said_once(tmp_path, caplog):
+    """The camera decides; the frames are inspected all the same."""
+    camera = OpenCvCamera(source="opencv", device=str(film(tmp_path / "film.avi")), width=1280, height=960)
+    grabber = OpenCvGrabber(camera)
+    grabber.open()
+    for _ in range(2):
+        assert grabber.read().shape == (48, 64, 3)
+    grabber.close()
+    said = [record.getMessage() for record in caplog.records if "1280 x 960" in record.getMessage()]
+    assert len(said) == 1
+    assert "but it gives 64 x 48" in said[0]
+    assert grabber.remark == said[0]
+
+
 def test_a_video_device_that_is_not_there_is_named():
     """A missing video device raises an error that names the configured device."""
     with pytest.raises(SourceError, match="video device 93"):
@@ -251,11 +292,43 @@ def test_a_bayer_mosaic_of_red_alone_is_red():
     assert tuple(to_bgr(mosaic.ravel(), 8, 8, "BayerBG8")[4, 4] > 100) == (True, False, False)
 
 
-@pytest.mark.parametrize(("size", "pixel_format", "message"), [(3, "Mono8", "got 3 values"), (4, "YUV", "PixelFormat")])
-def test_a_buffer_that_is_not_understood_is_refused(size, pixel_format, message):
-    """Pixels of an unknown format are not guessed."""
+@pytest.mark.parametrize(
+    ("data", "pixel_format", "message"),
+    [
+        (np.zeros(3, np.uint8), "Mono8", "got 3 values; set `Width`"),
+        (np.zeros(4, np.uint8), "YUV", "PixelFormat"),
+        (np.zeros(6, np.uint8), "Mono8", "got 6 values; set `Width`"),
+        (np.zeros(6, np.uint8), "Mono12Packed", "set `PixelFormat: Mono8`"),
+        (np.zeros(4, np.uint8), "BayerRG12p", "set `PixelFormat: BayerRG8`"),
+    ],
+    ids=["too few", "unknown", "padding that may be anywhere", "packed", "packed mosaic"],
+)
+def test_a_buffer_that_is_not_understood_is_refused_with_the_way_out(data, pixel_format, message):
+    """Pixels are not guessed: a wrong guess is a picture that is sheared, or of noise."""
     with pytest.raises(SourceError, match=message):
-        to_bgr(np.zeros(size, dtype=np.uint8), 2, 2, pixel_format)
+        to_bgr(data, 2, 2, pixel_format)
+
+
+def test_what_a_camera_sends_beside_the_pixels_is_left_out():
+    """After the last pixel, or after each line where the camera says so."""
+    pixels = [[1, 2], [3, 4], [5, 6]]
+    after = np.array([1, 2, 3, 4, 5, 6, 99, 99], dtype=np.uint8)
+    assert to_bgr(after, 2, 3, "Mono8")[..., 0].tolist() == pixels
+    lines = np.array([1, 2, 99, 3, 4, 99, 5, 6, 99, 99], dtype=np.uint8)
+    assert to_bgr(lines, 2, 3, "Mono8", line_padding=1)[..., 0].tolist() == pixels
+
+
+@pytest.mark.parametrize("pixel_format", ["Mono12", "Mono12Packed", "Mono12p"])
+def test_a_packed_format_that_the_library_has_unpacked_is_taken(pixel_format):
+    """It comes as 16 bits a value then."""
+    assert to_bgr(np.full(4, 0x0A0F, np.uint16), 2, 2, pixel_format)[0, 0].tolist() == [0xA0] * 3
+
+
+def test_a_deep_bayer_mosaic_keeps_its_colours():
+    """The highest 8 of 12 bits are kept, then the mosaic is resolved."""
+    mosaic = np.zeros((8, 8), dtype=np.uint16)
+    mosaic[0::2, 0::2] = 200 << 4
+    assert tuple(to_bgr(mosaic.ravel(), 8, 8, "BayerRG12")[4, 4] > 100) == (False, False, True)
 
 
 class Harvester:
@@ -353,6 +426,18 @@ def test_a_genicam_camera_is_opened_set_read_and_let_go(producer):
         "add vendor.cti", "update", "create {'serial_number': '12'}", "start", "fetch", "queue", "fetch",
         "stop", "destroy", "reset",
     ]  # fmt: skip
+
+
+def test_a_buffer_without_a_picture_is_said(producer):
+    """Some cameras send depth or metadata alone."""
+
+    class Empty(Harvester):
+        components = (None,)
+
+    grabber = GenICamGrabber(GenICamCamera(source="genicam", producer=producer), harvester=Empty())
+    grabber.open()
+    with pytest.raises(SourceError, match="a buffer without a picture"):
+        grabber.read()
 
 
 def test_a_genicam_camera_that_is_not_there_is_named(producer, tmp_path):
