@@ -314,7 +314,7 @@ def _judge(demo: _Demo, number: int, outputs: dict[str, Any]) -> tuple[ModelVers
     report = EvaluationReport.from_json(demo.registry.get_artifact(outputs["run_id"], EVALUATION_REPORT))
     test = report.test
     demo.say(f"dataset {outputs['dataset_digest'][:12]} of {outputs['images']} images")
-    demo.say(f"test mAP50 {test.map50:.3f}, escape {test.escape}, overkill {test.overkill}")
+    demo.say(f"test mAP50 {test.map50:.3f}, escape {test.escape}, overkill {test.overkill}, review {test.review}")
     if report.champion is not None:
         demo.say(f"champion version {report.champion.version} on the same split: {report.champion.test.map50:.3f}")
     if not outputs["passed"]:
