@@ -74,8 +74,8 @@ mutation: setup ## Change inspection/ and edge_agent/ota/ one thing at a time, a
 	@tools/mutation
 
 .PHONY: images
-images: ## Build every container image, including training; needs a Docker engine
-	@tools/images
+images: ## Build every container image, including training; needs a Docker engine. PLATFORM=linux/arm64: for another processor
+	@tools/images $(if $(PLATFORM),--platform "$(PLATFORM)")
 
 .PHONY: compile
 compile: setup ## Compile the pipelines to pipelines/compiled/
