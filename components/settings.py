@@ -172,6 +172,46 @@ class Settings(BaseModel):
         validation_alias=_env("KIZU_SIGNER_URL"),
         description="The signer, as the `deployment` pipeline and the reconciler call it.",
     )
+    signer_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SIGNER_TOKEN"),
+        description="The token that says to the signer who calls.",
+    )
+    signer_ca_file: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SIGNER_CA_FILE"),
+        description="PEM file with the authority of the signer's certificate, where it has one.",
+    )
+    signer_client_cert_file: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SIGNER_CLIENT_CERT_FILE"),
+        description="PEM file with the caller's certificate, where the signer asks for one.",
+    )
+    signer_client_key_file: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SIGNER_CLIENT_KEY_FILE"),
+        description="PEM file with the key of that certificate.",
+    )
+    signer_callers: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SIGNER_CALLERS"),
+        description="For the signer: the administrator's file that says who may call it.",
+    )
+    signer_cert_file: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SIGNER_CERT_FILE"),
+        description="For the signer: PEM file with its certificate. With it, the signer speaks HTTPS only.",
+    )
+    signer_key_file: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SIGNER_KEY_FILE"),
+        description="For the signer: PEM file with the key of that certificate.",
+    )
+    signer_client_ca_file: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SIGNER_CLIENT_CA_FILE"),
+        description="For the signer: PEM file with the authority of callers. With it, a caller needs a certificate.",
+    )
     signer_keys: str | None = Field(
         default=None,
         validation_alias=_env("KIZU_SIGNER_KEYS"),

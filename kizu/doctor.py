@@ -244,7 +244,13 @@ class _Look:
 
     def signer(self) -> str:
         uri = self._config.required("signer_url").rstrip("/")
-        answer = httpx.get(f"{uri}/healthz", timeout=self._timeout_s)
+        from components.stores.releases.signer_client import SignerError, tls_of
+
+        try:
+            tls = tls_of(self._config)
+        except SignerError as e:
+            raise _Failed(str(e)) from e
+        answer = httpx.get(f"{uri}/healthz", timeout=self._timeout_s, verify=tls or True)
         if answer.status_code != 200:
             raise _Failed(f"{uri}/healthz answered {answer.status_code}: {answer.text[:300]}; see its log")
         try:

@@ -17,10 +17,15 @@ class DeploymentOutputs(NamedTuple):
 
 
 @dsl.pipeline(name="deployment", description="Have the signer publish an approved model to its group of devices.")
-def deployment(use_case: str, version: int = 0, again: bool = False) -> DeploymentOutputs:
-    """use_case: canonical JSON. version: the model version; 0 takes the newest approved one. again: order it anew."""
+def deployment(use_case: str, version: int = 0, again: bool = False, downgrade: bool = False) -> DeploymentOutputs:
+    """use_case: canonical JSON. version: the model version; 0 takes the newest approved one. again: order it anew.
+
+    downgrade: the version may be older than the one that is desired now.
+    """
     resolved = settled(resolve_approved(use_case=use_case, version=version), "deployment")
-    published = settled(publish_release(use_case=use_case, version=resolved.output, again=again), "deployment")
+    published = settled(
+        publish_release(use_case=use_case, version=resolved.output, again=again, downgrade=downgrade), "deployment"
+    )
     return DeploymentOutputs(
         version=resolved.output,
         release_digest=published.outputs["release_digest"],

@@ -25,7 +25,7 @@ SECRET_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
         "MLFLOW_TRACKING_URI",
     ),
     "training": (*_S3, "MLFLOW_TRACKING_URI"),
-    "deployment": (*_S3, "MLFLOW_TRACKING_URI", "KIZU_SIGNER_URL"),
+    "deployment": (*_S3, "MLFLOW_TRACKING_URI", "KIZU_SIGNER_URL", "KIZU_SIGNER_TOKEN"),
 }
 """The keys of the Secret `kizu-<identity>`, each an environment variable of the same name."""
 
@@ -39,6 +39,9 @@ IDENTITIES: Final[Mapping[str, str]] = {
 
 OPTIONAL_KEYS: Final = (
     "KIZU_S3_CA_FILE",
+    "KIZU_SIGNER_CA_FILE",
+    "KIZU_SIGNER_CLIENT_CERT_FILE",
+    "KIZU_SIGNER_CLIENT_KEY_FILE",
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
     "KIZU_CACHE_DIR",

@@ -100,9 +100,10 @@ def group_state(group: str, desired: DesiredState, reports: Iterable[Reported], 
 
 def group_states(publisher: Publisher, fleet: DeviceReports, now: datetime) -> list[GroupState]:
     """The state of each group of each use case for which something is desired."""
-    reports = tuple(fleet.reports())
+    names = publisher.desired_names()
+    reports = tuple(fleet.reports()) if names else ()
     states = []
-    for use_case, group in publisher.desired_names():
+    for use_case, group in names:
         desired = publisher.desired(use_case, group)
         if desired is not None:
             states.append(group_state(group, desired, reports, now))

@@ -20,15 +20,19 @@ def resolve_approved(use_case: str, version: int) -> int:
 
 
 @dsl.component(base_image=container_images.CONTROL, install_kfp_package=False)
-def publish_release(use_case: str, version: int, again: bool = False) -> NamedTuple(
+def publish_release(use_case: str, version: int, again: bool = False, downgrade: bool = False) -> NamedTuple(
     "Outputs", [("release_digest", str), ("sequence", int)]
 ):
-    """Ask the signer to publish the release and the desired state of its group. again: order it anew."""
+    """Ask the signer to publish the release and the desired state of its group.
+
+    again: order it anew. downgrade: it may be older than the desired one.
+    """
     from components.deployment.publish import publish
     from components.settings import settings
     from components.stores.releases.signer_client import SignerClient
     from components.use_case import parse_use_case
 
-    signer = SignerClient(settings().required("signer_url"))
-    digest, sequence = publish(signer, parse_use_case(use_case).name, int(version), again=bool(again))
+    signer = SignerClient.from_settings(settings())
+    name = parse_use_case(use_case).name
+    digest, sequence = publish(signer, name, int(version), again=bool(again), downgrade=bool(downgrade))
     return (digest, sequence)

@@ -29,11 +29,14 @@ def resolve(registry: ModelRegistry, model: str, version: int) -> int:
     return version
 
 
-def publish(signer: SignerClient, model: str, version: int, *, again: bool = False) -> tuple[str, int]:
+def publish(
+    signer: SignerClient, model: str, version: int, *, again: bool = False, downgrade: bool = False
+) -> tuple[str, int]:
     """Ask the signer to publish the release, then the desired state of its group.
 
     Args:
         again: devices that refused the release try it once more.
+        downgrade: the version may be older than the one that is desired now.
 
     Returns:
         The digest of the release, and the sequence of the desired state.
@@ -42,6 +45,6 @@ def publish(signer: SignerClient, model: str, version: int, *, again: bool = Fal
         SignerError: the signer refused, or did not answer.
     """
     digest = signer.publish_release(model, version)
-    sequence = signer.publish_desired(model, version, again=again)
+    sequence = signer.publish_desired(model, version, again=again, downgrade=downgrade)
     _log.info("release %s of %s version %d is desired, sequence %d", digest, model, version, sequence)
     return digest, sequence

@@ -79,7 +79,10 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
     where = f"{model} version {version}"
     if approval.model_sha256 != sha256_of(onnx):
         raise ReleaseError(f"{where}: approved {approval.model_sha256}, but the model is {sha256_of(onnx)}")
-    golden = GoldenSet.from_json(registry.get_artifact(found.run_id, GOLDEN)).samples
+    golden_bytes = registry.get_artifact(found.run_id, GOLDEN)
+    if report.golden_sha256 and sha256_of(golden_bytes) != report.golden_sha256:
+        raise ReleaseError(f"{where}: the golden samples are not those that were evaluated; evaluate it again")
+    golden = GoldenSet.from_json(golden_bytes).samples
     files = {sample.file: registry.get_artifact(found.run_id, f"golden/{sample.file}") for sample in golden}
     for sample in golden:
         if sha256_of(files[sample.file]) != sample.sha256:

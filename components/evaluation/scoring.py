@@ -128,6 +128,7 @@ def evaluate(
             seen,
             len(entries),
         )
+    golden = GoldenSet(samples=samples)
     report = EvaluationReport(
         model_sha256=sha256_of(trained.onnx),
         dataset_digest=manifest.digest,
@@ -143,11 +144,12 @@ def evaluate(
         uncompared=uncompared,
         picture_limits=trained.picture_limits,
         int8=_int8(trained, scores, timed, use_case, [said for i in chosen if (said := answers.differs(i))]),
+        golden_sha256=sha256_of(golden.to_json()),
     )
     return Evaluation(
         report,
         {name: found.deployed for name, found in timed.items()},
-        GoldenSet(samples=samples),
+        golden,
         {sample.file: pictures[index] for sample, index in zip(samples, chosen, strict=True)},
         draw_curves(test[_FP32], classes, thresholds),
         _examples(test[_FP32], thresholds, pictures),

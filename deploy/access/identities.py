@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from components.deployment.callers import callers_document
 from components.enrolment.seaweedfs import SeaweedFSIdentities
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.objects.whole_file import PRIVATE, write_whole
@@ -61,6 +62,13 @@ MLFLOW_ACCOUNTS: Final[Mapping[str, str]] = {
     "reconciler": "reconciler",
 }
 """Identity -> its MLflow account."""
+SIGNER_CALLERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "deployment": ("read", "publish"),
+    "reconciler": ("read",),
+    # a person with the command `kizu keys recover`
+    "operator": ("read", "publish", "recover"),
+}
+"""Caller of the signer -> its rights, as components/deployment/callers.py knows them."""
 SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "labeling": ("KIZU_LABEL_STUDIO_PUBLIC_URL", "KIZU_WEBHOOK_LISTEN", "KIZU_WEBHOOK_URL", "KIZU_WEBHOOK_SECRET"),
     "training": (
@@ -129,6 +137,9 @@ def _completed(known: dict[str, Any]) -> dict[str, Any]:
     mlflow = known.setdefault("mlflow", _new_mlflow())
     for name, role in MLFLOW_ROLES.items():
         mlflow["accounts"].setdefault(name, _new_account(role))
+    tokens = known.setdefault("signer", {})
+    for name in SIGNER_CALLERS:
+        tokens.setdefault(name, secrets.token_urlsafe(30))
     return known
 
 
@@ -185,6 +196,27 @@ def mlflow_documents(known: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
         {"schema_version": 1, "accounts": mlflow["accounts"]},
         {"schema_version": 1, "approvers": mlflow["approvers"]},
     )
+
+
+def write_signer_callers(layout: Layout) -> Path:
+    """Write the file that the signer reads, if it is missing or out of date."""
+    with changing(layout) as known:
+        data = json.dumps(callers_document(known["signer"], SIGNER_CALLERS), indent=1).encode()
+        if not layout.signer_callers.exists() or layout.signer_callers.read_bytes() != data:
+            write_private(layout.signer_callers, data)
+    return layout.signer_callers
+
+
+def signer_token(layout: Layout, caller: str) -> str:
+    """Return the token of a caller of the signer.
+
+    Raises:
+        ValueError: no such caller.
+    """
+    tokens: dict[str, str] = load(layout)["signer"]
+    if caller not in tokens:
+        raise ValueError(f"expected a caller of the signer, one of {sorted(tokens)}, but got {caller!r}")
+    return tokens[caller]
 
 
 def mlflow_account(layout: Layout, account: str) -> dict[str, str]:
@@ -267,6 +299,7 @@ def environment_for(layout: Layout, identity: str) -> dict[str, str]:
         environment.setdefault("KIZU_CACHE_DIR", str(layout.cache))
     if identity in ("deployment", "reconciler"):
         environment["KIZU_SIGNER_URL"] = layout.signer_url
+        environment["KIZU_SIGNER_TOKEN"] = known["signer"][identity]
     if identity == "labeling":
         environment |= {
             "LABEL_STUDIO_URL": layout.label_studio_url,
@@ -275,5 +308,9 @@ def environment_for(layout: Layout, identity: str) -> dict[str, str]:
             "LABEL_STUDIO_S3_SECRET_ACCESS_KEY": known["s3"]["labelstudio"]["secret_key"],
         }
     if identity == "signer":
-        environment |= {"KIZU_SIGNER_KEYS": str(layout.keys), "KIZU_PORT_SIGNER": str(layout.ports.signer)}
+        environment |= {
+            "KIZU_SIGNER_KEYS": str(layout.keys),
+            "KIZU_SIGNER_CALLERS": str(layout.signer_callers),
+            "KIZU_PORT_SIGNER": str(layout.ports.signer),
+        }
     return environment

@@ -85,6 +85,11 @@ class Layout:
         return self.home / "identities.json"
 
     @property
+    def signer_callers(self) -> Path:
+        """The file that says who may call the signer. It holds digests of tokens, and has mode 0600."""
+        return self.home / "signer" / "callers.json"
+
+    @property
     def mlflow_accounts(self) -> Path:
         """The file of the accounts of MLflow's server with their passwords, mode 0600."""
         return self.home / "mlflow" / "accounts.json"

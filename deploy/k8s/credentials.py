@@ -19,11 +19,13 @@ from typing import Any, Final
 
 import yaml
 
+from components.deployment.callers import callers_document
 from components.deployment.keys import ROOT_FILE, KeysError, load_chain, version_file
 from components.use_case import UseCase, UseCaseError, load_use_case
 from deploy.access.identities import (
     MLFLOW_ACCOUNTS,
     REGION,
+    SIGNER_CALLERS,
     load,
     mlflow_account,
     mlflow_documents,
@@ -93,6 +95,8 @@ def make(
             values |= mlflow_account(layout, MLFLOW_ACCOUNTS[identity])
         if identity == "mlflow":
             values["MLFLOW_FLASK_SERVER_SECRET_KEY"] = known["mlflow"]["secret_key"]
+        if identity in SIGNER_CALLERS:
+            values["KIZU_SIGNER_TOKEN"] = known["signer"][identity]
         secrets.append(_secret(namespace, name, values))
     documents = zip(("accounts.json", "approvers.json"), mlflow_documents(known), strict=True)
     secrets.append(
@@ -110,6 +114,8 @@ def make(
             },
         )
     )
+    callers = callers_document(known["signer"], SIGNER_CALLERS)
+    secrets.append(_secret(SIGNER, "kizu-signer-callers", {"callers.json": json.dumps(callers)}))
     secrets.append(_secret(SIGNER, "kizu-signer-keys", _signer_keys(signer_keys)))
     for pipeline, names in SECRET_KEYS.items():
         values = pipeline_settings(known, pipeline, addresses) | mlflow_account(layout, MLFLOW_ACCOUNTS[pipeline])
@@ -129,6 +135,7 @@ def pipeline_settings(known: Mapping[str, Any], pipeline: str, addresses: Addres
         **_s3_key(known["s3"][pipeline]),
         "MLFLOW_TRACKING_URI": addresses.mlflow,
         "KIZU_SIGNER_URL": addresses.signer,
+        **({"KIZU_SIGNER_TOKEN": known["signer"][pipeline]} if pipeline in SIGNER_CALLERS else {}),
         "LABEL_STUDIO_URL": addresses.label_studio,
         "LABEL_STUDIO_API_KEY": known["label_studio"]["token"],
         "LABEL_STUDIO_S3_ACCESS_KEY_ID": browser["access_key"],

@@ -13,7 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.access.identities import environment_for, load, seaweedfs_config, write_mlflow_files, write_private
+from deploy.access.identities import (
+    environment_for,
+    load,
+    seaweedfs_config,
+    write_mlflow_files,
+    write_private,
+    write_signer_callers,
+)
 from deploy.access.layout import GRPC_OFFSET, LOOPBACK, SEAWEEDFS_OFFSETS, Layout, base_environment
 
 
@@ -189,6 +196,7 @@ plugins:
 
 def signer(layout: Layout) -> Service:
     """The signer. Only its process uses the signing keys."""
+    write_signer_callers(layout)
     environment = environment_for(layout, "signer")
     command = (sys.executable, "-m", "components.deployment.signer")
     url = layout.signer_url

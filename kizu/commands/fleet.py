@@ -24,7 +24,7 @@ def _pass_over(*, act: bool) -> list[Any]:
     from reconciler.rules import group_states
     from reconciler.rules import reconcile as one_pass
 
-    signer = SignerClient(config.required("signer_url"))
+    signer = SignerClient.from_settings(config)
     fleet = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet"))
     if not act:
         return group_states(signer, fleet, datetime.now(UTC))

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from kizu.context import console, layout
+from kizu.context import DEFAULT_USE_CASE, UseCaseOption, console, is_on_this_machine, layout, settings_as
+from kizu.context import use_case as read_use_case
 
 app = typer.Typer(no_args_is_help=True, help="The keys that sign releases.")
 
@@ -49,9 +50,56 @@ def rotate(roles: RolesArgument, root_key: RootKeyOption = None, signer: SignerO
 def revoke(roles: RolesArgument, root_key: RootKeyOption = None, signer: SignerOption = None) -> None:
     """Replace stolen or lost keys: what the old ones signed counts no more, at once.
 
-    After `revoke targets` nothing is published any more: run `kizu deploy`.
+    After `revoke targets` nothing is published any more: run `kizu keys recover`.
     """
     _replace(roles, root_key, signer, revoke=True)
+
+
+@app.command()
+def recover(
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+    version: Annotated[
+        int, typer.Option(help="The version to publish; 0: the champion, or the newest approved one.")
+    ] = 0,
+    above: Annotated[
+        int, typer.Option(min=0, help="A sequence that devices have seen and do not report; the new one is above it.")
+    ] = 0,
+) -> None:
+    """Publish again after the releases bucket was lost or restored, above all that devices report they have seen.
+
+    Without this, devices refuse the new repository as an old one. Run it once for each use case.
+    """
+    from pydantic import SecretStr
+
+    from components.deployment.recovery import recover as recover_release
+    from components.stores.fleet.reports import FleetReports
+    from components.stores.models.registry import CHAMPION, ModelRegistry
+    from components.stores.objects.s3 import S3ObjectStore
+    from components.stores.releases.signer_client import SignerClient
+
+    config = settings_as("reconciler")
+    if is_on_this_machine():
+        from deploy.access.identities import signer_token
+
+        config = config.model_copy(update={"signer_token": SecretStr(signer_token(layout(), "operator"))})
+    name = read_use_case(use_case).name
+    found = recover_release(
+        SignerClient.from_settings(config),
+        ModelRegistry.from_settings(config),
+        FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet")).reports(),
+        name,
+        champion=CHAMPION,
+        version=version,
+        above=above,
+    )
+    console.print(
+        f"version {found.version} of {name} is published again, sequence {found.sequence}\n"
+        f"above what these devices report: {', '.join(found.devices) or 'none'}; a device that is not among them and "
+        "says rolled-back-sequence needs a higher number with --above",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _replace(roles: list[str], root_key: Path | None, signer: Path | None, *, revoke: bool) -> None:

@@ -42,9 +42,13 @@ def deploy(
     again: Annotated[
         bool, typer.Option("--again", help="Order it anew: devices that refused the release try it once more.")
     ] = False,
+    downgrade: Annotated[
+        bool, typer.Option("--downgrade", help="Go back: the version may be older than the one that is desired now.")
+    ] = False,
 ) -> None:
     """Run the deployment pipeline: the signer publishes the release and the desired state of the group."""
-    _show(_run("deployment", {"use_case": read_use_case(use_case).to_json(), "version": version, "again": again}))
+    arguments = {"version": version, "again": again, "downgrade": downgrade}
+    _show(_run("deployment", {"use_case": read_use_case(use_case).to_json(), **arguments}))
 
 
 @app.command("compile")

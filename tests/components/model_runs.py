@@ -77,20 +77,21 @@ def evaluated_run(
         )},
         review=Rate(count=2, n=16), escapes_in_review=1, escape_by_location=Rate(count=1, n=8),
     )  # fmt: skip
+    file = f"{sha256_of(GOLDEN_IMAGE)}.jpg"
+    seen = (Detection("scratch", 0.75, Box(1, 2, 3, 4)),)
+    golden = GoldenSet(samples=(GoldenSample(file=file, sha256=sha256_of(GOLDEN_IMAGE), expected=seen),))
     report = EvaluationReport(
         picture_limits=PICTURE_LIMITS,
         model_sha256=sha256_of(onnx), dataset_digest=dataset, use_case_digest=use_case.digest, classes=("scratch",),
         preprocess=InputSpec(width=64, height=64), nms=Nms(), thresholds={"scratch": ClassThreshold(0.5, 0.25)},
         threshold_source="default", validation=scores, test=scores, champion=champion,
         int8=Int8Variant(kept=True, reason="as good", model_sha256=sha256_of(int8), bytes=len(int8)) if int8 else None,
+        golden_sha256=sha256_of(golden.to_json()),
     )  # fmt: skip
     latency = LatencyReport(
         model_sha256=sha256_of(onnx), measured_at=datetime(2025, 4, 1, 12, tzinfo=UTC),
         deployed=Deployed(threads=2, frames=60, latency_ms_p50=1.5, latency_ms_p95=p95_ms, peak_memory_bytes=1),
     )  # fmt: skip
-    file = f"{sha256_of(GOLDEN_IMAGE)}.jpg"
-    seen = (Detection("scratch", 0.75, Box(1, 2, 3, 4)),)
-    golden = GoldenSet(samples=(GoldenSample(file=file, sha256=sha256_of(GOLDEN_IMAGE), expected=seen),))
     tags = {
         "model_sha256": sha256_of(onnx),
         "code_digest": "c0de",

@@ -115,10 +115,12 @@ def test_a_server_that_is_away_is_one_line(tmp_path):
     environment = {
         "KIZU_S3_ENDPOINT": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s3cr3t",
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "KIZU_SIGNER_URL": "http://127.0.0.1:9",
+        "KIZU_SIGNER_TOKEN": "t0k3n",
     }  # fmt: skip
     result = kizu("devices", home=tmp_path, **environment)
     assert_is_an_error_in_one_line(result, "127.0.0.1:9", "does not answer")
     assert "s3cr3t" not in result.stderr
+    assert "t0k3n" not in result.stderr
 
 
 def test_keys_are_made_once(tmp_path):

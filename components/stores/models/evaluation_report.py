@@ -194,6 +194,7 @@ class EvaluationReport(Document):
 
     uncompared: the champion, where it could not be compared with. latency_ms_p50, deployed: of reports of schema
     version 1 only; later the latency is a document of its own (`latency_report.py`). int8: None in early reports.
+    golden_sha256: of the golden samples' document, `golden/golden.json`; '' in reports of earlier versions.
     Schema version 2 counts reviews, and parts by reason of capture.
     """
 
@@ -216,6 +217,7 @@ class EvaluationReport(Document):
     int8: Int8Variant | None = None
     picture_limits: PictureLimits | None = None
     """Of the training split, as the training measured them; here they are part of what is approved."""
+    golden_sha256: str = ""
 
     @property
     def int8_sha256(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ssl
+from typing import Any, Self
 
 import httpx
 
+from components.settings import Settings
 from inspection.documents import DesiredState, Release
 
 
@@ -14,20 +16,51 @@ class SignerError(RuntimeError):
 
 
 class SignerClient:
-    """One signer."""
+    """One signer.
 
-    def __init__(self, url: str, *, timeout_s: float = 120.0) -> None:
+    Args:
+        token: says who calls.
+        tls: how its certificate is checked, and the caller's own; None: as usual.
+    """
+
+    def __init__(
+        self, url: str, token: str = "", *, tls: ssl.SSLContext | None = None, timeout_s: float = 120.0
+    ) -> None:
         self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._tls = tls
         self._timeout_s = timeout_s
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """A client of the signer that the settings name, with the token and certificates that they give.
+
+        Raises:
+            SettingsError: they name no signer or no token, or a certificate without its key.
+            SignerError: a certificate cannot be read.
+        """
+        return cls(settings.required("signer_url"), settings.required("signer_token"), tls=tls_of(settings))
 
     def publish_release(self, model: str, version: int) -> str:
         """Returns the release's digest."""
         return str(self._ask("POST", "/releases", {"model": model, "version": version})["release_digest"])
 
-    def publish_desired(self, model: str, version: int, *, again: bool = False) -> int:
-        """Returns the desired state's sequence. again: order the release anew though it is desired already."""
+    def publish_desired(self, model: str, version: int, *, again: bool = False, downgrade: bool = False) -> int:
+        """Returns the desired state's sequence.
+
+        again: order the release anew though it is desired already. downgrade: it may be older than the desired one.
+        """
         asked: dict[str, Any] = {"model": model, "version": version}
-        return int(self._ask("POST", "/desired", asked | ({"again": True} if again else {}))["sequence"])
+        asked |= {name: True for name, given in (("again", again), ("downgrade", downgrade)) if given}
+        return int(self._ask("POST", "/desired", asked)["sequence"])
+
+    def recover(self, model: str, version: int, *, sequence_above: int, metadata_above: int) -> int:
+        """Have release and desired state published with numbers above what devices have seen. Returns the sequence."""
+        asked = {
+            "model": model, "version": version,
+            "sequence_above": sequence_above, "metadata_above": metadata_above,
+        }  # fmt: skip
+        return int(self._ask("POST", "/recover", asked)["sequence"])
 
     def desired_names(self) -> list[tuple[str, str]]:
         """(use case, group) of every published desired state."""
@@ -59,7 +92,15 @@ class SignerClient:
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
         try:
-            return httpx.request(method, self._url + path, json=body, timeout=self._timeout_s, trust_env=False)
+            return httpx.request(
+                method,
+                self._url + path,
+                json=body,
+                headers=self._headers,
+                timeout=self._timeout_s,
+                trust_env=False,
+                verify=self._tls or True,
+            )
         except httpx.HTTPError as e:
             raise SignerError(f"the signer at {self._url} does not answer: {e}; is it running?") from e
 
@@ -70,3 +111,24 @@ class SignerClient:
             except (ValueError, KeyError):
                 said = response.text[:200]
             raise SignerError(f"the signer refused ({response.status_code}): {said}")
+
+
+def tls_of(settings: Settings) -> ssl.SSLContext | None:
+    """How a caller with these settings talks TLS to the signer; None: as usual.
+
+    Raises:
+        SettingsError: a certificate without its key.
+        SignerError: a certificate cannot be read.
+    """
+    if not settings.signer_ca_file and not settings.signer_client_cert_file:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.signer_ca_file)
+        if settings.signer_client_cert_file:
+            context.load_cert_chain(settings.signer_client_cert_file, settings.required("signer_client_key_file"))
+    except (ssl.SSLError, OSError) as e:
+        raise SignerError(
+            "cannot read the certificates for the signer (KIZU_SIGNER_CA_FILE, KIZU_SIGNER_CLIENT_CERT_FILE, "
+            f"KIZU_SIGNER_CLIENT_KEY_FILE): {e}"
+        ) from e
+    return context

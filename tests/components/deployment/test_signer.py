@@ -8,6 +8,7 @@ import httpx
 import pytest
 import uvicorn
 
+from components.deployment.callers import Caller, Callers, Right
 from components.deployment.keys import init, load_root, load_signers
 from components.deployment.release import ReleaseError, build_release
 from components.deployment.signer import Signer, make_app
@@ -30,6 +31,16 @@ from inspection.image import sha256_of
 from tests.components.model_runs import DATASET, GOLDEN_IMAGE, PICTURE_LIMITS, evaluated_run, unique_use_case
 from tests.components.servers import free_port
 
+CALLERS = Callers(
+    tuple(
+        Caller(name, frozenset(rights), sha256_of(f"token-of-{name}".encode()))
+        for name, rights in {
+            "operator": Right, "deployment": (Right.READ, Right.PUBLISH), "reconciler": (Right.READ,),
+        }.items()
+    )
+)  # fmt: skip
+AS_OPERATOR = {"Authorization": "Bearer token-of-operator"}
+
 
 @pytest.fixture(scope="module")
 def repository(store, installation, tmp_path_factory):
@@ -46,7 +57,7 @@ def repository(store, installation, tmp_path_factory):
 @pytest.fixture(scope="module")
 def url(repository, mlflow_uri):
     port = free_port()
-    app = make_app(Signer(repository, ModelRegistry(mlflow_uri)), Upkeep(repository))
+    app = make_app(Signer(repository, ModelRegistry(mlflow_uri)), CALLERS, Upkeep(repository))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -60,7 +71,7 @@ def url(repository, mlflow_uri):
 
 @pytest.fixture
 def client(url):
-    return SignerClient(url)
+    return SignerClient(url, "token-of-operator")
 
 
 @pytest.fixture
@@ -88,7 +99,7 @@ def approve(mlflow, registry):
 
 
 def post(url, path, content):
-    return httpx.post(url + path, content=content, timeout=30, trust_env=False)
+    return httpx.post(url + path, content=content, timeout=30, trust_env=False, headers=AS_OPERATOR)
 
 
 def test_an_approved_version_becomes_a_release_with_its_whole_lineage(
@@ -120,13 +131,16 @@ def test_the_same_version_published_twice_is_one_release(client, registry, repos
 def test_the_desired_state_follows_the_approved_policy_and_rises_only_on_change(
     client, registry, use_case, version, approve
 ):
-    """Version 1, again, version 2, and back to 1: sequences 1, 1, 2, 3."""
+    """Version 1, again, version 2, and back to 1 on purpose: sequences 1, 1, 2, 3."""
     second = register(registry, evaluated_run(registry, use_case, onnx=b"second"), use_case, 8)
     for item in (version, second):
         approve(item)
     digests = [client.publish_release(use_case.name, number) for number in (1, 2)]
     assert client.desired(use_case.name, use_case.rollout.group) is None
-    assert [client.publish_desired(use_case.name, number) for number in (1, 1, 2, 1)] == [1, 1, 2, 3]
+    assert [client.publish_desired(use_case.name, number) for number in (1, 1, 2)] == [1, 1, 2]
+    with pytest.raises(SignerError, match=r"version 1 of .* is older than version 2, .* order it with --downgrade"):
+        client.publish_desired(use_case.name, 1)
+    assert client.publish_desired(use_case.name, 1, downgrade=True) == 3
     desired = client.desired(use_case.name, use_case.rollout.group)
     assert (desired.use_case, desired.sequence, desired.probation_s) == (use_case.name, 3, 60.0)
     assert desired.waves == (
@@ -163,7 +177,9 @@ def test_a_group_that_an_older_kizu_released_to_goes_on_from_its_sequence(
     repository.publish([(path, old.to_json())])
     assert client.desired(use_case.name, use_case.rollout.group) == old
     assert (use_case.name, use_case.rollout.group) in client.desired_names()
-    assert client.publish_desired(use_case.name, 1) == 9
+    with pytest.raises(SignerError, match=r"nobody can tell whether version 1 is older.*--downgrade"):
+        client.publish_desired(use_case.name, 1)  # the old order's release is not in this repository
+    assert client.publish_desired(use_case.name, 1, downgrade=True) == 9
     new = client.desired(use_case.name, use_case.rollout.group)
     assert (new.sequence, new.waves[-1].release_digest) == (9, digest)
     assert repository.read_target(path) == new.to_json()
@@ -240,7 +256,7 @@ def test_a_desired_state_names_only_published_releases(client, registry, use_cas
         (MODEL_FILE, b"replaced", "its bytes are now"),
         (EVALUATION_REPORT, None, "the evaluation report is not the one that was registered"),
         (f"golden/{sha256_of(GOLDEN_IMAGE)}.jpg", b"replaced", "has other bytes than were evaluated"),
-        (GOLDEN, b"{", "GoldenSet"),
+        (GOLDEN, b"{", "the golden samples are not those"),
         (USE_CASE, b"{}", "use case"),
     ],
 )
@@ -276,6 +292,16 @@ def test_a_version_that_was_compared_with_another_champion_is_not_signed_but_a_s
     assert client.publish_release(use_case.name, 1) == digest
     assert client.publish_desired(use_case.name, 1) == 1
     assert client.publish_release(use_case.name, 3), "the champion is not compared with itself"
+
+
+def test_golden_samples_that_were_made_easier_later_are_not_signed(client, registry, use_case, version, approve):
+    """Without their digest in the approved report, a broken runtime would pass a trial that asks for nothing."""
+    approve(version)
+    easier = registry.get_artifact(version.run_id, GOLDEN).replace(b'"score":0.05', b'"score":1.0')
+    assert b'"score":1.0' in easier
+    registry.put_artifact(version.run_id, GOLDEN, easier)
+    with pytest.raises(SignerError, match="the golden samples are not those that were evaluated"):
+        client.publish_release(use_case.name, 1)
 
 
 def test_a_looser_policy_put_in_later_is_not_signed(client, registry, use_case, version, approve):
@@ -323,12 +349,12 @@ def test_a_large_request_is_refused(url):
 
 def test_other_ways_in_are_closed(url):
     """Other methods, other paths, and names that leave the folder are refused; the health check answers."""
-    assert httpx.get(f"{url}/releases", trust_env=False).status_code == 405
+    assert httpx.get(f"{url}/releases", trust_env=False, headers=AS_OPERATOR).status_code == 405
     assert httpx.put(f"{url}/desired/metal-tag/line", content=b"{}", trust_env=False).status_code in (404, 405)
-    assert httpx.get(f"{url}/keys", trust_env=False).status_code == 404
-    assert httpx.get(f"{url}/desired/..%2Freleases", trust_env=False).status_code in (400, 404)
-    assert httpx.get(f"{url}/desired/metal-tag/LINE", trust_env=False).status_code == 400
-    assert httpx.get(f"{url}/desired/METAL/line", trust_env=False).status_code == 400
+    assert httpx.get(f"{url}/keys", trust_env=False, headers=AS_OPERATOR).status_code == 404
+    assert httpx.get(f"{url}/desired/..%2Freleases", trust_env=False, headers=AS_OPERATOR).status_code in (400, 404)
+    assert httpx.get(f"{url}/desired/metal-tag/LINE", trust_env=False, headers=AS_OPERATOR).status_code == 400
+    assert httpx.get(f"{url}/desired/METAL/line", trust_env=False, headers=AS_OPERATOR).status_code == 400
     assert httpx.get(f"{url}/healthz", trust_env=False).json()["status"] == "ok"
 
 
@@ -338,12 +364,12 @@ def test_a_damaged_repository_is_an_answer_and_not_a_trace(url, store, installat
     whole = store.get(bucket, key)
     store.put(bucket, key, b"{}")
     try:
-        answer = httpx.get(f"{url}/desired/metal-tag/line", trust_env=False)
+        answer = httpx.get(f"{url}/desired/metal-tag/line", trust_env=False, headers=AS_OPERATOR)
     finally:
         store.put(bucket, key, whole)
     assert answer.status_code == 502
     assert "timestamp.json" in answer.json()["error"]
-    assert httpx.get(f"{url}/desired/metal-tag/line", trust_env=False).status_code == 404
+    assert httpx.get(f"{url}/desired/metal-tag/line", trust_env=False, headers=AS_OPERATOR).status_code == 404
 
 
 def test_a_signer_that_is_away_is_one_error_that_names_it():
@@ -373,3 +399,26 @@ def test_an_int8_model_that_was_not_evaluated_is_not_signed(client, registry, us
     registry.put_artifact(version.run_id, "model/model.int8.onnx", b"other")
     with pytest.raises(SignerError, match="the int8 model"):
         client.publish_release(use_case.name, version.version)
+
+
+def test_a_lost_repository_goes_on_above_what_devices_have_seen(
+    client, registry, repository, store, installation, use_case, version, approve
+):
+    """A device that saw sequence 41 of the lost one takes the next; every metadata number is above a counted one."""
+    approve(version)
+    bucket = installation.bucket("releases")
+    for info in list(store.list(bucket)):
+        store.delete(bucket, info.key)
+    with pytest.raises(SignerError, match=r"timestamp\.json is missing"):
+        client.publish_release(use_case.name, 1)
+    sequence = client.recover(use_case.name, 1, sequence_above=41, metadata_above=0)
+    desired = client.desired(use_case.name, use_case.rollout.group)
+    assert (sequence, desired.sequence) == (42, 42)
+    assert client.release(desired.waves[-1].release_digest).version == 1
+    timestamp = json.loads(store.get(bucket, "metadata/timestamp.json"))["signed"]
+    assert timestamp["version"] > 1_700_000_000
+    later = timestamp["version"] * 2
+    assert client.recover(use_case.name, 1, sequence_above=0, metadata_above=later) == 43
+    timestamp = json.loads(store.get(bucket, "metadata/timestamp.json"))["signed"]
+    assert timestamp["version"] == later + 1
+    assert timestamp["meta"]["snapshot.json"]["version"] == later + 1

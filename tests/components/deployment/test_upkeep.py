@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
+from components.deployment.callers import Callers
 from components.deployment.keys import init
 from components.deployment.rotation import replace_keys
 from components.deployment.signer import Signer, make_app
@@ -61,7 +62,7 @@ def clock():
 def get(upkeep, path) -> httpx.Response:
     async def ask():
         async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(make_app(Signer(None, None), upkeep)), base_url="http://s"
+            transport=httpx.ASGITransport(make_app(Signer(None, None), Callers(()), upkeep)), base_url="http://s"
         ) as s:
             return await s.get(path)
 

@@ -1,0 +1,275 @@
+"""The signer over HTTP: who asks is asked first, and a request is small before it is read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from components.deployment.callers import Callers, Right
+from components.deployment.release import ReleaseError
+from components.deployment.upkeep import Upkeep
+from components.stores.models.approval import ApprovalError
+from components.stores.models.registry import ModelRegistryError, NoSuchModel
+from components.stores.objects.s3 import ObjectStoreError
+from components.stores.releases.repository import RepositoryError
+from inspection.codec import DocumentError, canonical_json
+from inspection.documents import DesiredState, Release
+from inspection.paths import check_name
+
+_log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES: Final = 4096
+BODY_TIMEOUT_S: Final = 10.0
+MAX_FLOOR: Final = 10**12
+_REFUSALS = (ApprovalError, ReleaseError, NoSuchModel, DocumentError, ValueError, RecursionError)
+_FAILURES = (ModelRegistryError, ObjectStoreError, RepositoryError)
+
+
+class Operations(Protocol):
+    """What the signer does for its callers."""
+
+    def publish_release(self, model: str, version: int) -> str:
+        """Publish a release; returns its digest."""
+
+    def publish_desired(self, model: str, version: int, *, again: bool, downgrade: bool) -> DesiredState:
+        """Publish the desired state of a release's group."""
+
+    def recover(self, model: str, version: int, *, sequence_above: int, metadata_above: int) -> DesiredState:
+        """Publish release and desired state with numbers above what devices have seen."""
+
+    def desired(self, use_case: str, group: str) -> DesiredState | None:
+        """A desired state; None if none was published."""
+
+    def desired_names(self) -> list[tuple[str, str]]:
+        """(use case, group) of every desired state."""
+
+    def release(self, digest: str) -> Release | None:
+        """A release; None if it was not published."""
+
+
+def make_app(signer: Operations, callers: Callers, upkeep: Upkeep) -> Starlette:
+    """Make the HTTP application.
+
+    It serves POST /releases, POST /desired, POST /recover, GET /desired, GET /desired/{use_case}/{group} and
+    GET /releases/{digest} to callers with a token and the right. GET /livez, GET /healthz and GET /metrics say to
+    everybody how the signer is.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        stop = threading.Event()
+        thread = threading.Thread(target=upkeep.run, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(timeout=5)
+
+    def act(path: str, right: Right, operation: Callable[[Operations, dict[str, Any]], dict[str, Any]]) -> Route:
+        return Route(path, _Guard(callers, right, _Act(partial(operation, signer))), methods=["POST"])
+
+    def read(path: str, operation: Callable[..., Any]) -> Route:
+        return Route(path, _Guard(callers, Right.READ, _Read(operation)), methods=["GET"])
+
+    return Starlette(
+        routes=[
+            Route("/livez", _live, methods=["GET"]),
+            Route("/healthz", lambda _: _health(upkeep), methods=["GET"]),
+            Route("/metrics", lambda _: _metrics(upkeep), methods=["GET"]),
+            act("/releases", Right.PUBLISH, _publish_release),
+            act("/desired", Right.PUBLISH, _publish_desired),
+            act("/recover", Right.RECOVER, _recover),
+            read("/desired", lambda: _Names(signer.desired_names())),
+            read("/desired/{use_case}/{group}", signer.desired),
+            read("/releases/{digest}", signer.release),
+        ],
+        lifespan=lifespan,
+    )
+
+
+def _publish_release(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    return {"release_digest": signer.publish_release(*_model_and_version(body))}
+
+
+def _publish_desired(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    again, downgrade = _flag(body, "again"), _flag(body, "downgrade")
+    return _said(signer.publish_desired(*_model_and_version(body), again=again, downgrade=downgrade))
+
+
+def _recover(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    floors = {name: body.pop(name, 0) for name in ("sequence_above", "metadata_above")}
+    for name, value in floors.items():
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_FLOOR:
+            raise ValueError(f"expected a whole number from 0 to {MAX_FLOOR} for {name}, but got {value!r}")
+    return _said(signer.recover(*_model_and_version(body), **floors))
+
+
+def _said(state: DesiredState) -> dict[str, Any]:
+    return {"sequence": state.sequence, "release_digest": state.waves[-1].release_digest}
+
+
+def _flag(body: dict[str, Any], name: str) -> bool:
+    value = body.pop(name, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true or false for {name}, but got {value!r}")
+    return value
+
+
+def _model_and_version(body: dict[str, Any]) -> tuple[str, int]:
+    unknown = sorted(set(body) - {"model", "version"})
+    model, version = body.get("model"), body.get("version")
+    if unknown or not isinstance(model, str) or not isinstance(version, int) or isinstance(version, bool):
+        raise ValueError(f'expected {{"model": "<name>", "version": <number>}}, but got the keys {sorted(body)}')
+    return check_name("model", model), version
+
+
+async def _live(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+def _health(upkeep: Upkeep) -> Response:
+    found = upkeep.health()
+    said = {"status": "ok"} if found.ok else {"status": "failing", "error": found.said}
+    expires = {role: at.isoformat() for role, at in found.expires.items()}
+    return JSONResponse({**said, "expires": expires}, 200 if found.ok else 503)
+
+
+def _metrics(upkeep: Upkeep) -> Response:
+    found = upkeep.health()
+    lines = [
+        "# HELP kizu_signer_ok 1 while renewals and rotated keys work and nothing has expired.",
+        "# TYPE kizu_signer_ok gauge",
+        f"kizu_signer_ok {int(found.ok)}",
+        "# HELP kizu_signer_metadata_expires_seconds When the metadata of a role expire, in seconds since 1970.",
+        "# TYPE kizu_signer_metadata_expires_seconds gauge",
+        *(
+            f'kizu_signer_metadata_expires_seconds{{role="{role}"}} {at.timestamp():.0f}'
+            for role, at in found.expires.items()
+        ),
+    ]
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
+class _Guard:
+    """Lets a caller with the right through: 401 for a token that is nobody's, 403 for one without the right.
+
+    It reads no body, and no token is logged.
+    """
+
+    def __init__(self, callers: Callers, right: Right, inner: Any) -> None:
+        self._callers = callers
+        self._right = right
+        self._inner = inner
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope)
+        caller = self._callers.who(request.headers.get("authorization"))
+        refused = None
+        if caller is None:
+            said = "expected the token of a caller in the header Authorization: Bearer …; set KIZU_SIGNER_TOKEN"
+            refused = JSONResponse({"error": said}, 401, {"WWW-Authenticate": "Bearer"})
+        elif self._right not in caller.rights:
+            refused = JSONResponse({"error": f"{caller.name} has no right to {self._right} here"}, 403)
+        name = caller.name if caller else "nobody known"
+        where = request.client.host if request.client else "?"
+        if refused is not None:
+            _log.warning("refused %s %s from %s: %s", request.method, request.url.path, where, name)
+            await refused(scope, receive, send)
+            return
+        if request.method != "GET":
+            _log.info("%s %s from %s: %s", request.method, request.url.path, where, name)
+        await self._inner(scope, receive, send)
+
+
+class _Act:
+    """Answers a POST with a small JSON object: 409 if the signer refuses, 502 if MLflow or S3 fails."""
+
+    def __init__(self, act: Any) -> None:
+        self._act = act
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        await (await self._respond(request))(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                raw = await _bounded_body(request)
+        except TimeoutError:
+            return JSONResponse({"error": f"expected the whole request within {BODY_TIMEOUT_S:g} s"}, 408)
+        if raw is None:
+            return JSONResponse({"error": f"expected at most {MAX_BODY_BYTES} bytes"}, 413)
+        try:
+            body = json.loads(raw) if raw else {}
+            if not isinstance(body, dict):
+                raise ValueError("expected a JSON object")
+            return JSONResponse(await run_in_threadpool(self._act, body))
+        except _FAILURES as e:
+            if isinstance(e, NoSuchModel):
+                return JSONResponse({"error": str(e)}, 409)
+            _log.error("%s failed: %s", request.url.path, e)
+            return JSONResponse({"error": str(e)}, 502)
+        except _REFUSALS as e:
+            _log.warning("refused %s: %s", request.url.path, e)
+            return JSONResponse({"error": str(e)}, 409)
+
+
+async def _bounded_body(request: Request) -> bytes | None:
+    """The body, or None where it is too long. Nothing is read of a body that says that it is."""
+    said = request.headers.get("content-length", "")
+    if said and (not said.isdecimal() or len(said) > 9 or int(said) > MAX_BODY_BYTES):
+        return None
+    raw = b""
+    async for piece in request.stream():
+        raw += piece
+        if len(raw) > MAX_BODY_BYTES:
+            return None
+    return raw
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """(use case, group) of the published desired states."""
+
+    names: list[tuple[str, str]]
+
+    def to_json(self) -> bytes:
+        """As `SignerClient.desired_names` reads it."""
+        return canonical_json({"desired": [{"use_case": use_case, "group": group} for use_case, group in self.names]})
+
+
+class _Read:
+    """Answers a GET of a published document. read: takes the parameters of the path by name."""
+
+    def __init__(self, read: Callable[..., Any]) -> None:
+        self._read = read
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        try:
+            document = await run_in_threadpool(self._read, **request.path_params)
+        except ValueError as e:
+            response: Response = JSONResponse({"error": str(e)}, 400)
+        except _FAILURES as e:
+            response = JSONResponse({"error": str(e)}, 502)
+        else:
+            response = (
+                JSONResponse({"error": "not published"}, 404)
+                if document is None
+                else Response(document.to_json(), media_type="application/json")
+            )
+        await response(scope, receive, send)
