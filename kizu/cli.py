@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-# report and reopen add to `labels`
+# report and reopen add to `labels`, import_formats to `import`
 from kizu.commands import (
     approval,
     doctor,
@@ -19,6 +19,7 @@ from kizu.commands import (
     exchange,
     export,
     fleet,
+    import_formats,  # noqa: F401
     keys,
     labels,
     reopen,  # noqa: F401

@@ -159,8 +159,8 @@ def _drawn(annotation: Mapping[str, Any], class_name: str | None) -> Drawn:
     """
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
-        bounds = _bounds(annotation.get("segmentation"))
-        return Drawn(None, is_rectangle=False) if bounds is None else replace(bounds, class_name=class_name)
+        outline = bounds(annotation.get("segmentation"))
+        return Drawn(None, is_rectangle=False) if outline is None else replace(outline, class_name=class_name)
     attributes = annotation.get("attributes")
     turn = attributes.get("rotation", 0.0) if isinstance(attributes, Mapping) else 0.0
     x, y, width, height = box
@@ -169,7 +169,7 @@ def _drawn(annotation: Mapping[str, Any], class_name: str | None) -> Drawn:
     return turned(class_name, x, y, width, height, turn)
 
 
-def _bounds(segmentation: Any) -> Drawn | None:
+def bounds(segmentation: Any) -> Drawn | None:
     """The box around polygons (lists of x, y) or around an uncompressed mask (runs down the columns)."""
     if isinstance(segmentation, Mapping):
         return _mask_bounds(segmentation.get("counts"), segmentation.get("size"))

@@ -8,7 +8,7 @@ The import keeps what a source says about verification, and believes it only if 
 | rejected | `rejected` | `rejected` |
 | deleted | `deleted` | `deleted` |
 | labelled, nobody verified it | `labelled` | `labelled` |
-| nothing (COCO and YOLO know no verification) | `labelled` | `approved` |
+| nothing (most formats know no verification) | `labelled` | `approved` |
 
 An image that lost a box (`box_rule`) is always `labelled`. `verifier` is null, because nobody verified the image in
 Kizu. `reason` records what the source said and whether it was trusted. The boxes of `labelled` rows go to the verifier

@@ -52,6 +52,9 @@ def match(images: Iterable[str], files: Iterable[str]) -> dict[str, str | NoFile
     for file in files:
         path = _parts(file)
         by_name.setdefault(path[-1], []).append((path, file))
+        stem = path[-1].rpartition(".")[0]
+        if stem and "." not in stem:  # some tools leave the extension out
+            by_name.setdefault(stem, []).append(((*path[:-1], stem), file))
     found = {image: _nearest(image, by_name) for image in dict.fromkeys(images)}
     near = {image: one for image, one in found.items() if isinstance(one, _Near)}
     common = _common_drop([one.dropped for one in near.values()])

@@ -67,11 +67,11 @@ def import_images(
     from components.ingest.journal import open_journal
     from inspection.image import sha256_of
 
-    found = _source(config, source)
-    name = name or _name_of(source)
+    found = source_of(config, source)
+    name = name or name_of(source)
     address = source if source.startswith("s3://") else str(Path(source).resolve())
     journal_file = layout().home / "imports" / f"{sha256_of(f'{address}|{name}|{site}'.encode())[:16]}.jsonl"
-    known_parts = _parts(parts, source)
+    known_parts = parts_of(parts, source)
     product = read_use_case(use_case) if use_case else None
     owner = product.name if product is not None and product.sources else None
     with open_journal(journal_file) as journal, progress("images") as advance:
@@ -127,7 +127,7 @@ def import_ground_truth(
     from components.stores.objects.s3 import S3ObjectStore
 
     product = read_use_case(use_case)
-    names = _class_names(product, class_)
+    names = class_names(product, class_)
     lines = list(io.StringIO(_text(config, labels), newline=""))
     is_manifest = next((line for line in lines if line.strip()), "").lstrip().startswith("{")
     if not is_manifest:
@@ -138,10 +138,10 @@ def import_ground_truth(
         if is_manifest
         else read_feature_store(lines, names)
     )
-    finder: Any = InSource(_source(config, images)) if images else ByAddress(S3ObjectStore.source_of(config))
-    _import_labels(
+    finder: Any = InSource(source_of(config, images)) if images else ByAddress(S3ObjectStore.source_of(config))
+    import_labels(
         config, rows, finder, product, "ground-truth" if is_manifest else "feature-store",
-        trust=trust_status, name=name or _name_of(images or labels), site=site, parts=_parts(parts, images, labels),
+        trust=trust_status, name=name or name_of(images or labels), site=site, parts=parts_of(parts, images, labels),
         listing=set_aside, supersede=supersede,
     )  # fmt: skip
 
@@ -169,12 +169,12 @@ def import_coco(
     product = read_use_case(use_case)
     beside = file.parent / "images"
     images = images or str(beside if beside.is_dir() else file.parent)
-    data = _bytes(config, str(file))
+    data = read_bytes(config, str(file))
     dated = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-    _import_labels(
-        config, read_coco(data, _class_names(product, class_), dated), InSource(_source(config, images)),
+    import_labels(
+        config, read_coco(data, class_names(product, class_), dated), InSource(source_of(config, images)),
         product, "coco",
-        trust=trust_status, name=name or _name_of(str(file.parent)), site=site, parts=_parts(parts, images, str(file)),
+        trust=trust_status, name=name or name_of(str(file.parent)), site=site, parts=parts_of(parts, images, str(file)),
         listing=set_aside, supersede=supersede,
     )  # fmt: skip
 
@@ -197,15 +197,15 @@ def import_yolo(
     from components.exchange.yolo import read_yolo
 
     product = read_use_case(use_case)
-    _import_labels(
-        config, read_yolo(folder, _class_names(product, class_)), InSource(_source(config, str(folder))),
+    import_labels(
+        config, read_yolo(folder, class_names(product, class_)), InSource(source_of(config, str(folder))),
         product, "yolo",
-        trust=trust_status, name=name or _name_of(str(folder)), site=site, parts=_parts(parts, str(folder)),
+        trust=trust_status, name=name or name_of(str(folder)), site=site, parts=parts_of(parts, str(folder)),
         listing=set_aside, supersede=supersede,
     )  # fmt: skip
 
 
-def _import_labels(
+def import_labels(
     config: Any,
     rows: Iterator[Any],
     finder: Any,
@@ -219,6 +219,7 @@ def _import_labels(
     listing: Path | None,
     supersede: bool,
 ) -> None:
+    """Import rows and say what became of them. source: the format; listing: where what was set aside is listed."""
     from components.exchange.importing import ImportOptions, import_rows
     from components.stores.labels.store import LabelStore
     from components.stores.raw_images.set_aside import SetAside
@@ -273,7 +274,7 @@ def _list_set_aside(items: Any, file: Path) -> None:
     console.print(f"what was set aside, and why: {file}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _source(config: Any, address: str) -> Any:
+def source_of(config: Any, address: str) -> Any:
     """Return the source of images at an address: a folder or an S3 prefix."""
     from components.stores.objects.s3 import S3ObjectStore
     from components.stores.raw_images.image_source import FolderSource, ImageSourceError, S3Source
@@ -296,7 +297,8 @@ def raw_images(config: Any) -> Any:
     return RawImages(S3ObjectStore.from_settings(config), config.bucket("raw"))
 
 
-def _bytes(config: Any, address: str) -> bytes:
+def read_bytes(config: Any, address: str) -> bytes:
+    """The whole file or object."""
     from components.stores.objects.s3 import S3ObjectStore, parse_uri
 
     if address.startswith("s3://"):
@@ -309,10 +311,10 @@ def _bytes(config: Any, address: str) -> bytes:
 
 def _text(config: Any, address: str) -> str:
     # A byte that is not UTF-8 makes its own row invalid, not the whole file.
-    return _bytes(config, address).decode("utf-8-sig", errors="replace")
+    return read_bytes(config, address).decode("utf-8-sig", errors="replace")
 
 
-def _parts(file: Path | None, *beside: str | None) -> dict[str, str]:
+def parts_of(file: Path | None, *beside: str | None) -> dict[str, str]:
     """Read the parts from the file, or from a parts.csv in the folder of the images or beside the labels."""
     from components.stores.raw_images.image_source import read_parts
 
@@ -329,7 +331,7 @@ def _parts(file: Path | None, *beside: str | None) -> dict[str, str]:
     return {}
 
 
-def _name_of(address: str) -> str:
+def name_of(address: str) -> str:
     """Return the name of the last folder of an address."""
     if address.startswith("s3://"):
         return address.rstrip("/").rsplit("/", 1)[-1]
@@ -341,7 +343,8 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "import"
 
 
-def _class_names(product: Any, renamed: list[str] | None) -> Any:
+def class_names(product: Any, renamed: list[str] | None) -> Any:
+    """The classes of the use case, with the names of `--class`."""
     from components.exchange.rows import ClassNames
 
     pairs = {}

@@ -108,6 +108,32 @@ def test_labels_go_out_and_come_in_by_every_format(kizu, use_case, tmp_path):
     assert "3 rows (3 approved) with 3 boxes; 3 new" in said(yolo)
 
 
+def test_a_folder_in_the_form_of_neu_det_goes_in(kizu, use_case, tmp_path):
+    """Images are found in IMAGES beside ANNOTATIONS. Labels that are not in force are said, listed, and can be."""
+    for name in ("ANNOTATIONS", "IMAGES"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    (tmp_path / "set" / "IMAGES" / "scratches_1.jpg").write_bytes(picture(uuid.uuid4().int % 2**32))
+    file = tmp_path / "set" / "ANNOTATIONS" / "scratches_1.xml"
+
+    def take(xmax, *options):
+        file.write_text(
+            "<annotation><filename>scratches_1.jpg</filename><size><width>64</width><height>48</height></size><object>"
+            f"<name>scratches</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>{xmax}</xmax><ymax>9</ymax></bndbox>"
+            "</object></annotation>"
+        )
+        command = ("import", "voc", file.parent, "-u", use_case, "--class", "scratches=scratch", "--trust-status")
+        return said(kizu("importer", *command, *options))
+
+    assert "1 rows (1 approved) with 1 boxes; 1 new, 1 new images; 0 set aside" in take(20)
+    assert "1 new" in take(30)
+    again = take(20)
+    assert "0 new" in again
+    assert "1 rows are not in force" in again
+    assert "--supersede" in again
+    assert "not-in-force" in (kizu.here / "set-aside-ANNOTATIONS.csv").read_text()
+    assert "1 rows replaced later labels" in take(20, "--supersede")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -59,3 +59,10 @@ def test_several_files_that_fit_equally_are_said():
     assert isinstance(found, NoFile)
     assert found.reason == "ambiguous-image"
     assert "left/x.jpg, right/x.jpg" in found.message
+
+
+def test_a_name_without_its_extension_finds_the_file():
+    """Some writers of Pascal VOC and Datumaro leave it out. Two files that differ in it alone are ambiguous."""
+    assert match(["day1/a"], ["images/day1/a.png"]) == {"day1/a": "images/day1/a.png"}
+    assert reasons(match(["a"], ["a.png", "a.jpg"])) == {"a": "ambiguous-image"}
+    assert reasons(match(["a.bmp"], ["a.png"])) == {"a.bmp": "no-image"}
