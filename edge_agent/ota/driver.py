@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from edge_agent.errors import EdgeError, InferenceError, Interrupted, StateError, UpdateError
 from edge_agent.health import Health
-from edge_agent.inference import LoadedRelease, RuntimeChoice, load_release
+from edge_agent.inference import LoadedRelease, RuntimeChoice
 from edge_agent.ota.activation import (
     Act,
     Booted,
@@ -37,6 +37,7 @@ from edge_agent.ota.activation import (
     decide,
 )
 from edge_agent.ota.active import Active, Identity
+from edge_agent.ota.loader import Loader
 from edge_agent.ota.offer import Keep, Take, choose
 from edge_agent.ota.operator_command import REASON, Command, describe, obey
 from edge_agent.ota.orders import ANSWER_S, STOPPING, Orders
@@ -104,6 +105,7 @@ class Updates:
         self._active = active
         self._heartbeat_timeout_s = heartbeat_timeout_s
         self._trial = trial
+        self._loader = Loader(store, choice, active)
         self._tallies = tallies or Tallies()
         self._changed = changed
         self._monotonic = monotonic
@@ -335,7 +337,7 @@ class Updates:
                 case Act.CLEAN:
                     self._mark_kept()
                     self._say(self._up_to_date())
-                    self._keep_previous_at_hand()
+                    self._compare()
                     self._store.clean(self._state.kept)
                     return
                 case Act.FETCH | Act.TRY | Act.LOAD | Act.RUN_PENDING:
@@ -371,11 +373,11 @@ class Updates:
                 _log.info("release %s reproduces its golden samples, %.1f ms a frame", digest[:12], result.latency_ms)
                 return TrialPassed()
             if act is Act.LOAD:
-                self._warm = self._load(digest)
+                self._warm = self._loader.load(digest)
                 former = self._tallies.of(self._state.current)
                 return Loaded(former if former.frames else None)
             warm, self._warm = self._warm, None
-            self._begin_probation(warm if warm and warm.digest == digest else self._load(digest))
+            self._begin_probation(warm if warm and warm.digest == digest else self._loader.load(digest))
             return None
         except Interrupted:
             raise
@@ -403,53 +405,20 @@ class Updates:
         former = self._active.get()
         self._active.set(loaded)
         # A disagreement is asked of the release that ran until now.
-        self._keep_previous_at_hand(former)
+        self._compare(former)
         self._say(f"probation: {self._state.probation_s:g} s")
 
     def _run_current(self) -> None:
         self._health.take_fault()
-        for digest in dict.fromkeys((self._state.current, self._state.previous, self._state.factory)):
-            if digest is None:
-                continue
-            try:
-                loaded = self._load(digest)
-            except (UpdateError, InferenceError) as e:
-                _log.error("release %s cannot run: %s", digest[:12], e)
-                self._say(f"damaged: {e}")
-                continue
-            self._active.set(loaded)
-            self._keep_previous_at_hand()
-            self._changed()
-            return
-        self._active.set(None)
+        state = self._state
+        self._loader.run_first((state.current, state.previous, state.factory), lambda why: self._say(f"damaged: {why}"))
+        self._compare()
         self._changed()
 
-    def _keep_previous_at_hand(self, at_hand: LoadedRelease | None = None) -> None:
-        """Load the release that the running one is compared with, where the sampling policy asks for it.
-
-        On probation that is the release that ran before. Only where it is asked for, since it takes memory.
-
-        Args:
-            at_hand: a release that is loaded already.
-        """
-        state, running = self._state, self._active.get()
-        before = state.current if state.phase is Phase.PROBATION else state.previous
-        if running is None or before is None or running.release.sampling.disagreement_rate <= 0:
-            self._active.previous = None
-            return
-        for known in (self._active.previous, at_hand):
-            if known is not None and known.digest == before:
-                self._active.previous = known
-                return
-        try:
-            self._active.previous = self._load(before)
-        except (UpdateError, InferenceError) as e:
-            _log.warning("release %s cannot be loaded for comparison: %s", before[:12], e)
-            self._active.previous = None
-
-    def _load(self, digest: str) -> LoadedRelease:
-        release = self._store.read(digest)
-        return load_release(self._store.folder(digest), digest, release, self._choice)
+    def _compare(self, at_hand: LoadedRelease | None = None) -> None:
+        """Compare with the release that ran before: on probation the current one, else the previous one."""
+        state = self._state
+        self._loader.compare_with(state.current if state.phase is Phase.PROBATION else state.previous, at_hand)
 
     def _mark_kept(self) -> None:
         self._store.mark_kept((self._state.current, self._state.previous, self._state.factory))

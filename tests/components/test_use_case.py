@@ -171,6 +171,22 @@ def test_the_sampling_of_a_release_has_the_very_values_of_the_use_case():
     assert fields == policy.model_dump()
 
 
+def test_the_probation_of_a_release_has_the_very_values_of_the_use_case():
+    """Every field of the release's `Probation` is a key of the section `rollout`, with the same limits."""
+    given = {"min_frames": 7, "patience_s": 60.0, "max_share_change": 0.5, "max_latency_ratio": 2.0}
+    rollout = parse_use_case(
+        changed(rollout={
+            "probation_min_frames": 7, "probation_patience_s": 60, "probation_share_change": 0.5,
+            "probation_latency_ratio": 2,
+        })
+    ).rollout  # fmt: skip
+    probation = rollout.to_probation()
+    fields = {field.name: getattr(probation, field.name) for field in dataclasses.fields(probation)}
+    assert fields.pop("unknown") == {}
+    assert fields == given
+    assert parse_use_case(changed()).rollout.to_probation().min_frames > 0
+
+
 def test_all_mistakes_are_said_at_once():
     """One error names all mistakes of a file."""
     with pytest.raises(UseCaseError, match=r"has 3 mistake\(s\)") as caught:

@@ -472,8 +472,8 @@ def test_what_is_said_to_an_operator_is_what_inspects_whatever_the_updater_was_d
         sequence=3, use_case="tags", waves=(Wave(release_digest=third.digest, percent=100.0),), probation_s=60.0
     )
     threads = set()
-    load = bench.updates._load
-    bench.updates._load = lambda digest: threads.add(threading.current_thread()) or load(digest)
+    load = bench.updates._loader.load
+    bench.updates._loader.load = lambda digest: threads.add(threading.current_thread()) or load(digest)
     with Busy(bench) as busy:
         said = bench.updates.obey(Command("rollback", SECOND.digest))
         assert (said, bench.running()) == (f"release {FIRST.digest[:12]} runs", FIRST.digest)
@@ -697,7 +697,7 @@ def test_the_previous_release_is_loaded_only_where_the_two_are_compared(tmp_path
     bench.pass_probation()
     assert bench.active.previous.digest == SECOND.digest
     loaded = bench.active.previous
-    bench.updates._keep_previous_at_hand()
+    bench.updates._compare()
     assert bench.active.previous is loaded
     bench.start()
     assert bench.active.previous.digest == SECOND.digest
