@@ -1,7 +1,8 @@
 """What a use case's label events say already: which rows are new, and which of an import's labels are not in force.
 
-The label of an image that is in force is its latest approved event, unless it was deleted since. Importing a file again
-adds nothing, so a file that another one replaced in the meantime stays replaced. The import says so.
+The label of an image that is in force is its latest approved event, unless it was deleted, reopened or set aside since.
+Importing a file again adds nothing, so a file that another one replaced in the meantime stays replaced. The import says
+so.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Final
 
 from components.stores.labels.store import LabelEvent, LabelStatus, boxes_digest, event_id
 
-_DECIDED: Final = (LabelStatus.APPROVED, LabelStatus.DELETED)
 _TICK: Final = timedelta(microseconds=1)
 
 
@@ -96,7 +96,7 @@ class Before:
         A label that is neither approved nor deleted decides nothing, and is never in force.
         """
         winner = self._decided.get(event.sha256)
-        if event.status not in _DECIDED or winner is None:
+        if not event.status.decides or winner is None:
             return None
         same_boxes = event.status is LabelStatus.DELETED or winner.boxes_digest == boxes_digest(event.boxes)
         return None if winner.status is event.status and same_boxes else winner
@@ -105,7 +105,7 @@ class Before:
         self._group_of_event[event.event_id] = event.group
         self._group_of_image[event.sha256] = event.group
         known = self._decided.get(event.sha256)
-        if event.status in _DECIDED and (known is None or (known.at, known.event_id) < (event.at, event.event_id)):
+        if event.status.decides and (known is None or (known.at, known.event_id) < (event.at, event.event_id)):
             self._decided[event.sha256] = InForce(
                 event.event_id,
                 event.at,

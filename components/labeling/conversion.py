@@ -93,25 +93,12 @@ def from_regions(result: Iterable[Any], classes: Sequence[str], width: int, heig
     return apply_rule((_drawn(region, width, height) for region in result), classes, width, height)
 
 
-def other_picture(result: Iterable[Any], width: int, height: int) -> str | None:
-    """Why a person's regions are not of the picture as Kizu knows it; None where nothing speaks against it.
+def other_picture(result: Iterable[Any], width: int, height: int) -> bool:
+    """Whether one of a person's regions was drawn on a picture of another size, or on a turned one.
 
-    Label Studio writes into each region the size of the picture that the browser showed, and how far the person had
-    turned it. With another size or a turned picture, percent of its sides are not percent of ours. A region that does
-    not say it is believed.
+    What such a person submits does not count, with or without the region. A region that does not say it is believed.
     """
-    for region in result:
-        if not isinstance(region, Mapping):
-            continue
-        shown = (region.get("original_width"), region.get("original_height"))
-        if None not in shown and shown != (width, height):
-            return f"expected a picture of {width} x {height} pixels, but the person saw {shown[0]} x {shown[1]}"
-        turned = number(region.get("image_rotation") or 0)
-        if turned is None or turned % 360 != 0:
-            return (
-                f"expected an upright picture, but the person had turned it by {region.get('image_rotation')!r} degrees"
-            )
-    return None
+    return any(isinstance(region, Mapping) and _is_of_another_picture(region, width, height) for region in result)
 
 
 def same_boxes(first: Sequence[LabelledBox], second: Sequence[LabelledBox]) -> bool:

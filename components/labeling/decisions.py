@@ -140,7 +140,7 @@ def _against(result: Iterable[Any], data: VerificationData) -> Problem | None:
     drawn = [r for r in result if not (isinstance(r, Mapping) and r.get("from_name") in (DECISION, REASON))]
     if not drawn:
         return None
-    if other_picture(drawn, data.width, data.height) is not None:
+    if other_picture(drawn, data.width, data.height):
         return Problem.OTHER_PICTURE
     classes = sorted({box.class_name for box in data.boxes})
     found = from_regions(drawn, classes, data.width, data.height)

@@ -202,7 +202,7 @@ def _acts(use_case: UseCase, task: Task, data: LabelingData) -> _Acts:
             set_aside = (annotation, reason) if reason is not None else set_aside
             continue
         boxes = [region for region in annotation.result if not _is_reason(region)]
-        if other_picture(boxes, data.width, data.height) is not None:
+        if other_picture(boxes, data.width, data.height):
             refused.append(Refusal(task, annotation, Problem.OTHER_PICTURE))
         elif reason is None:
             drawn.append(annotation)

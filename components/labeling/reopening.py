@@ -16,8 +16,6 @@ from components.labeling.texts import Texts
 from components.stores.labels.store import LabelEvent, LabelStatus, event_id
 from inspection.geometry import LabelledBox
 
-_DECIDED = (LabelStatus.APPROVED, LabelStatus.DELETED, LabelStatus.REOPENED, LabelStatus.UNUSABLE)
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -53,7 +51,7 @@ def standings(events: Iterable[LabelEvent]) -> dict[str, Standing]:
     found: dict[str, Standing] = {}
     for event in sorted(events, key=lambda event: (event.at, event.event_id)):
         before = found.get(event.sha256)
-        decided = event if event.status in _DECIDED else before.decided if before else None
+        decided = event if event.status.decides else before.decided if before else None
         found[event.sha256] = Standing(event, decided)
     return found
 
@@ -114,19 +112,28 @@ def tasks_to_open(tasks: Iterable[Task], standing: Mapping[str, Standing]) -> li
     return found
 
 
+def shown_to_nobody(standing: Mapping[str, Standing], classes: Sequence[str]) -> list[LabelEvent]:
+    """Imported boxes that cannot be verified: no browser shows a TIFF, and a class may be none of the use case."""
+    return [s.last for s in standing.values() if s.is_imported and not _can_be_shown(s.last, classes)]
+
+
+def _can_be_shown(event: LabelEvent, classes: Sequence[str]) -> bool:
+    return not event.image_uri.endswith(".tif") and all(box.class_name in classes for box in event.boxes)
+
+
 def imports_to_verify(
     standing: Mapping[str, Standing], labeling: Iterable[Task], classes: Sequence[str], texts: Texts
 ) -> list[VerificationData]:
     """The verification tasks of imported boxes that nobody trusted, oldest first.
 
-    An image with a labeling task is left to its labeler. So is one with a class that the use case does not have.
+    An image with a labeling task is left to its labeler. See also `shown_to_nobody`.
     labeling: the tasks of the labeling project.
     """
     drawn = {str(task.data.get("sha256")) for task in labeling}
     wanted = [
         stands.last
         for sha256, stands in standing.items()
-        if stands.is_imported and sha256 not in drawn and all(box.class_name in classes for box in stands.last.boxes)
+        if stands.is_imported and sha256 not in drawn and _can_be_shown(stands.last, classes)
     ]
     return [
         VerificationData(

@@ -29,7 +29,14 @@ from components.labeling.label_studio import LabelStudioServer
 from components.labeling.labeling_job import Hold, Tenure, ask_others, log_aside, log_drawings, record, twins
 from components.labeling.problems import Problem, Refusal
 from components.labeling.refusals import Refusals
-from components.labeling.reopening import Standing, imports_to_verify, standings, starts, tasks_to_open
+from components.labeling.reopening import (
+    Standing,
+    imports_to_verify,
+    shown_to_nobody,
+    standings,
+    starts,
+    tasks_to_open,
+)
 from components.labeling.task_data import VerificationData, verification_key
 from components.labeling.tasks import NewTask, Task
 from components.labeling.texts import TEXTS, Texts
@@ -160,6 +167,13 @@ def _reconcile(
 
     tasks = server.tasks(verification)
     imports = imports_to_verify(stands, labeling_tasks, use_case.classes, texts)
+    if hidden := shown_to_nobody(stands, use_case.classes):
+        _log.warning(
+            "the imported boxes of %d images cannot be verified: no browser shows a TIFF, or a class is none of the "
+            "use case. Import these images as PNG, or with --class; the first one is %s",
+            len(hidden),
+            hidden[0].image_uri,
+        )
     most = use_case.labeling.max_images_per_job
     tasks = _keep_tasks(server, verification, drawings.finished, imports, most, tasks, events + recorded, tenure, texts)
     # A decision that was made after the first read is not recorded yet, so its task counts as open.

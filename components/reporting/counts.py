@@ -131,7 +131,7 @@ def count_labels(events: Iterable[LabelEvent], classes: Iterable[str]) -> LabelC
             labelled_on[day] += 1
             if event.annotator is not None:
                 drawing.setdefault(event.annotator, _Work()).add(day)
-        elif event.status is LabelStatus.DELETED:
+        elif event.status.decides and event.status is not LabelStatus.APPROVED:
             approved.pop(event.sha256, None)
         else:
             rejected = event.status is LabelStatus.REJECTED
@@ -151,8 +151,11 @@ def count_labels(events: Iterable[LabelEvent], classes: Iterable[str]) -> LabelC
         classes=_by_class(approved.values(), classes),
         without_box=sum(not event.boxes for event in approved.values()),
         unverified=sum(event.verifier is None for event in approved.values()),
-        # An imported label with status `labelled` has no task, so it waits for nobody.
-        waiting=sum(event.status is LabelStatus.LABELLED and event.task is not None for event in latest.values()),
+        # An imported label has no task. It waits for the verifier, unless an approved label of the image holds.
+        waiting=sum(
+            event.status is LabelStatus.LABELLED and (event.task is not None or sha256 not in approved)
+            for sha256, event in latest.items()
+        ),
         rejected=last_words[LabelStatus.REJECTED],
         days=_by_day(approved.values(), labelled_on, rejected_on),
         annotators=tuple(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
 from components.stores.objects.read_ahead import read_ahead
+from components.stores.objects.s3 import parse_uri
 from components.stores.raw_images.images import RawImage, RawImages
 
 _THREADS: Final = 16
@@ -51,15 +52,23 @@ class _Tally:
     last: date = field(default=date.min)
 
 
-def measure_coverage(raw: RawImages, approved: Collection[str], *, max_captures: int) -> Coverage:
-    """List all images, and read a Capture of each of the newest `max_captures` images to learn its camera.
+def measure_coverage(
+    raw: RawImages,
+    approved: Collection[str],
+    *,
+    max_captures: int,
+    owns: Callable[[str], bool] = lambda device: True,
+) -> Coverage:
+    """List the images of a product, and read a Capture of each of the newest `max_captures` images to learn its camera.
 
     The key of an image names its device. Only its Capture names the camera, and each Capture needs one request.
+
+    owns: whether the images of a device, `<site>/<device>`, are of the product.
 
     Raises:
         ObjectStoreError: the bucket could not be listed.
     """
-    images = list(raw.list_images())
+    images = [image for image in raw.list_images() if any(owns(device) for device in _devices(image))]
     newest = sorted((image for image in images if image.capture_keys), key=lambda image: (image.day, image.sha256))
     cameras = _cameras(raw, newest[len(newest) - min(len(newest), max_captures) :])
     tallies: dict[tuple[str, str | None], _Tally] = {}
@@ -79,6 +88,11 @@ def measure_coverage(raw: RawImages, approved: Collection[str], *, max_captures:
         approved=sum(tally.approved for tally in tallies.values()),
         captures_read=min(len(newest), max_captures),
     )
+
+
+def _devices(image: RawImage) -> list[str]:
+    keys = (parse_uri(image.uri)[1], *image.also_at)
+    return ["/".join(key.split("/")[:2]) for key in keys]
 
 
 def _cameras(raw: RawImages, images: Iterable[RawImage]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,7 @@ from components.stores.objects.read_ahead import read_ahead
 from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
 from components.stores.raw_images.images import RawImages
 from components.stores.raw_images.near_duplicates import Fingerprint, find_near_duplicates, fingerprint, thumbnail
+from components.stores.raw_images.sources import claims
 from components.use_case import UseCase
 from inspection.image import ImageError, decode_image
 
@@ -122,7 +124,12 @@ def build_report(
         label_version=version,
         counts=counts,
         looks=_look(use_case.name, config, counts.approved, raw.fetch, options),
-        coverage=measure_coverage(raw, counts.approved.keys(), max_captures=options.captures),
+        coverage=measure_coverage(
+            raw,
+            counts.approved.keys(),
+            max_captures=options.captures,
+            owns=partial(claims, use_case.name, use_case.sources),
+        ),
     )
 
 

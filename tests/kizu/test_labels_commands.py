@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from components.stores.labels.store import LabelStore
+from components.stores.labels.store import LabelStatus, LabelStore
 from components.stores.labels.versions import record_label_version
 from tests.components.stores.labels.label_events import event
 from tests.kizu.command_line import assert_is_an_error_in_one_line, kizu
@@ -61,3 +61,28 @@ def test_a_look_counts_and_remembers(run, s3):
         assert done.returncode == 0, done.stderr
         assert "without an approved label for metal-tag" in done.stdout
     assert any(info.key == "looks/images/look.json" for info in s3.store("labeling").list("kizu-state", "looks/"))
+
+
+def test_images_are_reopened_and_those_set_aside_are_listed(run, settings, tmp_path):
+    """By address or by the beginning of the sha256, once; what is no image with a label is an error."""
+    name = f"u{uuid.uuid4().hex[:8]}"
+    file = tmp_path / "product.yaml"
+    file.write_text(
+        f"name: {name}\nclasses: [scratch]\nlabeling: {{instructions: x}}\n"
+        "gates: {min_map50: 0.5, max_escape_rate: 0.5, max_overkill_rate: 0.5}\n"
+    )
+    labels, good, blurred = LabelStore.open(settings), uuid.uuid4().hex * 2, uuid.uuid4().hex * 2
+    labels.append([
+        event(name, "1", sha256=good),
+        event(name, "2", sha256=blurred, status=LabelStatus.UNUSABLE, reason="blurred or dark"),
+    ])  # fmt: skip
+    listed = run("aside", "-u", file)
+    assert (listed.returncode, "1 images are set aside" in listed.stdout) == (0, True), listed.stderr
+    assert f"{blurred}  2025-04-01  blurred or dark" in listed.stdout
+    done = run("reopen", good[:12], f"s3://kizu-raw/a/b/2025/04/01/{blurred}.jpg", "--reason", "a hair?", "-u", file)
+    assert "2 images are reopened" in done.stdout, done.stderr
+    assert labels.latest_approved(name) == {}
+    assert {e.reason for e in labels.events(use_case=name) if e.status is LabelStatus.REOPENED} == {"a hair?"}
+    assert "0 images are reopened; 1 are with people already" in run("reopen", good, "-u", file).stdout
+    assert_is_an_error_in_one_line(run("reopen", "ffff", "-u", file), "'ffff' names 0")
+    assert_is_an_error_in_one_line(run("reopen", "-u", file), "expected images, --suspects or --objections")

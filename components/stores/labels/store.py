@@ -90,6 +90,11 @@ class LabelStatus(StrEnum):
     UNUSABLE = "unusable"
     """A person set the image aside; `reason` says why."""
 
+    @property
+    def decides(self) -> bool:
+        """Whether an event of this kind says that the image has an approved label now, or that it has none."""
+        return self not in (LabelStatus.LABELLED, LabelStatus.REJECTED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelEvent:

@@ -11,7 +11,7 @@ from components.labeling.decisions import decision_events, read_decisions
 from components.labeling.drawings import read_drawings
 from components.labeling.labeling_job import tasks_to_make
 from components.labeling.project_config import APPROVE, DECISION
-from components.labeling.reopening import imports_to_verify, reopened, standings, starts, tasks_to_open
+from components.labeling.reopening import imports_to_verify, reopened, shown_to_nobody, standings, starts, tasks_to_open
 from components.labeling.task_data import LabelingData
 from components.labeling.tasks import Annotation, Task
 from components.labeling.texts import TEXTS
@@ -67,6 +67,15 @@ def test_imported_boxes_that_nobody_trusted_become_verification_tasks():
     found = imports_to_verify(standings(events), [labeling_task(4)], USE_CASE.classes, TEXT)
     assert [(data.sha256, data.boxes, data.annotators) for data in found] == [(sha(1), (BOX,), ())]
     assert "1 scratch" in found[0].note
+
+
+def test_imported_boxes_that_no_verifier_could_see_are_said_and_make_no_task():
+    """A browser shows no TIFF, and Label Studio no class that the use case does not have."""
+    tiff = replace(event(1, "labelled"), image_uri=uri(1).replace(".jpg", ".tif"))
+    dent = replace(event(2, "labelled"), boxes=(LabelledBox("dent", BOX.box),))
+    stands = standings([tiff, dent, event(3, "labelled"), replace(tiff, event_id="x", sha256=sha(4), task="1")])
+    assert [data.sha256 for data in imports_to_verify(stands, [], USE_CASE.classes, TEXT)] == [sha(3)]
+    assert shown_to_nobody(stands, USE_CASE.classes) == [tiff, dent]
 
 
 def test_a_verifier_s_approval_of_imported_boxes_is_an_approved_label():

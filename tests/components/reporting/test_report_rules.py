@@ -8,8 +8,10 @@ import pytest
 
 from components.reporting.agreement import agreement, match
 from components.reporting.counts import count_labels
+from components.reporting.coverage import measure_coverage
 from components.reporting.suspects import Doubt, Shot, Suspect, Suspects, doubts, duplicates_doubt
 from components.stores.labels.store import LabelEvent, LabelStatus
+from components.stores.raw_images.images import RawImage
 from inspection.geometry import Box, Detection, LabelledBox
 from inspection.verdict import ClassThreshold
 
@@ -69,10 +71,19 @@ def test_labels_are_counted_by_class_day_and_person():
     assert [(v.user, v.decided, v.days, v.rejected.count) for v in counts.verifiers] == [("v", 4, 2, 1), ("w", 1, 1, 1)]
 
 
-def test_what_was_imported_without_trust_waits_for_no_verifier():
-    """A label that was imported without trust has no task, so it is not counted as waiting for a verifier."""
+def test_what_was_imported_without_trust_waits_for_the_verifier():
+    """Its boxes become a verification task. Where an approved label of the image holds, nobody is asked."""
     imported = event("1", "labelled", annotator=None, task=None)
-    assert count_labels([imported, event("2", "labelled")], ["scratch"]).waiting == 1
+    assert count_labels([imported, event("2", "labelled")], ["scratch"]).waiting == 2
+    approved = event("3", "approved")
+    assert count_labels([approved, event("3", "labelled", day=1, annotator=None, task=None)], ["scratch"]).waiting == 0
+
+
+@pytest.mark.parametrize("status", ["reopened", "unusable", "deleted"])
+def test_an_approved_image_that_was_withdrawn_since_is_not_counted_as_approved(status):
+    """It is no label until it is approved again, and no verifier is counted for it a second time."""
+    counts = count_labels([event("1"), event("1", status, day=1, annotator=None)], ["scratch"])
+    assert (counts.approved, [verifier.decided for verifier in counts.verifiers]) == ({}, [1])
 
 
 def test_an_empty_label_store_counts_nothing():
@@ -166,3 +177,18 @@ def test_all_suspicions_are_counted_and_a_few_of_each_kind_are_kept():
             kept.add([suspect])
         assert kept.counts == {Doubt.MISSING_BOX: 100, Doubt.NOTHING_THERE: 1}
         assert [s.certainty for s in kept.chosen()] == [0.75 + 0.099, 0.97, 0.75 + 0.098, 0.75 + 0.097]
+
+
+def test_the_coverage_of_a_product_leaves_out_other_lines():
+    """An image that is of the product under one of its keys counts; one of another product's line does not."""
+
+    def image(number, *places):
+        keys = [f"{place}/2025/03/03/{number:064x}.jpg" for place in places]
+        return RawImage(f"{number:064x}", f"s3://raw/{keys[0]}", "d", MONDAY.date(), (), tuple(keys[1:]))
+
+    class Raw:
+        def list_images(self):
+            return [image(1, "osaka/tags"), image(2, "osaka/discs"), image(3, "osaka/discs", "osaka/tags")]
+
+    found = measure_coverage(Raw(), [], max_captures=0, owns=lambda device: device == "osaka/tags")
+    assert found.images == 2
