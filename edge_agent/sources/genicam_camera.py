@@ -102,7 +102,11 @@ def _trigger_mode(nodes: Any) -> str:
         return ""
 
 
-def _waits_for_signal(nodes: Any) -> bool:
+def _waits_for_signal(camera: GenICamCamera, nodes: Any) -> bool:
+    if camera.hardware_trigger is not None:
+        return camera.hardware_trigger
+    if camera.features.get("TriggerMode") == "On":  # just set, and some producers do not read it back
+        return True
     try:
         return _trigger_mode(nodes) == "On"
     except Exception as e:  # a feature that cannot be read says nothing; each producer raises classes of its own
@@ -149,9 +153,7 @@ class GenICamGrabber:
             nodes = self._acquirer.remote_device.node_map
             for name, value in camera.features.items():
                 _set(nodes, name, value)
-            self.waits_for_signal = (
-                _waits_for_signal(nodes) if camera.hardware_trigger is None else camera.hardware_trigger
-            )
+            self.waits_for_signal = _waits_for_signal(camera, nodes)
             self._acquirer.start()
         except Exception as e:  # each producer raises classes of its own
             which = camera.serial_number or "the first one"

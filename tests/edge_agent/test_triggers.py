@@ -646,6 +646,28 @@ def test_the_configuration_or_the_camera_says_whether_a_signal_asks_for_pictures
             grabber.read()
 
 
+def test_a_trigger_mode_that_was_just_set_need_not_be_read_back(producer):
+    """Some producers let a feature be written and not read."""
+
+    class WriteOnly(Signalled):
+        def __init__(self) -> None:
+            super().__init__(None)
+
+            class Node:
+                def __setattr__(self, _, value) -> None:
+                    pass
+
+            class Nodes:
+                TriggerMode = Node()
+
+            self.node_map = Nodes()
+
+    camera = GenICamCamera(source="genicam", producer=producer, features={"TriggerMode": "On"})
+    grabber = GenICamGrabber(camera, harvester=WriteOnly())
+    grabber.open()
+    assert grabber.read() is None
+
+
 def test_a_picture_taken_at_a_signal_belongs_to_the_trigger_that_came_with_it(queue):
     """The camera waited for the signal, so the picture began before the message came; one without a message is none."""
 
