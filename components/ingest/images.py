@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from components.ingest.journal import Done, Journal
 from components.stores.objects.s3 import AccessDenied, ObjectNotFound
@@ -18,6 +19,7 @@ from components.stores.raw_images.image_source import (
     part_of,
 )
 from components.stores.raw_images.images import RawImages, capture_id_for
+from components.stores.raw_images.renditions import rendition_key
 from components.stores.raw_images.set_aside import SetAside, by_reason
 from components.stores.raw_images.sources import import_device
 from inspection.documents import Capture, Reason
@@ -25,6 +27,8 @@ from inspection.image import ImageError, sha256_of
 from inspection.paths import check_name
 
 _log = logging.getLogger(__name__)
+
+_TIFF: Final = (".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,9 @@ def _import_one(
     """Import one file. None for a text file, which is neither imported nor counted."""
     stamp = f"{file.stamp}|{device}|{site}|{part}|{reason}" if file.stamp else ""
     done = journal.find(file.name, stamp)
-    if done is not None and raw.has(done.capture_key):
+    # An earlier version stored no rendition of a TIFF.
+    wanted = rendition_key(done.sha256) if done is not None and file.name.lower().endswith(_TIFF) else None
+    if done is not None and raw.has(done.capture_key) and (wanted is None or raw.has(wanted)):
         return _Put(file.name, done.sha256, new=False)
     if file.size > MAX_FILE_BYTES:
         return SetAside(file.name, "too-large", f"expected at most {MAX_FILE_BYTES} bytes, got {file.size}")

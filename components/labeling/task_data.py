@@ -9,6 +9,7 @@ from typing import Any
 
 from components.stores.labels.store import boxes_digest
 from components.stores.objects.s3 import parse_uri
+from components.stores.raw_images.renditions import shown_uri
 from inspection.documents import check_sha256
 from inspection.geometry import Box, LabelledBox
 from inspection.paths import parse_raw_key
@@ -45,7 +46,7 @@ class LabelingData:
 
     def to_data(self) -> dict[str, Any]:
         """As Label Studio keeps it."""
-        return {"schema_version": 1, **asdict(self)}
+        return {"schema_version": 1, **asdict(self), **_shown(self.image)}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> LabelingData:
@@ -96,7 +97,7 @@ class VerificationData:
         return {
             "schema_version": 1,
             "key": self.key,
-            "image": self.image,
+            **_shown(self.image),
             "sha256": self.sha256,
             "width": self.width,
             "height": self.height,
@@ -138,8 +139,15 @@ def verification_key(sha256: str, annotation: str, boxes: Sequence[LabelledBox])
     return hashlib.sha256("\x1f".join((sha256, annotation, boxes_digest(boxes))).encode()).hexdigest()
 
 
+def _shown(image: str) -> dict[str, str]:
+    """`image` is what Label Studio shows; if that is a rendition, `original` is the image."""
+    shown = shown_uri(image)
+    return {"image": shown} if shown == image else {"image": shown, "original": image}
+
+
 def _image_fields(data: Mapping[str, Any]) -> dict[str, Any]:
-    fields = _texts(data, "image", "sha256", "group")
+    original = data.get("original")
+    fields = _texts(data if original is None else {**data, "image": original}, "image", "sha256", "group")
     for name in ("width", "height"):
         value = data.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value <= 0:

@@ -19,6 +19,7 @@ from components.stores.labels.views import COLUMNS, latest_approved
 from components.stores.objects.read_ahead import read_ahead
 from components.stores.objects.s3 import ObjectNotFound, ObjectStoreError, S3ObjectStore, parse_uri
 from components.stores.raw_images.images import RawImage, RawImages
+from components.stores.raw_images.renditions import NOT_SHOWN, rendition_key
 from components.use_case import UseCase
 from inspection.codec import Document, DocumentError, Part
 from inspection.documents import Capture, Reason
@@ -56,8 +57,8 @@ class BatchImage(Part):
 class UnusableImage(Part):
     """A raw object that cannot be labelled.
 
-    reason: one of `ImageError`, `bytes-do-not-match`, or `not-shown`: no browser shows a TIFF, and what a person
-    submits for a picture that is not there says nothing.
+    reason: one of `ImageError`, `bytes-do-not-match`, or `not-shown`: no browser shows a TIFF, this one has no
+    rendition, and what a person submits for a picture that is not there says nothing.
     """
 
     sha256: str
@@ -226,8 +227,8 @@ def open_placed(raw: RawImages, placed: Placed) -> BatchImage | UnusableImage:
         return _unusable(image, e.reason, e)
     except ObjectNotFound as e:
         return _unusable(image, "bytes-do-not-match", e)
-    if image_format(data) == "tiff":
-        _log.warning("%s is set aside (not-shown): no browser shows a TIFF; import it as PNG", image.uri)
+    if image_format(data) in NOT_SHOWN and not raw.has(rendition_key(image.sha256)):
+        _log.warning("%s is set aside (not-shown): no browser shows a TIFF; import it with kizu import", image.uri)
         return UnusableImage(sha256=image.sha256, uri=image.uri, reason="not-shown")
     return BatchImage(
         sha256=image.sha256,

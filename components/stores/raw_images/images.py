@@ -9,6 +9,7 @@ from datetime import date, datetime
 
 from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore, parse_uri
 from components.stores.raw_images.listing import RawListing
+from components.stores.raw_images.renditions import NOT_SHOWN, render, rendition_key
 from inspection.codec import DocumentError
 from inspection.documents import Capture
 from inspection.image import EXTENSIONS, decode_image, image_format, sha256_of
@@ -60,7 +61,9 @@ class RawImages:
         self._bucket = bucket
 
     def put(self, data: bytes, capture: Capture, *, site: str) -> Stored:
-        """Store an image under its digest, once, and its Capture. Running it again changes nothing.
+        """Store an image under its digest, once, its rendition if no browser shows it, and its Capture.
+
+        Running it again changes nothing.
 
         Raises:
             ImageError: the bytes are not a usable image; nothing was written.
@@ -72,6 +75,10 @@ class RawImages:
             raise ValueError(f"the Capture is of image {capture.sha256}, but the bytes are of {digest}")
         key = raw_image_key(site, capture.device, capture.captured_at, digest, EXTENSIONS[image_format(data)])
         new = self._store.put(self._bucket, key, data, if_absent=True, content_type=f"image/{image_format(data)}")
+        if image_format(data) in NOT_SHOWN:
+            self._store.put(
+                self._bucket, rendition_key(digest), render(image), if_absent=True, content_type="image/png"
+            )
         beside = capture_key(key, capture.capture_id)
         self._store.put(self._bucket, beside, capture.to_json(), if_absent=True, content_type="application/json")
         return Stored(f"s3://{self._bucket}/{key}", digest, image.shape[1], image.shape[0], new, beside)

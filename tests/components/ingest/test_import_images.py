@@ -191,3 +191,21 @@ def test_an_object_that_may_not_be_read_is_set_aside_and_the_others_go_in(raw, t
     ((item),) = result.set_aside
     assert (item.image, item.reason) == ("b.jpg", "unreadable")
     assert "InvalidObjectState" in item.message
+
+
+def test_a_tiff_of_an_earlier_import_gets_its_rendition(raw, store, installation, tmp_path):
+    """The journal says that it was stored. Where it has no rendition it is stored again, which makes one."""
+
+    class WithoutRenditions(RawImages):
+        def has(self, key):
+            return not key.startswith("renditions/") and super().has(key)
+
+    (tmp_path / "a.tif").write_bytes(picture(400, "TIFF"))
+    journal = tmp_path / "journal.jsonl"
+    (sha256,) = run(raw, FolderSource(tmp_path), journal).images
+    assert raw.has(f"renditions/{sha256}.png")
+    source = Counting(tmp_path)
+    run(raw, source, journal)
+    assert "a.tif" not in source.read_files
+    run(WithoutRenditions(store, installation.bucket("raw")), source, journal)
+    assert "a.tif" in source.read_files
