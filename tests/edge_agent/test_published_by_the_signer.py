@@ -8,12 +8,14 @@ import pytest
 from pydantic import SecretStr
 
 from components.deployment import keys
+from components.deployment.rotation import ROLES, replace_keys
 from components.stores.releases.repository import ReleaseRepository as Publisher
 from edge_agent.config import Credentials
 from edge_agent.errors import UpdateError
 from edge_agent.object_store import S3ObjectStore
 from edge_agent.ota.release_client import ReleaseClient
 from inspection import DesiredState, Wave
+from inspection.paths import desired_path
 from tests.edge_agent.models import build_release
 
 BUCKET = "kizu-releases"
@@ -73,3 +75,26 @@ def test_a_signer_that_was_asleep_too_long_is_noticed(publish, seaweed, root, tm
     with pytest.raises(UpdateError, match="expired") as caught:
         look(seaweed, root, tmp_path).refresh()
     assert caught.value.reason == "expired-metadata"
+
+
+def test_a_device_that_pinned_the_first_root_takes_what_is_published_after_rotations(publish, seaweed, root, tmp_path):
+    """All four keys were replaced twice while it was away, the root key among them; it pinned root 1 and meets root 5.
+
+    Another device, which read before, goes on as well.
+    """
+    publish().initialise()
+    look(seaweed, root, tmp_path / "known").refresh()
+    desired = DesiredState(
+        sequence=1, use_case="tags", waves=(Wave(release_digest="ab" * 32, percent=100.0),), probation_s=15.0
+    )
+    for _ in range(2):
+        replace_keys(ROLES, tmp_path / "root", tmp_path / "signer", revoke=False, now=datetime.now(UTC))
+    chain = keys.load_chain(tmp_path / "signer")
+    assert chain.newest.signed.version == 5
+    signer = Publisher(seaweed.store("signer"), BUCKET, chain.newest, chain.signers, former=chain.roots[:-1])
+    signer.initialise()
+    signer.publish([(desired_path("tags", "line1"), desired.to_json())])
+    for device in ("known", "new"):
+        repository = look(seaweed, root, tmp_path / device)
+        repository.refresh()
+        assert repository.desired_state("tags", "line1") == desired
