@@ -11,6 +11,7 @@ from components.dataset.duplicates import linked_groups
 from components.dataset.freeze import DatasetError, build_manifest, freeze, group_of, plan_splits
 from components.dataset.split import position, split_of
 from components.generated_parts.photographs import LineGenerator
+from components.stores.datasets.assignments import add_assignments, load_assignments
 from components.stores.datasets.manifest import SplitName, load_manifest
 from components.stores.labels.store import LabelStore
 from components.stores.objects.image_cache import ImageCache
@@ -162,6 +163,20 @@ def test_the_step_leaves_its_images_in_the_cache_of_the_machine(store, installat
     LabelStore.open(installation).append(labels)
     assert freeze(installation.model_copy(update={"cache_dir": str(tmp_path)}), case).images == 40
     assert ImageCache(tmp_path / "images", 10**9).read(sha256_of(data)) == data
+
+
+def test_a_freeze_keeps_the_splits_of_before_and_records_those_of_now(store, installation):
+    """A part that was test is test again, whatever the rule says; the new parts are recorded beside it."""
+    case = parse_use_case(USE_CASE.to_json().replace('"tag"', '"kept"'))
+    events = [event(number, use_case="kept") for number in range(200, 240)]
+    was_test = min(e.group for e in events if split_of(e.group, case.split) is SplitName.TRAIN)
+    bucket = installation.bucket("datasets")
+    add_assignments(store, bucket, "kept", case.split.seed, {was_test: SplitName.TEST, "gone": SplitName.VAL})
+    LabelStore.open(installation).append(events)
+    saved = load_manifest(store, bucket, freeze(installation, case).digest)
+    assert {image.split for image in saved.images if image.group == was_test} == {SplitName.TEST}
+    recorded = load_assignments(store, bucket, "kept")[0].splits(case.split.seed)
+    assert recorded == {image.group: image.split for image in saved.images} | {"gone": SplitName.VAL}
 
 
 def test_near_duplicates_of_other_groups_fall_to_their_side(caplog):
