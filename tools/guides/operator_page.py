@@ -46,6 +46,7 @@ _STATUS: Final[Mapping[str, Any]] = {
     "site": "plant1",
     "use_case": "metal-tag",
     "problem": "",
+    "notices": [],
     "release": {
         "running": "9c8e467b1d20",
         "version": 3,
@@ -78,7 +79,8 @@ def take_pictures() -> None:
         recent.add(_result(photograph, number, scores, verdict), photograph.jpeg)
     with tempfile.TemporaryDirectory() as folder:
         outbox = Outbox(Path(folder), OutboxLimits())
-        gauges = cast(Gauges, SimpleNamespace(as_json=lambda: _STATUS, outbox=outbox))
+        config = SimpleNamespace(zone=UTC)  # as in a container that names no other
+        gauges = cast(Gauges, SimpleNamespace(as_json=lambda: _STATUS, outbox=outbox, config=config))
         site = Site(
             gauges=gauges,
             recent=recent,
