@@ -97,6 +97,16 @@ class Settings(BaseModel):
         validation_alias=_env("KIZU_DEVICE_SECRET_ACCESS_KEY"),
         description="The secret of `KIZU_DEVICE_ACCESS_KEY_ID`.",
     )
+    kfp_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_KFP_TOKEN"),
+        description="A bearer token for Kubeflow Pipelines behind a login, for `kizu submit`.",
+    )
+    kfp_cookie: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_KFP_COOKIE"),
+        description="A session's cookie for Kubeflow Pipelines behind a login, as a browser sends it: `name=value`.",
+    )
     bucket_prefix: str = Field(
         default="kizu-",
         validation_alias=_env("KIZU_BUCKET_PREFIX"),

@@ -33,7 +33,7 @@ from demo.people import Labeler, Verifier
 from demo.progress import Progress
 from demo.summary import RoundResult, contact_sheet, round_table
 from deploy.access.identities import allow_approvers, environment_for, store_for
-from deploy.access.layout import REPOSITORY, Layout
+from deploy.access.layout import REPOSITORY, Layout, make_private
 from deploy.access.locks import locked
 from deploy.local import stack
 from deploy.local.runs import run_pipeline
@@ -140,10 +140,34 @@ def run(layout: Layout, options: DemoOptions, console: Console) -> int:
     """
     if options.fresh:
         with _alone(layout):
+            refuse_what_is_not_the_demos(layout)
             stack.down(layout)
             shutil.rmtree(layout.home, ignore_errors=True)
     with _alone(layout):
         return _run(layout, options, console)
+
+
+def refuse_what_is_not_the_demos(layout: Layout) -> None:
+    """Refuse to delete an installation in which a person works with a product or a device of their own.
+
+    Raises:
+        DemoError: there is such a product or device; the message names it.
+    """
+    demos = {load_use_case(_USE_CASES / name).name for name in ("metal-tag.yaml", "metal-tag-public.yaml")}
+    demos |= {f"{name}-quick" for name in demos}
+    others = sorted(
+        {f"product {path.name}" for path in _names_in(layout.products) if path.name not in demos}
+        | {f"device {path.name}" for path in _names_in(layout.home / "devices") if path.name != DEVICE}
+    )
+    if others:
+        raise DemoError(
+            f"{layout.home} holds more than the demo ({', '.join(others)}), and nothing of it is deleted; "
+            "give the demo its own home (KIZU_HOME=<folder> make demo FRESH=1), or delete all of it with make clean"
+        )
+
+
+def _names_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 @contextmanager
@@ -173,6 +197,7 @@ def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
     console.rule("Kizu: the loop, twice")
     console.print(f"use case {use_case.name} ({'; '.join(changes)})", highlight=False, soft_wrap=True)
     console.print(data.said, highlight=False, soft_wrap=True)
+    make_private(layout.home)
     progress = Progress(layout.home / "demo" / "progress.json", f"{use_case.digest}:{digest_of(data)}")
     keys.init_once(layout.home / "root-key", layout.keys)
     console.print("starting the servers (the first time Label Studio takes about a minute)")

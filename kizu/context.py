@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -63,6 +64,8 @@ def settings_as(identity: str) -> Settings:
 
         return settings()
     _require_servers_of_this_machine()
+    if identity == "importer":
+        note_product("imported")
     return settings_here(identity)
 
 
@@ -144,6 +147,40 @@ def is_on_this_machine() -> bool:
 def _require_servers_of_this_machine() -> None:
     if not of_this_machine("deploy.local.stack").status(layout()).healthy:
         raise CommandError("no server is configured and the local stack is not up; run: kizu up")
+
+
+def run_here(pipeline: str, arguments: dict[str, Any], product: str, **more: Any) -> dict[str, Any]:
+    """Run a pipeline on this machine, for a use case, with the servers of this machine. more: see `run_pipeline`.
+
+    Raises:
+        CommandError: a server is not up.
+        RunFailed: the run failed.
+    """
+    run_pipeline: Callable[..., dict[str, Any]] = of_this_machine("deploy.local.runs").run_pipeline
+    require_servers_here()
+    note_product(product)
+    return run_pipeline(layout(), pipeline, arguments, **more)
+
+
+def require_servers_here() -> None:
+    """Check that the servers of this machine are up.
+
+    Raises:
+        CommandError: a server is not up; the message names it and what to run.
+    """
+    found = of_this_machine("deploy.local.stack").status(layout())
+    if not found.services:
+        raise CommandError("the servers of this machine are not up; run: kizu up")
+    away = [f"{service.name} is {service.state}" for service in found.services if service.state != "healthy"]
+    if away:
+        raise CommandError(f"{', '.join(away)}; run: kizu up, which starts what has ended")
+
+
+def note_product(name: str) -> None:
+    """Note that a person works with a use case on this machine, so that the demo does not delete it."""
+    folder = layout().products
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (folder / name).touch()
 
 
 def use_case(path: Path) -> Any:

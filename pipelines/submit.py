@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import kfp
 import yaml
@@ -15,6 +16,12 @@ import yaml
 from components.container_images import REGISTRY
 from components.use_case import UseCase
 from pipelines.training_pod import for_use_case
+
+_MOST_SAID: Final = 1000
+_LOGIN: Final = (
+    "If it is behind a login, set KIZU_KFP_TOKEN to a token, or KIZU_KFP_COOKIE to the cookie of a browser that is "
+    "logged in"
+)
 
 
 class SubmitError(RuntimeError):
@@ -45,10 +52,13 @@ def submit(
     experiment: str,
     registry: str | None,
     use_case: UseCase | None = None,
+    token: str | None = None,
+    cookie: str | None = None,
 ) -> str:
     """Upload a pipeline, as a new version where it is known, and start a run; returns the run's id.
 
     use_case: its resources and detector are written into the steps that train, if the pipeline has such steps.
+    token, cookie: a bearer token, or a session's cookie (`name=value`), where the API is behind a login.
 
     Raises:
         SubmitError: the endpoint does not answer or refuses.
@@ -66,7 +76,7 @@ def submit(
             with warnings.catch_warnings():
                 # The client warns at each start about the versions that it supports; nobody can act on it.
                 warnings.filterwarnings("ignore", "This client only works with Kubeflow", FutureWarning)
-                client = kfp.Client(host=endpoint, namespace=namespace)
+                client = kfp.Client(host=endpoint, namespace=namespace, existing_token=token, cookies=cookie)
             pipeline_id, version_id = _upload(client, package, name, version_name)
             experiment_id = client.create_experiment(experiment, namespace=namespace).experiment_id
             run = client.run_pipeline(
@@ -78,8 +88,14 @@ def submit(
                 enable_caching=False,
             )
         except Exception as e:  # the generated client raises errors of three libraries
-            raise SubmitError(f"Kubeflow Pipelines at {endpoint} did not take the pipeline {name}: {e}") from e
+            said = f"Kubeflow Pipelines at {endpoint} did not take the pipeline {name}: {str(e).strip()[:_MOST_SAID]}"
+            raise SubmitError(f"{said}. {_LOGIN}" if _wants_a_login(e) else said) from e
     return str(run.run_id)
+
+
+def _wants_a_login(error: Exception) -> bool:
+    """Whether an answer is that of a gateway that knows no user."""
+    return getattr(error, "status", None) in (401, 403)
 
 
 def _upload(client: Any, package: Path, name: str, version_name: str) -> tuple[str, str]:
@@ -87,9 +103,25 @@ def _upload(client: Any, package: Path, name: str, version_name: str) -> tuple[s
     pipeline_id = client.get_pipeline_id(name)
     if pipeline_id is None:
         pipeline_id = client.upload_pipeline(str(package), pipeline_name=name).pipeline_id
-    known = client.list_pipeline_versions(pipeline_id, page_size=100).pipeline_versions or []
-    for version in known:
-        if version.display_name == version_name:
-            return pipeline_id, version.pipeline_version_id
+    if pipeline_id is None:
+        # The client reads the page of a login as an answer without any field.
+        raise SubmitError(f"it answers, but not as Kubeflow Pipelines does. {_LOGIN}")
+    predicate = {"key": "display_name", "operation": "EQUALS", "stringValue": version_name}
+    token = ""
+    while True:
+        # The newest first: a server that does not know the filter still finds a recent version on its first page.
+        page = client.list_pipeline_versions(
+            pipeline_id,
+            page_token=token,
+            page_size=100,
+            sort_by="created_at desc",
+            filter=json.dumps({"predicates": [predicate]}),
+        )
+        for version in page.pipeline_versions or []:
+            if version.display_name == version_name:
+                return pipeline_id, version.pipeline_version_id
+        token = page.next_page_token or ""
+        if not token:
+            break
     uploaded = client.upload_pipeline_version(str(package), version_name, pipeline_id=pipeline_id)
     return pipeline_id, uploaded.pipeline_version_id

@@ -75,6 +75,11 @@ class Layout:
         return self.home / "cache"
 
     @property
+    def products(self) -> Path:
+        """The folder with an empty file for each use case that a person worked with here, beside the demo."""
+        return self.home / "products"
+
+    @property
     def keys(self) -> Path:
         """The folder of the signer's keys and root.json."""
         return self.home / "keys"
@@ -118,6 +123,13 @@ class Layout:
     def signer_url(self) -> str:
         """The URL of the signer."""
         return f"http://{LOOPBACK}:{self.ports.signer}"
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only this user may enter: it holds keys and passwords. One that others may enter is closed."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
 
 
 def base_environment(*more: str) -> dict[str, str]:

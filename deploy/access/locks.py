@@ -28,6 +28,20 @@ def try_lock(path: Path, *, wait: bool = False) -> IO[str] | None:
     return stream
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a file. Any number may ask at once: nobody takes another for the holder."""
+    try:
+        stream = path.open("r", encoding="utf-8")
+    except FileNotFoundError:
+        return False
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock of a file while the block runs. No other process or thread can hold it. The empty file stays.

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from deploy.access.layout import LOOPBACK, REPOSITORY, Layout
-from deploy.access.locks import try_lock
+from deploy.access.layout import LOOPBACK, REPOSITORY, Layout, make_private
+from deploy.access.locks import is_locked
 from deploy.local import supervisor
 from deploy.local.services import used_ports
 
@@ -59,9 +59,10 @@ class StackStatus:
 
 def status(layout: Layout) -> StackStatus:
     """Return the present status of the servers."""
-    if _holder(layout) is None:
-        return StackStatus()
+    holder = _holder(layout)
     document = _read(layout)
+    if holder is None or document.get("pid") != holder:
+        return StackStatus()  # none runs, or it has not said anything yet
     return StackStatus(
         tuple(
             ServiceStatus(item["name"], item["state"], item["url"], item["detail"], item["pid"])
@@ -71,17 +72,21 @@ def status(layout: Layout) -> StackStatus:
 
 
 def up(layout: Layout, *, on_progress: Callable[[str], None] = lambda _: None) -> None:
-    """Start all servers and wait until each is healthy. Running servers are left alone. Ctrl-C stops what was started.
+    """Start all servers and wait until each is healthy.
+
+    Running servers are left alone, and those that ended by themselves are started again. Where the start fails or
+    Ctrl-C ends it, the servers that this call started are stopped, and no others.
 
     Raises:
         StackError: a port is taken, the disk is full, an environment is missing, or a server ended.
     """
-    if _holder(layout) is None:
+    holder = _holder(layout)
+    process: subprocess.Popen[bytes] | None = None
+    if holder is None:
         _check(layout)
-        layout.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(layout.home)
         layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
         layout.logs.mkdir(parents=True, exist_ok=True)
-        (layout.run / "status.json").unlink(missing_ok=True)
         with (layout.logs / "supervisor.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "deploy.local.supervisor"],
@@ -93,15 +98,38 @@ def up(layout: Layout, *, on_progress: Callable[[str], None] = lambda _: None) -
                 start_new_session=True,
             )
     else:
-        process = None
+        _start_again(layout, holder, on_progress)
     try:
         _wait_until_healthy(layout, process, on_progress)
     except BaseException:
         if process is not None:
-            down(layout)
+            _end(process)
         raise
     if process is not None:
         process.returncode = 0  # it outlives this call on purpose; Popen would warn about that
+
+
+def _start_again(layout: Layout, holder: int, on_progress: Callable[[str], None]) -> None:
+    """Have the supervisor start the servers that ended by themselves."""
+    ended = [service.name for service in status(layout).exited]
+    if not ended:
+        return
+    on_progress(f"{', '.join(ended)} had ended and is started again; see {layout.logs} for the reason")
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(holder, signal.SIGUSR1)
+    until = time.monotonic() + 10
+    while time.monotonic() < until and {service.name for service in status(layout).exited} & set(ended):
+        time.sleep(0.1)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a supervisor that this process started, and with it its servers."""
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()  # the guards end the servers
+        process.wait()
 
 
 def _wait_until_healthy(
@@ -118,9 +146,13 @@ def _wait_until_healthy(
         if found.healthy:
             return
         if found.exited:
-            raise StackError(f"{found.exited[0].detail} (log: {layout.logs / (found.exited[0].name + '.log')})")
-        if process is not None and process.poll() is not None:
-            raise StackError(f"the supervisor ended with code {process.returncode}; see {layout.logs}/supervisor.log")
+            raise StackError(
+                f"{found.exited[0].detail} (log: {layout.logs / (found.exited[0].name + '.log')}); "
+                "kizu up starts it again, kizu down stops the others"
+            )
+        # Another call may have started a supervisor a moment before ours: then ours ends, and the other's is used.
+        if (process is None or process.poll() is not None) and _holder(layout) is None:
+            raise StackError(f"the supervisor has ended; see {layout.logs}/supervisor.log")
         if time.monotonic() - began > START_TIMEOUT_S:
             late = [f"{s.name} ({s.detail or s.state})" for s in found.services if s.state != "healthy"]
             raise StackError(f"not healthy within {START_TIMEOUT_S:.0f} s: {', '.join(late)}; see {layout.logs}")
@@ -219,11 +251,7 @@ def _check(layout: Layout) -> None:
 def _holder(layout: Layout) -> int | None:
     """Return the pid that holds the lock. The pid in the file alone could belong to another process by now."""
     path = supervisor.lock_file(layout)
-    if not path.exists():
-        return None
-    stream = try_lock(path)
-    if stream is not None:
-        stream.close()
+    if not is_locked(path):
         return None
     text = path.read_text().strip()
     return int(text) if text.isdigit() else _soon(layout)

@@ -1,8 +1,8 @@
 """`python -m deploy.local.supervisor`: runs the servers of one home until it is told to stop.
 
 It starts a server after those that it needs, and writes the state of each to `run/status.json`, also of one that ended
-by itself. On SIGTERM it stops all in reverse order. It holds a lock, so a home has at most one supervisor. The kernel
-releases the lock when the process ends, however it ends.
+by itself. On SIGUSR1 it starts those again. On SIGTERM it stops all in reverse order. It holds a lock, so a home has at
+most one supervisor. The kernel releases the lock when the process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -49,11 +49,16 @@ def lock_file(layout: Layout) -> Path:
     return layout.run / "supervisor.lock"
 
 
-def take_lock(layout: Layout) -> IO[str] | None:
-    """Take the lock and write this pid into its file. Returns None if another process holds it."""
-    stream = try_lock(lock_file(layout))
-    if stream is None:
-        return None
+def take_lock(layout: Layout, *, patience_s: float = 2.0) -> IO[str] | None:
+    """Take the lock and write this pid into its file. Returns None if another supervisor holds it.
+
+    patience_s: who only asks whether a supervisor runs holds a shared lock for a moment; it is waited for.
+    """
+    until = time.monotonic() + patience_s
+    while (stream := try_lock(lock_file(layout))) is None:
+        if time.monotonic() > until:
+            return None
+        time.sleep(0.05)
     stream.seek(0)
     stream.truncate()
     stream.write(str(os.getpid()))
@@ -68,16 +73,26 @@ class Supervisor:
         self._layout = layout
         self._all = {service.name: Running(service) for service in services}
         self._stop = threading.Event()
+        self._again = threading.Event()
         self._written = ""
 
     def stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:
         """End the loop at its next pass."""
         self._stop.set()
 
+    def start_again(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+        """Start the services that ended by themselves, at the next pass of the loop."""
+        self._again.set()
+
     def run(self) -> None:
         """Run the loop until `stop` is called; then stop all services in reverse order."""
         try:
             while not self._stop.is_set():
+                if self._again.is_set():
+                    self._again.clear()
+                    for running in self._all.values():
+                        if running.state == "exited":
+                            running.process, running.state, running.detail = None, "waiting", ""
                 for running in self._all.values():
                     self._turn(running)
                 self._write()
@@ -218,6 +233,7 @@ def main() -> int:
         supervisor = Supervisor(layout, all_services(layout))
         signal.signal(signal.SIGTERM, supervisor.stop)
         signal.signal(signal.SIGINT, supervisor.stop)
+        signal.signal(signal.SIGUSR1, supervisor.start_again)
         supervisor.run()
     return 0
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from kizu.context import console, settings_as
+from kizu.context import CommandError, console, settings_as
 
 app = typer.Typer()
 
@@ -43,11 +44,28 @@ def reconcile(
     every: Annotated[float, typer.Option(help="Seconds between passes; 0: one pass.")] = 0.0,
 ) -> None:
     """Compare what devices report with what they should run, for every use case and group, and move `champion`."""
-    while True:
+    if every <= 0:
         _print_groups(_pass_over(act=True), group)
-        if every <= 0:
-            return
-        time.sleep(every)
+        return
+    repeat(lambda: _print_groups(_pass_over(act=True), group), every)
+
+
+def repeat(one_pass: Callable[[], None], every_s: float, *, sleep: Callable[[float], object] = time.sleep) -> None:
+    """Make passes for ever. A pass that fails is told, and the next one is made: a server may be away for a while.
+
+    Raises:
+        CommandError, SettingsError: what the user asked for cannot work; no later pass would.
+    """
+    from components.settings import SettingsError
+
+    while True:
+        try:
+            one_pass()
+        except (CommandError, SettingsError):
+            raise
+        except Exception as e:
+            console.print(f"this pass failed: {e}; the next one is in {every_s:.0f} s", highlight=False, markup=False)
+        sleep(every_s)
 
 
 @app.command()

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, layout, of_this_machine
+from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, run_here
 from kizu.context import use_case as read_use_case
 
 app = typer.Typer()
-
-
-def _run(pipeline: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    run_pipeline: Callable[..., dict[str, Any]] = of_this_machine("deploy.local.runs").run_pipeline
-
-    return run_pipeline(layout(), pipeline, arguments)
 
 
 def _show(outputs: dict[str, Any]) -> None:
@@ -32,7 +25,8 @@ def label(
     wait: Annotated[int, typer.Option(help="Seconds to wait for people; 0: collect what is finished, and end.")] = 0,
 ) -> None:
     """Run the labeling pipeline: create tasks for people, and put their approved labels into the label store."""
-    _show(_run("labeling", {"use_case": read_use_case(use_case).to_json(), "wait_s": wait}))
+    product = read_use_case(use_case)
+    _show(run_here("labeling", {"use_case": product.to_json(), "wait_s": wait}, product.name))
 
 
 @app.command()
@@ -47,8 +41,9 @@ def deploy(
     ] = False,
 ) -> None:
     """Run the deployment pipeline: the signer publishes the release and the desired state of the group."""
-    arguments = {"version": version, "again": again, "downgrade": downgrade}
-    _show(_run("deployment", {"use_case": read_use_case(use_case).to_json(), **arguments}))
+    product = read_use_case(use_case)
+    arguments = {"use_case": product.to_json(), "version": version, "again": again, "downgrade": downgrade}
+    _show(run_here("deployment", arguments, product.name))
 
 
 @app.command("compile")
@@ -83,6 +78,7 @@ def submit(
     registry: Annotated[str | None, typer.Option(help="The registry that the cluster pulls the images from.")] = None,
 ) -> None:
     """Upload a compiled pipeline to Kubeflow Pipelines and start it."""
+    from components.settings import settings
     from pipelines.compile import FOLDER, PIPELINES
     from pipelines.submit import submit as submit_run
 
@@ -97,6 +93,7 @@ def submit(
             arguments[name] = json.loads(value)
         except ValueError:
             arguments[name] = value
+    config = settings()
     run_id = submit_run(
         FOLDER / f"{pipeline}.yaml",
         arguments,
@@ -105,5 +102,7 @@ def submit(
         experiment=read_use_case(use_case).name,
         registry=registry,
         use_case=read_use_case(use_case),
+        token=config.kfp_token.get_secret_value() if config.kfp_token else None,
+        cookie=config.kfp_cookie.get_secret_value() if config.kfp_cookie else None,
     )
     console.print(f"started run {run_id}", highlight=False)

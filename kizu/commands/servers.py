@@ -36,7 +36,9 @@ def up(
 
 def _make_keys_once(layout: Any) -> None:
     from components.deployment import keys
+    from deploy.access.layout import make_private
 
+    make_private(layout.home)
     keys.init_once(layout.home / "root-key", layout.keys)
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, layout, of_this_machine, settings_here
+from kizu.context import (
+    DEFAULT_USE_CASE,
+    CommandError,
+    UseCaseOption,
+    console,
+    layout,
+    require_servers_here,
+    run_here,
+    settings_here,
+)
 from kizu.context import use_case as read_use_case
 
 app = typer.Typer()
@@ -50,6 +58,7 @@ def train(
     if if_due and (force or label_version >= 0):
         raise CommandError("expected --if-due alone: it takes the latest labels, and never what was trained already")
     policy = read_use_case(use_case)
+    require_servers_here()
     allow_approvers(layout(), policy)
     if evaluate is not None:
         _evaluate(policy, evaluate)
@@ -63,10 +72,8 @@ def train(
 
 
 def _evaluate(policy: Any, version: int) -> None:
-    run_pipeline: Callable[..., dict[str, Any]] = of_this_machine("deploy.local.runs").run_pipeline
-
     arguments = {"use_case": policy.to_json(), "version": version}
-    outputs = run_pipeline(layout(), "evaluation", arguments, identity="training")
+    outputs = run_here("evaluation", arguments, policy.name, identity="training")
     _show(outputs)
     if not outputs["passed"]:
         raise CommandError(
@@ -80,10 +87,8 @@ def _show(outputs: dict[str, Any]) -> None:
 
 
 def _run(policy: Any, label_version: int, *, force: bool = False, **more: Any) -> dict[str, Any]:
-    run_pipeline: Callable[..., dict[str, Any]] = of_this_machine("deploy.local.runs").run_pipeline
-
     arguments = {"use_case": policy.to_json(), "label_version": label_version, "force": force}
-    return run_pipeline(layout(), "training", arguments, **more)
+    return run_here("training", arguments, policy.name, **more)
 
 
 def _train_if_due(policy: Any) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import random
 import uuid
 from collections.abc import Iterator
 
@@ -13,6 +13,9 @@ from components.stores.models.registry import ModelRegistry
 from components.stores.objects.s3 import S3ObjectStore
 from deploy.access.buckets import ensure
 from tests.components.guarded_mlflow import GuardedMlflow, running
+from tests.ports import reserve
+
+_PORTS = range(9_500, 11_000)
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +43,8 @@ def store(installation) -> S3ObjectStore:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on now, and which no other test process gets."""
+    return next(port for port in random.sample(_PORTS, len(_PORTS)) if reserve([port]))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from deploy.access.identities import REGION, device_identities, environment_for,
 from deploy.access.layout import GRPC_OFFSET, REPOSITORY, SEAWEEDFS_OFFSETS, Layout, Ports
 from deploy.local import stack as local_stack
 from deploy.local.services import seaweedfs
+from tests.ports import reserve
 
 
 @dataclass(frozen=True)
@@ -67,25 +67,15 @@ class Servers:
         return Settings(**{name: environment[env] for name, env in names.items() if env in environment})
 
 
-def free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
 def free_ports() -> Ports:
-    """Ports of which nobody makes use now; two test runs at once begin at different places."""
+    """Ports of which nobody makes use now, and which no other test process gets."""
     # gRPC ports are 10,000 higher and must stay below the ephemeral ones, which begin at 32,768.
     at = 11_000 + os.getpid() % 1_100 * 10
     while True:
-        at = at + 10 if at < 22_000 else 11_000
+        at = at + 10 if at < 20_980 else 11_000
         s3 = [at + offset + grpc for offset in (0, *SEAWEEDFS_OFFSETS) for grpc in (0, GRPC_OFFSET)]
         others = [at + 4, at + 5, at + 6, at + 7, at + 8]
-        if all(free(port) for port in (*s3, *others)):
+        if reserve((*s3, *others)):
             return Ports(at, *others)
 
 

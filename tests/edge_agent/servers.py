@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.stores.objects.s3 import S3ObjectStore
+from tests.ports import reserve
 
 BIN = Path(sys.executable).parent
 SITE = "plant1"
@@ -24,24 +25,15 @@ BUCKETS = ("kizu-raw", "kizu-releases", "kizu-fleet", "kizu-labels")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free now, with their gRPC neighbours 10000 above; drawn, so that two test runs rarely meet."""
+    """Ports that are free now, with their gRPC neighbours 10000 above, and which no other test process gets."""
     found: list[int] = []
     bases = range(21000, 22768)  # neighbours below the ports that the kernel gives to clients
     for base in random.sample(bases, len(bases)):
-        if all(_is_free(port) for port in (base, base + 10000)):
+        if reserve((base, base + 10000)):
             found.append(base)
         if len(found) == count:
             return found
     raise RuntimeError("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 @dataclass

@@ -31,6 +31,8 @@ class Kubeflow(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.calls, self.pipelines, self.versions, self.experiments, self.runs = [], {}, [], {}, []
         self.refuse = None
+        self.login = False
+        self.headers = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,10 +47,21 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def page_of_a_login(self):
+        data = b"<!DOCTYPE html><html><body><form method=post>Log in to your account</form></body></html>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
     def do_GET(self):
         server, url = self.server, urlparse(self.path)
         path = url.path.removeprefix("/apis/v2beta1")
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        server.headers.append(self.headers)
+        if server.login:
+            return self.page_of_a_login()
         if server.refuse and server.refuse in path:
             return self.answer({"error": "permission denied", "code": 7}, 403)
         if path == "/healthz":
@@ -58,7 +71,13 @@ class Handler(BaseHTTPRequestHandler):
             found = [p for name, p in server.pipelines.items() if wanted in (None, name)]
             return self.answer({"pipelines": found, "total_size": len(found)})
         if path.endswith("/versions"):
-            return self.answer({"pipeline_versions": server.versions, "total_size": len(server.versions)})
+            found = list(server.versions)
+            if "filter" in query:
+                wanted = json.loads(query["filter"])["predicates"][0]["stringValue"]
+                found = [version for version in found if version["display_name"] == wanted]
+            at, size = int(query.get("page_token") or 0), min(int(query.get("page_size", 20)), 100)
+            more = {"next_page_token": str(at + size)} if at + size < len(found) else {}
+            return self.answer({"pipeline_versions": found[at : at + size], "total_size": len(found), **more})
         if path == "/experiments":
             found = list(server.experiments.values())
             return self.answer({"experiments": found, "total_size": len(found)})
@@ -69,6 +88,8 @@ class Handler(BaseHTTPRequestHandler):
         path = url.path.removeprefix("/apis/v2beta1")
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if server.login:
+            return self.page_of_a_login()
         server.calls.append((path, query, body))
         if server.refuse and server.refuse in path:
             return self.answer({"error": "permission denied", "code": 7}, 403)
@@ -141,6 +162,37 @@ def test_the_same_text_is_uploaded_once(kubeflow, compiled):
     assert send(kubeflow, compiled) == "r2"
     assert len(kubeflow.versions) == before
     assert len({json.dumps(run["pipeline_version_reference"]) for run in kubeflow.runs}) == 1
+
+
+def test_a_version_is_found_among_any_number_of_them(kubeflow, compiled):
+    """A pipeline with more versions than a page has, or than the server gives at once, makes no second version."""
+    send(kubeflow, compiled)
+    (ours,) = (version for version in kubeflow.versions if version["display_name"].startswith("training-"))
+    older = [{"pipeline_id": "p1", "pipeline_version_id": f"old{i}", "display_name": f"older-{i}"} for i in range(250)]
+    kubeflow.versions[:] = [*older, ours]
+    send(kubeflow, compiled)
+    assert len(kubeflow.versions) == 251
+    assert kubeflow.runs[-1]["pipeline_version_reference"]["pipeline_version_id"] == ours["pipeline_version_id"]
+
+
+def test_a_login_in_front_of_the_api_is_named_with_what_to_set(kubeflow, compiled):
+    """A gateway that answers with the page of a login is named as such; a refusal names the login too."""
+    kubeflow.login = True
+    with pytest.raises(SubmitError, match=r"KIZU_KFP_TOKEN.*KIZU_KFP_COOKIE"):
+        send(kubeflow, compiled)
+    kubeflow.login, kubeflow.refuse = False, "/pipelines"
+    with pytest.raises(SubmitError, match="KIZU_KFP_TOKEN"):
+        send(kubeflow, compiled)
+
+
+def test_a_token_and_a_cookie_go_with_each_request(kubeflow, compiled):
+    """What the settings give for a login is sent to the gateway, and the run starts."""
+    submit(
+        compiled, {"use_case": "{}"}, endpoint=f"http://127.0.0.1:{kubeflow.server_port}", namespace="kubeflow",
+        experiment="metal-tag", registry=None, token="the-token", cookie="session=abc",
+    )  # fmt: skip
+    assert len(kubeflow.runs) == 1
+    assert {(h["Authorization"], h["Cookie"]) for h in kubeflow.headers} == {("Bearer the-token", "session=abc")}
 
 
 def test_a_changed_pipeline_is_a_new_version_of_the_same(kubeflow, compiled):

@@ -114,6 +114,7 @@ def supervised(tmp_path):
                 os._exit(1)
             running = supervisor.Supervisor(layout, services(layout))
             signal.signal(signal.SIGTERM, running.stop)
+            signal.signal(signal.SIGUSR1, running.start_again)
             running.run()
 
         process = multiprocessing.get_context("fork").Process(target=body)
@@ -146,6 +147,41 @@ def test_a_crash_is_reported_by_name_and_the_others_go_on(supervised):
     )
     found = wait_for(layout, lambda s: s["bad"].state == "exited" and s["good"].state == "healthy")
     assert "bad ended by itself with code 7: the disk caught fire" in found["bad"].detail
+
+
+def test_up_starts_again_what_ended_and_leaves_the_others_alone(supervised, tmp_path):
+    """After one server died, the command that starts the servers is the one that mends it."""
+    once = tmp_path / "crashed"
+    layout, _ = supervised(
+        lambda layout: (
+            small("good", layout.ports.mlflow),
+            small(
+                "bad",
+                layout.ports.signer,
+                code=f"import http.server,pathlib,sys\np=pathlib.Path({str(once)!r})\n"
+                "if not p.exists():\n    p.touch()\n    sys.exit(7)\n"
+                f"http.server.HTTPServer(('127.0.0.1',{layout.ports.signer}),"
+                "http.server.SimpleHTTPRequestHandler).serve_forever()",
+            ),
+        )
+    )
+    found = wait_for(layout, lambda s: s["bad"].state == "exited" and s["good"].state == "healthy")
+    said: list[str] = []
+    stack.up(layout, on_progress=said.append)
+    now = {service.name: service for service in stack.status(layout).services}
+    assert now["bad"].state == "healthy"
+    assert now["good"].pid == found["good"].pid
+    assert any("bad had ended" in line for line in said)
+
+
+def test_what_a_former_supervisor_wrote_is_not_taken_for_the_present(supervised):
+    """Until a new supervisor has written its own state, no server is called healthy because an earlier one was."""
+    layout, _ = supervised(lambda layout: (small("server", layout.ports.mlflow),))
+    wait_for(layout, lambda s: s["server"].state == "healthy")
+    file = layout.run / "status.json"
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps({**document, "pid": document["pid"] + 1}))
+    assert stack.status(layout).services == ()
 
 
 def test_a_service_starts_only_when_what_it_needs_is_healthy(supervised):

@@ -1,0 +1,53 @@
+"""Ports for the servers of tests. No two test processes of this machine get the same one."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+_FOLDER = Path(tempfile.gettempdir()) / "kizu-test-ports"
+_HELD: dict[int, IO[str]] = {}
+"""The lock files of the ports of this process. The kernel releases them when it ends, however it ends."""
+
+
+def reserve(ports: Iterable[int]) -> bool:
+    """Take all of these ports for this process, if they are free and no other test process has one; else none."""
+    taken: dict[int, IO[str]] = {}
+    for port in ports:
+        stream = None if port in _HELD else _lock(port)
+        if stream is None:
+            for other in taken.values():
+                other.close()
+            return False
+        taken[port] = stream
+        if not _is_free(port):
+            for other in taken.values():
+                other.close()
+            return False
+    _HELD.update(taken)
+    return True
+
+
+def _lock(port: int) -> IO[str] | None:
+    _FOLDER.mkdir(exist_ok=True)
+    stream = (_FOLDER / str(port)).open("a", encoding="utf-8")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        return None
+    return stream
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
