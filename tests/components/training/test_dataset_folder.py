@@ -12,7 +12,7 @@ from components.stores.datasets.manifest import SplitName
 from components.training.dataset_folder import label_lines, write_dataset
 from components.training.trainer import TrainingError
 from inspection.geometry import Box, LabelledBox
-from inspection.image import decode_image
+from inspection.image import decode_image, sha256_of
 from inspection.picture import derive, measure
 from inspection.preprocess import Preprocess, letterbox
 from tests.components.training.generated_dataset import Line, entry, generated_line, manifest_of
@@ -117,17 +117,28 @@ def test_an_empty_split_is_refused(tmp_path, split):
         write_dataset(line.manifest, line.fetch, tmp_path)
 
 
-def test_sixteen_bit_and_grey_images_are_stored_as_the_device_sees_them(tmp_path):
-    """Images with 16 bits and grey images are stored with 8 bits and three channels."""
+def test_grey_images_are_stored_as_the_device_sees_them(tmp_path):
+    """A grey image is stored with three channels."""
     line = generated_line(train=1, val=1)
-    deep = np.linspace(0, 65535, 64 * 96).reshape(64, 96).astype(np.uint16)
-    data = cv2.imencode(".png", deep)[1].tobytes()
+    grey = np.linspace(0, 255, 64 * 96).reshape(64, 96).astype(np.uint8)
+    data = cv2.imencode(".png", grey)[1].tobytes()
     odd = entry(data, SplitName.TRAIN)
     manifest = manifest_of([*line.manifest.images, odd])
     write_dataset(manifest, Line(manifest, {**line.images, odd.sha256: data}).fetch, tmp_path)
     stored = cv2.imread(str(tmp_path / "images" / "train" / f"{odd.sha256}.png"), cv2.IMREAD_UNCHANGED)
     assert stored.dtype == np.uint8
     assert np.array_equal(stored, decode_image(data))
+
+
+def test_an_image_that_the_device_refuses_is_refused_by_name(tmp_path):
+    """One of 16 bits a channel, for example: the model would learn from nearly black pictures."""
+    line = generated_line(train=2, val=1)
+    deep = cv2.imencode(".png", np.zeros((64, 96), np.uint16))[1].tobytes()
+    odd = replace(line.manifest.images[0], sha256=sha256_of(deep))
+    manifest = manifest_of([*line.manifest.images, odd])
+    with pytest.raises(TrainingError, match="16 bits") as caught:
+        write_dataset(manifest, Line(manifest, {**line.images, odd.sha256: deep}).fetch, tmp_path)
+    assert odd.uri in str(caught.value)
 
 
 def test_the_folder_is_the_same_whichever_image_comes_first(tmp_path):
