@@ -43,6 +43,8 @@ class FolderCamera(_Camera):
     """What becomes of an inspected file: it moves to `<state_folder>/done`, or is deleted."""
     processed_keep: int = Field(default=500, ge=0)
     """How many processed files are kept in `<state_folder>/done`."""
+    processed_max_bytes: int = Field(default=2_000_000_000, ge=0)
+    """How many bytes of processed files are kept there. The oldest files go first."""
 
 
 class _Grabbed(_Camera):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -37,7 +38,17 @@ class S3(Section):
     ca_file: Path | None = None
     """PEM, where the store's certificate is from your own authority."""
     credentials_file: Path
-    """This device's key: JSON, mode 0600."""
+    """This device's key: JSON, mode 0600. It is read again when the store refuses the key."""
+    proxy: SecretStr | None = None
+    """`http(s)://host:port` of a forward proxy on the way to the store, or `http://user:password@host:port`. A file
+    that holds a password needs mode 0600. Variables such as `HTTPS_PROXY` are not read."""
+
+    @model_validator(mode="after")
+    def _check_proxy(self) -> S3:
+        parts = urlsplit(self.proxy.get_secret_value()) if self.proxy else None
+        if parts is not None and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/")):
+            raise ValueError("expected proxy as http(s)://host:port")
+        return self
 
 
 class Buckets(Section):
@@ -262,6 +273,8 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
         raise ConfigError(f"expected keys and values in {path}, but got {type(value).__name__}")
     if isinstance(value.get("mqtt"), dict) and "password" in value["mqtt"]:
         require_private(path, "it holds mqtt.password")
+    if isinstance(value.get("s3"), dict) and has_password(value["s3"].get("proxy")):
+        require_private(path, "it holds the password of s3.proxy")
     if any(isinstance(item, dict) and has_password(item.get("device")) for item in _list(value.get("cameras"))):
         require_private(path, "it holds a camera's password")
     _override(value, os.environ if environment is None else environment)

@@ -12,6 +12,7 @@
     ├── StoreError           the object store
     │   ├── ObjectNotFound
     │   ├── AccessDenied
+    │   ├── StoreRefuses
     │   └── StoreUnavailable
     ├── Interrupted          a download or a trial was ended from outside; nothing is known about the release
     └── UpdateError          a release that is not taken; `reason` is a fixed word for the device report
@@ -72,6 +73,10 @@ class ObjectNotFound(StoreError):
 
 class AccessDenied(StoreError):
     """The identity of this device has no right to do that."""
+
+
+class StoreRefuses(StoreError):
+    """The store answers that it does not take this request, such as a key that is too long; others it may take."""
 
 
 class StoreUnavailable(StoreError):

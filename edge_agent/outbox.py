@@ -244,9 +244,13 @@ class Outbox:
         """At most `limit` results that wait, oldest first, with an `item_id` above `after`."""
         return self._index.select(OLDEST_RESULTS, after, limit)
 
+    def images(self, limit: int) -> list[Outgoing]:
+        """At most `limit` images that wait, the most important class first, and in it the oldest first."""
+        return self._index.select(NEXT_IMAGE, 0, limit)
+
     def next_image(self) -> Outgoing | None:
         """The image to send next: the oldest of the most important class; None where none waits."""
-        found = self._index.select(NEXT_IMAGE, 0, 1)
+        found = self.images(1)
         return found[0] if found else None
 
     def delivered(self, item: Outgoing) -> None:
@@ -262,13 +266,12 @@ class Outbox:
 
     def depth(self) -> dict[str, int]:
         """How many items wait in each class, by name."""
-        with self._index.reading() as db:
-            found = dict(db.execute("SELECT priority, count(*) FROM item GROUP BY kind, priority").fetchall())
-        return {priority.name.lower(): int(found.get(int(priority), 0)) for priority in Priority}
+        items = self._index.tally.items
+        return {priority.name.lower(): items[priority] for priority in Priority}
 
     def bytes_used(self) -> int:
         """Bytes of all items that wait, with their images."""
-        return self._index.bytes
+        return self._index.tally.bytes
 
     def counts(self, kind: str, *, day: str = "") -> dict[str, int]:
         """The counters of one kind, by name: by reason, class, camera or verdict. day: empty for all days."""
@@ -301,17 +304,30 @@ class Outbox:
 
     def _keep_image(self, image: ImageToSend) -> str | None:
         """Write an image to its file; the file's name, or None where the disk has no room (the caller counts that)."""
-        if not self._fits(image):
-            # Nothing is dropped that is more important than the new image.
-            self._drop_until(lambda: self._fits(image), image.priority)
-            if not self._fits(image):
-                _log.warning("dropped %s: less than %d bytes would stay free", image.key, self._limits.min_free_bytes)
-                return None
         name = image.key.rsplit("/", 1)[-1]
         path = self.image_folder / name
-        if not path.exists():
-            self._disk.write(path, image.data)
+        if path.exists():
+            return name
+        if not self._can_fit(image):
+            # Other data fills the disk, or more important items fill the outbox: to drop what waits would not help.
+            _log.warning(
+                "dropped %s: there is no room, and dropping less important images would not make it", image.key
+            )
+            return None
+        # Nothing is dropped that is more important than the new image.
+        self._drop_until(lambda: self._fits(image), image.priority)
+        if not self._fits(image):
+            _log.warning("dropped %s: less than %d bytes would stay free", image.key, self._limits.min_free_bytes)
+            return None
+        self._disk.write(path, image.data)
         return name
+
+    def _can_fit(self, image: ImageToSend) -> bool:
+        """Whether the image fits where everything went that is no more important than it."""
+        droppable = sum(self._index.tally.image_bytes[other] for other in Priority if other >= image.priority)
+        free = self._disk.free_bytes(self.image_folder) + droppable - len(image.data)
+        waits = self.bytes_used() - droppable + len(image.data)
+        return free >= self._limits.min_free_bytes and waits <= self._limits.max_bytes
 
     def _fits(self, image: ImageToSend) -> bool:
         return self._disk.free_bytes(self.image_folder) - len(image.data) >= self._limits.min_free_bytes

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,32 @@ FIRST_IMAGE_TO_GO: Final = (
 EXPIRED: Final = "created_at < ? ORDER BY created_at LIMIT ?"
 
 
+_SPARE_PAGES: Final = 256
+"""Free pages that the file keeps for what comes next: 1 MB."""
+_PAGES_RETURNED: Final = 64
+"""Free pages that are given back to the disk with one item: many more than one item frees, and still a moment."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What waits, added up while it changes: counting the rows takes longer with each of them, and a frame waits."""
+
+    bytes: int = 0
+    """Of all items, with their images; an image that several items share counts once."""
+    items: dict[Priority, int] = field(default_factory=lambda: dict.fromkeys(Priority, 0))
+    image_bytes: dict[Priority, int] = field(default_factory=lambda: dict.fromkeys(Priority, 0))
+
+    def add(self, priority: Priority, size: int, image_bytes: int, items: int = 1) -> None:
+        """Add an item; negative numbers take one away."""
+        self.bytes += size
+        self.items[priority] += items
+        self.image_bytes[priority] += image_bytes
+
+    def copy(self) -> Tally:
+        """A copy that does not change with this one."""
+        return Tally(self.bytes, dict(self.items), dict(self.image_bytes))
+
+
 class Index:
     """The items that wait, the frames that were taken, and counters. Safe to share between threads.
 
@@ -36,8 +63,11 @@ class Index:
         self._images = images
         self._renew = renew
         self._lock = threading.Lock()
-        # Kept here, since adding it up takes longer with each item; only changed in a transaction.
-        self.bytes = int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM item").fetchone()[0])
+        self.tally = Tally()
+        """Changed in a transaction only."""
+        query = "SELECT priority, sum(bytes), sum(bytes - length(payload)), count(*) FROM item GROUP BY priority"
+        for priority, size, image_bytes, items in self._db.execute(query):
+            self.tally.add(Priority(priority), int(size), int(image_bytes), int(items))
 
     def close(self) -> None:
         """Close the connection; the index is not used afterwards."""
@@ -66,13 +96,13 @@ class Index:
             StateError: the disk is full, or the index is damaged.
         """
         with self._lock:
-            before = self.bytes
+            before = self.tally.copy()
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException as e:
-                self.bytes = before
+                self.tally = before
                 with suppress(sqlite3.Error):  # a full disk has already rolled back, a broken one cannot
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
@@ -127,6 +157,8 @@ class Index:
             image: sha256, file name, key in the raw bucket, bytes; None for a result.
         """
         sha256, name, key, image_bytes = image or (None, None, None, 0)
+        if name and self._db.execute("SELECT 1 FROM item WHERE image_name = ? LIMIT 1", (name,)).fetchone():
+            image_bytes = 0  # the item that waits already counts the file
         size = len(payload) + image_bytes
         added = self._db.execute(
             "INSERT INTO item "
@@ -134,21 +166,39 @@ class Index:
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (str(kind), int(priority), created_at, capture_id, payload, sha256, name, key, size),
         ).rowcount
-        self.bytes += size if added else 0
+        if added:
+            self.tally.add(priority, size, image_bytes)
 
     def delete(self, item_id: int) -> tuple[bool, str | None]:
-        """Remove an item.
+        """Remove an item, and give some of the file's free pages back to the disk.
 
         Returns:
             Whether it was there, and the file name of its image where no other item has the same image.
         """
-        row = self._db.execute("DELETE FROM item WHERE item_id = ? RETURNING image_name, bytes", (item_id,)).fetchone()
+        row = self._db.execute(
+            "DELETE FROM item WHERE item_id = ? RETURNING image_name, bytes, bytes - length(payload), priority",
+            (item_id,),
+        ).fetchone()
         if row is None:
             return False, None
         name: str | None = row[0]
-        self.bytes -= row[1]
-        shared = name and self._db.execute("SELECT 1 FROM item WHERE image_name = ? LIMIT 1", (name,)).fetchone()
+        self.tally.add(Priority(row[3]), -row[1], -row[2], -1)
+        shared = self._hand_on_file(name, row[2]) if name else False
+        if self._db.execute("PRAGMA freelist_count").fetchone()[0] > _SPARE_PAGES:
+            self._db.execute(f"PRAGMA incremental_vacuum({_PAGES_RETURNED})").fetchall()
         return True, None if shared else name
+
+    def _hand_on_file(self, name: str, image_bytes: int) -> bool:
+        """Have another item with the same image count its file; False where there is none."""
+        row = self._db.execute(
+            "SELECT item_id, priority, bytes = length(payload) FROM item WHERE image_name = ? LIMIT 1", (name,)
+        ).fetchone()
+        if row is None:
+            return False
+        if image_bytes and row[2]:
+            self._db.execute("UPDATE item SET bytes = bytes + ? WHERE item_id = ?", (image_bytes, row[0]))
+            self.tally.add(Priority(row[1]), image_bytes, image_bytes, 0)
+        return True
 
     def count(self, kind: str, name: str = "", by: int = 1, *, day: str = "") -> None:
         """Add to a counter."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -10,6 +11,8 @@ from typing import Final
 
 from edge_agent.errors import DamagedState, StateError
 from inspection import Reason, Verdict
+
+_log = logging.getLogger(__name__)
 
 
 class Kind(StrEnum):
@@ -120,6 +123,10 @@ FROM taken""",
 set aside, and kind and day of a counter."""
 
 
+_JOURNAL_BYTES: Final = 4_000_000
+_INCREMENTAL: Final = 2  # what the pragma answers
+
+
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error says that the file is no index, or a broken one; a full disk or a lock says nothing of that."""
     code = getattr(error, "sqlite_errorcode", None)
@@ -137,7 +144,10 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
     try:
         # Autocommit: transactions are written out where they begin and end. One connection, guarded by a lock.
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30, factory=factory)
+        # Before the first table: free pages can then be given back to the disk little by little.
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA journal_size_limit={_JOURNAL_BYTES}")
         # FULL: a commit is on the disk when it returns. NORMAL would lose the last results in a power cut.
         connection.execute("PRAGMA synchronous=FULL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -148,6 +158,8 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
             for statement in (*_VERSION_1, *_VERSION_2, f"PRAGMA user_version={SCHEMA_VERSION}"):
                 connection.execute(statement)
             connection.execute("COMMIT")
+        if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
+            _make_shrinkable(connection, path)
     except sqlite3.Error as e:
         if connection is not None:
             connection.close()  # which rolls back
@@ -162,3 +174,12 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
             connection.close()
         raise
     return connection
+
+
+def _make_shrinkable(connection: sqlite3.Connection, path: Path) -> None:
+    """Write the file of an earlier agent anew, once, so that it can give free pages back to the disk."""
+    try:
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute("VACUUM")
+    except sqlite3.OperationalError as e:  # no room for the copy: it works as before, and the next start tries again
+        _log.warning("%s does not shrink yet: %s", path, e)

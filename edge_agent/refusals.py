@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 from edge_agent.backoff import Backoff
@@ -59,6 +59,11 @@ class Refusals:
         self._refused.pop(item_id, None)
         if not self._refused:
             self.in_doubt, self.why = False, ""
+
+    def keep(self, waiting: Set[int]) -> None:
+        """Forget all refused items but these."""
+        for item_id in self._refused.keys() - waiting:
+            self.forget(item_id)
 
     def paused_s(self) -> float:
         """Seconds until anything may be tried; 0 where something may be tried now."""

@@ -69,6 +69,7 @@ class FolderSource:
         self._poll_interval_s = camera.poll_interval_s
         self._settle_s = camera.settle_s
         self._keep = camera.processed_keep if camera.processed == "move" else 0
+        self._keep_bytes = camera.processed_max_bytes
         self._done_folder = done_folder
         self._latest = camera.mode == "latest"
         self._skipped = 0
@@ -78,7 +79,8 @@ class FolderSource:
         self._ready: deque[tuple[str, _Seen]] = deque()
         self._retry_at: dict[str, float] = {}
         self._disk.make_folder(done_folder)
-        self._done_count = sum(1 for _ in done_folder.iterdir())
+        done = self._done_files()
+        self._done_count, self._done_bytes = len(done), sum(size for _, size in done)
         if remark := subfolders_remark(self._folder):
             _log.warning("camera %s: %s", self.name, remark)
 
@@ -113,13 +115,14 @@ class FolderSource:
                 stamp = captured_at.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
                 self._disk.move(path, self._done_folder / shortened(f"{stamp}-{name}", _MAX_NAME_BYTES))
                 self._done_count += 1
+                self._done_bytes += self._since[name][0].size if name in self._since else 0
         except OSError as e:
             if path.exists():  # otherwise another program has removed it, which serves the same purpose
                 raise SourceError(
                     f"cannot put {path} away: {e.strerror}; the agent must be able to move files there"
                 ) from e
         self._since.pop(name, None)
-        if self._done_count > self._keep * 1.1 + 10:
+        if self._done_count > self._keep * 1.1 + 10 or self._done_bytes > self._keep_bytes:
             self._prune_done()
 
     def reject(self, frame: Frame, reason: str, message: str) -> bool:
@@ -259,15 +262,30 @@ class FolderSource:
         if there:
             self._disk.remove(sidecar)
 
+    def _done_files(self) -> list[tuple[Path, int]]:
+        """The processed files and their sizes, oldest first; what else lies in that folder stays."""
+        with os.scandir(self._done_folder) as entries:
+            files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+            return sorted((Path(entry.path), entry.stat(follow_symlinks=False).st_size) for entry in files)
+
     def _prune_done(self) -> None:
         try:
-            files = sorted(path for path in self._done_folder.iterdir() if not path.is_dir())
-            for path in files[: max(0, len(files) - self._keep)]:
-                self._disk.remove(path)
+            files = self._done_files()
         except OSError as e:
-            _log.warning("cannot remove old files from %s: %s", self._done_folder, e)
+            _log.warning("cannot look for old files in %s: %s", self._done_folder, e.strerror)
             return
-        self._done_count = min(len(files), self._keep)
+        # Nine tenths of the bytes, so that not every frame lists the folder.
+        most_bytes = self._keep_bytes if sum(size for _, size in files) <= self._keep_bytes else self._keep_bytes * 0.9
+        self._done_count, self._done_bytes = len(files), sum(size for _, size in files)
+        for path, size in files:
+            if self._done_count <= self._keep and self._done_bytes <= most_bytes:
+                return
+            self._done_count -= 1
+            self._done_bytes -= size
+            try:
+                self._disk.remove(path)
+            except OSError as e:  # it stays, and the next newer one goes
+                _log.warning("cannot remove %s: %s", path, e.strerror)
 
 
 def subfolders_remark(folder: Path) -> str:

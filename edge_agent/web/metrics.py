@@ -83,7 +83,7 @@ class _Gathered(Collector):
         connected = GaugeMetricFamily("kizu_connected", "1: the last attempt succeeded.", labels=["to"])
         connected.add_metric(["s3"], float(not gauges.uploader.problem))
         if gauges.result_publisher is not None:
-            connected.add_metric(["mqtt"], float(gauges.result_publisher.connected))
+            connected.add_metric(["mqtt"], float(not gauges.result_publisher.problem))
         yield connected
         running = gauges.active.get()
         release = GaugeMetricFamily("kizu_release_info", "The release that inspects.", labels=["digest", "version"])

@@ -218,3 +218,20 @@ def test_a_camera_that_writes_into_folders_of_its_own_is_said(folder, caplog):
     assert "2024-05-01/001/jpg/14.03.22.jpg lies in a folder below" in caplog.text
     assert "have the camera write there" in caplog.text
     assert source.next(0.05) is None
+
+
+def test_processed_files_have_a_limit_in_bytes(folder):
+    """Large images would otherwise fill the disk long before there are too many of them. The oldest go first."""
+    for number in range(12):
+        (folder / f"{number:02}.png").write_bytes(bytes(1000))
+        os.utime(folder / f"{number:02}.png", (1_700_000_000 + number,) * 2)
+    (folder.parent / "done" / "of-somebody").mkdir(parents=True)
+    source = make(folder, processed_max_bytes=5000)
+    names(source)
+    kept = sorted(path.name[-6:] for path in (folder.parent / "done").iterdir() if path.is_file())
+    assert kept[-1] == "11.png"
+    assert 3 <= len(kept) <= 5
+    again = make(folder, processed_max_bytes=2000)  # the limit holds for what lies there from before
+    (folder / "12.png").write_bytes(bytes(1000))
+    names(again)
+    assert len([path for path in (folder.parent / "done").iterdir() if path.is_file()]) <= 2
