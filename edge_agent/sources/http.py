@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -15,6 +16,13 @@ from edge_agent.camera_config import HttpCamera
 from edge_agent.errors import SourceError
 from edge_agent.result import Result
 from edge_agent.sources.port import Frame
+from inspection import sha256_of
+
+_KEYS_KEPT: Final = 1000
+
+
+class KeyReused(SourceError):
+    """An idempotency key came again with another image."""
 
 
 class QueueFull(SourceError):
@@ -27,6 +35,7 @@ class Posted:
 
     frame: Frame
     tell: Callable[[], None]
+    key: str | None = None
     result: Result | None = None
     problem: tuple[str, str] | None = None
 
@@ -43,23 +52,63 @@ class HttpSource:
         self._lock = threading.Lock()
         self._waiting: deque[Posted] = deque()
         self._in_hand: dict[str, Posted] = {}
+        self._reserved = 0
+        self._by_key: OrderedDict[str, tuple[str, Result | None]] = OrderedDict()
+        """By idempotency key: the digest of the image, and its result; no result while it is under way."""
 
-    def submit(self, data: bytes, *, name: str, part_id: str | None, tell: Callable[[], None]) -> Posted:
-        """Queue one image.
-
-        Args:
-            tell: called once, from another thread, when there is an answer.
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Hold a place in the queue while an image is still being received: what has no place is not read at all.
 
         Raises:
             QueueFull: as many images wait already as the configuration allows.
         """
-        posted = Posted(Frame(uuid.uuid4().hex, name, data, datetime.now(UTC), part_id), tell)
         with self._lock:
-            if len(self._waiting) >= self._room:
-                raise QueueFull(f"{self._room} images wait already; send this one again in a moment")
-            self._waiting.append(posted)
+            self._check_room()
+            self._reserved += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reserved -= 1
+
+    def submit(
+        self, data: bytes, *, name: str, part_id: str | None, tell: Callable[[], None], key: str | None = None
+    ) -> Posted:
+        """Queue one image. Call it after `reserved` has ended.
+
+        Args:
+            tell: called once, from another thread, when there is an answer.
+            key: the sender's name for this request. The same key and image again is not inspected again: the answer is
+                the result of before.
+
+        Raises:
+            QueueFull: as many images wait already as the configuration allows, or the first request with this key has
+                no result yet.
+            KeyReused: the key came with another image.
+        """
+        posted = Posted(Frame(uuid.uuid4().hex, name, data, datetime.now(UTC), part_id), tell, key)
+        digest = sha256_of(data)
+        with self._lock:
+            if key is not None and key in self._by_key:
+                known, posted.result = self._by_key[key]
+                if known != digest:
+                    raise KeyReused(f"the key {key!r} came with another image before; expected a key for each image")
+                if posted.result is None:
+                    raise QueueFull(f"the image with the key {key!r} is being inspected; ask again in a moment")
+            else:
+                self._check_room()
+                if key is not None:
+                    self._by_key[key] = digest, None
+                self._waiting.append(posted)
+        if posted.result is not None:
+            tell()
         self._wake.set()
         return posted
+
+    def _check_room(self) -> None:
+        if len(self._waiting) + self._reserved >= self._room:
+            raise QueueFull(f"{self._room} images wait already; send this one again in a moment")
 
     def withdraw(self, posted: Posted) -> bool:
         """Remove an image that still waits, so that it is not inspected; False where it is not waiting any more."""
@@ -67,6 +116,7 @@ class HttpSource:
             if posted not in self._waiting:
                 return False
             self._waiting.remove(posted)
+            self._settle_key(posted)
         return True
 
     def next(self, timeout_s: float) -> Frame | None:
@@ -114,6 +164,8 @@ class HttpSource:
             left = [*self._in_hand.values(), *self._waiting]
             self._in_hand.clear()
             self._waiting.clear()
+            for posted in left:
+                self._settle_key(posted)
         for posted in left:
             posted.problem = ("stopping", "the agent stops; send this image again")
             posted.tell()
@@ -121,6 +173,19 @@ class HttpSource:
     def _answer(self, frame: Frame, *, result: Result | None = None, problem: tuple[str, str] | None = None) -> None:
         with self._lock:
             posted = self._in_hand.pop(frame.source_key, None)
+            if posted is not None:
+                posted.result, posted.problem = result, problem
+                self._settle_key(posted)
         if posted is not None:
-            posted.result, posted.problem = result, problem
             posted.tell()
+
+    def _settle_key(self, posted: Posted) -> None:
+        """Keep the result under its key; without a result the sender may try the key again."""
+        if posted.key is None:
+            return
+        digest, _ = self._by_key.pop(posted.key)
+        if posted.result is not None:
+            self._by_key[posted.key] = digest, posted.result
+        answered = [key for key, (_, result) in self._by_key.items() if result is not None]
+        for key in answered[: max(0, len(answered) - _KEYS_KEPT)]:
+            del self._by_key[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -26,6 +27,7 @@ COOKIE: Final = "kizu_operator"
 SESSION_S: Final = 12 * 3600.0
 _MAX_SESSIONS: Final = 50
 _WAIT_AFTER_FAILURE_S: Final = 1.0
+_MAX_WAITING: Final = 8
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
@@ -54,7 +56,11 @@ class Session:
 
 
 class Access:
-    """Checks tokens and sessions. A restart ends all sessions. Safe to share between threads."""
+    """Checks tokens and sessions. A restart ends all sessions. Safe to share between threads.
+
+    A wrong token closes access for nobody: the right one always works, from any client. Guesses are in vain by the
+    length of the token; the answer to a wrong one comes late, to its client only.
+    """
 
     def __init__(self, token: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._token = hashlib.sha256(token.encode()).digest()
@@ -62,17 +68,14 @@ class Access:
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: dict[str, float] = {}
-        self._closed_until = 0.0
+        self._slowed: set[str] = set()
 
     def sign_in(self, token: str) -> Session | None:
-        """A session for the right token; None for a wrong token, and for any token in the second after a wrong one."""
+        """A session for the right token; None for a wrong one."""
+        if not self._matches(token):
+            return None
         now = self._clock()
         with self._lock:
-            if now < self._closed_until:
-                return None
-            if not self._matches(token):
-                self._closed_until = now + _WAIT_AFTER_FAILURE_S
-                return None
             self._sessions = {key: until for key, until in self._sessions.items() if until > now}
             while len(self._sessions) >= _MAX_SESSIONS:
                 del self._sessions[min(self._sessions, key=lambda key: self._sessions[key])]
@@ -96,14 +99,23 @@ class Access:
     def has_token(self, request: Request) -> bool:
         """Whether a request carries the token itself: `Authorization: Bearer …`."""
         kind, _, token = request.headers.get("authorization", "").partition(" ")
-        now = self._clock()
+        return kind.lower() == "bearer" and self._matches(token.strip())
+
+    async def slow_down(self, request: Request) -> None:
+        """Wait before a wrong token is answered, once at a time for each client, and for a few clients at most.
+
+        Otherwise the waiting requests themselves would use up what the server can hold.
+        """
+        client = request.client.host if request.client else ""
         with self._lock:
-            if kind.lower() != "bearer" or now < self._closed_until:
-                return False
-            if not self._matches(token.strip()):
-                self._closed_until = now + _WAIT_AFTER_FAILURE_S
-                return False
-        return True
+            if client in self._slowed or len(self._slowed) >= _MAX_WAITING:
+                return
+            self._slowed.add(client)
+        try:
+            await asyncio.sleep(_WAIT_AFTER_FAILURE_S)
+        finally:
+            with self._lock:
+                self._slowed.discard(client)
 
     def may_change(self, request: Request, csrf: str) -> bool:
         """Whether a request may change something: it carries the token, or the cookie and the `csrf` of a session."""

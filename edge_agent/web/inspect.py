@@ -8,7 +8,7 @@ from contextlib import suppress
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from edge_agent.sources.http import HttpSource, Posted, QueueFull
+from edge_agent.sources.http import HttpSource, KeyReused, Posted, QueueFull
 from edge_agent.sources.metadata import MetadataError, checked_text
 from edge_agent.web.access import Access, is_local
 from inspection import image_format
@@ -41,9 +41,10 @@ async def read_body(request: Request, limit: int) -> bytes:
 class InspectEndpoint:
     """Answers with the result as JSON. The body is the image; `?part_id=` names the part and `?name=` the file.
 
-    400: a part or name that is no short printable text. 401: no token, and not from this machine. 413: too large.
-    422: no usable image. 429: too many images wait. 500: an error that nobody foresaw. 503: no verdict in time, or the
-    agent stops.
+    With the header `Idempotency-Key`, the same image sent again gets the result of before. 400: a part, name or key
+    that is no short printable text. 401: no token, and not from this machine. 408: the image did not arrive in time.
+    409: the key came with another image before. 413: too large. 422: no usable image. 429: too many images wait. 500:
+    an error that nobody foresaw. 503: no verdict in time, or the agent stops.
     """
 
     def __init__(self, source: HttpSource, access: Access) -> None:
@@ -53,23 +54,33 @@ class InspectEndpoint:
     async def answer(self, request: Request) -> Response:
         """Answer one request."""
         if not (is_local(request) or self._access.has_token(request)):
+            if "authorization" in request.headers:
+                await self._access.slow_down(request)
             return PlainTextResponse(
                 "expected the operator's token: Authorization: Bearer …\n", 401, {"WWW-Authenticate": "Bearer"}
             )
         limit = self._source.max_bytes
         try:
-            data = await read_body(request, limit)
-            extension = EXTENSIONS[image_format(data)]
+            name = checked_text(request.query_params.get("name"), "name")
+            part_id = checked_text(request.query_params.get("part_id"), "part_id")
+            key = checked_text(request.headers.get("idempotency-key"), "Idempotency-Key")
+        except MetadataError as e:
+            return PlainTextResponse(f"bad-metadata: {e}\n", 400, {"Connection": "close"})
+        try:
+            # The place comes first: bodies that nothing will inspect must not fill the memory.
+            with self._source.reserved():
+                async with asyncio.timeout(self._source.timeout_s):
+                    data = await read_body(request, limit)
+            name = name or f"posted.{EXTENSIONS[image_format(data)]}"
+        except QueueFull as e:
+            return PlainTextResponse(f"{e}\n", 429, {"Retry-After": "1", "Connection": "close"})
+        except TimeoutError:
+            return PlainTextResponse("the image did not arrive in time\n", 408, {"Connection": "close"})
         except TooLarge:
             # The rest of the body is not read, so the connection must end with this answer.
             return PlainTextResponse(f"expected at most {limit} bytes\n", 413, {"Connection": "close"})
         except ImageError as e:
             return PlainTextResponse(f"{e.reason}: {e}\n", 422)
-        try:
-            name = checked_text(request.query_params.get("name"), "name") or f"posted.{extension}"
-            part_id = checked_text(request.query_params.get("part_id"), "part_id")
-        except MetadataError as e:
-            return PlainTextResponse(f"bad-metadata: {e}\n", 400)
         loop, answered = asyncio.get_running_loop(), asyncio.Event()
 
         def tell() -> None:
@@ -77,9 +88,11 @@ class InspectEndpoint:
                 loop.call_soon_threadsafe(answered.set)
 
         try:
-            posted = self._source.submit(data, name=name, part_id=part_id, tell=tell)
+            posted = self._source.submit(data, name=name, part_id=part_id, tell=tell, key=key)
         except QueueFull as e:
             return PlainTextResponse(f"{e}\n", 429, {"Retry-After": "1"})
+        except KeyReused as e:
+            return PlainTextResponse(f"{e}\n", 409)
         with suppress(TimeoutError):
             await asyncio.wait_for(answered.wait(), self._source.timeout_s)
         if not answered.is_set() and not self._source.withdraw(posted):

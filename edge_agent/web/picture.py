@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 import cv2
@@ -12,6 +15,34 @@ from inspection import decode_image
 
 _COLOUR_BGR: Final = (40, 40, 230)
 _MAX_SIDE: Final = 960
+_KEPT: Final = 24
+
+
+class Drawings:
+    """The last drawn frames. One frame is drawn at a time, and each once: a decoded frame may take 300 MB.
+
+    Args:
+        make: draws one frame.
+    """
+
+    def __init__(self, make: Callable[[RecentFrame], bytes] | None = None) -> None:
+        self._make = make or draw
+        self._lock = threading.Lock()
+        self._drawn: OrderedDict[str, bytes] = OrderedDict()
+
+    def of(self, frame: RecentFrame) -> bytes:
+        """The frame as `draw` draws it.
+
+        Raises:
+            ImageError: the bytes cannot be decoded.
+        """
+        name = frame.result.capture_id
+        with self._lock:
+            if name not in self._drawn:
+                self._drawn[name] = self._make(frame)
+                if len(self._drawn) > _KEPT:
+                    self._drawn.popitem(last=False)
+            return self._drawn[name]
 
 
 def draw(frame: RecentFrame) -> bytes:

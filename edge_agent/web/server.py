@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import threading
@@ -29,10 +30,11 @@ from edge_agent.recent_frames import RecentFrame, RecentFrames
 from edge_agent.sources.http import HttpSource
 from edge_agent.status import Gauges
 from edge_agent.web.access import COOKIE, SESSION_S, Access
+from edge_agent.web.connections import MAX_CONNECTIONS, Connection
 from edge_agent.web.guard import Guard
 from edge_agent.web.inspect import InspectEndpoint, TooLarge, read_body
 from edge_agent.web.metrics import Metrics
-from edge_agent.web.picture import draw
+from edge_agent.web.picture import Drawings
 from edge_agent.web.texts import TEXTS, choose_language
 from inspection import ImageError
 
@@ -40,6 +42,7 @@ _log = logging.getLogger(__name__)
 
 _HERE: Final = Path(__file__).parent
 _FORM_BYTES: Final = 4096
+_FORM_S: Final = 10.0
 _SAID: Final = ("objection", "rolled_back", "left_already")
 
 
@@ -92,6 +95,7 @@ class _Pages:
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"), autoescape=True, trim_blocks=True, undefined=StrictUndefined
         )
+        self._drawings = Drawings()
         self._static = {path.name: path for path in (_HERE / "static").iterdir()}
 
     # -- what is shown ------------------------------------------------------------------------------------------------
@@ -111,7 +115,7 @@ class _Pages:
         if frame is None:
             return PlainTextResponse("this frame is no longer kept\n", status_code=404)
         try:
-            return Response(draw(frame), media_type="image/jpeg")
+            return Response(self._drawings.of(frame), media_type="image/jpeg")
         except ImageError as e:
             return PlainTextResponse(f"{e}\n", status_code=404)
 
@@ -136,6 +140,7 @@ class _Pages:
             return self._render("sign_in.html", request, problem="")
         session = self._site.access.sign_in((await _form(request)).get("token", "").strip())
         if session is None:
+            await self._site.access.slow_down(request)
             return self._render("sign_in.html", request, 403, problem="wrong_token")
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, session.key, max_age=int(SESSION_S), httponly=True, samesite="strict")
@@ -143,7 +148,7 @@ class _Pages:
 
     async def sign_out(self, request: Request) -> Response:
         if not await self._allowed(request):
-            return self._refused(request)
+            return await self._refused(request)
         self._site.access.sign_out(request.cookies.get(COOKIE, ""))
         answer = RedirectResponse("/", 303)
         answer.delete_cookie(COOKIE)
@@ -151,7 +156,7 @@ class _Pages:
 
     async def objection(self, request: Request) -> Response:
         if not await self._allowed(request):
-            return self._refused(request)
+            return await self._refused(request)
         frame = self._site.recent.find(request.path_params["capture_id"])
         if frame is None:
             return PlainTextResponse("this frame is no longer kept\n", status_code=404)
@@ -162,7 +167,7 @@ class _Pages:
             return self._render("rollback.html", request, status=self._site.gauges.as_json())
         form = await self._form(request)
         if not self._may_change(request, form):
-            return self._refused(request)
+            return await self._refused(request)
         # A form names the release that it leaves: pressed twice, it must not go back twice.
         leaves = form.get("leaves") or request.query_params.get("digest")
         if leaves is None and "authorization" not in request.headers:
@@ -171,12 +176,12 @@ class _Pages:
 
     async def pin(self, request: Request) -> Response:
         if not await self._allowed(request):
-            return self._refused(request)
+            return await self._refused(request)
         return await self._obey(Command("pin", request.query_params.get("digest")), "pinned")
 
     async def unpin(self, request: Request) -> Response:
         if not await self._allowed(request):
-            return self._refused(request)
+            return await self._refused(request)
         return await self._obey(Command("unpin"), "unpinned")
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -197,8 +202,9 @@ class _Pages:
     def _may_change(self, request: Request, form: dict[str, str]) -> bool:
         return self._site.access.may_change(request, form.get("csrf", ""))
 
-    def _refused(self, request: Request) -> Response:
+    async def _refused(self, request: Request) -> Response:
         if "authorization" in request.headers:
+            await self._site.access.slow_down(request)
             return PlainTextResponse("that is not the operator's token\n", 401, {"WWW-Authenticate": "Bearer"})
         return self._render("sign_in.html", request, 403, problem="expired")
 
@@ -223,9 +229,10 @@ class _Pages:
 
 async def _form(request: Request) -> dict[str, str]:
     try:
-        body = await read_body(request, _FORM_BYTES)
+        async with asyncio.timeout(_FORM_S):
+            body = await read_body(request, _FORM_BYTES)
         return {name: values[0] for name, values in parse_qs(body.decode(), max_num_fields=10).items()}
-    except (TooLarge, ValueError):
+    except (TooLarge, ValueError, TimeoutError):
         return {}
 
 
@@ -266,7 +273,9 @@ class PageServer:
                 server_header=False,
                 ws="none",
                 proxy_headers=False,
-                limit_concurrency=200,
+                http=Connection,
+                # Connections that answer are never ended for others; beyond this many, more are answered 503.
+                limit_concurrency=MAX_CONNECTIONS + 50,
                 timeout_graceful_shutdown=3,
             )
         )
