@@ -15,6 +15,7 @@ Reason = Literal["empty", "not-an-image", "truncated", "too-large", "animated", 
 
 _MOST_PAGES: Final = 64  # of a TIFF that are looked at
 _SUBFILE, _WIDTH, _HEIGHT, _BITS = 254, 256, 257, 258  # tags of a TIFF
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _ORIENTATION: Final = 0x0112
 _SHORT: Final = 3  # a type of a TIFF's entries
 
@@ -116,7 +117,10 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 def _tiff_size(data: bytes) -> tuple[int, int] | None:
     (first, *_) = _tiff_pages(data, most=1)
-    return (first[_WIDTH], first[_HEIGHT]) if _WIDTH in first and _HEIGHT in first else None
+    if _WIDTH not in first or _HEIGHT not in first:
+        return None
+    # A whole tile is decoded at once, also where it is larger than the picture.
+    return max(first[_WIDTH], first.get(_TILE_WIDTH, 0)), max(first[_HEIGHT], first.get(_TILE_HEIGHT, 0))
 
 
 def _tiff_pages(data: bytes, most: int = _MOST_PAGES) -> Iterator[dict[int, int]]:
@@ -145,8 +149,11 @@ def _tiff_page(data: bytes, order: str, at: int) -> tuple[dict[int, int], int]:
     for index in range(count):
         place = at + 2 + 12 * index
         tag, kind, values = struct.unpack_from(order + "HHI", data, place)
-        if tag not in (_SUBFILE, _WIDTH, _HEIGHT, _BITS, _ORIENTATION):
+        if tag not in (_SUBFILE, _WIDTH, _HEIGHT, _BITS, _ORIENTATION, _TILE_WIDTH, _TILE_HEIGHT):
             continue
+        if tag in found and tag in (_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT):
+            # Readers differ in which one they take: one would be checked here, and room be made for the other.
+            raise ImageError("unreadable", f"expected each size once in the tiff, but its entry {tag} is there twice")
         form = "H" if kind == _SHORT else "I"
         if tag == _BITS and values * struct.calcsize(order + form) > 4:
             (there,) = struct.unpack_from(order + "I", data, place + 8)

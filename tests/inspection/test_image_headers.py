@@ -277,3 +277,18 @@ def test_a_picture_that_is_larger_than_its_header_said_is_refused(monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: np.zeros((4, 5, 3), np.uint8))
     assert refusal(small_bmp(), max_pixels=19) == ("too-large", "expected at most 19 pixels, got 5 x 4")
     assert decode_image(small_bmp(), max_pixels=20).shape == (4, 5, 3)
+
+
+def test_a_tiff_that_names_its_size_twice_is_refused_before_it_is_decoded():
+    """Three kilobytes of such a file took 1.5 GB: the small size was checked, and room was made for the large one."""
+    for twice in ([(256, 4, 16000), (256, 4, 10), (257, 4, 10)], [(256, 4, 10), (257, 4, 16000), (257, 4, 10)]):
+        with pytest.raises(ImageError, match="is there twice") as caught:
+            decode_image(tiff(twice))
+        assert caught.value.reason == "unreadable"
+
+
+def test_the_tiles_of_a_tiff_count_like_its_picture():
+    """A tile is decoded as a whole, however small the picture in it is."""
+    with pytest.raises(ImageError, match="at most 100000000 pixels") as caught:
+        decode_image(tiff([(256, 4, 10), (257, 4, 10), (322, 4, 20_000), (323, 4, 20_000)]))
+    assert caught.value.reason == "too-large"
