@@ -6,19 +6,54 @@ that a whole group runs. A second pass with the same states and reports changes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from inspection.documents import DesiredState, Release, Reported
+
+UNKNOWN: Final = "unknown"
+"""The state of a device whose report could not be read."""
+
+
+class UnreadReport(Protocol):
+    """A report that could not be read or does not parse. group, use_case: None where the report does not say it."""
+
+    @property
+    def device(self) -> str:
+        """The device."""
+
+    @property
+    def reason(self) -> str:
+        """Why it cannot be relied on."""
+
+    @property
+    def group(self) -> str | None:
+        """The device's group."""
+
+    @property
+    def use_case(self) -> str | None:
+        """What the device inspects."""
+
+
+class Reading(Protocol):
+    """One reading of the devices' reports."""
+
+    @property
+    def reports(self) -> Sequence[Reported]:
+        """The latest report of each device."""
+
+    @property
+    def unread(self) -> Sequence[UnreadReport]:
+        """The devices whose report cannot be relied on."""
 
 
 class DeviceReports(Protocol):
     """Reads the reports that devices send."""
 
-    def reports(self) -> Iterable[Reported]:
-        """Return the latest report of each device."""
+    def reading(self) -> Reading:
+        """Return the latest report of each device, and which of them could not be read."""
 
 
 class Publisher(Protocol):
@@ -46,7 +81,10 @@ class Champions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """What one device runs and what it should run. late: its last report is older than the group's timeout."""
+    """What one device runs and what it should run. late: its last report is older than the group's timeout.
+
+    state: as the device reports it, or `UNKNOWN` where its report could not be read; `reason` then says why.
+    """
 
     device: str
     wanted: str | None
@@ -73,13 +111,16 @@ class GroupState:
     rolled_out: str | None
 
 
-def group_state(group: str, desired: DesiredState, reports: Iterable[Reported], now: datetime) -> GroupState:
+def group_state(
+    group: str, desired: DesiredState, reports: Iterable[Reported], now: datetime, unread: Iterable[UnreadReport] = ()
+) -> GroupState:
     """Compare the reports of a group with its desired state.
 
     A device without a recent report is marked as late, not as failed. While it does not run the wanted release,
-    `rolled_out` stays None.
+    `rolled_out` stays None. So it does while a report of the group is unread: what that device runs is unknown. A
+    report that does not even say its group counts for each group.
     """
-    devices = tuple(
+    known = [
         DeviceState(
             device=report.device,
             wanted=desired.release_for(report.device),
@@ -89,10 +130,24 @@ def group_state(group: str, desired: DesiredState, reports: Iterable[Reported], 
             reason=report.reason,
             late=now - report.reported_at > timedelta(seconds=desired.report_timeout_s),
         )
-        for report in sorted(reports, key=lambda report: report.device)
+        for report in reports
         # The report of an older agent does not name a use case: such a device counts for each product of its group.
         if report.group == group and report.use_case in (None, desired.use_case)
-    )
+    ]
+    unknown = [
+        DeviceState(
+            device=report.device,
+            wanted=desired.release_for(report.device),
+            running=None,
+            pending=None,
+            state=UNKNOWN,
+            reason=f"its report cannot be read: {report.reason}",
+            late=False,
+        )
+        for report in unread
+        if report.group in (None, group) and report.use_case in (None, desired.use_case)
+    ]
+    devices = tuple(sorted([*known, *unknown], key=lambda device: device.device))
     final = desired.waves[-1].release_digest if desired.waves else None
     everywhere = bool(devices) and all(d.settled and d.running == final for d in devices)
     return GroupState(desired.use_case, group, desired.sequence, devices, final if everywhere else None)
@@ -100,13 +155,15 @@ def group_state(group: str, desired: DesiredState, reports: Iterable[Reported], 
 
 def group_states(publisher: Publisher, fleet: DeviceReports, now: datetime) -> list[GroupState]:
     """The state of each group of each use case for which something is desired."""
-    names = publisher.desired_names()
-    reports = tuple(fleet.reports()) if names else ()
+    names = tuple(publisher.desired_names())
+    if not names:
+        return []
+    found = fleet.reading()
     states = []
     for use_case, group in names:
         desired = publisher.desired(use_case, group)
         if desired is not None:
-            states.append(group_state(group, desired, reports, now))
+            states.append(group_state(group, desired, found.reports, now, found.unread))
     return states
 
 

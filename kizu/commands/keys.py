@@ -83,10 +83,19 @@ def recover(
 
         config = config.model_copy(update={"signer_token": SecretStr(signer_token(layout(), "operator"))})
     name = read_use_case(use_case).name
+    fleet = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet")).reading()
+    unread = [f"{report.device} ({report.reason})" for report in fleet.unread if report.use_case in (None, name)]
+    if unread:
+        console.print(
+            f"the reports of these devices cannot be read, so what they have seen is not known: {'; '.join(unread)}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     found = recover_release(
         SignerClient.from_settings(config),
         ModelRegistry.from_settings(config),
-        FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet")).reports(),
+        fleet.reports,
         name,
         champion=CHAMPION,
         version=version,

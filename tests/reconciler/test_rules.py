@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from components.stores.fleet.reports import UnreadReport
 from inspection.decode import Nms
 from inspection.documents import Approval, DesiredState, InputSpec, ModelFile, Release, Reported, Sampling, Wave
 from inspection.verdict import ClassThreshold
-from reconciler.rules import group_state, next_champion, reconcile
+from reconciler.rules import UNKNOWN, group_state, next_champion, reconcile
 
 NOW = datetime(2025, 4, 1, 12, 0, tzinfo=UTC)
 OLD, NEW = "a" * 64, "b" * 64
@@ -65,18 +66,18 @@ class Aliases:
 class Devices:
     """The fleet's side, in memory."""
 
-    def __init__(self, *reports):
-        self._reports = reports
+    def __init__(self, *reports, unread=()):
+        self.reports, self.unread = reports, unread
 
-    def reports(self):
-        return self._reports
+    def reading(self):
+        return self
 
 
-def one_pass(reports, *, desired=EVERYBODY, releases=None, champions=None):
+def one_pass(reports, *, desired=EVERYBODY, releases=None, champions=None, unread=()):
     wanted = {("metal-tag", "line"): desired} if desired else {}
     published = Published(wanted, {NEW: RELEASE} if releases is None else releases)
     champions = champions or Aliases()
-    states = reconcile(published, Devices(*reports), champions, NOW)
+    states = reconcile(published, Devices(*reports, unread=unread), champions, NOW)
     return states[0] if states else None, champions
 
 
@@ -234,3 +235,23 @@ def test_a_report_that_names_no_product_counts_for_each_product_of_its_group():
     """An older agent does not say what it inspects; its device may hold a champion back, but never brings it early."""
     assert [d.device for d in group_state("line", wants(NEW), [report("d1")], NOW).devices] == ["d1"]
     assert group_state("line", wants(NEW), [report("d1", use_case="bottle")], NOW).devices == ()
+
+
+@pytest.mark.parametrize(
+    ("unread", "held_back"),
+    [
+        (UnreadReport("d2", "the store was away"), True),
+        (UnreadReport("d2", "of a newer form", "line"), True),
+        (UnreadReport("d2", "of a newer form", "line", "metal-tag"), True),
+        (UnreadReport("d2", "of a newer form", "other"), False),
+        (UnreadReport("d2", "of a newer form", "line", "bottle"), False),
+    ],
+    ids=["a group that is not known", "this group's", "this product's", "another group's", "another product's"],
+)
+def test_a_device_whose_report_cannot_be_read_is_unknown_and_holds_back_its_group_alone(unread, held_back):
+    """What such a device runs is not known: the group names it, with the reason, and no champion moves."""
+    state, champions = one_pass([report("d1")], unread=[unread])
+    assert bool(champions.moves) is not held_back
+    unknown = [device for device in state.devices if device.state == UNKNOWN]
+    assert [(d.device, d.wanted, d.running) for d in unknown] == ([("d2", NEW, None)] if held_back else [])
+    assert all(unread.reason in device.reason for device in unknown)

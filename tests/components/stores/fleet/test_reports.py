@@ -1,9 +1,13 @@
 """Reports of devices, honest and not, on a real S3."""
 
+import threading
 import uuid
 from datetime import UTC, datetime
 
-from components.stores.fleet.reports import FleetReports
+import pytest
+
+from components.stores.fleet.reports import FleetReports, UnreadReport
+from components.stores.objects.s3 import AccessDenied, BucketNotFound, ObjectInfo, ObjectNotFound, ObjectStoreError
 from inspection.documents import Reported
 
 
@@ -31,3 +35,59 @@ def test_reports_are_read_and_what_is_none_is_said_and_passed_over(s3, caplog):
     assert [report for report in found if report.device.startswith(line)] == [honest]
     passed_over = [message for message in caplog.messages if "passed over" in message]
     assert sum(line in message for message in passed_over) == 3
+
+
+class Bucket:
+    """Reports in memory: bytes, an error to raise, or a call that gives the bytes."""
+
+    def __init__(self, **found):
+        self._found = {f"{device}/reported.json": data for device, data in found.items()}
+
+    def list(self, bucket):
+        return (ObjectInfo(key, 1, "", datetime(2025, 4, 1, tzinfo=UTC)) for key in sorted(self._found))
+
+    def get(self, bucket, key):
+        data = self._found[key]
+        if isinstance(data, Exception):
+            raise data
+        return data() if callable(data) else data
+
+
+def test_a_report_that_cannot_be_read_skips_its_device_alone(caplog):
+    """A refusal, a broken line, a report of a newer form: the others are read, and each of these is named with why."""
+    newer = reported("d4").to_json().replace(b'"schema_version":1', b'"schema_version":99')
+    found = FleetReports(
+        Bucket(
+            d1=reported("d1").to_json(), d2=AccessDenied("refused"), d3=ObjectStoreError("the line broke"), d4=newer,
+            d5=reported("d1", use_case="tags").to_json(), d6=b"[]", d7=ObjectNotFound("revoked since"),
+            d8=reported("d8").to_json(),
+        ),
+        "fleet",
+    ).reading()  # fmt: skip
+    assert [report.device for report in found.reports] == ["d1", "d8"]
+    assert found.unread[:2] == (UnreadReport("d2", "refused"), UnreadReport("d3", "the line broke"))
+    assert [(u.device, u.group, u.use_case) for u in found.unread[2:]] == [
+        ("d4", "line", None),
+        ("d5", "line", "tags"),
+        ("d6", None, None),
+    ]
+    assert [line for line in caplog.messages if "d3" in line] == ["the report of d3 is passed over: the line broke"]
+
+
+def test_sixteen_reports_are_read_at_once():
+    """Reading waits for the network: each of sixteen reads ends only when all sixteen have begun."""
+    meet = threading.Barrier(16)
+
+    def read(device):
+        meet.wait(20)
+        return reported(device).to_json()
+
+    devices = [f"d{number:02}" for number in range(32)]
+    bucket = Bucket(**{device: lambda device=device: read(device) for device in devices})
+    assert [report.device for report in FleetReports(bucket, "fleet").reports()] == devices
+
+
+def test_a_bucket_that_is_not_there_is_no_empty_fleet():
+    """Where the bucket itself is gone, the pass fails: no device is unknown for a reason of its own."""
+    with pytest.raises(BucketNotFound):
+        FleetReports(Bucket(d1=BucketNotFound("no such bucket")), "fleet").reading()
