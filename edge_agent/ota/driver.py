@@ -322,6 +322,8 @@ class Updates:
         """Write a state to disk and take it over. The caller holds the lock."""
         if state == self._state:
             return
+        if state.current != self._state.current:
+            self._store.mark_kept([state.current])  # before the state that says so, as all of an update
         self._store.save_state(state)
         if (state.phase, state.pending) != (self._state.phase, self._state.pending):
             digest = (state.pending or state.current or "none")[:12]
@@ -421,7 +423,11 @@ class Updates:
         self._loader.compare_with(state.current if state.phase is Phase.PROBATION else state.previous, at_hand)
 
     def _mark_kept(self) -> None:
-        self._store.mark_kept((self._state.current, self._state.previous, self._state.factory))
+        """Mark what was kept by an agent that made no marks yet; a full disk delays that."""
+        try:
+            self._store.mark_kept((self._state.current, self._state.previous, self._state.factory))
+        except StateError as e:
+            _log.warning("%s", e)
 
     def _up_to_date(self) -> str:
         note = self._state.note

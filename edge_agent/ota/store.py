@@ -107,14 +107,18 @@ class ReleaseStore:
         return state
 
     def mark_kept(self, digests: Iterable[str | None]) -> None:
-        """Note on the disk which releases this device has kept, for the case that the state file is damaged."""
+        """Note on the disk which releases this device has kept, for the case that the state file is damaged.
+
+        Raises:
+            StateError: the disk refuses a mark.
+        """
         try:
             for digest in dict.fromkeys(item for item in digests if item):
                 mark = self.folder(digest) / _KEPT_MARK
                 if mark.parent.is_dir() and not mark.exists():
                     self._disk.write(mark, b"")
         except OSError as e:
-            _log.warning("cannot mark a release as kept: %s", e)
+            raise StateError(f"cannot mark a release as kept: {e}") from e
 
     def _intact(self, *, only_kept: bool) -> list[str]:
         """The releases whose files are whole, newest first. Where some were kept here before, only those."""

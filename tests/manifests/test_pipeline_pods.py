@@ -14,7 +14,7 @@ import yaml
 from components.deployment import keys
 from deploy.k8s.credentials import Addresses, make
 from pipelines.compile import PIPELINES, compile_all
-from pipelines.wiring import CA_CONFIG_MAP, CA_FOLDER
+from pipelines.wiring import CA_CONFIG_MAP, CA_FOLDER, IDENTITIES
 
 pytestmark = pytest.mark.manifests
 
@@ -59,7 +59,10 @@ def test_every_step_finds_the_certificates_of_your_own_authority(compiled: dict[
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_every_step_carries_the_label_that_network_policies_know_it_by(compiled: dict[str, Any], pipeline: str) -> None:
-    """The signer answers to pods with `kizu-pipeline: deployment`, Label Studio to those with `labeling`."""
+    """The signer answers to pods with `kizu-pipeline: deployment`, Label Studio to those with `labeling`.
+
+    A pipeline that works with the identity of another has that one's label.
+    """
     for name, executor in compiled[pipeline]["deploymentSpec"]["executors"].items():
         labels = executor.get("podMetadata", {}).get("labels", {})
-        assert labels.get("kizu-pipeline") == pipeline, f"{name} has the labels {labels}"
+        assert labels.get("kizu-pipeline") == IDENTITIES[pipeline], f"{name} has the labels {labels}"
