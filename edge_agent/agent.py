@@ -24,6 +24,7 @@ from edge_agent.result import Result
 from edge_agent.sampling import Limits, Quota, reason_to_send, share, tightened
 from edge_agent.sources.port import Frame, FrameSource, readable_name
 from inspection import ImageError, Inspection, Reason, Sampling, decode_image, sha256_of
+from inspection.image import MAX_PIXELS
 from inspection.verdict import NoVerdict
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class InspectionLoop:
         limits: what this device may send back at most.
         measure: called with each result, for metrics.
         on_probation: whether the running release is on probation.
+        max_pixels: images with more are refused before they are decoded.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class InspectionLoop:
         limits: Limits = SamplingLimits(),  # noqa: B008 - frozen
         measure: Callable[[Result], None] = lambda _: None,
         on_probation: Callable[[], bool] = lambda: False,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
+        self._max_pixels = max_pixels
         self._sources = tuple(sources)
         self._active = active
         self._outbox = outbox
@@ -191,7 +195,7 @@ class InspectionLoop:
             if frame.problem is not None:
                 self._reject(source, frame, *frame.problem)
                 return
-            pixels = decode_image(frame.data)
+            pixels = decode_image(frame.data, max_pixels=self._max_pixels)
         except ImageError as e:
             self._reject(source, frame, e.reason, str(e))
             return

@@ -19,6 +19,7 @@ from edge_agent.folder_lock import FolderLock
 from edge_agent.health import Health
 from edge_agent.inference import RuntimeChoice
 from edge_agent.memory import keep_heap_flat
+from edge_agent.memory_budget import MemoryBudget
 from edge_agent.missed_triggers import MissedTriggers
 from edge_agent.notices import CameraClocks
 from edge_agent.object_store import S3ObjectStore
@@ -119,13 +120,18 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         clocks.see(result)
 
     wake = threading.Event()
+    budget = MemoryBudget(config.memory.image_bytes)
     sources: list[FrameSource] = []
     page: PageServer | None = None
     try:
         access = Access(load_or_make_token(config.token_file, disk))
         for camera in config.cameras:
-            sources.append(make_source(camera, config.state_folder, disk=disk, wake=wake, triggers=triggers))
-        site = Site(gauges, recent, config.page, access, Objections(outbox, config.site), updates, metrics)
+            sources.append(
+                make_source(camera, config.state_folder, disk=disk, wake=wake, triggers=triggers, budget=budget)
+            )
+        site = Site(
+            gauges, recent, config.page, access, Objections(outbox, config.site), updates, metrics, budget.max_pixels
+        )
         page = PageServer(make_app(site, http_source(sources)), config.page)
         updates.boot()
     except EdgeError:
@@ -138,7 +144,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
     loop = InspectionLoop(
         sources, active, outbox, health, recent, site=config.site, device=config.device, publish=publisher is not None,
         wake=wake, limits=config.sampling, measure=measure,
-        on_probation=lambda: updates.state.phase is Phase.PROBATION,
+        on_probation=lambda: updates.state.phase is Phase.PROBATION, max_pixels=budget.max_pixels,
     )  # fmt: skip
     tasks: dict[str, Callable[[threading.Event], None]] = {
         "page": page.run,

@@ -157,6 +157,14 @@ class OutboxLimits(Section):
     """Bytes of the disk that stay free."""
 
 
+class Memory(Section):
+    """How much memory images may take. The service or container needs about 200 MB more."""
+
+    image_bytes: int = Field(default=300_000_000, ge=30_000_000)
+    """Bytes for images. Two thirds are for decoding, six bytes a pixel: 33 million pixels by default. A larger image is
+    set aside as `too-large`. One third is for encoded images: for a file, and for all posted images that wait."""
+
+
 class SamplingLimits(Section):
     """How much this device may send at most. Where the policy of the release asks for less, the policy holds."""
 
@@ -219,6 +227,8 @@ class Config(Section):
     """Less than the release asks for."""
     outbox: OutboxLimits = OutboxLimits()
     """What may wait on the device."""
+    memory: Memory = Memory()
+    """How much memory images may take."""
     intervals: Intervals = Intervals()
     """How often the device looks and tells."""
 

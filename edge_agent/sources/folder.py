@@ -54,6 +54,7 @@ class FolderSource:
     Args:
         done_folder: where processed files go.
         clock: the time of day, in seconds since 1970, to compare with times of files.
+        max_file_bytes: larger files are set aside without being read.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class FolderSource:
         *,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.time,
+        max_file_bytes: int = MAX_FILE_BYTES,
     ) -> None:
         self.name = camera.name
+        self._max_file_bytes = min(max_file_bytes, MAX_FILE_BYTES)
         self._folder = camera.path
         self._poll_interval_s = camera.poll_interval_s
         self._settle_s = camera.settle_s
@@ -226,8 +229,8 @@ class FolderSource:
         path = self._folder / name
         problem, data = None, b""
         try:
-            if seen.size > MAX_FILE_BYTES:
-                problem = ("too-large", f"expected at most {MAX_FILE_BYTES} bytes, but got {seen.size}")
+            if seen.size > self._max_file_bytes:
+                problem = ("too-large", f"expected at most {self._max_file_bytes} bytes, but got {seen.size}")
             else:
                 data = path.read_bytes()
             status = path.stat()

@@ -14,6 +14,7 @@ from typing import Final
 
 from edge_agent.camera_config import HttpCamera
 from edge_agent.errors import SourceError
+from edge_agent.memory_budget import MemoryBudget
 from edge_agent.result import Result
 from edge_agent.sources.port import Frame
 from inspection import sha256_of
@@ -41,11 +42,16 @@ class Posted:
 
 
 class HttpSource:
-    """`FrameSource` over a bounded queue. A request is answered only after its result is on disk."""
+    """`FrameSource` over a bounded queue. A request is answered only after its result is on disk.
 
-    def __init__(self, camera: HttpCamera, wake: threading.Event) -> None:
+    Args:
+        budget: the memory that images may take; by default as much as the queue can hold.
+    """
+
+    def __init__(self, camera: HttpCamera, wake: threading.Event, budget: MemoryBudget | None = None) -> None:
         self.name = camera.name
-        self.max_bytes: Final = camera.max_bytes
+        self.budget: Final = budget or MemoryBudget(3 * camera.queue * camera.max_bytes)
+        self.max_bytes: Final = min(camera.max_bytes, self.budget.waiting_bytes)
         self.timeout_s: Final = camera.timeout_s
         self._room = camera.queue
         self._wake = wake

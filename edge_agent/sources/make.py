@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_agent.camera_config import Camera, Cameras, FolderCamera, GenICamCamera, HttpCamera, OpenCvCamera
 from edge_agent.disk import Disk
 from edge_agent.errors import ConfigError
+from edge_agent.memory_budget import MemoryBudget
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.genicam_camera import GenICamGrabber
 from edge_agent.sources.grabbed import GrabbedSource, Grabber
@@ -63,21 +64,29 @@ def queues_by_camera(cameras: Cameras, triggers: Mapping[str, TriggerQueue]) -> 
 
 
 def make_source(
-    camera: Camera, state_folder: Path, *, disk: Disk, wake: threading.Event, triggers: Mapping[str, TriggerQueue]
+    camera: Camera,
+    state_folder: Path,
+    *,
+    disk: Disk,
+    wake: threading.Event,
+    triggers: Mapping[str, TriggerQueue],
+    budget: MemoryBudget,
 ) -> FrameSource:
     """Make the camera of one entry of the configuration.
 
     Args:
         wake: the camera sets it when a frame may wait.
         triggers: the queues by topic, see `trigger_queues`.
+        budget: the memory that images may take.
 
     Raises:
         ConfigError: a package that the camera needs is not installed.
     """
     if isinstance(camera, FolderCamera):
-        return FolderSource(camera, state_folder / "done" / camera.name, disk=disk)
+        done = state_folder / "done" / camera.name
+        return FolderSource(camera, done, disk=disk, max_file_bytes=budget.waiting_bytes)
     if isinstance(camera, HttpCamera):
-        return HttpSource(camera, wake)
+        return HttpSource(camera, wake, budget)
     return GrabbedSource(
         camera.name,
         _grabber(camera),

@@ -59,6 +59,15 @@ class InspectEndpoint:
             return PlainTextResponse(
                 "expected the operator's token: Authorization: Bearer …\n", 401, {"WWW-Authenticate": "Bearer"}
             )
+        announced = request.headers.get("content-length", "")
+        size = int(announced) if announced.isdigit() else self._source.max_bytes
+        with self._source.budget.holding(min(size, self._source.max_bytes)) as has_room:
+            if not has_room:
+                said = "the memory for images (memory.image_bytes) is taken; send this one again in a moment"
+                return PlainTextResponse(f"{said}\n", 429, {"Retry-After": "1", "Connection": "close"})
+            return await self._inspect(request)
+
+    async def _inspect(self, request: Request) -> Response:
         limit = self._source.max_bytes
         try:
             name = checked_text(request.query_params.get("name"), "name")

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge_agent.recent_frames import RecentFrame
 from inspection import decode_image
+from inspection.image import MAX_PIXELS
 
 _COLOUR_BGR: Final = (40, 40, 230)
 _MAX_SIDE: Final = 960
@@ -25,8 +26,8 @@ class Drawings:
         make: draws one frame.
     """
 
-    def __init__(self, make: Callable[[RecentFrame], bytes] | None = None) -> None:
-        self._make = make or draw
+    def __init__(self, make: Callable[[RecentFrame], bytes]) -> None:
+        self._make = make
         self._lock = threading.Lock()
         self._drawn: OrderedDict[str, bytes] = OrderedDict()
 
@@ -45,13 +46,13 @@ class Drawings:
             return self._drawn[name]
 
 
-def draw(frame: RecentFrame) -> bytes:
+def draw(frame: RecentFrame, max_pixels: int = MAX_PIXELS) -> bytes:
     """Draw a frame with its detections as a JPEG of at most 960 pixels a side.
 
     Raises:
         ImageError: the bytes cannot be decoded.
     """
-    image = decode_image(frame.data)
+    image = decode_image(frame.data, max_pixels=max_pixels)
     height, width = image.shape[:2]
     scale = min(1.0, _MAX_SIDE / max(height, width))
     if scale < 1.0:

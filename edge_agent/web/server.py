@@ -34,9 +34,10 @@ from edge_agent.web.connections import MAX_CONNECTIONS, Connection
 from edge_agent.web.guard import Guard
 from edge_agent.web.inspect import InspectEndpoint, TooLarge, read_body
 from edge_agent.web.metrics import Metrics
-from edge_agent.web.picture import Drawings
+from edge_agent.web.picture import Drawings, draw
 from edge_agent.web.texts import TEXTS, choose_language
 from inspection import ImageError
+from inspection.image import MAX_PIXELS
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ _SAID: Final = ("objection", "rolled_back", "left_already")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Everything that the pages show and change."""
+    """Everything that the pages show and change. max_pixels: of a frame that is drawn."""
 
     gauges: Gauges
     recent: RecentFrames
@@ -57,6 +58,7 @@ class Site:
     objections: Objections
     updates: Updates
     metrics: Metrics
+    max_pixels: int = MAX_PIXELS
 
 
 def make_app(site: Site, inspect: HttpSource | None = None) -> ASGIApp:
@@ -95,7 +97,7 @@ class _Pages:
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"), autoescape=True, trim_blocks=True, undefined=StrictUndefined
         )
-        self._drawings = Drawings()
+        self._drawings = Drawings(lambda frame: draw(frame, site.max_pixels))
         self._static = {path.name: path for path in (_HERE / "static").iterdir()}
 
     # -- what is shown ------------------------------------------------------------------------------------------------
