@@ -25,9 +25,11 @@ from edge_agent.errors import (
     StoreUnavailable,
 )
 
-_NOT_FOUND: Final = frozenset({"NoSuchKey", "NoSuchBucket", "NotFound", "ResourceNotFound", "NoSuchVersion"})
+_NOT_FOUND: Final = frozenset({"NoSuchKey", "NotFound", "ResourceNotFound", "NoSuchVersion"})
+_NO_BUCKET: Final = "NoSuchBucket"
 _DENIED: Final = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"})
-_EXISTS: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+_EXISTS: Final = frozenset({"PreconditionFailed"})
+"""A conflict (409) is not among them: another write is under way, and a later try learns what became of it."""
 _TRY_AGAIN: Final = frozenset({408, 409, 425, 429})
 """Of the answers 4xx, those that a later try of the same request may change."""
 _TOO_LARGE: Final = frozenset({413, 414})
@@ -247,6 +249,9 @@ class S3ObjectStore:
 
     def _error(self, error: Exception, act: str) -> StoreError:
         code = _code(error)
+        if code == _NO_BUCKET:
+            # No object is at fault: what waits is kept until the bucket is there.
+            return StoreUnavailable(f"{act} at {self.endpoint}: there is no such bucket; ask the administrator")
         if code in _NOT_FOUND:
             return ObjectNotFound(f"{act}: there is no such object")
         if code in _DENIED:

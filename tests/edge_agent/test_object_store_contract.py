@@ -73,11 +73,17 @@ def test_the_content_type_is_kept_and_nothing_else_is_added(adapter, key):
     assert (head["ContentType"], head["Metadata"]) == ("image/png", {})
 
 
-@pytest.mark.parametrize("bucket", [RAW, "kizu-none"])
-def test_a_missing_object_or_bucket_is_not_found(adapter, key, bucket):
-    """A missing object and a missing bucket raise the same error, which names the key."""
+def test_a_missing_object_is_not_found(adapter, key):
+    """A missing object raises an error of its own, which names the key."""
     with pytest.raises(adapter.not_found, match=key):
-        adapter.store().get(bucket, key)
+        adapter.store().get(RAW, key)
+
+
+def test_a_missing_bucket_is_not_taken_for_a_missing_object(adapter, key):
+    """The error names the bucket and is none that a caller takes for "nothing there yet"."""
+    with pytest.raises(adapter.error, match=r"kizu-none.*there is no such bucket") as caught:
+        adapter.store().get("kizu-none", key)
+    assert not isinstance(caught.value, adapter.not_found)
 
 
 def test_a_wrong_key_is_denied(adapter, key):
