@@ -37,7 +37,7 @@ class Decision:
 
 
 def read_decisions(tasks: Iterable[Task], events: Iterable[LabelEvent]) -> tuple[list[Decision], list[Refusal]]:
-    """The decisions that count, and those that do not. events: of the use case, to compare the boxes with."""
+    """The decisions that count, and those that do not. events: those that the tasks name, to compare the boxes."""
     drawn = {event.event_id: event for event in events if event.status is LabelStatus.LABELLED}
     decisions: list[Decision] = []
     refused: list[Refusal] = []
@@ -72,14 +72,18 @@ def decision_events(
     """The events of the decisions. A verifier who rejects what was approved before also withdraws the approval.
 
     A decision on older boxes does not count if it was changed after newer boxes of the image were approved.
+    events: those that approve the images of the decisions in this project; others change nothing.
     """
-    approvals = [event for event in events if event.status is LabelStatus.APPROVED and event.project == str(project_id)]
+    approvals: dict[str, list[LabelEvent]] = {}
+    for event in events:
+        if event.status is LabelStatus.APPROVED and event.project == str(project_id):
+            approvals.setdefault(event.sha256, []).append(event)
     made: list[LabelEvent] = []
     for decision in decisions:
-        same_image = [event for event in approvals if event.sha256 == decision.data.sha256]
         # Approvals from before these boxes were drawn say nothing of this task: its number may be that of another
         # task, in a Label Studio that was set up anew and counts from 1 again.
-        same_image = [event for event in same_image if event.at >= decision.labelled_at]
+        found = approvals.get(decision.data.sha256, ())
+        same_image = [event for event in found if event.at >= decision.labelled_at]
         if any(_task_number(event) > decision.task.id for event in same_image):
             continue
         if decision.approved:

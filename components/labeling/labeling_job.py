@@ -12,9 +12,10 @@ from typing import Protocol
 
 from components.labeling.conversion import Tally, to_regions, to_suggested_regions
 from components.labeling.drawings import Drawings, labeling_data_of, own_tasks, read_drawings
+from components.labeling.known_events import KnownEvents
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.prelabels import Prelabeller
-from components.labeling.reopening import Start, standings, starts
+from components.labeling.reopening import Start, starts
 from components.labeling.task_data import LabelingData
 from components.labeling.tasks import NewTask, Suggestion, Task
 from components.labeling.texts import TEXTS
@@ -65,14 +66,16 @@ def label(
     Raises:
         LabelingError, LeaseError, LabelStoreError: run it again; it continues where it stopped.
     """
-    events = labels.events(use_case=use_case.name)
-    begin = starts(standings(events), use_case.classes, TEXTS[use_case.labeling.language])
+    known = KnownEvents(labels, use_case.name)
+    known.refresh()
+    stands = known.to_begin_with(image.sha256 for image in batch.images)
+    begin = starts(stands, use_case.classes, TEXTS[use_case.labeling.language])
     with hold() as tenure:
         project_id = server.ensure_project(use_case, "labeling")
         created = _keep_tasks(use_case, batch, begin, server, project_id, prelabel, tenure)
     tasks = server.tasks(project_id)
     drawings = read_drawings(use_case, project_id, tasks)
-    recorded = record(labels, events, drawings.events)
+    recorded = record(labels, known, drawings.events)
     labelled = {event.event_id for event in recorded if event.status is LabelStatus.LABELLED}
     log_aside(drawings)
     ask_others(server, drawings)
@@ -227,10 +230,11 @@ def remove_twins(server: LabelStudioServer, tasks: Sequence[Task], tenure: Tenur
     return [task for task in tasks if task.id not in gone]
 
 
-def record(labels: LabelStore, known: Iterable[LabelEvent], events: Iterable[LabelEvent]) -> list[LabelEvent]:
-    """Append the events that are not among the known ones, and return them."""
-    ids = {event.event_id for event in known}
+def record(labels: LabelStore, known: KnownEvents, events: Collection[LabelEvent]) -> list[LabelEvent]:
+    """Append the events that are not known, and return them. They are known afterwards."""
+    ids = known.among(event.event_id for event in events)
     fresh = [event for event in events if event.event_id not in ids]
     if fresh:
         labels.append(fresh)
+        known.add(fresh)
     return fresh

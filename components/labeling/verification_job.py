@@ -25,6 +25,7 @@ from components.labeling.decisions import (
     verification_data_of,
 )
 from components.labeling.drawings import Drawings, FinishedLabels, labeling_data_of, read_drawings
+from components.labeling.known_events import KnownEvents
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.labeling_job import Hold, Tenure, ask_others, log_aside, log_drawings, record, twins
 from components.labeling.problems import Problem, Refusal
@@ -33,7 +34,6 @@ from components.labeling.reopening import (
     Standing,
     imports_to_verify,
     shown_to_nobody,
-    standings,
     starts,
     tasks_to_open,
 )
@@ -90,6 +90,7 @@ def verify(
         LabelingError, LeaseError, LabelStoreError: run it again; it continues where it stopped.
     """
     gives_up_at = waiting.now() + waiting.wait_s
+    known = KnownEvents(labels, use_case.name)
     recorded: list[LabelEvent] = []
     refused = 0
     projects: tuple[int, int] | None = None
@@ -100,7 +101,7 @@ def verify(
                 projects = server.ensure_project(use_case, "labeling"), server.ensure_project(use_case, "verification")
             # Before anything is read: what changes while the pass reads is a change for the next one.
             marks = {project: server.mark(project) for project in projects} if waiting.wait_s > 0 else {}
-            found = _reconcile(use_case, projects, server, labels, refusals, tenure)
+            found = _reconcile(use_case, projects, server, labels, known, refusals, tenure)
         recorded += found.recorded
         refused += found.refused
         ended = waiting.now()
@@ -137,32 +138,36 @@ def _reconcile(
     projects: tuple[int, int],
     server: LabelStudioServer,
     labels: LabelStore,
+    known: KnownEvents,
     refusals: Refusals,
     tenure: Tenure,
 ) -> _Pass:
     labeling, verification = projects
-    events = labels.events(use_case=use_case.name)
+    known.refresh()
 
     # Decisions are read before labels, so that a label that was changed after its approval is a later event.
     tasks = server.tasks(verification)
-    decisions, refused = read_decisions(tasks, events)
+    named = (data.labelled_event for task in tasks if (data := verification_data_of(task)) is not None)
+    decisions, refused = read_decisions(tasks, known.with_ids(named))
     texts = TEXTS[use_case.labeling.language]
     labeling_tasks = server.tasks(labeling)
     drawings = read_drawings(use_case, labeling, labeling_tasks)
-    recorded = record(labels, events, drawings.events)
-    recorded += record(labels, events + recorded, decision_events(use_case, verification, decisions, events + recorded))
+    recorded = record(labels, known, drawings.events)
+    images = {decision.data.sha256 for decision in decisions}
+    approvals = known.of_images(images, [LabelStatus.APPROVED], project=str(verification))
+    recorded += record(labels, known, decision_events(use_case, verification, decisions, approvals))
     refused = [*refused, *drawings.refused]
     for refusal in refused:
         tenure.renew()
         _refuse(server, refusals, use_case, refusal)
-    stands = standings([*events, *recorded])
+    stands = known.in_doubt()
     returned_now = _return_rejected(server, decisions, drawings, texts, tenure)
     returned_now += _return_reopened(use_case, server, labeling_tasks, stands, texts, tenure)
     if returned_now or drawings.refused:
         labeling_tasks = server.tasks(labeling)
         drawings = read_drawings(use_case, labeling, labeling_tasks)
-        recorded += record(labels, events + recorded, drawings.events)
-        stands = standings([*events, *recorded])
+        recorded += record(labels, known, drawings.events)
+        stands = known.in_doubt()
     ask_others(server, drawings)
 
     tasks = server.tasks(verification)
@@ -175,7 +180,7 @@ def _reconcile(
             hidden[0].image_uri,
         )
     most = use_case.labeling.max_images_per_job
-    tasks = _keep_tasks(server, verification, drawings.finished, imports, most, tasks, events + recorded, tenure, texts)
+    tasks = _keep_tasks(server, verification, drawings.finished, imports, most, tasks, known, tenure, texts)
     # A decision that was made after the first read is not recorded yet, so its task counts as open.
     decided = {decision.task.id for decision in decisions}
     undecided = [task for task in tasks if verification_data_of(task) and task.id not in decided]
@@ -231,11 +236,15 @@ def _keep_tasks(
     imports: Sequence[VerificationData],
     max_imports: int,
     tasks: list[Task],
-    events: Sequence[LabelEvent],
+    known: KnownEvents,
     tenure: Tenure,
     texts: Texts,
 ) -> list[Task]:
-    wanted = tasks_to_make(finished, tasks, events, texts) + missing_imports(imports, tasks, max_imports)
+    present = {_key(task) for task in tasks}
+    missing = [item for item in finished if _drawn_key(item) not in present]
+    decided = (LabelStatus.APPROVED, LabelStatus.REJECTED)
+    events = known.of_images({item.event.sha256 for item in missing}, decided)
+    wanted = tasks_to_make(missing, tasks, events, texts) + missing_imports(imports, tasks, max_imports)
     if wanted:
         new = [
             NewTask(data.to_data(), to_regions(data.boxes, data.width, data.height, read_only=True)) for data in wanted

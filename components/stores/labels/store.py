@@ -238,10 +238,21 @@ class LabelStore:
         return low
 
     def events(
-        self, *, use_case: str | None = None, version: int | None = None, sha256: str | None = None
+        self,
+        *,
+        use_case: str | None = None,
+        version: int | None = None,
+        sha256: str | None = None,
+        event_ids: pa.ChunkedArray | None = None,
+        after: Mark | None = None,
     ) -> list[LabelEvent]:
-        """All events, each once, by time; optionally of one use case or image, or as of a version (`version_at`)."""
-        found = self.columns(SCHEMA.names, use_case=use_case, version=version, sha256=sha256)
+        """All events, each once, by time; optionally of one use case or image, or as of a version (`version_at`).
+
+        A million of them are 2 GB. Where few count, give their ids (`event_ids`), or read `columns`. after: see there.
+        """
+        found = self.columns(
+            SCHEMA.names, use_case=use_case, version=version, sha256=sha256, event_ids=event_ids, after=after
+        )
         rows = unique(found.rows).to_pylist()
         return sorted((_from_row(row) for row in rows), key=lambda event: (event.at, event.event_id))
 

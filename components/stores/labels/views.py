@@ -70,6 +70,29 @@ def images_by_label(rows: pa.Table) -> ImagesByLabel:
     )
 
 
+def standing_rows(rows: pa.Table) -> pa.Table:
+    """A row for each image: its latest event, and the latest that decides whether it is approved. rows: `COLUMNS`.
+
+    Columns: `sha256`; `last` and `decided`, event ids; `last_status`, `decided_status`; `last_task`. Those of an image
+    that nothing was decided of are null.
+    """
+    in_time = _in_time(rows)
+    images, count = _codes(rows["sha256"])
+    last = pa.array(_last_places(images, count, in_time))
+    places = _last_places(images, count, _of(rows, in_time, _DECIDED))
+    decided = pa.array(places, mask=places < 0)
+    return pa.table(
+        {
+            "sha256": rows["sha256"].take(last),
+            "last": rows["event_id"].take(last),
+            "last_status": rows["status"].take(last),
+            "last_task": rows["task"].take(last),
+            "decided": rows["event_id"].take(decided),
+            "decided_status": rows["status"].take(decided),
+        }
+    )
+
+
 def condensed(rows: pa.Table) -> pa.Table:
     """The fewest rows that give the same views, also together with later rows. rows: `COLUMNS`."""
     in_time = _in_time(rows)
@@ -97,9 +120,15 @@ def _of(rows: pa.Table, places: Places, statuses: pa.Array) -> Places:
 
 def _last_of_each(images: npt.NDArray[np.int32], count: int, places: Places) -> Places:
     """The last of the places of each image. images: the number of each row's, below `count`."""
+    last = _last_places(images, count, places)
+    return last[last >= 0]
+
+
+def _last_places(images: npt.NDArray[np.int32], count: int, places: Places) -> Places:
+    """For each image the last of its places, by the image's number; -1 where it has none."""
     last = np.full(count, -1, np.int64)
     last[images[places]] = places  # of an index that is there several times numpy keeps the last
-    return last[last >= 0]
+    return last
 
 
 def _once(rows: pa.Table) -> npt.NDArray[np.bool_] | None:
