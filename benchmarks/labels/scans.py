@@ -144,7 +144,7 @@ def scan(settings: Settings, size: Size, with_new: bool, full: bool) -> Scan:
         lister = PagedListing(factory.with_more(size.new, _NEW_SEED) if with_new else factory)
     memory = memories(store, settings.bucket("state"), USE_CASE)
     now = datetime.combine(LAST_DAY, datetime.min.time(), UTC) + timedelta(hours=12, minutes=with_new)
-    _forget_peak()
+    forget_peak()
 
     began = time.monotonic()
     images = scan_images(RawListing(lister, settings.bucket("raw")), memory.images, now, full=full)
@@ -164,7 +164,7 @@ def scan(settings: Settings, size: Size, with_new: bool, full: bool) -> Scan:
         keys=lister.keys,
         rows=labelled.fresh,
         found=len(candidates),
-        resident_bytes=_peak_bytes(),
+        resident_bytes=peak_bytes(),
     )
 
 
@@ -179,12 +179,13 @@ def full_page_s(settings: Settings) -> float:
     return (time.monotonic() - began) / lister.pages
 
 
-def _forget_peak() -> None:
-    """Reset the process's memory peak, because making the stand-in's keys is not part of a scan."""
+def forget_peak() -> None:
+    """Reset the process's memory peak: what was made before is not part of what is measured."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """The process's memory peak since its start, or since `forget_peak`."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024

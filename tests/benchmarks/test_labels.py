@@ -71,6 +71,8 @@ def test_a_small_run_measures_looks_that_find_what_there_is(tmp_path):
     assert served.full.keys == 2 * 1040
     assert real.full.keys == 2 * 80
     assert served.first.resident_bytes > 50_000_000
+    assert (served.events.first_rows, served.events.later_rows) == (1040, 40)
+    assert served.events.resident_bytes > 50_000_000
     said = render(report)
     assert all(goal.said in said for goal in goals(report))
     assert list(tmp_path.iterdir()) == []
