@@ -169,11 +169,22 @@ def require_servers_here() -> None:
         CommandError: a server is not up; the message names it and what to run.
     """
     found = of_this_machine("deploy.local.stack").status(layout())
-    if not found.services:
+    if not found.services and not _answers(layout().ports.s3):
         raise CommandError("the servers of this machine are not up; run: kizu up")
     away = [f"{service.name} is {service.state}" for service in found.services if service.state != "healthy"]
     if away:
         raise CommandError(f"{', '.join(away)}; run: kizu up, which starts what has ended")
+
+
+def _answers(port: int) -> bool:
+    """Return whether a server listens at a port of this machine, whoever started it."""
+    import socket
+
+    from deploy.access.layout import LOOPBACK
+
+    with socket.socket() as probe:
+        probe.settimeout(2.0)
+        return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def note_product(name: str) -> None:

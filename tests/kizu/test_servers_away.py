@@ -8,12 +8,14 @@ from typer.testing import CliRunner
 from kizu.cli import app
 from kizu.commands.fleet import repeat
 from kizu.context import CommandError
+from tests.components.servers import free_port
 
 
 @pytest.mark.parametrize("command", ["label", "train", "deploy"])
 def test_a_pipeline_with_nothing_running_names_what_to_run(command, tmp_path, monkeypatch):
     """The command ends at once, before a run that could only fail, and names the command that starts the servers."""
     monkeypatch.setenv("KIZU_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KIZU_PORT_S3", str(free_port()))
     done = CliRunner().invoke(app, [command])
     assert isinstance(done.exception, CommandError)
     assert "kizu up" in str(done.exception)
