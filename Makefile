@@ -41,7 +41,7 @@ lint: setup ## Check format, lint, types, imports between the folders, and links
 
 .PHONY: test
 test: setup ## Run unit and integration tests against real servers, and the loop once; needs no Docker
-	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not containers and not manifests and not soak"
+	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not containers and not manifests and not soak"
 
 .PHONY: test-manifests
 test-manifests: setup ## Render every overlay and check it against the schemas
