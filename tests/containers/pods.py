@@ -129,7 +129,10 @@ class Cluster:
             files = self.secrets[workload.namespace, volume["secret"]["secretName"]]
             mode = volume["secret"].get("defaultMode", 0o644)
         elif "configMap" in volume:
-            files = of_kind(self.overlay, "ConfigMap")[workload.namespace, volume["configMap"]["name"]]["data"]
+            known = of_kind(self.overlay, "ConfigMap")
+            place = (workload.namespace, volume["configMap"]["name"])
+            # As the kubelet does: an optional one that is not there is an empty folder.
+            files = {} if volume["configMap"].get("optional") and place not in known else known[place]["data"]
             mode = volume["configMap"].get("defaultMode", 0o644)
         else:
             files, mode = {}, 0

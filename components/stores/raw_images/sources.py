@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _DAY: Final = len("/2026/05/31")
 _MAX: Final = 63
@@ -40,6 +40,10 @@ def of_use_case(images: pa.Table, use_case: str, sources: Sequence[str]) -> pa.T
     """The rows of a use case. images: with the column `folder`, `<site>/<device>/<yyyy>/<mm>/<dd>`."""
     if not sources:
         return images
+    # Not above: the image `control` ingests images, and has no Arrow.
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     folders = pc.unique(images["folder"])
     own = [folder for folder in folders.to_pylist() if claims(use_case, sources, folder[:-_DAY])]
     return images.filter(pc.is_in(images["folder"], value_set=pa.array(own, pa.string())))
