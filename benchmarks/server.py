@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 from components.settings import Settings
 from deploy.access.identities import load
 from deploy.access.layout import GRPC_OFFSET, REPOSITORY, SEAWEEDFS_OFFSETS, Layout, Ports
-from deploy.local.services import Service, seaweedfs
+from deploy.local.services import Service, is_free, seaweedfs
 
 _FIRST, _LAST, _STEP = 12_000, 22_000, 10
 
@@ -69,16 +68,6 @@ def running(service: Service, layout: Layout) -> Iterator[None]:
 def free_port() -> int:
     """Find a free port where the ports that SeaweedFS opens beside it are free, too."""
     for port in range(_FIRST, _LAST, _STEP):
-        if all(_is_free(port + offset + grpc) for offset in (0, *SEAWEEDFS_OFFSETS) for grpc in (0, GRPC_OFFSET)):
+        if all(is_free(port + offset + grpc) for offset in (0, *SEAWEEDFS_OFFSETS) for grpc in (0, GRPC_OFFSET)):
             return port
     raise RuntimeError(f"found no free ports from {_FIRST} to {_LAST}")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -203,10 +203,14 @@ class InspectionLoop:
         if frame.doubt is not None:
             inspection = inspection.doubted(frame.doubt)
         sha256 = sha256_of(frame.data)
-        result = result_of(frame, inspection, active, device=self._device, camera=source.name, infer_ms=infer_ms)
+        result = result_of(
+            frame, sha256, inspection, active, device=self._device, camera=source.name, infer_ms=infer_ms
+        )
         policy = tightened(active.release.sampling, self._limits)
         reason = reason_to_send(inspection, active.release.thresholds, policy, sha256)
-        image, counters = self._image_to_send(frame, result, inspection, reason, policy) if reason else (None, ())
+        image, counters = (
+            self._image_to_send(frame, sha256, result, inspection, reason, policy) if reason else (None, ())
+        )
         if frame.asked is not None and not frame.asked.claim():
             self._put_away(source, frame, None)  # its deadline has passed, and the line was told
             return
@@ -221,10 +225,16 @@ class InspectionLoop:
         self._put_away(source, frame, result)
         self._tries.clear()
         if reason is None:
-            self._compare(frame, pixels, result, inspection, policy)
+            self._compare(frame, sha256, pixels, result, inspection, policy)
 
     def _compare(
-        self, frame: Frame, pixels: NDArray[np.uint8], result: Result, inspection: Inspection, policy: Sampling
+        self,
+        frame: Frame,
+        sha256: str,
+        pixels: NDArray[np.uint8],
+        result: Result,
+        inspection: Inspection,
+        policy: Sampling,
     ) -> None:
         """Inspect a share of frames with the previous release too, and send the frame where the two verdicts differ.
 
@@ -234,7 +244,7 @@ class InspectionLoop:
         if (
             previous is None
             or inspection.problem is not None
-            or share("disagreement", sha256_of(frame.data)) >= policy.disagreement_rate
+            or share("disagreement", sha256) >= policy.disagreement_rate
         ):
             return
         try:
@@ -244,7 +254,7 @@ class InspectionLoop:
             self._active.previous = None
             return
         if other.verdict is not inspection.verdict:
-            image, counters = self._image_to_send(frame, result, inspection, Reason.DISAGREEMENT, policy)
+            image, counters = self._image_to_send(frame, sha256, result, inspection, Reason.DISAGREEMENT, policy)
             for counter in counters:
                 self._outbox.count(counter)
             if image is not None:
@@ -259,11 +269,11 @@ class InspectionLoop:
                 self._outbox.forget(key)
 
     def _image_to_send(
-        self, frame: Frame, result: Result, inspection: Inspection, reason: Reason, policy: Sampling
+        self, frame: Frame, sha256: str, result: Result, inspection: Inspection, reason: Reason, policy: Sampling
     ) -> tuple[ImageToSend | None, tuple[str, ...]]:
         if not self._quota.take(policy, time.monotonic()):
             return None, ("over_quota",)
-        return image_to_send(self._site, frame, result, inspection, reason), ()
+        return image_to_send(self._site, frame, sha256, result, inspection, reason), ()
 
     def _put_away(self, source: FrameSource, frame: Frame, result: Result | None) -> None:
         source.done(frame, result)

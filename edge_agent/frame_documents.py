@@ -9,15 +9,24 @@ from edge_agent.inference import LoadedRelease
 from edge_agent.outbox import ImageToSend
 from edge_agent.result import Result
 from edge_agent.sources.port import Frame, readable_name
-from inspection import Capture, Inspection, Reason, image_format, raw_image_key, sha256_of
+from inspection import Capture, Inspection, Reason, image_format, raw_image_key
 from inspection.image import EXTENSIONS
 
 
 def result_of(
-    frame: Frame, inspection: Inspection, active: LoadedRelease, *, device: str, camera: str, infer_ms: float
+    frame: Frame,
+    sha256: str,
+    inspection: Inspection,
+    active: LoadedRelease,
+    *,
+    device: str,
+    camera: str,
+    infer_ms: float,
 ) -> Result:
-    """The result of a frame that was inspected just now. infer_ms: milliseconds from decoded image to verdict."""
-    sha256 = sha256_of(frame.data)
+    """The result of a frame that was inspected just now.
+
+    sha256: of the frame's bytes. infer_ms: milliseconds from decoded image to verdict.
+    """
     thresholds = active.release.thresholds
     return Result(
         capture_id=capture_id(device, camera, frame, sha256),
@@ -40,9 +49,10 @@ def result_of(
     )
 
 
-def image_to_send(site: str, frame: Frame, result: Result, inspection: Inspection, reason: Reason) -> ImageToSend:
-    """A frame with its Capture, to be sent to the labelers for `reason`."""
-    sha256 = sha256_of(frame.data)
+def image_to_send(
+    site: str, frame: Frame, sha256: str, result: Result, inspection: Inspection, reason: Reason
+) -> ImageToSend:
+    """A frame with its Capture, to be sent to the labelers for `reason`. sha256: of the frame's bytes."""
     capture = Capture(
         capture_id=result.capture_id,
         sha256=sha256,

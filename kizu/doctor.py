@@ -14,11 +14,10 @@ from urllib.parse import urlsplit
 
 import boto3
 import httpx
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components.settings import Settings, SettingsError
-from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
+from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore, client_config
 from components.stores.raw_images.columns import list_columns
 from components.stores.raw_images.listing import RawListing
 from inspection.paths import parse_raw_key
@@ -301,12 +300,10 @@ class _Look:
             aws_secret_access_key=secret,
             aws_session_token=token,
             verify=config.s3_ca_file,
-            config=Config(
-                s3={"addressing_style": config.s3_addressing},
+            config=client_config(
+                config.s3_addressing,
+                attempts=1,
                 signature_version="s3v4",
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                retries={"max_attempts": 1, "mode": "standard"},
                 connect_timeout=self._timeout_s,
                 read_timeout=self._timeout_s,
             ),

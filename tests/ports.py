@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import socket
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
+
+from deploy.local.services import is_free
 
 _FOLDER = Path(tempfile.gettempdir()) / "kizu-test-ports"
 _HELD: dict[int, IO[str]] = {}
@@ -16,19 +18,17 @@ _HELD: dict[int, IO[str]] = {}
 
 def reserve(ports: Iterable[int]) -> bool:
     """Take all of these ports for this process, if they are free and no other test process has one; else none."""
-    taken: dict[int, IO[str]] = {}
-    for port in ports:
-        stream = None if port in _HELD else _lock(port)
-        if stream is None:
-            for other in taken.values():
-                other.close()
-            return False
-        taken[port] = stream
-        if not _is_free(port):
-            for other in taken.values():
-                other.close()
-            return False
-    _HELD.update(taken)
+    with ExitStack() as stack:
+        taken: dict[int, IO[str]] = {}
+        for port in ports:
+            stream = None if port in _HELD else _lock(port)
+            if stream is None:
+                return False
+            taken[port] = stack.enter_context(stream)
+            if not is_free(port):
+                return False
+        _HELD.update(taken)
+        stack.pop_all()  # they stay locked
     return True
 
 
@@ -41,13 +41,3 @@ def _lock(port: int) -> IO[str] | None:
         stream.close()
         return None
     return stream
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

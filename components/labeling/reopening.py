@@ -136,14 +136,8 @@ def imports_to_verify(
         if stands.is_imported and sha256 not in drawn and _can_be_shown(stands.last, classes)
     ]
     return [
-        VerificationData(
-            image=event.image_uri,
-            sha256=event.sha256,
-            width=event.width,
-            height=event.height,
-            group=event.group,
-            boxes=event.boxes,
-            labelled_event=event.event_id,
+        VerificationData.of(
+            event,
             annotation=event.annotation or "",
             annotators=(),
             note=f"{texts.imported} {texts.count(event.boxes)}",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from components.stores.labels.store import boxes_digest
+from components.stores.labels.store import LabelEvent, boxes_digest
 from components.stores.objects.s3 import parse_uri
 from components.stores.raw_images.renditions import shown_uri
 from inspection.documents import check_sha256
@@ -80,6 +80,22 @@ class VerificationData:
     annotation: str
     annotators: tuple[str, ...]
     note: str = ""
+
+    @classmethod
+    def of(cls, event: LabelEvent, *, annotation: str, annotators: tuple[str, ...], note: str) -> VerificationData:
+        """The data of the task that verifies the boxes of an event."""
+        return cls(
+            image=event.image_uri,
+            sha256=event.sha256,
+            width=event.width,
+            height=event.height,
+            group=event.group,
+            boxes=event.boxes,
+            labelled_event=event.event_id,
+            annotation=annotation,
+            annotators=annotators,
+            note=note,
+        )
 
     @property
     def boxes_digest(self) -> str:

@@ -338,19 +338,8 @@ def _refuse(server: LabelStudioServer, refusals: Refusals, use_case: UseCase, re
 
 
 def _verification_data(item: FinishedLabels, texts: Texts) -> VerificationData:
-    event = item.event
-    return VerificationData(
-        image=event.image_uri,
-        sha256=event.sha256,
-        width=event.width,
-        height=event.height,
-        group=event.group,
-        boxes=event.boxes,
-        labelled_event=event.event_id,
-        annotation=item.annotation.id,
-        annotators=item.annotators,
-        note=texts.count(event.boxes),
-    )
+    note = texts.count(item.event.boxes)
+    return VerificationData.of(item.event, annotation=item.annotation.id, annotators=item.annotators, note=note)
 
 
 def _drawn_key(item: FinishedLabels) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from components.stores.objects.s3 import client_config
 from deploy.access.identities import BUCKETS, PREFIX, REGION, load
 from deploy.access.layout import Layout
 
@@ -34,7 +34,7 @@ def ensure_on_this_machine(layout: Layout) -> None:
         region_name=REGION,
         aws_access_key_id=key["access_key"],
         aws_secret_access_key=key["secret_key"],
-        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 10, "mode": "standard"}),
+        config=client_config("path", attempts=10),
     )
     origins = [layout.label_studio_url, layout.label_studio_url.replace("127.0.0.1", "localhost")]
     for loss in ensure(client, PREFIX, allowed_origins=origins):

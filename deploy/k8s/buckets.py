@@ -11,9 +11,9 @@ import logging
 import sys
 
 import boto3
-from botocore.config import Config
 
 from components.settings import SettingsError, settings
+from components.stores.objects.s3 import client_config
 from deploy.access.buckets import BucketError, ensure
 
 _log = logging.getLogger(__name__)
@@ -41,12 +41,7 @@ def main(argv: list[str] | None = None) -> int:
             aws_secret_access_key=config.required("secret_access_key"),
             aws_session_token=config.session_token.get_secret_value() if config.session_token else None,
             verify=config.s3_ca_file,
-            config=Config(
-                s3={"addressing_style": config.s3_addressing},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                retries={"max_attempts": 10, "mode": "standard"},
-            ),
+            config=client_config(config.s3_addressing, attempts=10),
         )
         for loss in ensure(client, config.bucket_prefix, allowed_origins=options.allow_origin):
             _log.warning("%s", loss)

@@ -82,6 +82,22 @@ def used_ports(layout: Layout) -> dict[int, str]:
     return ports
 
 
+def is_free(port: int) -> bool:
+    """Return whether a server can open a port on loopback.
+
+    Raises:
+        OverflowError: there is no such port.
+    """
+    with socket.socket() as probe:
+        # As the servers do: a port whose last connection is still closing is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
 def seaweedfs(layout: Layout) -> Service:
     """SeaweedFS with S3. Its filer and volume ports require a token that only S3 can make. All ports are on loopback.
 

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from deploy.access.layout import LOOPBACK, REPOSITORY, Layout, make_private
+from deploy.access.layout import REPOSITORY, Layout, make_private
 from deploy.access.locks import is_locked
 from deploy.local import supervisor
-from deploy.local.services import used_ports
+from deploy.local.services import is_free, used_ports
 
 MIN_FREE_BYTES: Final = 3_000_000_000
 START_TIMEOUT_S: Final = 420.0
@@ -224,20 +223,15 @@ def logs(layout: Layout, service: str | None, *, lines: int = 40) -> list[tuple[
 
 def _check(layout: Layout) -> None:
     for port, name in used_ports(layout).items():
-        with socket.socket() as probe:
-            # As the servers do: a port whose last connection is still closing is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((LOOPBACK, port))
-            except OverflowError as e:
-                raise StackError(
-                    f"KIZU_PORT_S3 must leave room for ports 10,000 above it, but {port} is too high"
-                ) from e
-            except OSError as e:
-                variable = f"KIZU_PORT_{name.upper().replace('-', '_')}"
-                raise StackError(
-                    f"port {port} ({name}) is taken by another process; stop it, or set {variable} to another port"
-                ) from e
+        try:
+            free_to_take = is_free(port)
+        except OverflowError as e:
+            raise StackError(f"KIZU_PORT_S3 must leave room for ports 10,000 above it, but {port} is too high") from e
+        if not free_to_take:
+            variable = f"KIZU_PORT_{name.upper().replace('-', '_')}"
+            raise StackError(
+                f"port {port} ({name}) is taken by another process; stop it, or set {variable} to another port"
+            )
     existing = next(parent for parent in (layout.home, *layout.home.parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if free < MIN_FREE_BYTES:

@@ -70,6 +70,21 @@ def parse_uri(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
+def client_config(addressing: str, *, attempts: int, **more: Any) -> Config:
+    """boto3's configuration of a client, for any S3-compatible store.
+
+    attempts: how often a request is sent at most. more: other settings of boto3.
+    """
+    return Config(
+        s3={"addressing_style": addressing},
+        # boto3 sends a checksum with each write otherwise, which several S3-compatible stores refuse.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"max_attempts": attempts, "mode": "standard"},
+        **more,
+    )
+
+
 class S3ObjectStore:
     """A client with one identity. Safe to share between threads.
 
@@ -99,16 +114,7 @@ class S3ObjectStore:
             aws_secret_access_key=secret_access_key,
             aws_session_token=session_token,
             verify=ca_file,
-            config=Config(
-                s3={"addressing_style": addressing},
-                # boto3 sends a checksum with each write otherwise, which several S3-compatible stores refuse.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                retries={"max_attempts": 5, "mode": "standard"},
-                connect_timeout=5,
-                read_timeout=60,
-                max_pool_connections=32,
-            ),
+            config=client_config(addressing, attempts=5, connect_timeout=5, read_timeout=60, max_pool_connections=32),
         )
         self._client: Any = self._new_client()
 
