@@ -15,6 +15,7 @@ from inspection.documents import (
     Release,
     Reported,
     Sampling,
+    ShadowOrder,
     Tolerance,
     Wave,
 )
@@ -24,12 +25,14 @@ from inspection.inspector import Infer, Inspection, Inspector
 from inspection.paths import capture_key, parse_raw_key, raw_image_key
 from inspection.picture import PictureLimits, PictureProblem
 from inspection.preprocess import Letterbox, Preprocess, letterbox
+from inspection.report_parts import CameraState, FailedRelease, LineTally, ShadowTally
 from inspection.verdict import ClassThreshold, Verdict, decide
 
 __all__ = [
-    "Approval", "Box", "Capture", "ClassThreshold", "DesiredState", "Detection", "DocumentError", "GoldenSample",
-    "ImageError", "Infer", "InputSpec", "Inspection", "Inspector", "LabelledBox", "LabelledImage", "LabelledRegion",
-    "Letterbox", "ModelFile", "Nms", "OutputError", "PictureLimits", "PictureProblem", "Preprocess", "Reason",
-    "Release", "Reported", "Sampling", "Tolerance", "Verdict", "Wave", "capture_key", "decide", "decode_image",
-    "decode_yolov8", "image_format", "iou", "iou_matrix", "letterbox", "parse_raw_key", "raw_image_key", "sha256_of",
+    "Approval", "Box", "CameraState", "Capture", "ClassThreshold", "DesiredState", "Detection", "DocumentError",
+    "FailedRelease", "GoldenSample", "ImageError", "Infer", "InputSpec", "Inspection", "Inspector", "LabelledBox",
+    "LabelledImage", "LabelledRegion", "Letterbox", "LineTally", "ModelFile", "Nms", "OutputError", "PictureLimits",
+    "PictureProblem", "Preprocess", "Reason", "Release", "Reported", "Sampling", "ShadowOrder", "ShadowTally",
+    "Tolerance", "Verdict", "Wave", "capture_key", "decide", "decode_image", "decode_yolov8", "image_format", "iou",
+    "iou_matrix", "letterbox", "parse_raw_key", "raw_image_key", "sha256_of",
 ]  # fmt: skip

@@ -13,19 +13,13 @@ from inspection.codec import Document, Part
 from inspection.decode import Nms
 from inspection.geometry import Box, Detection
 from inspection.paths import check_name
+from inspection.paths import check_sha256 as check_sha256  # its readers import it with the documents
 from inspection.picture import PictureLimits
 from inspection.preprocess import ColourOrder, Interpolation, Preprocess
+from inspection.report_parts import CameraState, FailedRelease, LineTally, ShadowTally
 from inspection.verdict import ClassThreshold, Verdict
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-def check_sha256(value: str) -> str:
-    """Return a lower-case hexadecimal SHA-256; raises ValueError for any other text."""
-    if not _SHA256.fullmatch(value):
-        raise ValueError(f"expected a sha256 of 64 hexadecimal digits, but got {value[:80]!r}")
-    return value
 
 
 class Reason(StrEnum):
@@ -298,6 +292,27 @@ class Wave(Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowOrder(Part):
+    """A candidate that judges beside the running release on some devices, and decides nothing."""
+
+    release_digest: str
+    """The candidate; its files lie below `shadow/` and not below `releases/`, so that no device can run it."""
+    devices: tuple[str, ...]
+    """On which devices, by name; a device that is not named ignores the order."""
+    share: float = 1.0
+    """The share of frames that the candidate judges too, 0..1, drawn by the frame's sha256."""
+    cpu_share: float = 0.5
+    """The most time of the candidate's thread, as a share of one processor core, above 0 and up to 1."""
+
+    def __post_init__(self) -> None:
+        check_sha256(self.release_digest)
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"the share of frames for a candidate lies in 0..1, but got {self.share}")
+        if not 0.0 < self.cpu_share <= 1.0:
+            raise ValueError(f"cpu_share is above 0 and at most 1, but got {self.cpu_share}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredState(Document):
     """`desired/<use case>/<group>.json`: what the devices of a group that inspect a product should run.
 
@@ -317,6 +332,8 @@ class DesiredState(Document):
     again: int | None = None
     """The sequence under which the release was ordered last: a device tries it once more where it refused it before
     that. Null in a document that does not say it; then each sequence is an order."""
+    shadow: ShadowOrder | None = None
+    """A candidate that judges beside the running release; null for none."""
 
     @property
     def asked_since(self) -> int:
@@ -372,6 +389,18 @@ class Reported(Document):
     notices: tuple[str, ...] | None = None
     """What a person should know though the device inspects, such as a clock that is behind; null in a report that does
     not say it."""
+    failures: Mapping[str, FailedRelease] | None = None
+    """The releases that it refused, by digest, the latest 20; null in a report that does not say it."""
+    pinned_release: str | None = None
+    """The release that the operator pinned; empty for none, null in a report that does not say it."""
+    tallies: tuple[LineTally, ...] | None = None
+    """What its latest releases decided, at most three, newest last; null in a report that does not say it."""
+    verdicts: Mapping[str, int] | None = None
+    """Results by verdict since the device was set up; null in a report that does not say it."""
+    cameras: Mapping[str, CameraState] | None = None
+    """Its cameras, by name; null in a report that does not say it."""
+    shadow: ShadowTally | None = None
+    """The candidate that judges beside the running release; null for none."""
 
 
 def check_file(name: str) -> str:

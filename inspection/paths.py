@@ -32,6 +32,13 @@ def check_name(kind: str, name: str) -> str:
     return name
 
 
+def check_sha256(value: str) -> str:
+    """Return a lower-case hexadecimal SHA-256; raises ValueError for any other text."""
+    if not _SHA256.fullmatch(value):
+        raise ValueError(f"expected a sha256 of 64 hexadecimal digits, but got {value[:80]!r}")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class RawKey:
     """A parsed key; `capture_id` is None for an image, `ext` is '' for a Capture."""

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -22,11 +23,13 @@ from inspection.documents import (
     Release,
     Reported,
     Sampling,
+    ShadowOrder,
     Tolerance,
     Wave,
 )
 from inspection.geometry import Box, Detection
 from inspection.picture import PictureLimits
+from inspection.report_parts import CameraState, FailedRelease, LineTally, ShadowTally
 from inspection.verdict import ClassThreshold, Verdict
 
 SHA = "0123456789abcdef" * 4
@@ -55,7 +58,28 @@ DESIRED = DesiredState(
 REPORTED = Reported(
     device="line-1", group="line", reported_at=NOON, state="running", running_release=SHA, versions={"agent": "0.1.0"}
 )
-EACH = pytest.mark.parametrize("document", [CAPTURE, RELEASE, DESIRED, REPORTED], ids=lambda d: type(d).__name__)
+FROM_THE_LINE = replace(
+    REPORTED, failures={SHA: FailedRelease(reason="too-slow: 900 ms a frame here", at=NOON, sequence=3)},
+    pinned_release="", verdicts={"pass": 90, "not-inspected": 1},
+    tallies=(
+        LineTally(
+            release_digest=SHA, since=NOON, frames=90, fail=3, uncertain=2, not_inspected=1, p95_ms=41.5, compared=20,
+            disagreed=1,
+        ),
+    ),
+    cameras={"top": CameraState(ok=True, last_frame_at=NOON), "side": CameraState(ok=False, reason="the cable is out")},
+    shadow=ShadowTally(
+        release_digest=SHA, since=NOON, frames=40, skipped=4, disagreed=2, fail=3, uncertain=1, former_fail=1,
+        former_uncertain=1, p95_ms=80.0,
+    ),
+)  # fmt: skip
+SHADOWED = replace(DESIRED, shadow=ShadowOrder(release_digest=SHA, devices=("line-1",), share=0.25, cpu_share=0.5))
+EACH = pytest.mark.parametrize(
+    "document", [CAPTURE, RELEASE, DESIRED, SHADOWED, REPORTED, FROM_THE_LINE], ids=lambda d: type(d).__name__
+)
+
+
+TALLY = json.loads(FROM_THE_LINE.to_json())["tallies"][0]
 
 
 def changed(document, **changes):
@@ -101,6 +125,23 @@ def test_a_device_report_has_the_keys_and_values_that_earlier_agents_wrote():
     assert {key: written[key] for key in before} == before
     assert {key: value for key, value in written.items() if key not in before and value is not None} == {}
     assert Reported.from_json(AS_AGENTS_WROTE_IT) == report
+
+
+def test_a_device_report_that_says_nothing_of_the_line_is_told_from_one_that_counted_nothing():
+    """A report of an earlier agent has null where a report of now has an empty collection."""
+    former = Reported.from_json(AS_AGENTS_WROTE_IT)
+    unsaid = (former.failures, former.pinned_release, former.tallies, former.verdicts, former.cameras, former.shadow)
+    assert unsaid == (None,) * 6
+    empty = replace(former, failures={}, pinned_release="", tallies=(), verdicts={}, cameras={})
+    again = Reported.from_json(empty.to_json())
+    assert (again.failures, again.pinned_release, again.tallies, again.verdicts, again.cameras) == ({}, "", (), {}, {})
+
+
+def test_a_desired_state_of_before_orders_no_candidate():
+    """It is read, and no candidate judges."""
+    value = json.loads(DESIRED.to_json())
+    del value["shadow"]
+    assert DesiredState.from_json(json.dumps(value).encode()) == DESIRED
 
 
 def test_a_device_report_without_the_numbers_of_frames_is_still_read():
@@ -164,6 +205,24 @@ def test_each_key_that_is_needed_is_missed_by_name(document):
         (REPORTED, "uptime_s", 10**400, "Reported.uptime_s: expected a finite number"),
         (REPORTED, "versions", ["0.1.0"], "Reported.versions: expected an object"),
         (REPORTED, "versions", {"agent": 1}, "Reported.versions.agent: expected text"),
+        (REPORTED, "tallies", [{**TALLY, "release_digest": "latest"}], "tallies.0.: expected a sha256 of 64"),
+        (REPORTED, "tallies", [{**TALLY, "frames": -1}], "frames is a number of frames, 0 or more, but got -1"),
+        (REPORTED, "tallies", [{**TALLY, "fail": 91}], "fail counts some of 90 frames, but got 91"),
+        (REPORTED, "tallies", [{**TALLY, "compared": 4, "disagreed": 5}], "disagreed counts some of 4 frames"),
+        (REPORTED, "shadow", {"release_digest": SHA, "since": NOON.isoformat(), "fail": 1}, "fail counts some of 0"),
+        (
+            REPORTED,
+            "failures",
+            {SHA: {"reason": "too-slow", "sequence": 1}},
+            "failures.0123.*: the key 'at' is missing",
+        ),
+        (DESIRED, "shadow", {"release_digest": SHA, "devices": [], "share": 1.5}, "lies in 0..1, but got 1.5"),
+        (
+            DESIRED,
+            "shadow",
+            {"release_digest": SHA, "devices": [], "cpu_share": 0},
+            "cpu_share is above 0 and at most 1",
+        ),
         (RELEASE, "models", [], "at least one model"),
         (RELEASE, "classes", [], "at least one model and one class"),
         (RELEASE, "thresholds", {}, "a threshold for each class"),
@@ -229,7 +288,7 @@ def test_bytes_are_canonical():
     """Sorted keys, no spaces, UTF-8 and times in UTC: the digest of a release depends on it."""
     data = DESIRED.to_json()
     assert data == (
-        b'{"again":null,"probation_s":60.0,"report_timeout_s":3600.0,"schema_version":1,"sequence":4,"use_case":"metal-tag","waves":['
+        b'{"again":null,"probation_s":60.0,"report_timeout_s":3600.0,"schema_version":1,"sequence":4,"shadow":null,"use_case":"metal-tag","waves":['
         b'{"devices":["line-1"],"percent":null,"release_digest":"' + SHA.encode() + b'"},'
         b'{"devices":null,"percent":50.0,"release_digest":"' + SHA.encode() + b'"}]}'
     )

@@ -1,0 +1,112 @@
+"""The parts of a device report: what a device refused, what it counted of its releases, and how its cameras are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from inspection.codec import Part
+from inspection.paths import check_sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRelease(Part):
+    """A release that a device refused, or went back from."""
+
+    reason: str
+    """A fixed word, a colon and a message: `too-slow: …`."""
+    at: datetime
+    """When; of a refusal by an earlier agent, the latest time at which it can have been."""
+    sequence: int
+    """Of the desired state under which it was tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineTally(Part):
+    """What one release decided on the line: of its latest 2000 frames on this device.
+
+    The frames that the release before it judged too are a share drawn by the frame's sha256, whatever the verdict.
+    """
+
+    release_digest: str
+    """The release."""
+    since: datetime
+    """When the device began to count it."""
+    frames: int
+    """Frames that it judged."""
+    fail: int = 0
+    """How many of them got the verdict `fail`."""
+    uncertain: int = 0
+    """How many of them got the verdict `uncertain`."""
+    not_inspected: int = 0
+    """Triggers that got no verdict while it ran, besides `frames`."""
+    p95_ms: float | None = None
+    """95th percentile of the time of one frame, milliseconds from decoded image to verdict; null without a frame."""
+    compared: int = 0
+    """Frames that the former release judged too."""
+    disagreed: int = 0
+    """How many of those got another verdict from it."""
+
+    def __post_init__(self) -> None:
+        check_sha256(self.release_digest)
+        _check_counts(self, "frames", "fail", "uncertain", "not_inspected", "compared", "disagreed")
+        _check_part(self, self.frames, "fail", "uncertain")
+        _check_part(self, self.compared, "disagreed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraState(Part):
+    """How one camera of a device is."""
+
+    ok: bool
+    """Whether frames come, as far as the device knows."""
+    reason: str = ""
+    """Why none come; empty where all is well."""
+    last_frame_at: datetime | None = None
+    """When its latest frame was judged since the agent's start; null where there was none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowTally(Part):
+    """What a candidate decided beside the running release, on the frames that both judged. It decides nothing."""
+
+    release_digest: str
+    """The candidate."""
+    since: datetime
+    """When it began to judge here."""
+    frames: int = 0
+    """Frames that it judged; the running release judged them too."""
+    skipped: int = 0
+    """Frames of its share that it did not judge, because it had no time for them."""
+    disagreed: int = 0
+    """Frames on which its verdict was another one than that of the running release."""
+    fail: int = 0
+    """Its verdicts `fail`."""
+    uncertain: int = 0
+    """Its verdicts `uncertain`."""
+    former_fail: int = 0
+    """Verdicts `fail` of the running release on the same frames."""
+    former_uncertain: int = 0
+    """Verdicts `uncertain` of the running release on the same frames."""
+    p95_ms: float | None = None
+    """95th percentile of its time for one frame, in milliseconds; null without a frame."""
+    reason: str = ""
+    """Why it judges nothing at present, as a fixed word, a colon and a message; empty where it judges."""
+
+    def __post_init__(self) -> None:
+        check_sha256(self.release_digest)
+        counts = ("disagreed", "fail", "uncertain", "former_fail", "former_uncertain")
+        _check_counts(self, "frames", "skipped", *counts)
+        _check_part(self, self.frames, *counts)
+
+
+def _check_counts(of: Part, *names: str) -> None:
+    for name in names:
+        if getattr(of, name) < 0:
+            raise ValueError(f"{name} is a number of frames, 0 or more, but got {getattr(of, name)}")
+
+
+def _check_part(of: Part, whole: int, *names: str) -> None:
+    for name in names:
+        if getattr(of, name) > whole:
+            raise ValueError(f"{name} counts some of {whole} frames, but got {getattr(of, name)}")
