@@ -129,9 +129,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
             sources.append(
                 make_source(camera, config.state_folder, disk=disk, wake=wake, triggers=triggers, budget=budget)
             )
-        site = Site(
-            gauges, recent, config.page, access, Objections(outbox, config.site), updates, metrics, budget.max_pixels
-        )
+        site = Site(gauges, recent, config.page, access, Objections(outbox, config.site), updates, metrics, budget)
         page = PageServer(make_app(site, http_source(sources)), config.page)
         updates.boot()
     except EdgeError:

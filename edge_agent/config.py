@@ -162,7 +162,8 @@ class Memory(Section):
 
     image_bytes: int = Field(default=300_000_000, ge=30_000_000)
     """Bytes for images. Two thirds are for decoding, six bytes a pixel: 33 million pixels by default. A larger image is
-    set aside as `too-large`. One third is for encoded images: for a file, and for all posted images that wait."""
+    set aside as `too-large`. One third is for a file, for all posted images and pictures of cameras that wait, and for
+    the page's drawing."""
 
 
 class SamplingLimits(Section):

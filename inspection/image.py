@@ -31,11 +31,15 @@ from inspection.image_headers import (
 )
 
 __all__ = [
-    "EXTENSIONS", "MAX_PIXELS", "ImageError", "ImageFormat", "Reason", "decode_image", "image_format", "sha256_of",
+    "EXTENSIONS", "MAX_PIXELS", "ImageError", "ImageFormat", "Reason", "decode_image", "image_format", "image_size",
+    "sha256_of",
 ]  # fmt: skip
 
 MAX_PIXELS: Final = 100_000_000
 _SEVERAL: Final = {"png": "an animated png", "webp": "an animated webp", "tiff": "a tiff of several pages"}
+_SHRUNK: Final = {
+    1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8
+}  # fmt: skip
 EXTENSIONS: Final[dict[ImageFormat, str]] = {"jpeg": "jpg", "png": "png", "bmp": "bmp", "webp": "webp", "tiff": "tif"}
 
 
@@ -44,11 +48,28 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def image_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height by the header, before EXIF orientation; None where the header does not tell.
+
+    Raises:
+        ImageError: the bytes are no image.
+    """
+    kind = image_format(data)
+    try:
+        return HEADER_SIZE[kind](data)
+    except (struct.error, IndexError) as e:
+        raise ImageError("truncated", f"the {kind} ends inside its header ({len(data)} bytes)") from e
+
+
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, shrink: int = 1) -> NDArray[np.uint8]:
     """Decode an image to 8-bit BGR, with EXIF orientation applied. Grey, CMYK and alpha are converted.
 
     An image of more than 8 bits a channel is refused: a camera writes 10 or 12 bits into 16, the file does not say how
     many, and the upper 8 of 16 are then nearly black.
+
+    Args:
+        shrink: 1, 2, 4 or 8. A jpeg is decoded to sides of this part of its own, in as much less memory. It is for
+            showing a picture to people, never for inspection; other formats keep their sides.
 
     Returns:
         (height, width, 3) uint8, BGR.
@@ -61,7 +82,9 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
         _check_header(kind, data, max_pixels)
     except (struct.error, IndexError) as e:
         raise ImageError("truncated", f"the {kind} ends inside its header ({len(data)} bytes)") from e
-    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if kind == "webp" else 0)
+    flags = _SHRUNK[shrink] if kind == "jpeg" else cv2.IMREAD_COLOR
+    if kind == "webp":
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as e:

@@ -33,6 +33,8 @@ class NoVerdict(StrEnum):
     """The camera failed while it took this picture."""
     QUEUE_FULL = "queue-full"
     """As many triggers were open already as the configuration allows."""
+    MEMORY_FULL = "memory-full"
+    """The pictures that wait take all the memory that the configuration gives them."""
     NO_RELEASE = "no-release"
     """The device has no release yet that could judge."""
     INFERENCE_ERROR = "inference-error"

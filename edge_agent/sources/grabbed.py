@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_agent.backoff import Backoff
 from edge_agent.errors import SourceEnded, SourceError
+from edge_agent.memory_budget import MemoryBudget
 from edge_agent.result import Result
 from edge_agent.sources.port import Frame
 from edge_agent.sources.trigger import Asked, Trigger, TriggerQueue
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _AHEAD: Final = 2
 """How many frames are read before they are asked for in the mode `every`."""
+_ROOM_S: Final = 0.5
 
 
 class Grabber(Protocol):
@@ -59,10 +61,14 @@ class Grabber(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    pixels: NDArray[np.uint8]
+    """pixels: None for a picture that is too large to be inspected. size: bytes that it holds of the budget."""
+
+    pixels: NDArray[np.uint8] | None
     at: datetime
     number: int
     trigger: Trigger | None
+    size: int
+    problem: tuple[str, str] | None = None
 
 
 class GrabbedSource:
@@ -74,7 +80,11 @@ class GrabbedSource:
     deadline of its trigger is none. Between triggers the camera is still read, so that no frame comes from an old
     buffer. A picture is encoded once; those bytes are inspected, kept and sent.
 
+    A picture holds room of the budget until its frame is put away. Where there is none, the trigger of the picture is
+    missed; without triggers, the mode `latest` counts the picture as skipped, and the mode `every` waits.
+
     Args:
+        budget: the memory that images may take; by default more than any camera needs.
         frozen_after: from this many frames in a row with the same pixels on, a frame is doubted as frozen: the noise of
             a sensor makes any two pictures differ. None for never.
     """
@@ -91,9 +101,11 @@ class GrabbedSource:
         jpeg_quality: int = 95,
         reconnect_limit_s: float = 30.0,
         frozen_after: int | None = None,
+        budget: MemoryBudget | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.name = name
+        self._budget = budget or MemoryBudget(1 << 40)
         self._grabber = grabber
         self._mode = mode if triggers is None else "every"
         self._wake = wake
@@ -109,6 +121,8 @@ class GrabbedSource:
         self._changed = threading.Condition()
         self._pictures: deque[_Picture] = deque()
         self._given_back: deque[Frame] = deque()
+        self._in_hand: dict[str, int] = {}
+        """By source key, the bytes of the budget that a delivered frame holds."""
         self._number = 0
         self._skipped = 0
         self._problem = f"{name}: not opened yet"
@@ -121,17 +135,35 @@ class GrabbedSource:
     def next(self, timeout_s: float) -> Frame | None:
         """See `FrameSource.next`."""
         with self._changed:
+            self._let_go_of_all_but_given_back()
             if self._given_back:
                 if self._mode == "every" or not self._pictures:
                     return self._given_back.popleft()
                 self._skipped += len(self._given_back)
                 self._given_back.clear()
+                self._let_go_of_all_but_given_back()
             self._changed.wait_for(lambda: bool(self._pictures), timeout_s)
             picture = self._first_that_is_wanted()
             self._changed.notify_all()
             if picture is None and self._problem:
                 raise SourceError(self._problem)
-        return None if picture is None else self._frame(picture)
+        if picture is None:
+            return None
+        frame = self._frame(picture)
+        self._in_hand[frame.source_key] = len(frame.data)
+        if not self._budget.exchange(picture.size, len(frame.data)):
+            # An encoded picture that is larger than its pixels; it goes on, and counts as what it held before.
+            self._in_hand[frame.source_key] = picture.size
+        return frame
+
+    def _let_go_of_all_but_given_back(self) -> None:
+        """Give back the room of frames that were settled, also of those whose end this camera was not told."""
+        kept = {frame.source_key for frame in self._given_back}
+        for key in [key for key in self._in_hand if key not in kept]:
+            self._let_go(key)
+
+    def _let_go(self, source_key: str) -> None:
+        self._budget.give_back(self._in_hand.pop(source_key, 0))
 
     def _first_that_is_wanted(self) -> _Picture | None:
         self._drop_what_came_too_late()
@@ -141,15 +173,23 @@ class GrabbedSource:
         """Drop pictures whose trigger is settled, so that they do not pile up while nobody inspects."""
         triggers = self._triggers
         if triggers is not None:
-            self._pictures = deque(
-                picture for picture in self._pictures if picture.trigger is None or triggers.is_open(picture.trigger)
-            )
+            wanted: deque[_Picture] = deque()
+            for picture in self._pictures:
+                if picture.trigger is None or triggers.is_open(picture.trigger):
+                    wanted.append(picture)
+                else:
+                    self._budget.give_back(picture.size)
+            self._pictures = wanted
 
     def done(self, frame: Frame, result: Result | None) -> None:
-        """See `FrameSource.done`. Nothing is to do: a picture does not come again."""
+        """See `FrameSource.done`. A picture does not come again."""
+        with self._changed:
+            self._let_go(frame.source_key)
 
     def reject(self, frame: Frame, reason: str, message: str) -> bool:
         """See `FrameSource.reject`."""
+        with self._changed:
+            self._let_go(frame.source_key)
         return True
 
     def give_back(self, frame: Frame) -> None:
@@ -230,15 +270,41 @@ class GrabbedSource:
             self._keep(pixels, trigger)
 
     def _keep(self, pixels: NDArray[np.uint8], trigger: Trigger | None) -> None:
+        at, size, problem = self._clock(), pixels.nbytes, None
+        count, most = pixels.shape[0] * pixels.shape[1] if pixels.ndim > 1 else 0, self._budget.max_pixels
+        if count > most:
+            size, problem = (
+                0,
+                ("too-large", f"expected at most {most} pixels, got {pixels.shape[1]} x {pixels.shape[0]}"),
+            )
         with self._changed:
             if self._mode == "latest":
                 self._skipped += len(self._pictures)
+                self._budget.give_back(sum(picture.size for picture in self._pictures))
                 self._pictures.clear()
             self._drop_what_came_too_late()
+        if not self._has_room(size, trigger):
+            return
+        with self._changed:
             self._number += 1
-            self._pictures.append(_Picture(pixels, self._clock(), self._number, trigger))
+            kept = None if problem else pixels
+            self._pictures.append(_Picture(kept, at, self._number, trigger, size, problem))
             self._changed.notify_all()
         self._wake.set()
+
+    def _has_room(self, size: int, trigger: Trigger | None) -> bool:
+        """Take room for a picture; where there is none, say what became of the picture."""
+        waits = trigger is None and self._mode == "every"
+        while not self._budget.take(size, _ROOM_S if waits else 0.0):
+            if waits and not self._closed.is_set():
+                continue
+            if trigger is not None and self._triggers is not None:
+                self._triggers.miss(trigger, NoVerdict.MEMORY_FULL)
+            elif not waits:
+                with self._changed:
+                    self._skipped += 1
+            return False
+        return True
 
     def _end(self, why: str) -> None:
         _log.info("camera %s: %s", self.name, why)
@@ -265,15 +331,17 @@ class GrabbedSource:
     def _frame(self, picture: _Picture) -> Frame:
         name = f"{picture.at.strftime('%Y%m%dT%H%M%S.%fZ')}-{picture.number}.{self._extension}"
         key = f"{self._born}-{picture.number}"
+        trigger = picture.trigger
+        part_id = trigger.part_id if trigger is not None else None
+        asked = Asked(trigger, self._triggers) if trigger is not None and self._triggers is not None else None
+        if picture.pixels is None:
+            return Frame(key, name, b"", picture.at, part_id, picture.problem, asked)
         try:
             good, encoded = cv2.imencode(f".{self._extension}", picture.pixels, self._parameters)
         except cv2.error as e:
             good, why = False, f": {e}"
         else:
             why = ""
-        trigger = picture.trigger
-        part_id = trigger.part_id if trigger is not None else None
-        asked = Asked(trigger, self._triggers) if trigger is not None and self._triggers is not None else None
         if good:
             return Frame(key, name, encoded.tobytes(), picture.at, part_id, None, asked, self._doubt(picture.pixels))
         problem = ("unreadable", f"a picture of shape {picture.pixels.shape} cannot be encoded{why}")

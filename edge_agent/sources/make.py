@@ -97,6 +97,7 @@ def make_source(
         jpeg_quality=camera.jpeg_quality,
         reconnect_limit_s=camera.reconnect_limit_s,
         frozen_after=camera.frozen_after,
+        budget=budget,
     )
 
 

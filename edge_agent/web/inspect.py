@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -13,6 +14,8 @@ from edge_agent.sources.metadata import MetadataError, checked_text
 from edge_agent.web.access import Access, is_local
 from inspection import image_format
 from inspection.image import EXTENSIONS, ImageError
+
+_DRAWING_S: Final = 2.0
 
 
 class TooLarge(Exception):
@@ -61,7 +64,12 @@ class InspectEndpoint:
             )
         announced = request.headers.get("content-length", "")
         size = int(announced) if announced.isdigit() else self._source.max_bytes
-        with self._source.budget.holding(min(size, self._source.max_bytes)) as has_room:
+        size = min(size, self._source.max_bytes)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAWING_S):
+                while self._source.budget.is_drawing() and self._source.budget.free_bytes() < size:
+                    await asyncio.sleep(0.02)  # the page gives its room back in a moment
+        with self._source.budget.holding(size) as has_room:
             if not has_room:
                 said = "the memory for images (memory.image_bytes) is taken; send this one again in a moment"
                 return PlainTextResponse(f"{said}\n", 429, {"Retry-After": "1", "Connection": "close"})

@@ -9,14 +9,20 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from edge_agent.memory_budget import BYTES_A_PIXEL, MemoryBudget
 from edge_agent.recent_frames import RecentFrame
-from inspection import decode_image
-from inspection.image import MAX_PIXELS
+from inspection import decode_image, image_format
+from inspection.image import image_size
 
 _COLOUR_BGR: Final = (40, 40, 230)
 _MAX_SIDE: Final = 960
 _KEPT: Final = 24
+
+
+class NoRoom(Exception):
+    """The memory for images has no room for a drawing; the message says what to do."""
 
 
 class Drawings:
@@ -36,6 +42,7 @@ class Drawings:
 
         Raises:
             ImageError: the bytes cannot be decoded.
+            NoRoom: there is no memory for it.
         """
         name = frame.result.capture_id
         with self._lock:
@@ -46,20 +53,41 @@ class Drawings:
             return self._drawn[name]
 
 
-def draw(frame: RecentFrame, max_pixels: int = MAX_PIXELS) -> bytes:
-    """Draw a frame with its detections as a JPEG of at most 960 pixels a side.
+def draw(frame: RecentFrame, budget: MemoryBudget) -> bytes:
+    """Draw a frame with its detections as a JPEG of at most 960 pixels a side, in memory that images leave free.
 
     Raises:
         ImageError: the bytes cannot be decoded.
+        NoRoom: there is no memory for it at present, or the frame is too large to be ever drawn.
     """
-    image = decode_image(frame.data, max_pixels=max_pixels)
+    size = image_size(frame.data)
+    shrink = _shrink(max(size)) if size is not None and image_format(frame.data) == "jpeg" else 1
+    # Where the header does not tell the size, all the room is asked for.
+    pixels = -(-size[0] // shrink) * -(-size[1] // shrink) if size is not None else budget.max_pixels
+    needed = min(pixels, budget.max_pixels) * BYTES_A_PIXEL
+    if needed > budget.waiting_bytes:
+        if size is not None:
+            raise NoRoom(f"a picture of {size[0]} x {size[1]} is too large to be shown; raise memory.image_bytes")
+        needed = budget.waiting_bytes
+    with budget.drawing(needed) as has_room:
+        if not has_room:
+            raise NoRoom("busy: the memory for images (memory.image_bytes) is taken; ask again in a moment")
+        return _draw(frame, decode_image(frame.data, max_pixels=budget.max_pixels, shrink=shrink), size)
+
+
+def _shrink(side: int) -> int:
+    return next((shrink for shrink in (8, 4, 2) if side // shrink >= _MAX_SIDE), 1)
+
+
+def _draw(frame: RecentFrame, image: NDArray[np.uint8], full: tuple[int, int] | None) -> bytes:
     height, width = image.shape[:2]
+    shrunk = max(height, width) / max(full) if full is not None else 1.0
     scale = min(1.0, _MAX_SIDE / max(height, width))
     if scale < 1.0:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     for found in frame.result.detections:
-        x1, y1, x2, y2 = (round(side * scale) for side in found.box.xyxy)
+        x1, y1, x2, y2 = (round(side * scale * shrunk) for side in found.box.xyxy)
         cv2.rectangle(image, (x1, y1), (x2, y2), _COLOUR_BGR, 2)
         # OpenCV's fonts have ASCII only; the table beside the picture shows class names in any script.
         label = f"{found.class_name.encode('ascii', 'replace').decode()} {found.score:.2f}"

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 
 from edge_agent.config import Page
 from edge_agent.errors import AlreadyLeft, ConfigError, EdgeError
+from edge_agent.memory_budget import MemoryBudget
 from edge_agent.objections import Objections
 from edge_agent.ota.driver import Updates
 from edge_agent.ota.operator_command import Command
@@ -34,10 +35,9 @@ from edge_agent.web.connections import MAX_CONNECTIONS, Connection
 from edge_agent.web.guard import Guard
 from edge_agent.web.inspect import InspectEndpoint, TooLarge, read_body
 from edge_agent.web.metrics import Metrics
-from edge_agent.web.picture import Drawings, draw
+from edge_agent.web.picture import Drawings, NoRoom, draw
 from edge_agent.web.texts import TEXTS, choose_language
 from inspection import ImageError
-from inspection.image import MAX_PIXELS
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _SAID: Final = ("objection", "rolled_back", "left_already")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Everything that the pages show and change. max_pixels: of a frame that is drawn."""
+    """Everything that the pages show and change. budget: the memory that a frame is drawn in."""
 
     gauges: Gauges
     recent: RecentFrames
@@ -58,7 +58,7 @@ class Site:
     objections: Objections
     updates: Updates
     metrics: Metrics
-    max_pixels: int = MAX_PIXELS
+    budget: MemoryBudget
 
 
 def make_app(site: Site, inspect: HttpSource | None = None) -> ASGIApp:
@@ -97,7 +97,7 @@ class _Pages:
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"), autoescape=True, trim_blocks=True, undefined=StrictUndefined
         )
-        self._drawings = Drawings(lambda frame: draw(frame, site.max_pixels))
+        self._drawings = Drawings(lambda frame: draw(frame, site.budget))
         self._static = {path.name: path for path in (_HERE / "static").iterdir()}
 
     # -- what is shown ------------------------------------------------------------------------------------------------
@@ -120,6 +120,8 @@ class _Pages:
             return Response(self._drawings.of(frame), media_type="image/jpeg")
         except ImageError as e:
             return PlainTextResponse(f"{e}\n", status_code=404)
+        except NoRoom as e:
+            return PlainTextResponse(f"{e}\n", 503, {"Retry-After": "2"})
 
     def static(self, request: Request) -> Response:
         path = self._static.get(request.path_params["name"])

@@ -14,6 +14,7 @@ from edge_agent.agent import InspectionLoop
 from edge_agent.camera_config import FolderCamera
 from edge_agent.errors import InferenceError
 from edge_agent.inference import LoadedRelease
+from edge_agent.memory_budget import MemoryBudget
 from edge_agent.outbox import Outbox
 from edge_agent.sources.folder import FolderSource
 from edge_agent.web.picture import draw
@@ -38,7 +39,7 @@ def test_verdicts_and_detections_are_those_worked_out_by_hand(tmp_path):
     assert results[1]["detections"][0]["box"] == {"x": 0, "y": 0, "width": 32, "height": 32}
     assert results[1]["detections"][0]["score"] == pytest.approx(1.0)
     assert len({item["capture_id"] for item in results}) == 3
-    assert draw(bench.recent.all()[0])[:3] == b"\xff\xd8\xff"
+    assert draw(bench.recent.all()[0], MemoryBudget(30_000_000))[:3] == b"\xff\xd8\xff"
 
 
 def test_only_the_doubtful_frame_waits_for_upload(tmp_path):

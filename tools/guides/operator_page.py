@@ -16,7 +16,8 @@ from types import SimpleNamespace
 from typing import Any, Final, cast
 
 from components.generated_parts.photographs import LineGenerator, Photograph
-from edge_agent.config import OutboxLimits, Page
+from edge_agent.config import Memory, OutboxLimits, Page
+from edge_agent.memory_budget import MemoryBudget
 from edge_agent.objections import Objections
 from edge_agent.ota.driver import Updates
 from edge_agent.outbox import Outbox
@@ -89,6 +90,7 @@ def take_pictures() -> None:
             objections=Objections(outbox, "plant1"),
             updates=cast(Updates, None),
             metrics=Metrics(gauges),
+            budget=MemoryBudget(Memory().image_bytes),
         )
         stop = threading.Event()
         server = PageServer(make_app(site), site.page)
