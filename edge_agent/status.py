@@ -80,6 +80,7 @@ class Gauges:
             reported_at=datetime.now(UTC),
             state=self._state_word(state.phase, running is not None),
             use_case=self.config.use_case,
+            site=self.config.site,
             running_release=running.digest if running else None,
             pending_release=state.pending,
             reason=self.updates.reason,

@@ -340,6 +340,10 @@ class DesiredState(Document):
         """The sequence under which the release was ordered last."""
         return self.sequence if self.again is None else self.again
 
+    def is_late(self, reported_at: datetime, now: datetime) -> bool:
+        """Whether a device whose last report is of `reported_at` has been silent for longer than it may be."""
+        return (now - reported_at).total_seconds() > self.report_timeout_s
+
     def release_for(self, device: str) -> str | None:
         """The release of the first wave that includes the device; None where none does."""
         for wave in self.waves:
@@ -362,6 +366,8 @@ class Reported(Document):
     """What it is doing."""
     use_case: str | None = None
     """What it inspects; null in a report that does not say it."""
+    site: str | None = None
+    """Where it stands; null in a report that does not say it."""
     running_release: str | None = None
     """What it runs."""
     pending_release: str | None = None
@@ -401,6 +407,13 @@ class Reported(Document):
     """Its cameras, by name; null in a report that does not say it."""
     shadow: ShadowTally | None = None
     """The candidate that judges beside the running release; null for none."""
+
+    def counts_for(self, use_case: str, group: str) -> bool:
+        """Whether the device belongs to a group and inspects a product.
+
+        A report that names no product, as older agents write it, counts for each product of its group.
+        """
+        return self.group == group and self.use_case in (None, use_case)
 
 
 def check_file(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, Protocol
 
 from inspection.documents import DesiredState, Release, Reported
@@ -128,11 +128,10 @@ def group_state(
             pending=report.pending_release,
             state=report.state,
             reason=report.reason,
-            late=now - report.reported_at > timedelta(seconds=desired.report_timeout_s),
+            late=desired.is_late(report.reported_at, now),
         )
         for report in reports
-        # The report of an older agent does not name a use case: such a device counts for each product of its group.
-        if report.group == group and report.use_case in (None, desired.use_case)
+        if report.counts_for(desired.use_case, group)
     ]
     unknown = [
         DeviceState(

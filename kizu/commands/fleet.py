@@ -9,26 +9,24 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from kizu.context import CommandError, console, settings_as
 
 app = typer.Typer()
 
 
-def _pass_over(*, act: bool) -> list[Any]:
+def _pass_over() -> list[Any]:
     config = settings_as("reconciler")
     from components.stores.fleet.reports import FleetReports
     from components.stores.models.registry import ModelRegistry
     from components.stores.objects.s3 import S3ObjectStore
     from components.stores.releases.signer_client import SignerClient
     from reconciler.adapters import MlflowChampions
-    from reconciler.rules import group_states
     from reconciler.rules import reconcile as one_pass
 
     signer = SignerClient.from_settings(config)
     fleet = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet"))
-    if not act:
-        return group_states(signer, fleet, datetime.now(UTC))
     champions = MlflowChampions(ModelRegistry.from_settings(config))
     return one_pass(signer, fleet, champions, datetime.now(UTC))
 
@@ -45,9 +43,9 @@ def reconcile(
 ) -> None:
     """Compare what devices report with what they should run, for every use case and group, and move `champion`."""
     if every <= 0:
-        _print_groups(_pass_over(act=True), group)
+        _print_groups(_pass_over(), group)
         return
-    repeat(lambda: _print_groups(_pass_over(act=True), group), every)
+    repeat(lambda: _print_groups(_pass_over(), group), every)
 
 
 def repeat(one_pass: Callable[[], None], every_s: float, *, sleep: Callable[[float], object] = time.sleep) -> None:
@@ -69,9 +67,66 @@ def repeat(one_pass: Callable[[], None], every_s: float, *, sleep: Callable[[flo
 
 
 @app.command()
-def devices(group: GroupOption = None) -> None:
-    """Show what each device runs and what it should run. It changes nothing."""
-    _print_groups(_pass_over(act=False), group)
+def devices(
+    group: GroupOption = None,
+    use_case: Annotated[str, typer.Option("--use-case", help="Show devices for this product alone.")] = "",
+    state: Annotated[
+        str, typer.Option("--state", help="Show devices in this state alone: running, probation, unknown, late, ….")
+    ] = "",
+    late: Annotated[
+        bool, typer.Option("--late", help="Show devices alone that have been silent for too long.")
+    ] = False,
+    device: Annotated[str, typer.Option("--device", help="Show devices alone whose name fits: 'line-*'.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
+) -> None:
+    """Show what each device runs and should run, its next step, and what that waits for. It changes nothing."""
+    from components.stores.fleet.standing import Filter
+
+    chosen = Filter(group=group or "", use_case=use_case, state=state, late=late, device=device)
+    standing = chosen.apply(_standing())
+    if as_json:
+        console.print_json(data=standing.to_value())
+        return
+    if not standing.groups:
+        console.print("no device and no group is like that" if chosen.any else _NOTHING_RELEASED)
+    for found in standing.groups:
+        _print_standing(found)
+
+
+_NOTHING_RELEASED = "nothing was released to any group yet; run: kizu deploy"
+
+
+def _standing() -> Any:
+    config = settings_as("reconciler")
+    from components.stores.fleet.reports import FleetReports
+    from components.stores.fleet.standing import fleet_standing
+    from components.stores.objects.s3 import S3ObjectStore
+    from components.stores.releases.signer_client import SignerClient
+
+    reports = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet"))
+    return fleet_standing(SignerClient.from_settings(config), reports, datetime.now(UTC))
+
+
+def _print_standing(found: Any) -> None:
+    from components.stores.fleet.standing import STEPS
+
+    desired = found.desired
+    table = Table(title=f"{desired.use_case}, group {found.group}, sequence {desired.sequence}", box=None)
+    for column in ("device", "runs", "should run", "wave", "state", "next step", "waits for", ""):
+        table.add_column(column)
+    for device in found.devices:
+        step, waits_for = STEPS[device.next_step]
+        table.add_row(
+            device.device,
+            (device.running or "-")[:12],
+            (device.wanted or "-")[:12],
+            str(device.wave or "-"),
+            device.shown_state,
+            step,
+            waits_for or "-",
+            Text(device.reason),
+        )
+    console.print(table)
 
 
 def _print_groups(states: list[Any], group: str | None) -> None:
