@@ -119,6 +119,11 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         tallies.add(result)
         clocks.see(result)
 
+    def forgot(camera: str, number: int) -> None:
+        _log.warning("camera %s: %d old files were removed from its folder rejected", camera, number)
+        with suppress(EdgeError):  # the index cannot be written; the files are gone in any case
+            outbox.count("rejected_removed", camera, number)
+
     wake = threading.Event()
     budget = MemoryBudget(config.memory.image_bytes)
     sources: list[FrameSource] = []
@@ -127,7 +132,9 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         access = Access(load_or_make_token(config.token_file, disk))
         for camera in config.cameras:
             sources.append(
-                make_source(camera, config.state_folder, disk=disk, wake=wake, triggers=triggers, budget=budget)
+                make_source(
+                    camera, config.state_folder, disk=disk, wake=wake, triggers=triggers, budget=budget, forgot=forgot
+                )
             )
         site = Site(gauges, recent, config.page, access, Objections(outbox, config.site), updates, metrics, budget)
         page = PageServer(make_app(site, http_source(sources)), config.page)

@@ -45,6 +45,10 @@ class FolderCamera(_Camera):
     """How many processed files are kept in `<state_folder>/done`."""
     processed_max_bytes: int = Field(default=2_000_000_000, ge=0)
     """How many bytes of processed files are kept there. The oldest files go first."""
+    rejected_keep: int = Field(default=5000, ge=0)
+    """How many files that could not be inspected are kept in the folder's `rejected/`."""
+    rejected_max_bytes: int = Field(default=2_000_000_000, ge=0)
+    """How many bytes are kept there. The oldest files go first, each with its reason, and are counted."""
 
 
 class _Grabbed(_Camera):

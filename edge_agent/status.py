@@ -131,6 +131,7 @@ class Gauges:
                 "doubted": self.outbox.counts("doubted"),
                 "not_inspected": self.outbox.counts("not_inspected"),
                 "skipped": self.outbox.total("skipped"),
+                "rejected_removed": self.outbox.total("rejected_removed"),
             },
             "outbox": {
                 "waiting": self.outbox.depth(),

@@ -16,6 +16,7 @@ from edge_agent.camera_config import FolderCamera
 from edge_agent.disk import Disk, RealDisk, shortened
 from edge_agent.errors import EdgeError, SourceError
 from edge_agent.result import Result
+from edge_agent.sources.kept_files import NOTE, KeptFiles
 from edge_agent.sources.metadata import MAX_JSON_BYTES, MetadataError, checked_text, read_metadata
 from edge_agent.sources.port import Frame, readable_name
 
@@ -55,6 +56,7 @@ class FolderSource:
         done_folder: where processed files go.
         clock: the time of day, in seconds since 1970, to compare with times of files.
         max_file_bytes: larger files are set aside without being read.
+        forgot: called with the number of files that were removed from `rejected/` to keep to its limits.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class FolderSource:
         disk: Disk | None = None,
         clock: Callable[[], float] = time.time,
         max_file_bytes: int = MAX_FILE_BYTES,
+        forgot: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.name = camera.name
         self._max_file_bytes = min(max_file_bytes, MAX_FILE_BYTES)
@@ -72,7 +75,6 @@ class FolderSource:
         self._poll_interval_s = camera.poll_interval_s
         self._settle_s = camera.settle_s
         self._keep = camera.processed_keep if camera.processed == "move" else 0
-        self._keep_bytes = camera.processed_max_bytes
         self._done_folder = done_folder
         self._latest = camera.mode == "latest"
         self._skipped = 0
@@ -82,8 +84,13 @@ class FolderSource:
         self._ready: deque[tuple[str, _Seen]] = deque()
         self._retry_at: dict[str, float] = {}
         self._disk.make_folder(done_folder)
-        done = self._done_files()
-        self._done_count, self._done_bytes = len(done), sum(size for _, size in done)
+        self._done = KeptFiles(
+            done_folder, max_files=self._keep, max_bytes=camera.processed_max_bytes, disk=self._disk, by_name=True
+        )
+        self._rejected = KeptFiles(
+            camera.path / REJECTED_FOLDER, max_files=camera.rejected_keep, max_bytes=camera.rejected_max_bytes,
+            disk=self._disk, by_name=False, removed=forgot,
+        )  # fmt: skip
         if remark := subfolders_remark(self._folder):
             _log.warning("camera %s: %s", self.name, remark)
 
@@ -109,6 +116,7 @@ class FolderSource:
 
     def _put_away(self, name: str, captured_at: datetime) -> None:
         path = self._folder / name
+        moved = False
         try:
             # The sidecar goes first: left behind by a kill, it would name the part of the next file of this name.
             self._remove_sidecar(path)
@@ -117,16 +125,15 @@ class FolderSource:
             else:
                 stamp = captured_at.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
                 self._disk.move(path, self._done_folder / shortened(f"{stamp}-{name}", _MAX_NAME_BYTES))
-                self._done_count += 1
-                self._done_bytes += self._since[name][0].size if name in self._since else 0
+                moved = True
         except OSError as e:
             if path.exists():  # otherwise another program has removed it, which serves the same purpose
                 raise SourceError(
                     f"cannot put {path} away: {e.strerror}; the agent must be able to move files there"
                 ) from e
-        self._since.pop(name, None)
-        if self._done_count > self._keep * 1.1 + 10 or self._done_bytes > self._keep_bytes:
-            self._prune_done()
+        entry = self._since.pop(name, None)
+        if moved:
+            self._done.add(entry[0].size if entry is not None else 0)
 
     def reject(self, frame: Frame, reason: str, message: str) -> bool:
         """See `FrameSource.reject`. The file moves to `rejected/`, with its reason in `<name>.reason.txt` beside it."""
@@ -140,14 +147,13 @@ class FolderSource:
         try:
             folder = self._folder / REJECTED_FOLDER
             self._disk.make_folder(folder)
-            ending = ".reason.txt"
-            target = folder / shortened(frame.name, _MAX_NAME_BYTES - len(ending))
+            target = folder / shortened(frame.name, _MAX_NAME_BYTES - len(NOTE))
             attempt = 1
             while target.exists() and not target.samefile(path):
                 attempt += 1
-                target = folder / shortened(f"{attempt}-{frame.name}", _MAX_NAME_BYTES - len(ending))
+                target = folder / shortened(f"{attempt}-{frame.name}", _MAX_NAME_BYTES - len(NOTE))
             text = f"{reason}: {message}\n".encode("utf-8", "backslashreplace")
-            self._disk.write(target.with_name(f"{target.name}{ending}"), text, mode=0o644)
+            self._disk.write(target.with_name(f"{target.name}{NOTE}"), text, mode=0o644)
             self._remove_sidecar(path)
             self._disk.move(path, target)
         except FileNotFoundError:
@@ -155,7 +161,8 @@ class FolderSource:
         except OSError as e:
             raise SourceError(f"cannot set {path} aside: {e.strerror}") from e
         self._retry_at.pop(frame.name, None)
-        self._since.pop(frame.name, None)
+        entry = self._since.pop(frame.name, None)
+        self._rejected.add(len(text) + (entry[0].size if entry is not None else len(frame.data)))
         return True
 
     def give_back(self, frame: Frame) -> None:
@@ -264,31 +271,6 @@ class FolderSource:
             return
         if there:
             self._disk.remove(sidecar)
-
-    def _done_files(self) -> list[tuple[Path, int]]:
-        """The processed files and their sizes, oldest first; what else lies in that folder stays."""
-        with os.scandir(self._done_folder) as entries:
-            files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
-            return sorted((Path(entry.path), entry.stat(follow_symlinks=False).st_size) for entry in files)
-
-    def _prune_done(self) -> None:
-        try:
-            files = self._done_files()
-        except OSError as e:
-            _log.warning("cannot look for old files in %s: %s", self._done_folder, e.strerror)
-            return
-        # Nine tenths of the bytes, so that not every frame lists the folder.
-        most_bytes = self._keep_bytes if sum(size for _, size in files) <= self._keep_bytes else self._keep_bytes * 0.9
-        self._done_count, self._done_bytes = len(files), sum(size for _, size in files)
-        for path, size in files:
-            if self._done_count <= self._keep and self._done_bytes <= most_bytes:
-                return
-            self._done_count -= 1
-            self._done_bytes -= size
-            try:
-                self._disk.remove(path)
-            except OSError as e:  # it stays, and the next newer one goes
-                _log.warning("cannot remove %s: %s", path, e.strerror)
 
 
 def subfolders_remark(folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edge_agent.camera_config import Camera, Cameras, FolderCamera, GenICamCamera, HttpCamera, OpenCvCamera
@@ -71,6 +71,7 @@ def make_source(
     wake: threading.Event,
     triggers: Mapping[str, TriggerQueue],
     budget: MemoryBudget,
+    forgot: Callable[[str, int], None] = lambda *_: None,
 ) -> FrameSource:
     """Make the camera of one entry of the configuration.
 
@@ -78,13 +79,17 @@ def make_source(
         wake: the camera sets it when a frame may wait.
         triggers: the queues by topic, see `trigger_queues`.
         budget: the memory that images may take.
+        forgot: called with the camera's name and how many of its files that were set aside are no longer kept.
 
     Raises:
         ConfigError: a package that the camera needs is not installed.
     """
     if isinstance(camera, FolderCamera):
         done = state_folder / "done" / camera.name
-        return FolderSource(camera, done, disk=disk, max_file_bytes=budget.waiting_bytes)
+        return FolderSource(
+            camera, done, disk=disk, max_file_bytes=budget.waiting_bytes,
+            forgot=lambda number: forgot(camera.name, number),
+        )  # fmt: skip
     if isinstance(camera, HttpCamera):
         return HttpSource(camera, wake, budget)
     return GrabbedSource(

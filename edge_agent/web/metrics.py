@@ -64,6 +64,12 @@ class _Gathered(Collector):
         )
         yield _counters("kizu_frames_skipped", "Stale frames dropped, by camera.", "camera", outbox.counts("skipped"))
         yield _counters("kizu_outbox_dropped", "Items that were dropped, by class.", "class", outbox.counts("dropped"))
+        yield _counters(
+            "kizu_rejected_files_removed",
+            "Files that were set aside and are no longer kept, by camera.",
+            "camera",
+            outbox.counts("rejected_removed"),
+        )
         yield _counter(
             "kizu_over_quota", "Frames not sent back because a quota was used up.", outbox.total("over_quota")
         )

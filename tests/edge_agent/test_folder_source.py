@@ -235,3 +235,40 @@ def test_processed_files_have_a_limit_in_bytes(folder):
     (folder / "12.png").write_bytes(bytes(1000))
     names(again)
     assert len([path for path in (folder.parent / "done").iterdir() if path.is_file()]) <= 2
+
+
+def test_files_that_were_set_aside_have_a_limit_and_the_oldest_go_with_their_reasons(folder):
+    """A camera that writes broken files for weeks does not fill the disk. What was removed is counted.
+
+    The age is that of the reason, which this agent wrote: the camera may date its files as it likes.
+    """
+    forgotten = []
+    camera = FolderCamera(path=folder, poll_interval_s=0.001, settle_s=0.0, rejected_max_bytes=5000)
+    source = FolderSource(camera, folder.parent / "done", forgot=forgotten.append)
+    (folder / "rejected" / "of-somebody").mkdir(parents=True)
+    for number in range(12):
+        path = folder / f"{number:02}.png"
+        path.write_bytes(bytes(1000))
+        os.utime(path, (1_700_000_000 - number,) * 2)
+        assert source.reject(source.next(1.0), "not-an-image", "expected a picture")
+        note = folder / "rejected" / f"{number:02}.png.reason.txt"
+        os.utime(note, (1_700_000_000 + number,) * 2)
+    kept = {path.name for path in (folder / "rejected").iterdir() if path.is_file()}
+    images = sorted(name for name in kept if name.endswith(".png"))
+    assert images[-1] == "11.png"
+    assert 3 <= len(images) <= 4
+    assert kept == {*images, *(f"{name}.reason.txt" for name in images)}
+    assert sum(forgotten) == 12 - len(images)
+
+
+def test_files_that_were_set_aside_have_a_limit_in_number_and_a_note_alone_goes_too(folder):
+    """A kill between note and file leaves a note, which counts as a file. Files of an earlier start count."""
+    (folder / "rejected").mkdir()
+    for number in range(20):
+        (folder / "rejected" / f"old-{number}.png.reason.txt").write_text("why")
+        os.utime(folder / "rejected" / f"old-{number}.png.reason.txt", (1_700_000_000 + number,) * 2)
+    source = make(folder, rejected_keep=3)
+    (folder / "a.png").write_bytes(b"no picture")
+    assert source.reject(source.next(1.0), "not-an-image", "expected a picture")
+    kept = sorted(path.name for path in (folder / "rejected").iterdir())
+    assert kept == ["a.png", "a.png.reason.txt", "old-18.png.reason.txt", "old-19.png.reason.txt"]
