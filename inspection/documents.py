@@ -17,6 +17,7 @@ from inspection.paths import check_sha256 as check_sha256  # its readers import 
 from inspection.picture import PictureLimits
 from inspection.preprocess import ColourOrder, Interpolation, Preprocess
 from inspection.report_parts import CameraState, FailedRelease, LineTally, ShadowTally
+from inspection.rollout import RolloutPlan
 from inspection.verdict import ClassThreshold, Verdict
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -334,6 +335,16 @@ class DesiredState(Document):
     that. Null in a document that does not say it; then each sequence is an order."""
     shadow: ShadowOrder | None = None
     """A candidate that judges beside the running release; null for none."""
+    rollout: RolloutPlan | None = None
+    """How the release reaches the group stage by stage; null where all devices were asked at once. Devices read `waves`
+    alone."""
+
+    @property
+    def ordered(self) -> str | None:
+        """The release that the whole group should run in the end; None where that is none."""
+        if self.rollout is not None:
+            return self.rollout.wanted
+        return self.waves[-1].release_digest if self.waves else None
 
     @property
     def asked_since(self) -> int:

@@ -19,6 +19,10 @@ class FailedRelease(Part):
     """When; of a refusal by an earlier agent, the latest time at which it can have been."""
     sequence: int
     """Of the desired state under which it was tried."""
+    attempts: int = 1
+    """How often it was tried."""
+    transient: bool = False
+    """Whether the device tries it again by itself: the cause may pass, such as a machine that was busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.use_case.labeling import Grouping, Labeling, Split
-from components.use_case.policy import Gates, Operating, Rollout, SamplingPolicy
+from components.use_case.policy import LATER_KEYS, Gates, Operating, Rollout, SamplingPolicy
 from components.use_case.section import Section
 from components.use_case.training import Resources, Retraining, TrainingSettings
 from inspection.codec import canonical_json
@@ -109,7 +109,13 @@ class UseCase(Section):
         return canonical_json(self._values() | ({"sources": list(self.sources)} if self.sources else {})).decode()
 
     def _values(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={"sources"})
+        values = self.model_dump(mode="json", exclude={"sources"})
+        # A key that came later is left out where it has its default, so that digests of before stay as they were.
+        usual = Rollout().model_dump(mode="json")
+        for key in LATER_KEYS:
+            if values["rollout"][key] == usual[key]:
+                del values["rollout"][key]
+        return values
 
     @property
     def digest(self) -> str:

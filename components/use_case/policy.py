@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from components.use_case.section import Score, Section, Share
 from inspection.documents import Probation, Sampling
 from inspection.paths import check_name
+from inspection.rollout import LineBounds, Stage, Window, zone_of
 
+_CANARY: Final = "canary"
+_ASKED: Final = ("min_executed", "success_share", "failure_share", "min_s", "min_frames", "by_hand")
+LATER_KEYS: Final = (*_ASKED, "wave_rules", "line", "windows", "time_zone")
+"""Keys of `rollout` that the first form of the use case file did not have."""
+TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 RateName = Literal["escape_rate", "overkill_rate", "review_rate", "champion_interval"]
 
 
@@ -114,15 +120,89 @@ class SamplingPolicy(Section):
         return Sampling(**self.model_dump())
 
 
+class WaveRules(Section):
+    """What one wave asks where that differs from the other waves; null: as the others."""
+
+    min_executed: Annotated[int, Field(ge=1)] | None = None
+    """See `rollout.min_executed`."""
+    success_share: Share | None = None
+    """See `rollout.success_share`."""
+    failure_share: Share | None = None
+    """See `rollout.failure_share`."""
+    min_s: Annotated[float, Field(ge=0.0)] | None = None
+    """See `rollout.min_s`."""
+    min_frames: Annotated[int, Field(ge=0)] | None = None
+    """See `rollout.min_frames`."""
+    by_hand: bool | None = None
+    """See `rollout.by_hand`."""
+
+
+class LinePolicy(Section):
+    """How much worse than the former release a release may be on the line, from what devices report.
+
+    A bound is compared with a 95 % interval: the rollout stops where the whole interval lies above the bound, and
+    pauses for a person where the bound lies within it.
+    """
+
+    max_fail_change: Share = 0.2
+    """By how much the share of *fail* may rise or fall; 1 judges nothing."""
+    max_review_change: Share = 0.2
+    """By how much the share of *uncertain* may rise; 1 judges nothing."""
+    max_disagreement: Share = 1.0
+    """The share of frames on which the two releases may decide otherwise; 1 judges nothing."""
+    max_latency_ratio: Annotated[float, Field(ge=1.0)] = 3.0
+    """How many times as long as before a frame may take (95th percentile, in the middle of the devices)."""
+    min_frames: Annotated[int, Field(ge=1)] = 200
+    """Frames of each release, over all devices, without which nothing is compared."""
+
+
+class WindowPolicy(Section):
+    """A time of the week in which a wave may be opened. An end before the start lies on the next day."""
+
+    days: Annotated[tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], Field(min_length=1)] = (
+        "mon", "tue", "wed", "thu", "fri", "sat", "sun",
+    )  # fmt: skip
+    """On which days it starts."""
+    start: TimeOfDay
+    """Hour and minute, 24 hours: "22:00"."""
+    end: TimeOfDay
+    """Hour and minute; the same as `start` means a whole day."""
+
+
 class Rollout(Section):
-    """How a release reaches a group of devices. Times in seconds, latency in milliseconds a frame."""
+    """How a release reaches a group of devices. Times in seconds, latency in milliseconds a frame.
+
+    The canary devices are the first wave. Each wave is opened when the one before has what it asks; `min_executed`,
+    `success_share`, `failure_share`, `min_s`, `min_frames` and `by_hand` hold for all waves, the canary included,
+    unless a wave says otherwise.
+    """
 
     group: str = "line"
     """The group of devices that gets the releases."""
     canary: tuple[str, ...] = ()
     """Devices that get a release first, by name."""
     waves: Annotated[tuple[Annotated[float, Field(gt=0.0, le=100.0)], ...], Field(min_length=1)] = (100.0,)
-    """Shares of the group in per cent, one after the other."""
+    """Shares of the group in per cent, one after the other, each larger than the one before."""
+    wave_rules: dict[Annotated[str, BeforeValidator(str)], WaveRules] = Field(default_factory=dict)
+    """What differs for one wave: the key is its share, or `canary`."""
+    min_executed: Annotated[int, Field(ge=1)] = 1
+    """Devices of a wave that must have succeeded or failed before the next is opened; all, where it has fewer."""
+    success_share: Share = 0.9
+    """Least share of a wave's devices, late ones left out, that must have succeeded before the next is opened."""
+    failure_share: Share = 0.1
+    """The rollout stops, and the devices go back, where more than this share of a wave's devices has failed."""
+    min_s: Annotated[float, Field(ge=0.0)] = 0.0
+    """Least time that a wave is open."""
+    min_frames: Annotated[int, Field(ge=0)] = 0
+    """Frames that a wave's devices must have inspected with the release, in all."""
+    by_hand: bool = False
+    """A person must say `kizu deploy resume` before the next wave."""
+    line: LinePolicy = LinePolicy()
+    """How much worse than the former release it may be on the line."""
+    windows: tuple[WindowPolicy, ...] = ()
+    """When a wave may be opened; without windows, at any time."""
+    time_zone: str = "UTC"
+    """The zone of the windows, such as Asia/Tokyo."""
     probation_s: Annotated[float, Field(ge=0.0)] = 120.0
     """How long a new release must run well on a device before the device keeps it."""
     probation_min_frames: Annotated[int, Field(ge=0)] = 30
@@ -147,7 +227,59 @@ class Rollout(Section):
             max_latency_ratio=self.probation_latency_ratio,
         )
 
+    def to_stages(self) -> tuple[Stage, ...]:
+        """The stages of a rollout by this policy: the canary devices, then each wave."""
+        common = {name: getattr(self, name) for name in _ASKED}
+        own = {_share(key): rules.model_dump(exclude_none=True) for key, rules in self.wave_rules.items()}
+        canary = [Stage(devices=self.canary, **(common | own.get(_CANARY, {})))] if self.canary else []
+        return (*canary, *(Stage(percent=share, **(common | own.get(share, {}))) for share in self.waves))
+
+    def to_bounds(self) -> LineBounds:
+        """The bounds on the line, as a part of a rollout's plan."""
+        return LineBounds(
+            fail_change=self.line.max_fail_change,
+            review_change=self.line.max_review_change,
+            disagreement=self.line.max_disagreement,
+            latency_ratio=self.line.max_latency_ratio,
+            min_frames=self.line.min_frames,
+        )
+
+    def to_windows(self) -> tuple[Window, ...]:
+        """The windows, as a part of a rollout's plan."""
+        return tuple(Window(**window.model_dump()) for window in self.windows)
+
+    @field_validator("waves")
+    @classmethod
+    def _waves_grow(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError(f"expected waves that grow, such as [1, 10, 100], but got {list(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _rules_are_of_waves(self) -> Rollout:
+        known = {*self.waves, *((_CANARY,) if self.canary else ())}
+        strange = [key for key in self.wave_rules if _share(key) not in known]
+        if strange:
+            raise ValueError(
+                f"expected wave_rules for {', '.join(str(wave) for wave in known)}, but got {', '.join(strange)}"
+            )
+        return self
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_is_known(cls, value: str) -> str:
+        zone_of(value)
+        return value
+
     @field_validator("group")
     @classmethod
     def _group_is_a_name(cls, value: str) -> str:
         return check_name("group", value)
+
+
+def _share(key: str) -> float | str:
+    """A key of `wave_rules` as the share of a wave; as it is where it is no number."""
+    try:
+        return float(key)
+    except ValueError:
+        return key

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from edge_agent.ota.refusal import VERDICT_SHARE
 from inspection.documents import Probation
+from inspection.intervals import share_interval
 
-_Z: Final = 1.96
-"""Of the 95 % intervals of two shares."""
 _FRAMES_OF_A_LATENCY: Final = 20
 """A percentile of fewer frames is that of chance."""
 _SLOWER_MS: Final = 10.0
@@ -123,25 +121,13 @@ def _other_verdicts(asked: Probation, former: Tally, now: Tally) -> str | None:
     for word, count in kinds:
         before, after = count(former) / former.frames, count(now) / now.frames
         if abs(after - before) > asked.max_share_change and _apart(
-            interval(count(former), former.frames), interval(count(now), now.frames)
+            share_interval(count(former), former.frames), share_interval(count(now), now.frames)
         ):
             return (
                 f"{VERDICT_SHARE}: {word} {before:.0%} before (n={former.frames}), {after:.0%} now (n={now.frames}); "
                 "look at the parts, and order it again where this is right"
             )
     return None
-
-
-def interval(count: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of Wilson for a share. of: at least 1.
-
-    >>> [round(end, 3) for end in interval(0, 30)]
-    [0.0, 0.114]
-    """
-    share, square = count / of, _Z * _Z
-    middle = share + square / (2 * of)
-    half = _Z * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
-    return max(0.0, (middle - half) / (1 + square / of)), min(1.0, (middle + half) / (1 + square / of))
 
 
 def _apart(one: tuple[float, float], other: tuple[float, float]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.ota.probation import Keep, Refuse, Tally, Wait, interval, judge
+from edge_agent.ota.probation import Keep, Refuse, Tally, Wait, judge
 from inspection.documents import Probation
 
 ASKED = Probation(min_frames=30, patience_s=3600.0, max_share_change=0.3, max_latency_ratio=3.0)
@@ -74,14 +74,6 @@ def test_two_tallies_add_up_and_the_latency_is_that_of_enough_frames():
     """A start after a stop begins with few frames."""
     assert Tally(30, 2, 1, 20.0).plus(Tally(3, 1, 0, 90.0)) == Tally(33, 3, 1, 20.0)
     assert Tally(30, 2, 1, 20.0).plus(Tally(20, 1, 0, 90.0)) == Tally(50, 3, 1, 90.0)
-
-
-@pytest.mark.parametrize(
-    ("count", "of", "low", "high"), [(0, 30, 0.0, 0.1135), (15, 30, 0.3315, 0.6685), (30, 30, 0.8865, 1.0)]
-)
-def test_the_interval_is_that_of_wilson(count, of, low, high):
-    """Values from tables, to the fourth digit."""
-    assert interval(count, of) == pytest.approx((low, high), abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from inspection.documents import (
 from inspection.geometry import Box, Detection
 from inspection.picture import PictureLimits
 from inspection.report_parts import CameraState, FailedRelease, LineTally, ShadowTally
+from inspection.rollout import PausedFor, RolloutPlan, RolloutState, Stage, Window
 from inspection.verdict import ClassThreshold, Verdict
 
 SHA = "0123456789abcdef" * 4
@@ -74,8 +75,17 @@ FROM_THE_LINE = replace(
     ),
 )  # fmt: skip
 SHADOWED = replace(DESIRED, shadow=ShadowOrder(release_digest=SHA, devices=("line-1",), share=0.25, cpu_share=0.5))
+STAGED = replace(
+    DESIRED,
+    rollout=RolloutPlan(
+        version=3, release_digest=SHA, former_digest=None, stages=(Stage(devices=("line-1",)), Stage(percent=50.0)),
+        open_stage=1, opened_at=NOON, began_at=NOON, state=RolloutState.PAUSED, paused_for=PausedFor.INCONCLUSIVE,
+        reason="too few frames", by="reconciler", windows=(Window(days=("mon",), start="22:00", end="05:00"),),
+        time_zone="Asia/Tokyo",
+    ),
+)  # fmt: skip
 EACH = pytest.mark.parametrize(
-    "document", [CAPTURE, RELEASE, DESIRED, SHADOWED, REPORTED, FROM_THE_LINE], ids=lambda d: type(d).__name__
+    "document", [CAPTURE, RELEASE, DESIRED, SHADOWED, STAGED, REPORTED, FROM_THE_LINE], ids=lambda d: type(d).__name__
 )
 
 
@@ -288,7 +298,7 @@ def test_bytes_are_canonical():
     """Sorted keys, no spaces, UTF-8 and times in UTC: the digest of a release depends on it."""
     data = DESIRED.to_json()
     assert data == (
-        b'{"again":null,"probation_s":60.0,"report_timeout_s":3600.0,"schema_version":1,"sequence":4,"shadow":null,"use_case":"metal-tag","waves":['
+        b'{"again":null,"probation_s":60.0,"report_timeout_s":3600.0,"rollout":null,"schema_version":1,"sequence":4,"shadow":null,"use_case":"metal-tag","waves":['
         b'{"devices":["line-1"],"percent":null,"release_digest":"' + SHA.encode() + b'"},'
         b'{"devices":null,"percent":50.0,"release_digest":"' + SHA.encode() + b'"}]}'
     )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from inspection.codec import Document, Part
 from inspection.decode import Nms
 from inspection.documents import GoldenSample, InputSpec
+from inspection.intervals import share_interval
 from inspection.picture import PictureLimits
 from inspection.verdict import ClassThreshold
-
-_Z: Final = 1.959963984540054  # of a two-sided interval of 95 %
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,14 +29,7 @@ class Rate(Part):
     @property
     def interval(self) -> tuple[float, float]:
         """Low and high bound of the interval, 0..1; (0, 1) where n is 0."""
-        if not self.n:
-            return 0.0, 1.0
-        z = _Z
-        p = self.count / self.n
-        centre = p + z * z / (2 * self.n)
-        spread = z * math.sqrt(p * (1 - p) / self.n + z * z / (4 * self.n * self.n))
-        scale = 1 + z * z / self.n
-        return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+        return share_interval(self.count, self.n)
 
     def parts_for(self, bound: float) -> int | None:
         """How many parts, with no more than `count` errors among them, have an interval that ends at or below `bound`.
