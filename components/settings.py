@@ -245,7 +245,8 @@ class Settings(BaseModel):
     cache_dir: str | None = Field(
         default=None,
         validation_alias=_env("KIZU_CACHE_DIR"),
-        description="The folder where all steps on this machine keep images of datasets. Without it, none is kept.",
+        description="The folder where all steps on this machine keep images of datasets, and results of comparing "
+        "images. Without it, none are kept.",
     )
     cache_max_bytes: int = Field(
         default=20_000_000_000,

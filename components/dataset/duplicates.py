@@ -13,6 +13,7 @@ from components.stores.labels.store import LabelEvent
 from components.stores.objects.image_cache import Fetch
 from components.stores.objects.read_ahead import read_ahead
 from components.stores.objects.s3 import ObjectNotFound
+from components.stores.raw_images.comparisons import Comparisons, NoComparisons
 from components.stores.raw_images.near_duplicates import Fingerprint, find_near_duplicates, fingerprint, thumbnail
 from inspection.image import ImageError, decode_image
 
@@ -20,10 +21,18 @@ _log = logging.getLogger(__name__)
 
 # How many fingerprints may wait at once. They are small; an image is in memory only while a thread reads it.
 _AT_ONCE: Final = 256
+_NOTHING_KNOWN: Final = NoComparisons()
 
 
-def linked_groups(labels: Mapping[str, LabelEvent], groups: Mapping[str, str], fetch: Fetch) -> list[tuple[str, str]]:
-    """Pairs of different groups that contain near-duplicate images. groups: sha256 -> group.
+def linked_groups(
+    labels: Mapping[str, LabelEvent],
+    groups: Mapping[str, str],
+    fetch: Fetch,
+    known: Comparisons = _NOTHING_KNOWN,
+) -> list[tuple[str, str]]:
+    """Pairs of different groups that contain near-duplicate images.
+
+    groups: sha256 -> group. known: results of earlier comparisons.
 
     An image that is gone or damaged is not compared, and the log says how many there are. The training, which needs the
     image, refuses it.
@@ -47,5 +56,5 @@ def linked_groups(labels: Mapping[str, LabelEvent], groups: Mapping[str, str], f
     prints = {sha256: known for sha256, known in found if known is not None}
     if len(prints) < len(labels):
         _log.warning("%d of %d images are gone or damaged", len(labels) - len(prints), len(labels))
-    pairs = find_near_duplicates(prints, load, wanted=lambda a, b: groups[a] != groups[b])
+    pairs = find_near_duplicates(prints, load, wanted=lambda a, b: groups[a] != groups[b], known=known)
     return sorted({(min(one, other), max(one, other)) for one, other in ((groups[p.a], groups[p.b]) for p in pairs)})

@@ -19,6 +19,7 @@ from components.stores.labels.store import LabelEvent, LabelStore
 from components.stores.labels.versions import record_label_version
 from components.stores.objects.image_cache import cached
 from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.comparisons import comparisons
 from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase
 from inspection.paths import parse_raw_key
@@ -181,7 +182,7 @@ def freeze(config: Settings, use_case: UseCase, label_version: int = -1) -> Froz
     approved = labels.latest_approved(use_case.name, version=version)
     store, bucket = S3ObjectStore.from_settings(config), config.bucket("datasets")
     fetch = cached(RawImages(store, config.bucket("raw")).fetch, config, approved)
-    links = linked_groups(approved, groups_of(approved, use_case), fetch)
+    links = linked_groups(approved, groups_of(approved, use_case), fetch, comparisons(config))
     seed = use_case.split.seed
     assigned = load_assignments(store, bucket, use_case.name)[0].splits(seed)
     while True:

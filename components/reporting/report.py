@@ -25,6 +25,7 @@ from components.settings import Settings
 from components.stores.labels.store import LabelEvent, LabelStore
 from components.stores.objects.read_ahead import read_ahead
 from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
+from components.stores.raw_images.comparisons import comparisons
 from components.stores.raw_images.images import RawImages
 from components.stores.raw_images.near_duplicates import Fingerprint, find_near_duplicates, fingerprint, thumbnail
 from components.stores.raw_images.sources import claims
@@ -170,7 +171,12 @@ def _look(
             seen.now.append(match(event.boxes, model.shown(detections)))
     duplicates = 0
     by_sha = {event.sha256: event for event in events}
-    pairs = find_near_duplicates(seen.prints, lambda sha256: _decoded(fetch, by_sha[sha256]), max_pairs=options.pairs)
+    pairs = find_near_duplicates(
+        seen.prints,
+        lambda sha256: _decoded(fetch, by_sha[sha256]),
+        max_pairs=options.pairs,
+        known=comparisons(config),
+    )
     for pair in pairs:
         duplicates += 1
         doubt = duplicates_doubt(seen.shots[pair.a], seen.shots[pair.b], pair.transform, pair.similarity)

@@ -295,7 +295,8 @@ def environment_for(layout: Layout, identity: str) -> dict[str, str]:
     if identity in MLFLOW_ACCOUNTS:
         environment["MLFLOW_TRACKING_URI"] = layout.mlflow_url
         environment |= mlflow_account(layout, MLFLOW_ACCOUNTS[identity])
-    if identity == "training":  # only the steps of this pipeline read the same images repeatedly
+    # The steps of training read the same images repeatedly. The label report compares the pairs that a freeze compares.
+    if identity in ("training", "labeling"):
         environment.setdefault("KIZU_CACHE_DIR", str(layout.cache))
     if identity in ("deployment", "reconciler"):
         environment["KIZU_SIGNER_URL"] = layout.signer_url

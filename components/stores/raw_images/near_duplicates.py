@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.stores.objects.read_ahead import read_ahead
+from components.stores.raw_images.comparisons import Compared, Comparisons, NoComparisons, Pair
 from components.stores.raw_images.likeness import SIMILAR, Grey, Transform, compare, stretch
 
 _log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ _THREADS: Final = 4
 _AHEAD: Final = 64  # pairs
 # Of a likeness. Its last digits depend on the processor's vector unit, and must not decide.
 _DIGITS: Final = 3
+_NOTHING_KNOWN: Final = NoComparisons()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +166,15 @@ def find_near_duplicates(
     wanted: Callable[[str, str], bool] = lambda a, b: True,
     per_image: int = _PER_IMAGE,
     max_pairs: int = _MAX_PAIRS,
+    known: Comparisons = _NOTHING_KNOWN,
 ) -> list[NearDuplicate]:
     """Confirmed pairs, by key. The same prints and images give the same pairs.
 
     load: the image of a key, (height, width, 3) uint8 BGR, or None if it cannot be read. It is called from several
     threads, and may be called again for the same image, so that memory is bounded. wanted: which pairs to confirm, e.g.
     those of two groups. max_pairs: how many are compared, nearest hashes first; a warning says if there are more.
+    known: results of earlier comparisons. Where it is given, a key is the sha256 of its image. Images of pairs that it
+    knows are not loaded.
     """
     keys = sorted(prints)
     found = [c for c in similar_pairs([prints[k] for k in keys], per_image=per_image) if wanted(keys[c.a], keys[c.b])]
@@ -181,22 +186,30 @@ def find_near_duplicates(
         image = load(key)
         return None if image is None else _Prepared(thumbnail(image), image.shape[1], image.shape[0])
 
-    def confirm(candidate: SimilarPair) -> NearDuplicate | None:
-        a, b = prepared(keys[candidate.a]), prepared(keys[candidate.b])
+    def look(pair: Pair) -> Compared | None:
+        a, b = prepared(pair.a), prepared(pair.b)
         if a is None or b is None:
             return None
-        exact, transform = compare(a.grey, b.grey, turned=candidate.turned)
+        exact, transform = compare(a.grey, b.grey, turned=pair.turned)
         similarity = round(exact, _DIGITS)
         if similarity < SIMILAR:
-            return None
-        return NearDuplicate(
-            keys[candidate.a], keys[candidate.b], similarity, b.scale @ transform @ np.linalg.inv(a.scale)
-        )
+            return Compared(similarity, None)
+        whole = b.scale @ transform @ np.linalg.inv(a.scale)
+        return Compared(similarity, tuple(float(value) for value in whole.ravel()))
 
     # In the order of their images, so that an image is prepared once.
-    ordered = sorted(found[:max_pairs], key=lambda c: (c.a, c.b))
-    confirmed = read_ahead(confirm, ordered, at_most=_AHEAD, threads=_THREADS)
-    return [pair for pair in confirmed if pair is not None]
+    pairs = [Pair(keys[c.a], keys[c.b], c.turned) for c in sorted(found[:max_pairs], key=lambda c: (c.a, c.b))]
+    results = {pair: result for pair in pairs if (result := known.get(pair)) is not None}
+    unknown = [pair for pair in pairs if pair not in results]
+    looked = zip(unknown, read_ahead(look, unknown, at_most=_AHEAD, threads=_THREADS), strict=True)
+    fresh = {pair: result for pair, result in looked if result is not None}
+    known.keep(fresh)
+    results |= fresh
+    return [
+        NearDuplicate(pair.a, pair.b, result.similarity, np.array(result.transform, np.float64).reshape(3, 3))
+        for pair in pairs
+        if (result := results.get(pair)) is not None and result.transform is not None
+    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ from components.stores.datasets.manifest import SplitName, load_manifest
 from components.stores.labels.store import LabelStore
 from components.stores.objects.image_cache import ImageCache
 from components.stores.objects.s3 import S3ObjectStore
+from components.stores.raw_images.comparisons import comparisons
 from components.stores.raw_images.images import RawImages
 from components.use_case import Split, parse_use_case
 from inspection.geometry import Box, LabelledBox
@@ -218,6 +219,36 @@ def test_freezing_compares_the_images_of_different_groups(store, installation):
     fetch = RawImages(store, installation.bucket("raw")).fetch
     assert linked_groups(found, groups, fetch) == [("a", "b")]
     assert linked_groups(found, dict.fromkeys(groups, "one"), fetch) == []
+
+
+def test_freezing_again_compares_no_pair_again(installation, tmp_path):
+    """A second freeze reads each image once, for its hash, and takes the results of the pairs from the disk."""
+    line = LineGenerator(seed=3)
+    photograph = line.part(1)[0].jpeg
+    images = {
+        sha256_of(data): data
+        for data in (
+            photograph,
+            cv2.imencode(".jpg", decode_image(photograph), [cv2.IMWRITE_JPEG_QUALITY, 60])[1].tobytes(),
+        )
+    }
+    found = {
+        sha256: dataclasses.replace(event(number, group=f"g{number}"), sha256=sha256)
+        for number, sha256 in enumerate(sorted(images))
+    }
+    groups = {sha256: e.group for sha256, e in found.items()}
+    read = []
+
+    def fetch(uri, sha256):
+        read.append(sha256)
+        return images[sha256]
+
+    config = installation.model_copy(update={"cache_dir": str(tmp_path)})
+    assert linked_groups(found, groups, fetch, comparisons(config)) == [("g0", "g1")]
+    before = len(read)
+    assert before >= 4, "each is read for its hash, and to be compared"
+    assert linked_groups(found, groups, fetch, comparisons(config)) == [("g0", "g1")]
+    assert len(read) == before + 2
 
 
 def at(place, number, part):

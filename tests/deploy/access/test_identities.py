@@ -130,10 +130,11 @@ def test_a_pipeline_is_given_its_own_identity_and_nothing_more(s3):
     assert len(secrets) == 3
 
 
-def test_the_steps_of_a_training_share_a_cache_of_images_and_no_other_process_has_it(s3):
-    """Only the training identity is given the folder of the image cache."""
-    assert s3.environment("training")["KIZU_CACHE_DIR"] == str(s3.layout.home / "cache")
-    assert not any("KIZU_CACHE_DIR" in s3.environment(name) for name in ("labeling", "deployment", "signer", "mlflow"))
+def test_training_and_labeling_share_a_cache_and_no_other_process_has_it(s3):
+    """Only these two identities are given the folder of images and of results of comparing them."""
+    for name in ("training", "labeling"):
+        assert s3.environment(name)["KIZU_CACHE_DIR"] == str(s3.layout.home / "cache")
+    assert not any("KIZU_CACHE_DIR" in s3.environment(name) for name in ("deployment", "signer", "mlflow"))
 
 
 def test_secrets_are_readable_by_their_owner_alone(s3):
