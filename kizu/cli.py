@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-# report and reopen add to `labels`, import_formats to `import`
+# report, reopen and rename add to `labels`, import_formats to `import`
 from kizu.commands import (
     approval,
     doctor,
@@ -22,6 +22,7 @@ from kizu.commands import (
     import_formats,  # noqa: F401
     keys,
     labels,
+    rename,  # noqa: F401
     reopen,  # noqa: F401
     report,  # noqa: F401
     runs,

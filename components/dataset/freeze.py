@@ -114,7 +114,9 @@ def build_manifest(
         unknown = sorted({box.class_name for box in event.boxes} - set(use_case.classes))
         if unknown:
             raise DatasetError(
-                f"image {sha256} has boxes of {unknown}, but the use case {use_case.name} has {list(use_case.classes)}"
+                f"image {sha256} has boxes of {unknown}, but the use case {use_case.name} has "
+                f"{list(use_case.classes)}; if a class has another name now, run: kizu labels rename-class "
+                f"{unknown[0]} NEW -u FILE; else label these images again: kizu labels reopen IMAGE"
             )
         images.append(
             ManifestImage(

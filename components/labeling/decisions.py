@@ -14,6 +14,7 @@ from components.labeling.project_config import DECISION, REASON
 from components.labeling.task_data import TaskDataError, VerificationData
 from components.labeling.tasks import Annotation, Task
 from components.labeling.texts import APPROVE, DECISIONS
+from components.stores.labels.renames import renamed
 from components.stores.labels.store import LabelEvent, LabelStatus, boxes_digest, event_id
 from components.use_case import UseCase
 
@@ -73,12 +74,15 @@ def decision_events(
 
     A decision on older boxes does not count if it was changed after newer boxes of the image were approved.
     events: those that approve the images of the decisions in this project; others change nothing.
+
+    A decision on boxes of a former class makes the event that a renaming would make of it.
     """
     approvals: dict[str, list[LabelEvent]] = {}
     for event in events:
         if event.status is LabelStatus.APPROVED and event.project == str(project_id):
             approvals.setdefault(event.sha256, []).append(event)
     made: list[LabelEvent] = []
+    former = use_case.labeling.former_classes
     for decision in decisions:
         # Approvals from before these boxes were drawn say nothing of this task: its number may be that of another
         # task, in a Label Studio that was set up anew and counts from 1 again.
@@ -87,9 +91,9 @@ def decision_events(
         if any(_task_number(event) > decision.task.id for event in same_image):
             continue
         if decision.approved:
-            made.append(_event(use_case, project_id, decision, LabelStatus.APPROVED))
+            made.append(renamed(_event(use_case, project_id, decision, LabelStatus.APPROVED), former))
             continue
-        made.append(_event(use_case, project_id, decision, LabelStatus.REJECTED))
+        made.append(renamed(_event(use_case, project_id, decision, LabelStatus.REJECTED), former))
         if any(_task_number(event) == decision.task.id for event in same_image):
             made.append(_event(use_case, project_id, decision, LabelStatus.DELETED))
     return made

@@ -30,6 +30,7 @@ from components.labeling.project_config import SHOWN_BOXES, UNUSABLE
 from components.labeling.task_data import LabelingData, TaskDataError
 from components.labeling.tasks import Annotation, Prediction, Task
 from components.labeling.texts import REASONS
+from components.stores.labels.renames import rename_boxes, renamed
 from components.stores.labels.store import LabelEvent, LabelStatus, boxes_digest, event_id
 from components.use_case import UseCase
 from inspection.geometry import LabelledBox, iou
@@ -66,6 +67,8 @@ class Drawings:
     ids of drawings that began with a model's boxes, and left them as they were or not. skipped: the open tasks that
     somebody skipped without a reason; others may still draw them, and they do not count as work that is handed out.
     unusable: an event for each image that a person set aside with a reason. refused: annotations that do not count.
+    of_other_classes: drawings that would go to the verifier, but have boxes of a class that the use case does not have.
+    The verifier would not see those boxes, so these images wait until the class has a name again.
     """
 
     finished: tuple[FinishedLabels, ...]
@@ -77,6 +80,7 @@ class Drawings:
     skipped: tuple[Task, ...] = ()
     unusable: tuple[LabelEvent, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    of_other_classes: tuple[FinishedLabels, ...] = ()
 
     @property
     def handed_out(self) -> int:
@@ -137,7 +141,7 @@ def read_drawings(use_case: UseCase, project_id: int, tasks: Iterable[Task]) -> 
         else:
             finished[data.sha256] = chosen
     return Drawings(
-        tuple(finished.values()),
+        tuple(item for item in finished.values() if not item.tally.unknown_class),
         tuple(everybody),
         tuple(open_tasks),
         tuple(asking),
@@ -146,6 +150,7 @@ def read_drawings(use_case: UseCase, project_id: int, tasks: Iterable[Task]) -> 
         tuple(skipped),
         tuple(unusable),
         tuple(refused),
+        tuple(item for item in finished.values() if item.tally.unknown_class),
     )
 
 
@@ -284,7 +289,7 @@ def _labels(
     use_case: UseCase, project_id: int, task: Task, data: LabelingData, annotation: Annotation
 ) -> FinishedLabels:
     result = [region for region in annotation.result if not _is_reason(region)]
-    converted = from_regions(result, use_case.classes, data.width, data.height)
+    converted = from_regions(result, _readable(use_case), data.width, data.height)
     updated_at = annotation.updated_at.isoformat(timespec="microseconds")
     suggested = _suggested(task, data)
     event = LabelEvent(
@@ -305,7 +310,12 @@ def _labels(
         task=str(task.id),
         annotation=annotation.id,
     )
-    return FinishedLabels(task, data, annotation, event, converted.tally)
+    return FinishedLabels(task, data, annotation, renamed(event, use_case.labeling.former_classes), converted.tally)
+
+
+def _readable(use_case: UseCase) -> tuple[str, ...]:
+    """The classes that a drawing may have: those of the use case, and those that they were before a renaming."""
+    return (*use_case.classes, *use_case.labeling.former_classes)
 
 
 def _suggested(task: Task, data: LabelingData) -> Prediction | None:
@@ -319,5 +329,5 @@ def _suggested(task: Task, data: LabelingData) -> Prediction | None:
 def _as_suggested(use_case: UseCase, item: FinishedLabels) -> bool:
     suggested = _suggested(item.task, item.data)
     assert suggested is not None
-    boxes = from_regions(suggested.result, use_case.classes, item.data.width, item.data.height).boxes
-    return boxes_digest(boxes) == boxes_digest(item.event.boxes)
+    boxes = from_regions(suggested.result, _readable(use_case), item.data.width, item.data.height).boxes
+    return boxes_digest(rename_boxes(boxes, use_case.labeling.former_classes)) == boxes_digest(item.event.boxes)

@@ -15,6 +15,7 @@ from components.labeling.drawings import Drawings, labeling_data_of, own_tasks, 
 from components.labeling.known_events import KnownEvents
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.prelabels import Prelabeller
+from components.labeling.projects import OF_CLASSES
 from components.labeling.reopening import Start, starts
 from components.labeling.task_data import LabelingData
 from components.labeling.tasks import NewTask, Suggestion, Task
@@ -69,7 +70,8 @@ def label(
     known = KnownEvents(labels, use_case.name)
     known.refresh()
     stands = known.to_begin_with(image.sha256 for image in batch.images)
-    begin = starts(stands, use_case.classes, TEXTS[use_case.labeling.language])
+    settings = use_case.labeling
+    begin = starts(stands, use_case.classes, TEXTS[settings.language], settings.former_classes)
     with hold() as tenure:
         project_id = server.ensure_project(use_case, "labeling")
         created = _keep_tasks(use_case, batch, begin, server, project_id, prelabel, tenure)
@@ -94,6 +96,14 @@ def log_drawings(project_id: int, drawings: Drawings, labelled: Collection[str])
     changed them.
     """
     tally = tally_of(drawings)
+    if others := drawings.of_other_classes:
+        _log.warning(
+            "%d drawings have boxes of a class that the use case does not have, and no verifier gets them; see "
+            "task %d. %s; else draw these images again",
+            len(others),
+            others[0].task.id,
+            OF_CLASSES,
+        )
     if tally.counts():
         _log.warning("boxes changed or left out in project %d: %s", project_id, tally.counts())
     kept, changed = len(drawings.suggested_kept & set(labelled)), len(drawings.suggested_changed & set(labelled))
@@ -117,7 +127,7 @@ def log_aside(drawings: Drawings) -> None:
 
 def tally_of(drawings: Drawings) -> Tally:
     """The boxes of all finished drawings that were changed or left out."""
-    return sum((item.tally for item in drawings.finished), Tally())
+    return sum((item.tally for item in (*drawings.finished, *drawings.of_other_classes)), Tally())
 
 
 def tasks_to_make(

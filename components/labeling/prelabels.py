@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -127,10 +127,14 @@ class _Model:
     name: str
     inspector: Inspector
     floors: dict[str, float]
+    former: dict[str, str]
 
     def suggest(self, data: bytes) -> Prelabel:
         found = self.inspector.inspect(decode_image(data)).detections
-        return Prelabel(self.name, tuple(d for d in found if d.score >= self.floors.get(d.class_name, 2.0)))
+        sure = (d for d in found if d.score >= self.floors.get(d.class_name, 2.0))
+        return Prelabel(
+            self.name, tuple(replace(d, class_name=self.former.get(d.class_name, d.class_name)) for d in sure)
+        )
 
 
 def _open(load: Callable[[], Champion | None], use_case: UseCase) -> _Model | None:
@@ -153,6 +157,8 @@ def _open(load: Callable[[], Champion | None], use_case: UseCase) -> _Model | No
         _log.warning("no pre-labels in this run; labeling goes on without them: %s", e)
         return None
     # Classes that the use case gave up are not suggested. The champion does not know its new ones.
-    floors = {name: report.thresholds[name].uncertain for name in report.classes if name in use_case.classes}
+    former = use_case.labeling.former_classes
+    meant = (*use_case.classes, *former)
+    floors = {name: report.thresholds[name].uncertain for name in report.classes if name in meant}
     inspector = Inspector(infer, report.preprocess.to_preprocess(), report.classes, report.thresholds, report.nms)
-    return _Model(f"{found.version.name}/{found.version.version}", inspector, floors)
+    return _Model(f"{found.version.name}/{found.version.version}", inspector, floors, former)

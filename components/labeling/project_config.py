@@ -73,6 +73,10 @@ def _labels(use_case: UseCase) -> str:
         hot_key = f' hotkey="{_HOT_KEYS[index]}"' if index < len(_HOT_KEYS) else ""
         colour = quoteattr(class_colour(use_case, name))
         lines.append(f"    <Label value={quoteattr(name)} background={colour}{hot_key}/>")
+    # Label Studio refuses a configuration without a class that somebody's boxes have.
+    for name, now in use_case.labeling.former_classes.items():
+        colour, hint = quoteattr(class_colour(use_case, now)), quoteattr(f"= {now}")
+        lines.append(f"    <Label value={quoteattr(name)} background={colour} hint={hint}/>")
     return "\n".join(lines)
 
 

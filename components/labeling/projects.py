@@ -21,6 +21,10 @@ _PROJECT_FIELDS: Final = (
     "id,title,description,label_config,expert_instruction,maximum_annotations,show_collab_predictions"
 )
 _PRESIGN_TTL_MIN: Final = 60
+OF_CLASSES: Final = (
+    "if a class has another name now, write labeling.former_classes: {OLD: NEW} into the use case file and run: "
+    "kizu labels rename-class OLD NEW -u FILE"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +121,17 @@ class Projects:
             changes["show_collab_predictions"] = True
         if changes:
             _log.info("bringing the Label Studio project %r in step: %s", project.title, ", ".join(sorted(changes)))
-            self._calls.call(
-                f"update the project {project.title!r}",
-                lambda: self._calls.sdk.projects.update(id=project.id, **changes),
-            )
+            try:
+                self._calls.call(
+                    f"update the project {project.title!r}",
+                    lambda: self._calls.sdk.projects.update(id=project.id, **changes),
+                )
+            except LabelStudioAway:
+                raise
+            except LabelStudioError as e:
+                if "label_config" not in changes:
+                    raise
+                raise LabelStudioError(f"{e}; {OF_CLASSES}") from e
 
     def _ensure_storage(self, project_id: int) -> None:
         keys = self._storage

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from components.labeling.task_data import VerificationData
 from components.labeling.tasks import Task
 from components.labeling.texts import Texts
+from components.stores.labels.renames import reason_for_people, rename_boxes
 from components.stores.labels.store import LabelEvent, LabelStatus, event_id
 from inspection.geometry import LabelledBox
 
@@ -86,16 +88,25 @@ def reopened(standing: Standing, reason: str, now: datetime, *, source: str = "r
     )
 
 
-def starts(standing: Mapping[str, Standing], classes: Sequence[str], texts: Texts) -> dict[str, Start]:
-    """sha256 -> what the labeler of a new task begins with, for images that were reopened or rejected."""
+def starts(
+    standing: Mapping[str, Standing],
+    classes: Sequence[str],
+    texts: Texts,
+    former: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Start]:
+    """sha256 -> what the labeler of a new task begins with, for images that were reopened or rejected.
+
+    former: the former name of a class -> its name now.
+    """
     found = {}
     for sha256, stands in standing.items():
         last = stands.last
-        boxes = tuple(box for box in last.boxes if box.class_name in classes)
+        boxes = tuple(box for box in rename_boxes(last.boxes, former) if box.class_name in classes)
+        reason = reason_for_people(last.reason)
         if last.status is LabelStatus.REOPENED:
-            found[sha256] = Start(texts.reopened.format(reason=last.reason or "-"), boxes)
+            found[sha256] = Start(texts.reopened.format(reason=reason or "-"), boxes)
         elif last.status is LabelStatus.REJECTED:
-            found[sha256] = Start(texts.returned_because(last.reason), boxes)
+            found[sha256] = Start(texts.returned_because(reason), boxes)
     return found
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from components.labeling.conversion import to_regions
@@ -41,6 +42,7 @@ from components.labeling.task_data import VerificationData, verification_key
 from components.labeling.tasks import NewTask, Task
 from components.labeling.texts import TEXTS, Texts
 from components.labeling.waiting import Waiting, wait_for_change
+from components.stores.labels.renames import rename_boxes
 from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore, boxes_digest
 from components.use_case import UseCase
 
@@ -161,7 +163,7 @@ def _reconcile(
         tenure.renew()
         _refuse(server, refusals, use_case, refusal)
     stands = known.in_doubt()
-    returned_now = _return_rejected(server, decisions, drawings, texts, tenure)
+    returned_now = _return_rejected(server, use_case, decisions, drawings, tenure)
     returned_now += _return_reopened(use_case, server, labeling_tasks, stands, texts, tenure)
     if returned_now or drawings.refused:
         labeling_tasks = server.tasks(labeling)
@@ -175,12 +177,12 @@ def _reconcile(
     if hidden := shown_to_nobody(stands, use_case.classes):
         _log.warning(
             "the imported boxes of %d images cannot be verified: no browser shows a TIFF, or a class is none of the "
-            "use case. Import these images as PNG, or with --class; the first one is %s",
+            "use case. Import these images as PNG, or with --class, or run kizu labels rename-class if a class has "
+            "another name now; the first one is %s",
             len(hidden),
             hidden[0].image_uri,
         )
-    most = use_case.labeling.max_images_per_job
-    tasks = _keep_tasks(server, verification, drawings.finished, imports, most, tasks, known, tenure, texts)
+    tasks = _keep_tasks(server, use_case, verification, drawings, imports, tasks, known, tenure)
     # A decision that was made after the first read is not recorded yet, so its task counts as open.
     decided = {decision.task.id for decision in decisions}
     undecided = [task for task in tasks if verification_data_of(task) and task.id not in decided]
@@ -194,14 +196,21 @@ def _reconcile(
 
 
 def tasks_to_make(
-    finished: Iterable[FinishedLabels], tasks: Iterable[Task], events: Iterable[LabelEvent], texts: Texts
+    finished: Iterable[FinishedLabels],
+    tasks: Iterable[Task],
+    events: Iterable[LabelEvent],
+    texts: Texts,
+    former: Mapping[str, str] = MappingProxyType({}),
 ) -> list[VerificationData]:
-    """The verification tasks that are missing, for finished labels without a decision."""
+    """The verification tasks that are missing, for finished labels without a decision.
+
+    former: the former name of a class -> its name now; a decision on boxes of the one holds for the other.
+    """
     present = {_key(task) for task in tasks}
     decided: dict[tuple[str, str], list[LabelEvent]] = {}
     for event in events:
         if event.status in (LabelStatus.APPROVED, LabelStatus.REJECTED):
-            decided.setdefault((event.sha256, boxes_digest(event.boxes)), []).append(event)
+            decided.setdefault((event.sha256, boxes_digest(rename_boxes(event.boxes, former))), []).append(event)
     wanted = []
     for item in finished:
         data = _verification_data(item, texts)
@@ -222,29 +231,41 @@ def missing_imports(
 
 
 def outdated(
-    finished: Iterable[FinishedLabels], tasks: Iterable[Task], imports: Iterable[VerificationData] = ()
+    finished: Iterable[FinishedLabels],
+    tasks: Iterable[Task],
+    imports: Iterable[VerificationData] = (),
+    of_other_classes: Iterable[FinishedLabels] = (),
 ) -> list[Task]:
-    """Verification tasks on which nobody has worked, and whose boxes are no longer those of the image."""
+    """Verification tasks on which nobody has worked, and whose boxes are no longer those of the image.
+
+    of_other_classes: drawings whose boxes this use case cannot say, so that nobody knows whether they changed.
+    """
     current = {_drawn_key(item) for item in finished} | {data.key for data in imports}
-    return [task for task in tasks if (key := _key(task)) and key not in current and not task.annotations]
+    unclear = {item.data.sha256 for item in of_other_classes}
+    return [
+        task
+        for task in tasks
+        if (key := _key(task)) and key not in current and not task.annotations and task.data["sha256"] not in unclear
+    ]
 
 
 def _keep_tasks(
     server: LabelStudioServer,
+    use_case: UseCase,
     project_id: int,
-    finished: Sequence[FinishedLabels],
+    drawings: Drawings,
     imports: Sequence[VerificationData],
-    max_imports: int,
     tasks: list[Task],
     known: KnownEvents,
     tenure: Tenure,
-    texts: Texts,
 ) -> list[Task]:
+    settings = use_case.labeling
     present = {_key(task) for task in tasks}
-    missing = [item for item in finished if _drawn_key(item) not in present]
+    missing = [item for item in drawings.finished if _drawn_key(item) not in present]
     decided = (LabelStatus.APPROVED, LabelStatus.REJECTED)
     events = known.of_images({item.event.sha256 for item in missing}, decided)
-    wanted = tasks_to_make(missing, tasks, events, texts) + missing_imports(imports, tasks, max_imports)
+    wanted = tasks_to_make(missing, tasks, events, TEXTS[settings.language], settings.former_classes)
+    wanted += missing_imports(imports, tasks, settings.max_images_per_job)
     if wanted:
         new = [
             NewTask(data.to_data(), to_regions(data.boxes, data.width, data.height, read_only=True)) for data in wanted
@@ -252,7 +273,7 @@ def _keep_tasks(
         made = server.create_tasks(project_id, new, before_each=tenure.renew)
         _log.info("%d verification tasks were made in project %d", made, project_id)
         tasks = server.tasks(project_id)
-    extra = {task.id: "outdated" for task in outdated(finished, tasks, imports)}
+    extra = {task.id: "outdated" for task in outdated(drawings.finished, tasks, imports, drawings.of_other_classes)}
     extra |= {task.id: "a twin" for task in twins(tasks, _key)}
     for task_id, why in extra.items():
         tenure.renew()
@@ -275,19 +296,24 @@ def _show_missing_boxes(server: LabelStudioServer, tasks: Iterable[Task], tenure
 
 
 def _return_rejected(
-    server: LabelStudioServer, decisions: Iterable[Decision], drawings: Drawings, texts: Texts, tenure: Tenure
+    server: LabelStudioServer, use_case: UseCase, decisions: Iterable[Decision], drawings: Drawings, tenure: Tenure
 ) -> int:
     """Open the labeling task of each rejected image again, with the reason and the former boxes; returns how many."""
     returned = 0
-    rejected = {decision.data.key: decision for decision in decisions if not decision.approved}
+    texts, former = TEXTS[use_case.labeling.language], use_case.labeling.former_classes
+    rejected: dict[str, tuple[Decision, VerificationData]] = {}
+    for decision in decisions:
+        if not decision.approved:
+            data = replace(decision.data, boxes=rename_boxes(decision.data.boxes, former))
+            rejected[data.key] = decision, data
     for item in drawings.drawn:
-        decision = rejected.get(_drawn_key(item))
-        if decision is None:
+        found = rejected.get(_drawn_key(item))
+        if found is None:
             continue
         tenure.renew()
-        data: Mapping[str, Any] = {**item.data.to_data(), "note": texts.returned_because(decision.reason)}
-        regions = to_regions(decision.data.boxes, item.data.width, item.data.height)
-        server.show_boxes(item.task, regions, data)
+        decision, seen = found
+        told: Mapping[str, Any] = {**item.data.to_data(), "note": texts.returned_because(decision.reason)}
+        server.show_boxes(item.task, to_regions(seen.boxes, item.data.width, item.data.height), told)
         # All who drew it draw it again. The rejected annotation goes last, so that an interrupted run is repeated.
         for annotation in (*(a for a in item.task.annotations if a.id != item.annotation.id), item.annotation):
             server.delete_annotation(annotation.id)
@@ -310,7 +336,8 @@ def _return_reopened(
         if known is None:
             continue
         tenure.renew()
-        start = starts({event.sha256: Standing(event, event)}, use_case.classes, texts)[event.sha256]
+        stands_so = {event.sha256: Standing(event, event)}
+        start = starts(stands_so, use_case.classes, texts, use_case.labeling.former_classes)[event.sha256]
         server.show_boxes(
             task,
             to_regions(start.boxes, known.width, known.height),

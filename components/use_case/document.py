@@ -90,6 +90,17 @@ class UseCase(Section):
         return self
 
     @model_validator(mode="after")
+    def _former_classes_became_others(self) -> UseCase:
+        former = self.labeling.former_classes
+        kept, unknown = sorted(former.keys() & set(self.classes)), sorted(set(former.values()) - set(self.classes))
+        if kept or unknown:
+            raise ValueError(
+                "expected labeling.former_classes to map names that are no class now to some of "
+                f"{list(self.classes)}, but got {former}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _asks_for_no_more_gpus_than_the_detector_takes(self) -> UseCase:
         if self.training.detector == "fcos" and self.resources.gpus > 1:
             raise ValueError(

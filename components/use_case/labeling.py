@@ -36,6 +36,9 @@ class Labeling(Section):
     """A colour for each class, as `#rrggbb`."""
     max_images_per_job: Annotated[int, Field(ge=1, le=10_000)] = 200
     overlap: Literal[1, 2] = 1
+    former_classes: Annotated[dict[str, str], Field(exclude_if=lambda value: not value)] = {}  # noqa: RUF012
+    """Former name of a class -> its name now. Boxes that people drew under the former name count as the class of now.
+    Stored labels get the new name by `kizu labels rename-class`. Without any, they are part of no digest."""
     agreement_iou: Score = 0.5
     """The least overlap (IoU) at which two people's boxes agree."""
     priority: Priority = Priority()

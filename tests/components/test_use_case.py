@@ -223,6 +223,18 @@ def test_a_use_case_travels_as_json_without_change(description, rate):
     assert first.description == description
 
 
+def test_a_class_has_a_former_name_only_if_it_has_no_other_meaning_now():
+    """The former name is no class, the name of now is one; a file without former names has the digest it always had."""
+    labeling = {**MINIMAL["labeling"], "former_classes": {"line": MINIMAL["classes"][0]}}
+    plain, told = parse_use_case(changed()), parse_use_case(changed(labeling=labeling))
+    assert "former_classes" not in plain.to_json()
+    assert parse_use_case(told.to_json()) == told
+    assert told.training_digest == plain.training_digest
+    for wrong in ({MINIMAL["classes"][0]: MINIMAL["classes"][0]}, {"line": "hole"}):
+        with pytest.raises(UseCaseError, match=r"labeling\.former_classes"):
+            parse_use_case(changed(labeling={**MINIMAL["labeling"], "former_classes": wrong}))
+
+
 def test_a_new_gate_trains_nothing_anew_and_another_size_does():
     """`training_digest` covers classes and training settings alone; `digest` covers everything."""
     base = parse_use_case(changed())

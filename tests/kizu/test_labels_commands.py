@@ -9,6 +9,7 @@ import pytest
 
 from components.stores.labels.store import LabelStatus, LabelStore
 from components.stores.labels.versions import record_label_version
+from inspection.geometry import Box, LabelledBox
 from tests.components.stores.labels.label_events import event
 from tests.kizu.command_line import assert_is_an_error_in_one_line, kizu
 
@@ -63,14 +64,56 @@ def test_a_look_counts_and_remembers(run, s3):
     assert any(info.key == "looks/images/look.json" for info in s3.store("labeling").list("kizu-state", "looks/"))
 
 
-def test_images_are_reopened_and_those_set_aside_are_listed(run, settings, tmp_path):
-    """By address or by the beginning of the sha256, once; what is no image with a label is an error."""
+@pytest.fixture
+def product(tmp_path):
+    """Writes the use case file of a product with a name of its own; returns the name and the file."""
     name = f"u{uuid.uuid4().hex[:8]}"
-    file = tmp_path / "product.yaml"
-    file.write_text(
-        f"name: {name}\nclasses: [scratch]\nlabeling: {{instructions: x}}\n"
-        "gates: {min_map50: 0.5, max_escape_rate: 0.5, max_overkill_rate: 0.5}\n"
-    )
+
+    def write(classes="[scratch]", labeling="instructions: x"):
+        file = tmp_path / "product.yaml"
+        file.write_text(
+            f"name: {name}\nclasses: {classes}\nlabeling: {{{labeling}}}\n"
+            "gates: {min_map50: 0.5, max_escape_rate: 0.5, max_overkill_rate: 0.5}\n"
+        )
+        return file
+
+    return name, write
+
+
+def test_a_class_is_renamed_after_a_look_at_the_counts(run, settings, product):
+    """Without --yes only the counts are shown. A second run has nothing to do, and joining two classes is asked for."""
+    name, write = product
+    file = write("[hairline, dent]", "instructions: x, former_classes: {scratch: hairline}")
+    labels, place = LabelStore.open(settings), Box(1.0, 2.0, 3.0, 4.0)
+    images = [uuid.uuid4().hex * 2 for _ in range(3)]
+    labels.append([
+        event(name, str(number), sha256=sha256, boxes=(LabelledBox(named, place),))
+        for number, (sha256, named) in enumerate(zip(images, ("scratch", "scratch", "dent"), strict=True))
+    ])  # fmt: skip
+    for arguments, said in (
+        (("scratch", "scrach"), "expected a class of"),
+        (("hairline", "dent"), "'hairline' is still a class"),
+        (("hole", "dent"), "there are ['dent', 'scratch']"),
+        (("scratch", "dent", "--yes"), "add --merge"),
+    ):
+        assert_is_an_error_in_one_line(run("rename-class", *arguments, "-u", file), said)
+    done = run("rename-class", "scratch", "hairline", "-u", file)
+    assert "2 boxes of scratch in 2 images become hairline (2 approved)" in done.stdout, done.stderr
+    assert "add: --yes" in done.stdout
+    assert len(labels.events(use_case=name)) == 3
+    assert "2 labels are renamed" in run("rename-class", "scratch", "hairline", "--yes", "-u", file).stdout
+    assert "nothing to rename" in run("rename-class", "scratch", "hairline", "--yes", "-u", file).stdout
+    file = write("[dent]")
+    done = run("rename-class", "hairline", "dent", "--merge", "--yes", "-u", file)
+    assert "joined with 1 images that have boxes of dent" in done.stdout, done.stderr
+    assert "write labeling.former_classes: {hairline: dent} into" in done.stdout
+    assert {box.class_name for e in labels.latest_approved(name).values() for box in e.boxes} == {"dent"}
+
+
+def test_images_are_reopened_and_those_set_aside_are_listed(run, settings, product):
+    """By address or by the beginning of the sha256, once; what is no image with a label is an error."""
+    name, write = product
+    file = write()
     labels, good, blurred = LabelStore.open(settings), uuid.uuid4().hex * 2, uuid.uuid4().hex * 2
     labels.append([
         event(name, "1", sha256=good),

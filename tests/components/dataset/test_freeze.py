@@ -135,7 +135,9 @@ def test_a_test_split_of_one_part_judges_nothing():
 def test_a_box_of_an_unknown_class_is_refused_with_its_image():
     """A class that the use case does not name, or no longer names, is refused; the message names the image."""
     found = labels(boxes=(LabelledBox("stain", Box(1, 2, 3, 4)),))
-    with pytest.raises(DatasetError, match=r"image [0-9a-f]{64} has boxes of \['stain'\]"):
+    with pytest.raises(
+        DatasetError, match=r"image [0-9a-f]{64} has boxes of \['stain'\].*kizu labels rename-class stain NEW"
+    ):
         build_manifest(found, USE_CASE)
 
 
