@@ -8,6 +8,7 @@ and approving alike. This package stands on it:
     rules.py           who may set which tag of a version, as a pure function
     evidence.py        the artifacts that an approval rests on, read by the server itself
     accounts.py        accounts and their roles, and who may approve which model: files of the administrator
+    counts.py          what the server answered, as metrics
     answers.py         what a refusal says
     app.py             puts it together; refuses to start on an MLflow that it does not know
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -182,6 +183,34 @@ def ensure_accounts(store: UserStore, files: AccountFiles) -> list[str]:
                 for kind, right in _GRANTS[Role.APPROVER]:
                     store.grant_user_permission(name, kind, "*", right)
     return changed
+
+
+def account_of(
+    files: AccountFiles, user_of: Callable[[str, str], bool | None], name: str, password: str
+) -> dict[str, Any] | None:
+    """Who an account is: its role, whether it is an administrator, and the models that it may approve.
+
+    user_of: whether the account is an administrator in MLflow; None where the password is wrong.
+
+    Returns:
+        None where the password is wrong.
+
+    Raises:
+        AccountsError: a file of the administrator cannot be used.
+    """
+    admin = user_of(name, password)
+    if admin is None:
+        return None
+    role = files.role_of(name)
+    may_approve = role in (None, Role.APPROVER)  # as in `rules.py`: the account of a program approves nothing
+    models = [model for model, names in read_approvers(files.approvers).items() if may_approve and name in names]
+    return {
+        "schema_version": 1,
+        "name": name,
+        "role": str(role) if role else None,
+        "admin": admin,
+        "approves": sorted(models),
+    }
 
 
 def _read(path: Path, key: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +19,16 @@ from mlflow.server import auth, handlers
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from starlette.types import ASGIApp
 
-from components.approval_server.accounts import AccountFiles, AccountsError, Role, ensure_accounts, read_accounts
+from components.approval_server.accounts import (
+    AccountFiles,
+    AccountsError,
+    Role,
+    account_of,
+    ensure_accounts,
+    read_accounts,
+)
 from components.approval_server.answers import forbidden
+from components.approval_server.counts import RequestCounts
 from components.approval_server.door import Door
 from components.approval_server.registry_store import GuardedStore, UnknownMlflow, check_methods, guard_sessions
 from components.settings import settings
@@ -63,7 +72,14 @@ def guarded(files: AccountFiles) -> ASGIApp:
     app = auth.create_app(flask_app)
     keeper = _Accounts(files)
     keeper.refresh()
-    return Door(app, before_write=keeper.refresh)
+    counts = RequestCounts(accounts_ok=lambda: keeper.ok)
+    return Door(app, before_write=keeper.refresh, account_of=partial(account_of, files, _user_of), counts=counts)
+
+
+def _user_of(name: str, password: str) -> bool | None:
+    """Return whether an account is an administrator; None where this is not its password."""
+    user = auth._authenticate_cached(name, password)
+    return None if user is None else bool(user.is_admin)
 
 
 def _check_server() -> None:
@@ -127,6 +143,8 @@ class _Accounts:
         self._files = files
         self._lock = threading.Lock()
         self._seen: tuple[Any, ...] | None = None
+        self.ok = True
+        """Whether the files could be applied the last time."""
 
     def refresh(self) -> None:
         """Apply both files if one of them changed. After the first call, a file that cannot be read changes no account.
@@ -143,7 +161,9 @@ class _Accounts:
                 for name in ensure_accounts(auth.store, self._files):
                     auth._invalidate_user_auth_cache(name)
                 self._seen = found
+                self.ok = True
             except (OSError, AccountsError) as e:
+                self.ok = False
                 if self._seen is None:
                     raise
                 _log.error("the accounts stay as they were: %s", e)
