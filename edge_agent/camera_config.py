@@ -39,6 +39,12 @@ class FolderCamera(_Camera):
     """Seconds between two scans of the folder."""
     settle_s: float = Field(default=5.0, ge=0)
     """A file that cannot be read is set aside only when it has not changed for this long."""
+    unfinished_s: float = Field(default=300.0, ge=0)
+    """A file that is still being written is waited for this long: one that changes, that has parts which were never
+    written, or that ends in zeros. Then it is set aside as `unfinished`."""
+    may_end_black: bool = False
+    """Whether a whole BMP, TIFF or WebP of this camera may end in zeros, or lie on a disk that stores zeros as holes.
+    Otherwise such a file is taken for one that is still being written."""
     processed: Literal["move", "delete"] = "move"
     """What becomes of an inspected file: it moves to `<state_folder>/done`, or is deleted."""
     processed_keep: int = Field(default=500, ge=0)

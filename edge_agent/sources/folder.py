@@ -7,7 +7,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -19,11 +18,14 @@ from edge_agent.result import Result
 from edge_agent.sources.kept_files import NOTE, KeptFiles
 from edge_agent.sources.metadata import MAX_JSON_BYTES, MetadataError, checked_text, read_metadata
 from edge_agent.sources.port import Frame, readable_name
+from edge_agent.sources.resting import RestingFiles, Seen
+from edge_agent.sources.unfinished import why_unfinished
 
 _log = logging.getLogger(__name__)
 
 REJECTED_FOLDER: Final = "rejected"
 MAX_FILE_BYTES: Final = 256_000_000
+UNFINISHED: Final = "unfinished"
 _NOT_FRAMES: Final = (".json", ".tmp", ".part", ".partial", ".crdownload")
 _LOOKED_AT: Final = 10_000
 """How many files and folders a start looks at to find such a folder."""
@@ -33,24 +35,16 @@ _LAST_NS: Final = 253_402_214_400 * 10**9
 """The last day that `datetime` can tell: a camera without a clock may write any time."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    size: int
-    mtime_ns: int
-
-    def key(self, name: str) -> str:
-        # The index and JSON take UTF-8 only, and a file name may be anything.
-        return f"{readable_name(name)}|{self.mtime_ns}|{self.size}"
-
-
 class FolderSource:
     """`FrameSource` over a folder: every complete file in it, in the order of names.
 
     A file is complete when its size and time have not changed for `poll_interval_s`. A program that moves finished
     files into the folder is safe. For other programs, a file that does not decode is tried again until it has not
-    changed for `settle_s`. Names that begin with a dot and names with an unfinished ending (.tmp, .part) are ignored.
-    A file `a.jpg.json` beside `a.jpg`, with `{"part_id": "…"}` and written first, names the part. In the mode `latest`
-    only the newest complete file is a frame; the others are put away without inspection, and counted.
+    changed for `settle_s`. A file that was created at its full size and is filled later, or that never rests, is waited
+    for until `unfinished_s`, and then set aside. Names that begin with a dot and names with an unfinished ending (.tmp,
+    .part) are ignored. A file `a.jpg.json` beside `a.jpg`, with `{"part_id": "…"}` and written first, names the part.
+    In the mode `latest` only the newest complete file is a frame; the others are put away without inspection, and
+    counted.
 
     Args:
         done_folder: where processed files go.
@@ -74,15 +68,15 @@ class FolderSource:
         self._folder = camera.path
         self._poll_interval_s = camera.poll_interval_s
         self._settle_s = camera.settle_s
+        self._unfinished_s = camera.unfinished_s
+        self._may_end_black = camera.may_end_black
         self._keep = camera.processed_keep if camera.processed == "move" else 0
         self._done_folder = done_folder
         self._latest = camera.mode == "latest"
         self._skipped = 0
         self._disk = disk or RealDisk()
-        self._clock = clock
-        self._since: dict[str, tuple[_Seen, float]] = {}
-        self._ready: deque[tuple[str, _Seen]] = deque()
-        self._retry_at: dict[str, float] = {}
+        self._files = RestingFiles(camera.poll_interval_s, camera.unfinished_s, clock)
+        self._ready: deque[tuple[str, Seen]] = deque()
         self._disk.make_folder(done_folder)
         self._done = KeptFiles(
             done_folder, max_files=self._keep, max_bytes=camera.processed_max_bytes, disk=self._disk, by_name=True
@@ -131,18 +125,16 @@ class FolderSource:
                 raise SourceError(
                     f"cannot put {path} away: {e.strerror}; the agent must be able to move files there"
                 ) from e
-        entry = self._since.pop(name, None)
         if moved:
-            self._done.add(entry[0].size if entry is not None else 0)
+            self._done.add(self._files.size(name))
+        self._files.forget(name)
 
     def reject(self, frame: Frame, reason: str, message: str) -> bool:
         """See `FrameSource.reject`. The file moves to `rejected/`, with its reason in `<name>.reason.txt` beside it."""
         path = self._folder / frame.name
-        age = self._clock() - int(frame.source_key.split("|")[-2]) / 1e9
-        if age < 0:  # the clock went back: use the time since this process first saw the file as it is
-            age = time.monotonic() - self._since[frame.name][1] if frame.name in self._since else 0.0
-        if age < self._settle_s:
-            self._retry_at[frame.name] = time.monotonic() + min(1.0, self._settle_s - age)
+        age = self._files.age_s(frame.name, int(frame.source_key.split("|")[-2]))
+        if age < self._settle_s and reason != UNFINISHED:  # that one has been waited for
+            self._files.look_again(frame.name, self._settle_s - age)
             return False
         try:
             folder = self._folder / REJECTED_FOLDER
@@ -160,9 +152,8 @@ class FolderSource:
             return True  # another program has removed it, which serves the same purpose
         except OSError as e:
             raise SourceError(f"cannot set {path} aside: {e.strerror}") from e
-        self._retry_at.pop(frame.name, None)
-        entry = self._since.pop(frame.name, None)
-        self._rejected.add(len(text) + (entry[0].size if entry is not None else len(frame.data)))
+        self._rejected.add(len(text) + self._files.size(frame.name))
+        self._files.forget(frame.name)
         return True
 
     def give_back(self, frame: Frame) -> None:
@@ -189,19 +180,8 @@ class FolderSource:
             now = self._scan()
         except OSError as e:
             raise SourceError(f"cannot read the camera's folder {self._folder}: {e.strerror}") from e
-        moment = time.monotonic()
-        for name, seen in now.items():
-            if name not in self._since or self._since[name][0] != seen:
-                self._since[name] = (seen, moment)
-        self._since = {name: entry for name, entry in self._since.items() if name in now}
-        complete = [
-            (name, seen)
-            for name, (seen, since) in self._since.items()
-            if moment - since >= self._poll_interval_s and self._retry_at.get(name, 0.0) <= moment
-        ]
-        self._retry_at = {name: at for name, at in self._retry_at.items() if name in now}
-        if self._latest and complete:
-            newest = max(complete, key=lambda item: (item[1].mtime_ns, item[0]))
+        complete = self._files.see(now)
+        if self._latest and (newest := self._newest(complete)) is not None:
             for name, seen in complete:
                 if name != newest[0]:
                     self._put_away(name, _time(seen))
@@ -209,8 +189,30 @@ class FolderSource:
             complete = [newest]
         self._ready.extend(sorted(complete, key=lambda item: (item[0], item[1].mtime_ns)))
 
-    def _scan(self) -> dict[str, _Seen]:
-        found: dict[str, _Seen] = {}
+    def _newest(self, complete: list[tuple[str, Seen]]) -> tuple[str, Seen] | None:
+        """The newest file that is complete, also by its content; what is newer and is not keeps waiting."""
+        for name, seen in sorted(complete, key=lambda item: (item[1].mtime_ns, item[0]), reverse=True):
+            try:
+                if seen.size > self._max_file_bytes or not self._waits_for_content(
+                    name, seen, (self._folder / name).read_bytes()
+                ):
+                    return name, seen
+            except OSError:
+                return name, seen  # it is read again, and the error is told then
+            complete.remove((name, seen))
+        return None
+
+    def _waits_for_content(self, name: str, seen: Seen, data: bytes) -> bool:
+        """Whether a file that rests is waited for longer, because its content is not complete."""
+        if self._may_end_black or self._files.age_s(name, seen.mtime_ns) >= self._unfinished_s:
+            return False
+        if not why_unfinished(self._folder / name, data):
+            return False
+        self._files.look_again(name)
+        return True
+
+    def _scan(self) -> dict[str, Seen]:
+        found: dict[str, Seen] = {}
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name.lower().endswith(_NOT_FRAMES):
@@ -218,12 +220,12 @@ class FolderSource:
                 try:
                     if entry.is_file():
                         status = entry.stat()
-                        found[entry.name] = _Seen(status.st_size, status.st_mtime_ns)
+                        found[entry.name] = Seen(status.st_size, status.st_mtime_ns)
                 except FileNotFoundError:
                     continue  # removed between the two calls
         return found
 
-    def _read_or_say_why(self, name: str, seen: _Seen) -> Frame | None:
+    def _read_or_say_why(self, name: str, seen: Seen) -> Frame | None:
         try:
             return self._read(name, seen)
         except EdgeError:
@@ -232,7 +234,7 @@ class FolderSource:
             _log.exception("cannot read %s", readable_name(name))
             return Frame(seen.key(name), name, b"", _time(seen), None, ("unexpected", f"{type(e).__name__}: {e}"))
 
-    def _read(self, name: str, seen: _Seen) -> Frame | None:
+    def _read(self, name: str, seen: Seen) -> Frame | None:
         path = self._folder / name
         problem, data = None, b""
         try:
@@ -245,8 +247,17 @@ class FolderSource:
             return None
         except OSError as e:
             raise SourceError(f"cannot read {path}: {e.strerror}") from e
-        if _Seen(status.st_size, status.st_mtime_ns) != seen or (problem is None and len(data) != seen.size):
+        never_rests = self._files.never_rests(name)
+        changed = Seen(status.st_size, status.st_mtime_ns) != seen or (problem is None and len(data) != seen.size)
+        if changed and not never_rests:
             return None  # it is still being written; the next scan tries again
+        if never_rests:
+            problem, data = (UNFINISHED, f"it was still changing after {self._unfinished_s:g} s"), b""
+        elif problem is None:
+            if self._waits_for_content(name, seen, data):
+                return None
+            if not self._may_end_black and (why := why_unfinished(path, data)):
+                problem, data = (UNFINISHED, f"{why}, {self._unfinished_s:g} s after the last change"), b""
         return Frame(seen.key(name), name, data, _time(seen), self._part_id(path), problem)
 
     def _part_id(self, path: Path) -> str | None:
@@ -295,7 +306,7 @@ def subfolders_remark(folder: Path) -> str:
     return ""
 
 
-def _time(seen: _Seen) -> datetime:
+def _time(seen: Seen) -> datetime:
     return datetime.fromtimestamp(min(max(seen.mtime_ns, 0), _LAST_NS) / 1e9, UTC)
 
 

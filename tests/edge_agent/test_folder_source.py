@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import time
 
+import cv2
+import numpy as np
 import pytest
 
 from edge_agent.camera_config import FolderCamera
 from edge_agent.errors import SourceError
 from edge_agent.sources.folder import FolderSource, subfolders_remark
+from edge_agent.sources.resting import RestingFiles, Seen
 from tests.edge_agent.models import picture
 
 
@@ -232,7 +235,7 @@ def test_processed_files_have_a_limit_in_bytes(folder):
     assert kept[-1] == "11.png"
     assert 3 <= len(kept) <= 5
     again = make(folder, processed_max_bytes=2000)  # the limit holds for what lies there from before
-    (folder / "12.png").write_bytes(bytes(1000))
+    (folder / "12.png").write_bytes(b"x" * 1000)
     names(again)
     assert len([path for path in (folder.parent / "done").iterdir() if path.is_file()]) <= 2
 
@@ -272,3 +275,123 @@ def test_files_that_were_set_aside_have_a_limit_in_number_and_a_note_alone_goes_
     assert source.reject(source.next(1.0), "not-an-image", "expected a picture")
     kept = sorted(path.name for path in (folder / "rejected").iterdir())
     assert kept == ["a.png", "a.png.reason.txt", "old-18.png.reason.txt", "old-19.png.reason.txt"]
+
+
+# -- files that have their size before they have their content -------------------------------------------------------
+
+
+NOISE = np.random.default_rng(1).integers(1, 255, (200, 300, 3), dtype=np.uint8)
+ENDINGS = ("jpg", "png", "bmp", "webp", "tif")
+
+
+def reserve(path, data: bytes, how: str) -> None:
+    """Create a file at its full size, as some programs of cameras do, and write its first half."""
+    with path.open("wb") as file:
+        if how == "zeros":
+            file.write(bytes(len(data)))
+        elif how == "hole":
+            file.truncate(len(data))
+        else:
+            os.posix_fallocate(file.fileno(), 0, len(data))
+        file.seek(0)
+        file.write(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("how", ["zeros", "hole", "reserved"])
+def test_a_file_that_has_its_size_before_its_content_is_waited_for(folder, ending, how):
+    """Half a BMP would decode as a picture that is half black. Other files are inspected in the meantime."""
+    data = cv2.imencode(f".{ending}", NOISE)[1].tobytes()
+    source = make(folder)
+    path = folder / f"a.{ending}"
+    reserve(path, data, how)
+    assert source.next(0.1) is None
+    (folder / "b.png").write_bytes(picture(1))
+    other = source.next(1.0)
+    assert other.name == "b.png"
+    source.done(other, None)
+    path.write_bytes(data)
+    frame = source.next(1.5)
+    assert (frame.name, frame.data, frame.problem) == (path.name, data, None)
+
+
+def test_a_file_that_never_gets_its_content_is_set_aside_by_name_after_the_deadline(folder):
+    """A program that ended in the middle does not leave a file that waits for ever."""
+    data = cv2.imencode(".bmp", NOISE)[1].tobytes()
+    reserve(folder / "a.bmp", data, "zeros")
+    source = make(folder, unfinished_s=300.0, settle_s=30.0)
+    assert source.next(0.1) is None
+    old = time.time() - 301
+    os.utime(folder / "a.bmp", (old, old))
+    frame = source.next(1.0)
+    assert frame.problem == ("unfinished", "its last 4096 bytes are zeros, 300 s after the last change")
+    assert source.reject(frame, *frame.problem)
+    assert (folder / "rejected" / "a.bmp").exists()
+
+
+def test_a_picture_may_end_in_black_where_the_configuration_says_so(folder):
+    """A BMP with a black edge looks like one that is half written."""
+    black = NOISE.copy()
+    black[:20] = 0  # a BMP begins with its last row
+    (folder / "a.bmp").write_bytes(cv2.imencode(".bmp", black)[1].tobytes())
+    assert make(folder).next(0.1) is None
+    assert make(folder, may_end_black=True).next(1.0).problem is None
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_room_behind_the_end_of_a_picture_is_no_sign_of_an_unfinished_one(folder, ending):
+    """Some programs reserve more than they need. The format tells where the picture ends."""
+    data = cv2.imencode(f".{ending}", NOISE)[1].tobytes()
+    with (folder / f"a.{ending}").open("wb") as file:
+        file.truncate(len(data) + 100_000)
+        file.write(data)
+    frame = make(folder).next(1.0)
+    assert frame.problem is None
+    assert frame.data.startswith(data)
+
+
+def test_in_the_mode_latest_an_unfinished_file_pushes_out_no_finished_one(folder):
+    """The newest complete file is the frame."""
+    (folder / "a.png").write_bytes(picture(1))
+    reserve(folder / "b.bmp", cv2.imencode(".bmp", NOISE)[1].tobytes(), "zeros")
+    later = time.time() + 1
+    os.utime(folder / "b.bmp", (later, later))
+    source = make(folder, mode="latest")
+    frame = source.next(1.0)
+    assert (frame.name, source.take_skipped()) == ("a.png", 0)
+    assert (folder / "b.bmp").exists()
+
+
+def test_a_file_that_never_rests_is_looked_into_after_the_deadline_and_one_that_rests_begins_anew():
+    """The time counts from the first change after a rest; a file that is gone is forgotten."""
+    now = [0.0]
+    files = RestingFiles(1.0, 10.0, monotonic=lambda: now[0])
+    for tick in range(20):
+        now[0] = tick * 0.5
+        assert files.see({"a": Seen(tick, tick)}) == []
+        assert files.changes("a")
+    now[0] = 10.0
+    assert files.see({"a": Seen(99, 99)}) == [("a", Seen(99, 99))]
+    assert files.never_rests("a")
+    now[0] = 11.0
+    assert files.see({"a": Seen(99, 99)}) == [("a", Seen(99, 99))]
+    assert not files.never_rests("a")
+    now[0] = 30.0
+    assert files.see({"a": Seen(100, 100)}) == []
+    assert files.see({}) == []
+    now[0] = 41.0
+    assert files.see({"a": Seen(100, 100)}) == []
+
+
+def test_a_file_that_never_rests_is_set_aside_by_name(folder):
+    """The camera's program writes one endless file; the log and the folder `rejected` name it."""
+    source = make(folder, unfinished_s=0.2, poll_interval_s=0.1, settle_s=30.0)
+    with (folder / "a.avi").open("ab", buffering=0) as file:
+        frame, end = None, time.monotonic() + 10
+        while frame is None and time.monotonic() < end:
+            file.write(b"more")
+            frame = source.next(0.02)
+        assert frame.problem == ("unfinished", "it was still changing after 0.2 s")
+        file.write(b"more")
+        assert source.reject(frame, *frame.problem)
+    assert (folder / "rejected" / "a.avi").exists()
