@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.camera_states import CameraStates
 from edge_agent.config import SamplingLimits
 from edge_agent.errors import EdgeError, InferenceError, SourceError
 from edge_agent.frame_documents import image_to_send, result_of
@@ -52,6 +53,9 @@ class InspectionLoop:
         wake: set by cameras when a frame may wait.
         limits: what this device may send back at most.
         measure: called with each result, for metrics.
+        compared: called for each frame that the release before judged too: the digest of the running release, and
+            whether the two verdicts differ.
+        cameras: told of each camera whether it answers.
         on_probation: whether the running release is on probation.
         max_pixels: images with more are refused before they are decoded.
     """
@@ -70,6 +74,8 @@ class InspectionLoop:
         wake: threading.Event | None = None,
         limits: Limits = SamplingLimits(),  # noqa: B008 - frozen
         measure: Callable[[Result], None] = lambda _: None,
+        compared: Callable[[str, bool], None] = lambda digest, differs: None,
+        cameras: CameraStates | None = None,
         on_probation: Callable[[], bool] = lambda: False,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
@@ -84,12 +90,13 @@ class InspectionLoop:
         self._publish = publish
         self._wake = wake or threading.Event()
         self._measure = measure
+        self._compared = compared
+        self._cameras = cameras or CameraStates()
         self._on_probation = on_probation
         self._quota = Quota()
         self._limits = limits
         self._tries: dict[tuple[str, str], int] = {}
         self._turn = 0
-        self._gone: dict[str, str] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Inspect until `stop` is set; the frame that is being inspected is finished first."""
@@ -103,7 +110,7 @@ class InspectionLoop:
                 continue
             try:
                 self.step(active, _FRAME_WAIT_S)
-                self._health.problem = "; ".join(self._gone.values())
+                self._health.problem = self._cameras.problem()
             except InferenceError as e:
                 self._health.fault(str(e))
                 self._problem(e, stop)
@@ -139,17 +146,15 @@ class InspectionLoop:
         try:
             frame = source.next(0.0)
         except SourceError as e:
-            if self._gone.get(source.name) != str(e):
+            if self._cameras.fails(source.name, str(e)):
                 _log.error("%s", e)
-            self._gone[source.name] = str(e)
             return False
         except Exception as e:  # one camera must not hold up the others
             said = f"{source.name}: {type(e).__name__}: {e}"
-            if self._gone.get(source.name) != said:
+            if self._cameras.fails(source.name, said):
                 _log.exception("camera %s", source.name)
-            self._gone[source.name] = said
             return False
-        self._gone.pop(source.name, None)
+        self._cameras.works(source.name)
         skipped = source.take_skipped()
         if skipped:
             self._outbox.count("skipped", source.name, skipped)
@@ -224,8 +229,7 @@ class InspectionLoop:
         self._recent.add(result, frame.data)
         self._put_away(source, frame, result)
         self._tries.clear()
-        if reason is None:
-            self._compare(frame, sha256, pixels, result, inspection, policy)
+        self._compare(frame, sha256, pixels, result, inspection, policy, sent=reason is not None)
 
     def _compare(
         self,
@@ -235,10 +239,13 @@ class InspectionLoop:
         result: Result,
         inspection: Inspection,
         policy: Sampling,
+        *,
+        sent: bool,
     ) -> None:
         """Inspect a share of frames with the previous release too, and send the frame where the two verdicts differ.
 
-        The result of this frame is recorded already, so the line does not wait for the comparison.
+        The result of this frame is recorded already, so the line does not wait for the comparison. Frames that are sent
+        for another reason are compared too: the share of disagreement is that of the line.
         """
         previous = self._active.previous
         if (
@@ -253,7 +260,9 @@ class InspectionLoop:
             _log.warning("cannot compare with release %s: %s", previous.digest[:12], e)
             self._active.previous = None
             return
-        if other.verdict is not inspection.verdict:
+        differs = other.verdict is not inspection.verdict
+        self._compared(result.release_digest or "", differs)
+        if differs and not sent:
             image, counters = self._image_to_send(frame, sha256, result, inspection, Reason.DISAGREEMENT, policy)
             for counter in counters:
                 self._outbox.count(counter)

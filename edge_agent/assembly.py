@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from edge_agent.agent import InspectionLoop
+from edge_agent.camera_states import CameraStates
 from edge_agent.config import Config
 from edge_agent.damaged import FOLDER as DAMAGED_FOLDER
 from edge_agent.damaged import DamagedFiles
@@ -30,6 +31,7 @@ from edge_agent.ota.driver import Updates
 from edge_agent.ota.release_client import ReleaseClient
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.tallies import Tallies
+from edge_agent.ota.tally_file import TallyFile
 from edge_agent.outbox import Outbox
 from edge_agent.outbox_recovery import Owner
 from edge_agent.recent_frames import RecentFrames
@@ -89,6 +91,9 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         on_message = {topic: queue.put for topic, queue in triggers.items()}
         publisher = ResultPublisher(outbox, config.mqtt, config.site, config.device, triggers=on_message)
     tallies, clocks = Tallies(), CameraClocks()
+    cameras = CameraStates(camera.name for camera in config.cameras)
+    tally_file = TallyFile(config.state_folder, disk, damaged)
+    tally_file.load(tallies)
     listeners: list[Callable[[], None]] = []
     updates = Updates(
         Identity(config.device, config.group, config.use_case),
@@ -101,7 +106,9 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         tallies=tallies,
         changed=lambda: _call_all(listeners),
     )
-    gauges = Gauges(config, active, updates, outbox, health, uploader, publisher, started, damaged, clocks)
+    gauges = Gauges(
+        config, active, updates, outbox, health, uploader, publisher, started, damaged, clocks, tallies, cameras
+    )
     fleet_reporter = FleetReporter(
         store, config.buckets.fleet, config.device, gauges.reported, config.intervals.report_s
     )
@@ -111,6 +118,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
     missed = MissedTriggers(
         queues_by_camera(config.cameras, triggers), outbox, active, recent, device=config.device,
         publish=publisher is not None, changed=asked, clock=time.monotonic,
+        measure=tallies.add,
     )  # fmt: skip
     metrics = Metrics(gauges)
 
@@ -118,6 +126,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         metrics.observe(result)
         tallies.add(result)
         clocks.see(result)
+        cameras.see(result)
 
     def forgot(camera: str, number: int) -> None:
         _log.warning("camera %s: %d old files were removed from its folder rejected", camera, number)
@@ -148,7 +157,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         raise
     loop = InspectionLoop(
         sources, active, outbox, health, recent, site=config.site, device=config.device, publish=publisher is not None,
-        wake=wake, limits=config.sampling, measure=measure,
+        wake=wake, limits=config.sampling, measure=measure, compared=tallies.add_compared, cameras=cameras,
         on_probation=lambda: updates.state.phase is Phase.PROBATION, max_pixels=budget.max_pixels,
     )  # fmt: skip
     tasks: dict[str, Callable[[threading.Event], None]] = {
@@ -156,6 +165,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         "uploader": uploader.run,
         "fleet-reporter": fleet_reporter.run,
         "updates": lambda event: updates.run(event, config.intervals.update_poll_s),
+        "tallies": lambda event: tally_file.run(tallies, event),
     }
     if publisher is not None:
         tasks["result-publisher"] = publisher.run

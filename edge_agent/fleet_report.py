@@ -13,7 +13,7 @@ from typing import Final
 from edge_agent.backoff import Backoff
 from edge_agent.errors import EdgeError
 from edge_agent.object_store import ObjectStore
-from inspection import Reported
+from inspection import CameraState, Reported, ShadowTally
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +79,24 @@ class FleetReporter:
 
 def _lasting(report: Reported) -> Reported:
     """A report without what moves with every frame."""
+    cameras = report.cameras or {}
     return replace(
-        report, reported_at=_LONG_AGO, uptime_s=0.0, outbox_depth=0, frames=None, rejected=None, problem=None
+        report,
+        reported_at=_LONG_AGO,
+        uptime_s=0.0,
+        outbox_depth=0,
+        frames=None,
+        rejected=None,
+        problem=None,
+        verdicts=None,
+        tallies=None,
+        cameras={name: CameraState(ok=camera.ok) for name, camera in cameras.items()},
+        shadow=_candidate(report.shadow),
     )
+
+
+def _candidate(shadow: ShadowTally | None) -> ShadowTally | None:
+    """Which candidate judges here, or why it does not."""
+    if shadow is None:
+        return None
+    return ShadowTally(release_digest=shadow.release_digest, since=_LONG_AGO, reason=shadow.reason)

@@ -32,6 +32,7 @@ class MissedTriggers:
         publish: whether results go to a broker.
         changed: set when a deadline may have come nearer, or a trigger was missed.
         clock: that of the queues.
+        measure: called with each result that was recorded.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class MissedTriggers:
         changed: threading.Event,
         clock: Callable[[], float],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        measure: Callable[[Result], None] = lambda _: None,
     ) -> None:
         self._queues = dict(queues)
         self._outbox = outbox
@@ -56,6 +58,7 @@ class MissedTriggers:
         self._changed = changed
         self._clock = clock
         self._now = now
+        self._measure = measure
         self._problem = ""
 
     def run(self, stop: threading.Event) -> None:
@@ -99,6 +102,7 @@ class MissedTriggers:
                     raise
                 _log.warning("%s: part %s was not inspected: %s", camera, result.part_id or "unknown", result.reason)
                 self._recent.add(result, b"")
+                self._measure(result)
                 del missed[0]
                 number += 1
         return number

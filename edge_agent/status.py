@@ -7,24 +7,30 @@ import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import onnxruntime
 
 from edge_agent import __version__
+from edge_agent.camera_states import CameraStates
 from edge_agent.config import Config
 from edge_agent.damaged import DamagedFiles
 from edge_agent.health import Health
 from edge_agent.notices import CameraClocks, notices
-from edge_agent.ota.activation import Phase
+from edge_agent.ota.activation import Phase, State
 from edge_agent.ota.active import Active
 from edge_agent.ota.driver import Updates
+from edge_agent.ota.tallies import Tallies
 from edge_agent.outbox import Outbox
 from edge_agent.result_publisher import ResultPublisher
 from edge_agent.uploader import Uploader
-from inspection import Reported
+from inspection import FailedRelease, Reported
+
+_FAILURES_REPORTED: Final = 20
+_LONGEST_REASON: Final = 300
+"""Characters of a reason in the device report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,8 @@ class Gauges:
     """The parts of a running agent that its state is read from.
 
     result_publisher: None where no broker is configured. started: `time.monotonic()` at the start. damaged: the state
-    files that were set aside. camera_clocks: the cameras whose pictures are dated too early.
+    files that were set aside. camera_clocks: the cameras whose pictures are dated too early. tallies: what the latest
+    releases decided.
     """
 
     config: Config
@@ -45,6 +52,8 @@ class Gauges:
     started: float
     damaged: DamagedFiles
     camera_clocks: CameraClocks
+    tallies: Tallies
+    cameras: CameraStates
 
     def free_bytes(self) -> int:
         """Free bytes on the file system of the state folder."""
@@ -94,6 +103,11 @@ class Gauges:
             problem=self.health.problem,
             damaged_files=self.damaged.count(),
             notices=self.notices(),
+            failures=failures_to_report(state, datetime.now(UTC)),
+            pinned_release=state.pinned or "",
+            tallies=self.tallies.lines(),
+            verdicts=self.outbox.counts("verdict"),
+            cameras=self.cameras.all(),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -155,6 +169,20 @@ class Gauges:
         if phase is Phase.IDLE:
             return "running" if running else "no-release"
         return str(phase)
+
+
+def failures_to_report(state: State, now: datetime) -> dict[str, FailedRelease]:
+    """The latest releases that were refused here, by digest. now: UTC."""
+    # A refusal by an earlier agent has no time; it was there when the present phase began.
+    at_the_latest = state.since or now
+    found = {
+        digest: FailedRelease(
+            reason=refusal.reason[:_LONGEST_REASON], at=refusal.at or at_the_latest, sequence=refusal.sequence
+        )
+        for digest, refusal in state.failed.items()
+    }
+    latest = sorted(found, key=lambda digest: (found[digest].sequence, found[digest].at))[-_FAILURES_REPORTED:]
+    return {digest: found[digest] for digest in latest}
 
 
 def versions() -> dict[str, str]:

@@ -376,7 +376,7 @@ class Updates:
                 return TrialPassed()
             if act is Act.LOAD:
                 self._warm = self._loader.load(digest)
-                former = self._tallies.of(self._state.current)
+                former = self._tallies.former(self._state.current)
                 return Loaded(former if former.frames else None)
             warm, self._warm = self._warm, None
             self._begin_probation(warm if warm and warm.digest == digest else self._loader.load(digest))
@@ -403,7 +403,7 @@ class Updates:
         self._health.forgive_silence()
         self._probation_began = self._monotonic()
         self._waits_for_frames = False
-        self._tallies.forget(loaded.digest)
+        self._tallies.begin(loaded.digest, goes_on=self._state.waited_s > 0 or self._state.attempts > 0)
         former = self._active.get()
         self._active.set(loaded)
         # A disagreement is asked of the release that ran until now.

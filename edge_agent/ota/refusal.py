@@ -70,6 +70,7 @@ class Refusal:
         attempts: how often it was tried.
         next_at: when a transient cause may be tried again, UTC; None for at once.
         agent_version: of the agent that refused it; empty in a state file of an earlier agent.
+        at: when it was refused last, UTC, for people; None in a state file of an earlier agent.
     """
 
     sequence: int
@@ -78,6 +79,7 @@ class Refusal:
     attempts: int = 1
     next_at: datetime | None = None
     agent_version: str = ""
+    at: datetime | None = None
 
 
 def refuse(before: Refusal | None, reason: str, *, sequence: int, now: datetime, agent_version: str) -> Refusal:
@@ -89,7 +91,8 @@ def refuse(before: Refusal | None, reason: str, *, sequence: int, now: datetime,
     goes_on = before is not None and before.kind is kind and before.agent_version == agent_version
     attempts = before.attempts + 1 if before is not None and goes_on else 1
     wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempts - 1))
-    return Refusal(sequence, reason, kind, attempts, now + wait if kind is Kind.TRANSIENT else None, agent_version)
+    next_at = now + wait if kind is Kind.TRANSIENT else None
+    return Refusal(sequence, reason, kind, attempts, next_at, agent_version, now)
 
 
 def may_try(refusal: Refusal, now: datetime, agent_version: str, *, asked_since: int) -> bool:

@@ -274,11 +274,12 @@ def _encode_refusal(refusal: Refusal) -> dict[str, Any]:
         "attempts": refusal.attempts,
         "next_at": refusal.next_at.isoformat() if refusal.next_at else None,
         "agent_version": refusal.agent_version,
+        "at": refusal.at.isoformat() if refusal.at else None,
     }
 
 
 def _decode_refusal(value: Any) -> Refusal:
-    reason, next_at = str(value["reason"]), value.get("next_at")
+    reason, next_at, at = str(value["reason"]), value.get("next_at"), value.get("at")
     return Refusal(
         int(value["sequence"]),
         reason,
@@ -286,6 +287,7 @@ def _decode_refusal(value: Any) -> Refusal:
         int(value.get("attempts", 1)),
         datetime.fromisoformat(next_at) if next_at else None,
         str(value.get("agent_version", "")),
+        datetime.fromisoformat(at) if at else None,
     )
 
 

@@ -1,54 +1,154 @@
-"""Counts what the latest releases have decided, so that a release on probation can be compared with the one before."""
+"""Counts what the latest releases have decided on this line, for a probation and for the device report."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from edge_agent.ota.probation import Tally
 from edge_agent.result import Result
-from inspection import Verdict
+from inspection import LineTally, Verdict
 
-_FRAMES: Final = 2000
-"""The latest frames of each release that count."""
-_RELEASES: Final = 3
+FRAMES: Final = 2000
+"""The latest judged frames of each release that count."""
+RELEASES: Final = 3
+"""The latest releases that are counted."""
+
+
+@dataclass(slots=True)
+class Line:
+    """What is counted of one release. results: each with its milliseconds, None where nothing was inspected."""
+
+    since: datetime
+    results: deque[tuple[Verdict, float | None]] = field(default_factory=deque)
+    compared: deque[bool] = field(default_factory=lambda: deque(maxlen=FRAMES))
+    """For each frame that the former release judged too: whether the two verdicts differ."""
+    judged: int = 0
+    """How many of `results` are verdicts."""
+    fresh: int = 0
+    """How many of those count for a probation."""
+    p95_ms: float | None = None
+    p95_known: bool = True
+
+    def add(self, verdict: Verdict, infer_ms: float | None) -> None:
+        """Add one result, and let the oldest go where there are too many."""
+        self.results.append((verdict, infer_ms))
+        if infer_ms is not None:
+            self.judged += 1
+            self.fresh = min(self.fresh + 1, FRAMES)
+            self.p95_known = False
+        while self.judged > FRAMES or len(self.results) > 2 * FRAMES:
+            if self.results.popleft()[1] is not None:
+                self.judged -= 1
+        self.fresh = min(self.fresh, self.judged)
 
 
 class Tallies:
-    """The verdicts and times of the latest frames, by release. In memory only. Safe to share between threads."""
+    """The latest results of the latest releases. Safe to share between threads.
 
-    def __init__(self) -> None:
+    Args:
+        utc_now: the time of day, for `LineTally.since`, which people read.
+    """
+
+    def __init__(self, utc_now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._utc_now = utc_now
         self._lock = threading.Lock()
-        self._frames: OrderedDict[str, deque[tuple[Verdict, float]]] = OrderedDict()
+        self._lines: OrderedDict[str, Line] = OrderedDict()
+        self.changes = 0
+        """Goes up with each change."""
 
     def add(self, result: Result) -> None:
-        """Count one inspected frame; a result without a verdict of a release counts nowhere."""
-        if result.release_digest is None or result.infer_ms is None:
+        """Count one result; a result that names no release counts nowhere."""
+        if result.release_digest is None:
             return
         with self._lock:
-            frames = self._frames.setdefault(result.release_digest, deque(maxlen=_FRAMES))
-            frames.append((result.verdict, result.infer_ms))
-            self._frames.move_to_end(result.release_digest)
-            while len(self._frames) > _RELEASES:
-                self._frames.popitem(last=False)
+            self._of(result.release_digest).add(result.verdict, result.infer_ms)
+            self._latest(result.release_digest)
 
-    def forget(self, digest: str) -> None:
-        """Begin to count a release anew."""
+    def add_compared(self, digest: str, differs: bool) -> None:
+        """Count one frame of a release that the release before it judged too."""
         with self._lock:
-            self._frames.pop(digest, None)
+            self._of(digest).compared.append(differs)
+            self.changes += 1
+
+    def begin(self, digest: str, *, goes_on: bool = False) -> None:
+        """A probation begins: of `of`, only the frames from now on count.
+
+        Args:
+            goes_on: the probation went on after a restart, so the line's numbers go on too.
+        """
+        with self._lock:
+            if not goes_on:
+                self._lines.pop(digest, None)
+            self._of(digest).fresh = 0
+            self._latest(digest)
 
     def of(self, digest: str | None) -> Tally:
-        """The tally of a release; that of no frame where it has inspected none."""
+        """What a release has decided since `begin`, or since the agent's start; that of no frame where it did not."""
         with self._lock:
-            frames = list(self._frames.get(digest or "", ()))
-        if not frames:
-            return Tally()
-        times = sorted(ms for _, ms in frames)
-        verdicts = [verdict for verdict, _ in frames]
-        return Tally(
-            len(frames),
-            verdicts.count(Verdict.FAIL),
-            verdicts.count(Verdict.UNCERTAIN),
-            times[min(len(times) - 1, int(0.95 * len(times)))],
-        )
+            line = self._lines.get(digest or "")
+            if line is None or not line.fresh:
+                return Tally()
+            judged = [item for item in line.results if item[1] is not None][-line.fresh :]
+            verdicts = [verdict for verdict, _ in judged]
+            p95_ms = _p95([ms for _, ms in judged if ms is not None])
+        return Tally(len(judged), verdicts.count(Verdict.FAIL), verdicts.count(Verdict.UNCERTAIN), p95_ms)
+
+    def former(self, digest: str | None) -> Tally:
+        """What a release has decided on the line, earlier starts of the agent included."""
+        line = next((line for line in self.lines() if line.release_digest == digest), None)
+        return Tally(line.frames, line.fail, line.uncertain, line.p95_ms) if line is not None else Tally()
+
+    def lines(self) -> tuple[LineTally, ...]:
+        """What each release has decided, newest last."""
+        with self._lock:
+            return tuple(_as_reported(digest, line) for digest, line in self._lines.items())
+
+    def kept(self) -> tuple[tuple[str, Line], ...]:
+        """All that is counted, by release, newest last; a copy."""
+        with self._lock:
+            return tuple(
+                (digest, Line(line.since, deque(line.results), deque(line.compared, FRAMES), line.judged))
+                for digest, line in self._lines.items()
+            )
+
+    def restore(self, lines: Iterable[tuple[str, Line]]) -> None:
+        """Go on from what an earlier start had counted. For the start, before anything else."""
+        with self._lock:
+            for digest, line in lines:
+                self._lines[digest] = line
+                self._latest(digest)
+
+    def _of(self, digest: str) -> Line:
+        return self._lines.setdefault(digest, Line(self._utc_now()))
+
+    def _latest(self, digest: str) -> None:
+        self.changes += 1
+        self._lines.move_to_end(digest)
+        while len(self._lines) > RELEASES:
+            self._lines.popitem(last=False)
+
+
+def _as_reported(digest: str, line: Line) -> LineTally:
+    verdicts = [verdict for verdict, _ in line.results]
+    if not line.p95_known:
+        line.p95_ms, line.p95_known = _p95([ms for _, ms in line.results if ms is not None]), True
+    return LineTally(
+        release_digest=digest,
+        since=line.since,
+        frames=line.judged,
+        fail=verdicts.count(Verdict.FAIL),
+        uncertain=verdicts.count(Verdict.UNCERTAIN),
+        not_inspected=len(line.results) - line.judged,
+        p95_ms=line.p95_ms,
+        compared=len(line.compared),
+        disagreed=sum(line.compared),
+    )
+
+
+def _p95(times: list[float]) -> float | None:
+    return sorted(times)[min(len(times) - 1, int(0.95 * len(times)))] if times else None

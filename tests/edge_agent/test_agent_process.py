@@ -57,6 +57,12 @@ def test_the_whole_way_on_a_device(device, publisher, seaweed, broker):
 
     wait_for(lambda: reported().running_release == first.digest and reported().state == "running")
     assert (reported().group, reported().sequence_seen) == ("line1", publisher.sequence)
+    wait_for(lambda: reported().verdicts == {"fail": 1, "pass": 1, "uncertain": 1})
+    assert [(line.release_digest, line.frames, line.fail) for line in reported().tallies] == [(first.digest, 3, 1)]
+    assert (reported().failures, reported().pinned_release, reported().shadow) == ({}, "", None)
+    (camera,) = reported().cameras.values()
+    assert camera.ok
+    assert camera.last_frame_at is not None
 
     second = build_release(2, gain=0.9)
     publisher.add_release(second)
@@ -96,6 +102,9 @@ def test_a_release_that_fails_here_is_reported_and_the_line_goes_on(device, publ
     assert device.status()["release"]["running"] == first.digest
     fleet = seaweed.store("admin")
     wait_for(lambda: "golden-samples" in json.loads(fleet.get("kizu-fleet", "dev1/reported.json"))["reason"])
+    report = Reported.from_json(fleet.get("kizu-fleet", "dev1/reported.json"))
+    assert report.failures[wrong.digest].reason.startswith("golden-samples: ")
+    assert report.failures[wrong.digest].sequence == publisher.sequence
 
 
 def test_a_kill_in_probation_boots_the_release_before_and_loses_no_frame(device, publisher, broker):

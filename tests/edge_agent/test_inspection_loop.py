@@ -287,6 +287,25 @@ def test_frames_on_which_the_release_before_would_decide_otherwise_go_back(tmp_p
     assert capture.release_digest == new.digest
 
 
+def test_frames_are_compared_whatever_the_verdict_and_each_is_sent_once(tmp_path):
+    """The share of disagreement is that of the line, its doubtful frames among them; those are sent as doubtful."""
+    sampling = Sampling(uncertain_low=0.3, uncertain_high=0.7, disagreement_rate=1.0)
+    counted = []
+    bench = Bench(tmp_path, compared=lambda digest, differs: counted.append((digest, differs)))
+    bench.active.previous = loaded(tmp_path, version=1, gain=0.1, sampling=sampling)
+    new = loaded(tmp_path, version=2, sampling=sampling)
+    bench.active.set(new)
+    for name, kind in (("1.png", GOOD), ("2.png", DOUBTFUL), ("3.png", BAD)):
+        bench.feed(name, picture(*kind))
+        assert bench.loop.step(new, 2.0)
+    assert counted == [(new.digest, False), (new.digest, True), (new.digest, True)]
+    sent = [Capture.from_json(item.payload) for item in bench.outbox.images(9)]
+    assert sorted((item.original_name, str(item.reason)) for item in sent) == [
+        ("2.png", "uncertain"), ("3.png", "disagreement")
+    ]  # fmt: skip
+    bench.outbox.close()
+
+
 def test_no_release_before_or_a_rate_of_zero_compares_nothing(tmp_path):
     """The comparison costs a second inference, so only the policy turns it on."""
     sampling = Sampling(uncertain_low=0.3, uncertain_high=0.7)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent import __version__
+from edge_agent.damaged import DamagedFiles
+from edge_agent.disk import RealDisk
 from edge_agent.errors import EdgeError, InferenceError, Interrupted, StateError, UpdateError
 from edge_agent.health import Health
 from edge_agent.inference import RuntimeChoice
@@ -22,6 +24,7 @@ from edge_agent.ota.orders import Orders
 from edge_agent.ota.refusal import Kind, Refusal, refuse
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.tallies import Tallies
+from edge_agent.ota.tally_file import TallyFile
 from edge_agent.ota.trial import TrialResult
 from edge_agent.result import Result
 from inspection import DesiredState, Verdict, Wave
@@ -602,6 +605,21 @@ def test_a_release_that_fails_most_parts_halts_and_is_taken_where_it_is_ordered_
     inspect(bench, built, 30, Verdict.FAIL)
     bench.pass_probation()
     assert bench.updates.state.current == built.digest
+
+
+def test_a_release_is_compared_with_the_one_before_though_the_agent_started_in_between(bench):
+    """What the running release decided before the restart is known; what it decided then counts for no probation."""
+    bench.settle(FIRST)
+    inspect(bench, FIRST, 300)
+    TallyFile(bench.folder, RealDisk(), DamagedFiles(bench.folder / "damaged")).save(bench.tallies)
+    bench.tallies = Tallies()
+    TallyFile(bench.folder, RealDisk(), DamagedFiles(bench.folder / "damaged")).load(bench.tallies)
+    bench.start()
+    built = asking(bench, 3)
+    bench.offer(built, 3, again=3)
+    inspect(bench, built, 30, Verdict.FAIL)
+    bench.updates.tick()
+    assert bench.updates.state.failed[built.digest].reason.startswith("verdict-share: fail 0% before (n=300), 100% now")
 
 
 def test_a_release_that_is_much_slower_on_the_line_goes_back_and_comes_again(bench):

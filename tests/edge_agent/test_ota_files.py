@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -22,6 +23,7 @@ from tests.edge_agent.models import build_release
 from tests.edge_agent.stores import MemoryStore
 
 A, B, C, D, E, F = (letter * 64 for letter in "abcdef")
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 STATE = State(
     current=A,
     previous=B,
@@ -39,7 +41,7 @@ STATE = State(
     waited_s=7200.5,
     accepted=D,
     note="kept-without-frames: 3 of 30 frames came",
-    failed={F: Refusal(6, "too-slow: 理由", Kind.TRANSIENT, 4, datetime(2026, 1, 2, 4, tzinfo=UTC), "0.1.0")},
+    failed={F: Refusal(6, "too-slow: 理由", Kind.TRANSIENT, 4, datetime(2026, 1, 2, 4, tzinfo=UTC), "0.1.0", NOON)},
 )
 DOCUMENT = {
     "schema_version": 2,
@@ -67,6 +69,7 @@ DOCUMENT = {
             "attempts": 4,
             "next_at": "2026-01-02T04:00:00+00:00",
             "agent_version": "0.1.0",
+            "at": "2026-01-02T12:00:00+00:00",
         }
     },
 }
@@ -95,6 +98,13 @@ def test_every_field_of_the_state_is_read_again(tmp_path):
     file.write_text(json.dumps({key: value for key, value in DOCUMENT.items() if key != "pinned"} | {"since": None}))
     state = ReleaseStore(tmp_path).load_state()
     assert (state.pinned, state.since, state.attempts) == (None, None, 2)
+
+
+def test_a_refusal_of_an_agent_that_noted_no_time_is_read(tmp_path):
+    """Its time is not known, and nothing else is lost."""
+    former = {key: value for key, value in DOCUMENT["failed"][F].items() if key != "at"}
+    (tmp_path / "activation.json").write_text(json.dumps(DOCUMENT | {"failed": {F: former}}))
+    assert ReleaseStore(tmp_path).load_state().failed[F] == replace(STATE.failed[F], at=None)
 
 
 def test_a_new_device_begins_with_the_empty_state(tmp_path):
