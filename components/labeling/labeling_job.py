@@ -242,9 +242,14 @@ def remove_twins(server: LabelStudioServer, tasks: Sequence[Task], tenure: Tenur
 
 def record(labels: LabelStore, known: KnownEvents, events: Collection[LabelEvent]) -> list[LabelEvent]:
     """Append the events that are not known, and return them. They are known afterwards."""
-    ids = known.among(event.event_id for event in events)
-    fresh = [event for event in events if event.event_id not in ids]
+    fresh = unrecorded(known, events)
     if fresh:
         labels.append(fresh)
         known.add(fresh)
     return fresh
+
+
+def unrecorded(known: KnownEvents, events: Collection[LabelEvent]) -> list[LabelEvent]:
+    """Those of these events that are not known."""
+    ids = known.among(event.event_id for event in events)
+    return [event for event in events if event.event_id not in ids]

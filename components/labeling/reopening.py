@@ -6,7 +6,7 @@ boxes that held before, and the labeler begins with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -123,28 +123,37 @@ def tasks_to_open(tasks: Iterable[Task], standing: Mapping[str, Standing]) -> li
     return found
 
 
-def shown_to_nobody(standing: Mapping[str, Standing], classes: Sequence[str]) -> list[LabelEvent]:
-    """Imported boxes that cannot be verified: no browser shows a TIFF, and a class may be none of the use case."""
-    return [s.last for s in standing.values() if s.is_imported and not _can_be_shown(s.last, classes)]
+def shown_to_nobody(
+    standing: Mapping[str, Standing], classes: Sequence[str], shows: Callable[[str, str], bool]
+) -> list[LabelEvent]:
+    """Imported boxes that cannot be verified: of a TIFF without a rendition, or of a class that the use case lacks.
+
+    shows: URI and sha256 of an image -> whether people can be shown it.
+    """
+    return [s.last for s in standing.values() if s.is_imported and not _can_be_shown(s.last, classes, shows)]
 
 
-def _can_be_shown(event: LabelEvent, classes: Sequence[str]) -> bool:
-    return not event.image_uri.endswith(".tif") and all(box.class_name in classes for box in event.boxes)
+def _can_be_shown(event: LabelEvent, classes: Sequence[str], shows: Callable[[str, str], bool]) -> bool:
+    return all(box.class_name in classes for box in event.boxes) and shows(event.image_uri, event.sha256)
 
 
 def imports_to_verify(
-    standing: Mapping[str, Standing], labeling: Iterable[Task], classes: Sequence[str], texts: Texts
+    standing: Mapping[str, Standing],
+    labeling: Iterable[Task],
+    classes: Sequence[str],
+    texts: Texts,
+    shows: Callable[[str, str], bool],
 ) -> list[VerificationData]:
     """The verification tasks of imported boxes that nobody trusted, oldest first.
 
     An image with a labeling task is left to its labeler. See also `shown_to_nobody`.
-    labeling: the tasks of the labeling project.
+    labeling: the tasks of the labeling project. shows: URI and sha256 of an image -> whether people can be shown it.
     """
     drawn = {str(task.data.get("sha256")) for task in labeling}
     wanted = [
         stands.last
         for sha256, stands in standing.items()
-        if stands.is_imported and sha256 not in drawn and _can_be_shown(stands.last, classes)
+        if stands.is_imported and sha256 not in drawn and _can_be_shown(stands.last, classes, shows)
     ]
     return [
         VerificationData.of(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from components.labeling import labeling_job, unlabelled, verification_job
 from components.labeling.candidates import memories
+from components.labeling.image_facts import RawFacts
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.prelabels import ChampionPrelabels, champion_thresholds, load_champion
 from components.labeling.refusals import Refusals
@@ -81,6 +82,7 @@ def verify(settings: Settings, use_case: UseCase, wait_s: float, *, rules: Lease
             use_case,
             server,
             LabelStore.open(settings),
+            RawFacts(RawImages(store, settings.bucket("raw"))),
             Refusals(store, settings.bucket("state")),
             _hold(store, settings, use_case, rules),
             Waiting(wait_s, sleep=sleep),

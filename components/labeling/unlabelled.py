@@ -11,6 +11,7 @@ from typing import Final
 
 from components.labeling.candidates import Memories, find_candidates
 from components.labeling.errors import BatchError
+from components.labeling.image_facts import MAX_CAPTURES
 from components.labeling.priority import LabelingCandidate, Placed, in_order, shortlist
 from components.labeling.reopening import reopened, standings
 from components.labeling.texts import TEXTS
@@ -32,7 +33,6 @@ _AHEAD: Final = 32  # images under way, so that few are fetched beyond the limit
 # How many images more than there are places have their Captures read: per place, and in all.
 _MORE_A_PLACE: Final = 4
 _MORE: Final = 2000
-_MAX_CAPTURES: Final = 16  # of one image: a stolen device may send any number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +148,7 @@ def reopen_objected(
         if since is None:
             return image, None
         # The store's times may have whole seconds only.
-        later = islice(raw.captures_since(image, since - timedelta(seconds=1)), _MAX_CAPTURES)
+        later = islice(raw.captures_since(image, since - timedelta(seconds=1)), MAX_CAPTURES)
         return image, next((capture for capture in later if capture.reason is Reason.OBJECTION), None)
 
     found = read_ahead(look, images, at_most=_AHEAD, threads=_THREADS)
@@ -195,7 +195,7 @@ def _candidates(
     """The images with their Captures, which are small and read many at a time."""
 
     def read(image: RawImage) -> LabelingCandidate:
-        few = islice(raw.captures(image), _MAX_CAPTURES)
+        few = islice(raw.captures(image), MAX_CAPTURES)
         stored = list(few)
         captures = sorted(stored, key=lambda capture: (capture.captured_at, capture.capture_id))
         parts = [capture.part_id for capture in stored if capture.part_id]

@@ -26,9 +26,19 @@ from components.labeling.decisions import (
     verification_data_of,
 )
 from components.labeling.drawings import Drawings, FinishedLabels, labeling_data_of, read_drawings
+from components.labeling.image_facts import ImageFacts
 from components.labeling.known_events import KnownEvents
 from components.labeling.label_studio import LabelStudioServer
-from components.labeling.labeling_job import Hold, Tenure, ask_others, log_aside, log_drawings, record, twins
+from components.labeling.labeling_job import (
+    Hold,
+    Tenure,
+    ask_others,
+    log_aside,
+    log_drawings,
+    record,
+    twins,
+    unrecorded,
+)
 from components.labeling.problems import Problem, Refusal
 from components.labeling.refusals import Refusals
 from components.labeling.reopening import (
@@ -80,6 +90,7 @@ def verify(
     use_case: UseCase,
     server: LabelStudioServer,
     labels: LabelStore,
+    images: ImageFacts,
     refusals: Refusals,
     hold: Hold,
     waiting: Waiting,
@@ -89,7 +100,7 @@ def verify(
     Waits until no labeling task and no verification is open, for at most `waiting.wait_s` seconds.
 
     Raises:
-        LabelingError, LeaseError, LabelStoreError: run it again; it continues where it stopped.
+        LabelingError, LeaseError, LabelStoreError, ObjectStoreError: run it again; it continues where it stopped.
     """
     gives_up_at = waiting.now() + waiting.wait_s
     known = KnownEvents(labels, use_case.name)
@@ -103,7 +114,7 @@ def verify(
                 projects = server.ensure_project(use_case, "labeling"), server.ensure_project(use_case, "verification")
             # Before anything is read: what changes while the pass reads is a change for the next one.
             marks = {project: server.mark(project) for project in projects} if waiting.wait_s > 0 else {}
-            found = _reconcile(use_case, projects, server, labels, known, refusals, tenure)
+            found = _reconcile(use_case, projects, server, labels, images, known, refusals, tenure)
         recorded += found.recorded
         refused += found.refused
         ended = waiting.now()
@@ -140,6 +151,7 @@ def _reconcile(
     projects: tuple[int, int],
     server: LabelStudioServer,
     labels: LabelStore,
+    images: ImageFacts,
     known: KnownEvents,
     refusals: Refusals,
     tenure: Tenure,
@@ -155,9 +167,10 @@ def _reconcile(
     labeling_tasks = server.tasks(labeling)
     drawings = read_drawings(use_case, labeling, labeling_tasks)
     recorded = record(labels, known, drawings.events)
-    images = {decision.data.sha256 for decision in decisions}
-    approvals = known.of_images(images, [LabelStatus.APPROVED], project=str(verification))
-    recorded += record(labels, known, decision_events(use_case, verification, decisions, approvals))
+    about = {decision.data.sha256 for decision in decisions}
+    approvals = known.of_images(about, [LabelStatus.APPROVED], project=str(verification))
+    decided = unrecorded(known, decision_events(use_case, verification, decisions, approvals))
+    recorded += record(labels, known, [_of_part(use_case, event, images) for event in decided])
     refused = [*refused, *drawings.refused]
     for refusal in refused:
         tenure.renew()
@@ -173,19 +186,19 @@ def _reconcile(
     ask_others(server, drawings)
 
     tasks = server.tasks(verification)
-    imports = imports_to_verify(stands, labeling_tasks, use_case.classes, texts)
-    if hidden := shown_to_nobody(stands, use_case.classes):
+    imports = imports_to_verify(stands, labeling_tasks, use_case.classes, texts, images.can_be_shown)
+    if hidden := shown_to_nobody(stands, use_case.classes, images.can_be_shown):
         _log.warning(
-            "the imported boxes of %d images cannot be verified: no browser shows a TIFF, or a class is none of the "
-            "use case. Import these images as PNG, or with --class, or run kizu labels rename-class if a class has "
-            "another name now; the first one is %s",
+            "the imported boxes of %d images cannot be verified: no browser shows a TIFF without a rendition, or a "
+            "class is none of the use case. Import these images again, which makes renditions, or with --class, or "
+            "run kizu labels rename-class if a class has another name now; the first one is %s",
             len(hidden),
             hidden[0].image_uri,
         )
     tasks = _keep_tasks(server, use_case, verification, drawings, imports, tasks, known, tenure)
     # A decision that was made after the first read is not recorded yet, so its task counts as open.
-    decided = {decision.task.id for decision in decisions}
-    undecided = [task for task in tasks if verification_data_of(task) and task.id not in decided]
+    with_decision = {decision.task.id for decision in decisions}
+    undecided = [task for task in tasks if verification_data_of(task) and task.id not in with_decision]
     returned = [task for task in drawings.open if task.data.get("note")]
     return _Pass(
         recorded=tuple(recorded),
@@ -193,6 +206,13 @@ def _reconcile(
         refused=len(refused),
         open_tasks=len(undecided) + len(returned),
     )
+
+
+def _of_part(use_case: UseCase, event: LabelEvent, images: ImageFacts) -> LabelEvent:
+    """An approval with the part that was told last, which may be another one than when its task was made."""
+    if event.status is not LabelStatus.APPROVED or use_case.grouping.rule != "part":
+        return event
+    return replace(event, group=images.part(event.image_uri) or event.group)
 
 
 def tasks_to_make(

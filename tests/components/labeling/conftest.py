@@ -15,6 +15,7 @@ import pytest
 
 from components.labeling import labeling_job, unlabelled, verification_job
 from components.labeling.conversion import to_regions
+from components.labeling.image_facts import RawFacts
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.project_config import APPROVE, DECISION, IMAGE, REASON, REJECT
 from components.labeling.refusals import Refusals
@@ -152,7 +153,7 @@ class World:
         refusals = self.refusals
         with self.server() as server:
             return verification_job.verify(
-                self.use_case, server, self.labels, refusals, self.lease, Waiting(wait_s, 0.1)
+                self.use_case, server, self.labels, RawFacts(self.raw), refusals, self.lease, Waiting(wait_s, 0.1)
             )
 
     def lease(self) -> Any:

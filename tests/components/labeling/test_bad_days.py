@@ -8,6 +8,7 @@ import pytest
 
 from components.labeling import labeling_job, verification_job
 from components.labeling.errors import LabelStudioAway
+from components.labeling.image_facts import RawFacts
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.project_config import REJECT
 from components.labeling.waiting import Waiting
@@ -31,7 +32,10 @@ def run(world, proxy, *, retries=0, timeout_s=60.0):
         proxy.url, world.settings.required("label_studio_api_key"), storage, retries=retries, timeout_s=timeout_s
     ) as server:
         labeling_job.label(world.use_case, batch, server, world.labels, world.lease)
-        return verification_job.verify(world.use_case, server, world.labels, world.refusals, world.lease, Waiting(0.0))
+        facts = RawFacts(world.raw)
+        return verification_job.verify(
+            world.use_case, server, world.labels, facts, world.refusals, world.lease, Waiting(0.0)
+        )
 
 
 def spoil_every_request(world, proxy, fault, *, changes) -> int:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.labeling import labeling_job, verification_job
+from components.labeling.image_facts import RawFacts
 from components.labeling.known_events import KnownEvents
 from components.labeling.reopening import standings
 from components.labeling.task_data import LabelingData
@@ -112,7 +113,9 @@ def label(labels):
 
 def verify(labels, clock, wait_s=0.0):
     waiting = Waiting(wait_s, 1.0, clock.now, clock.sleep)
-    return verification_job.verify(USE_CASE, Server(), labels, None, lambda: nullcontext(Tenure()), waiting)
+    return verification_job.verify(
+        USE_CASE, Server(), labels, RawFacts(None), None, lambda: nullcontext(Tenure()), waiting
+    )
 
 
 def test_no_run_makes_objects_of_events_that_are_settled(labels, read):

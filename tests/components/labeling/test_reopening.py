@@ -46,6 +46,14 @@ def event(number, status, minutes=0, **more):
     )  # fmt: skip
 
 
+def shown(uri, sha256):
+    return True
+
+
+def no_tiff(uri, sha256):
+    return not uri.endswith(".tif")
+
+
 def labeling_task(number, *minutes, cancelled=False):
     data = LabelingData(
         image=uri(number), sha256=sha(number), width=100, height=100, group="g", reason="", device="d", day=""
@@ -64,7 +72,7 @@ def test_imported_boxes_that_nobody_trusted_become_verification_tasks():
         event(5, "labelled"), event(5, "rejected", 1),
         event(6, "approved"), event(6, "labelled", 1),
     ]  # fmt: skip
-    found = imports_to_verify(standings(events), [labeling_task(4)], USE_CASE.classes, TEXT)
+    found = imports_to_verify(standings(events), [labeling_task(4)], USE_CASE.classes, TEXT, shown)
     assert [(data.sha256, data.boxes, data.annotators) for data in found] == [(sha(1), (BOX,), ())]
     assert "1 scratch" in found[0].note
 
@@ -74,14 +82,14 @@ def test_imported_boxes_that_no_verifier_could_see_are_said_and_make_no_task():
     tiff = replace(event(1, "labelled"), image_uri=uri(1).replace(".jpg", ".tif"))
     dent = replace(event(2, "labelled"), boxes=(LabelledBox("dent", BOX.box),))
     stands = standings([tiff, dent, event(3, "labelled"), replace(tiff, event_id="x", sha256=sha(4), task="1")])
-    assert [data.sha256 for data in imports_to_verify(stands, [], USE_CASE.classes, TEXT)] == [sha(3)]
-    assert shown_to_nobody(stands, USE_CASE.classes) == [tiff, dent]
+    assert [data.sha256 for data in imports_to_verify(stands, [], USE_CASE.classes, TEXT, no_tiff)] == [sha(3)]
+    assert shown_to_nobody(stands, USE_CASE.classes, no_tiff) == [tiff, dent]
 
 
 def test_a_verifier_s_approval_of_imported_boxes_is_an_approved_label():
     """It has the imported boxes, no annotator, and the verifier's name."""
     events = [event(1, "labelled", annotation="job-9")]
-    (data,) = imports_to_verify(standings(events), [], USE_CASE.classes, TEXT)
+    (data,) = imports_to_verify(standings(events), [], USE_CASE.classes, TEXT, shown)
     result = ({"from_name": DECISION, "type": "choices", "value": {"choices": [APPROVE]}},)
     task = Task(1, data.to_data(), (Annotation("9", result, ("2",), False, NOON + timedelta(days=1)),), (), False)
     decisions, refused = read_decisions([task], events)
@@ -93,7 +101,7 @@ def test_a_verifier_s_approval_of_imported_boxes_is_an_approved_label():
 def test_imported_boxes_are_handed_to_verifiers_in_portions_and_once():
     """No more are open than the use case allows; one that is made or decided is not made again, nor removed."""
     events = [event(number, "labelled", number) for number in range(5)]
-    imports = imports_to_verify(standings(events), [], USE_CASE.classes, TEXT)
+    imports = imports_to_verify(standings(events), [], USE_CASE.classes, TEXT, shown)
     first = missing_imports(imports, [], 2)
     assert [data.sha256 for data in first] == [sha(0), sha(1)]
     tasks = [Task(number, data.to_data(), (), (), False) for number, data in enumerate(first, start=1)]

@@ -6,6 +6,7 @@ import threading
 import time
 
 from components.labeling import verification_job
+from components.labeling.image_facts import RawFacts
 from components.labeling.label_studio import LabelStudioServer
 from components.labeling.waiting import Waiting
 from components.webhooks.receiver import SECRET_HEADER, HintReceiver, Webhook
@@ -51,7 +52,7 @@ def test_a_finished_label_wakes_the_waiting_run(world):
         began = time.monotonic()
         with server(world, hints) as connected:
             result = verification_job.verify(
-                world.use_case, connected, world.labels, world.refusals, world.lease,
+                world.use_case, connected, world.labels, RawFacts(world.raw), world.refusals, world.lease,
                 Waiting(120.0, 100.0, sleep=receiver.wait),
             )  # fmt: skip
         took = time.monotonic() - began
