@@ -1,8 +1,7 @@
-"""`kizu import …`: imports images, and labels from other tools."""
+"""`kizu import images`, and what the commands for labels of other tools share."""
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, layout, settings_as
+from kizu.context import CommandError, console, layout, settings_as
 from kizu.context import use_case as read_use_case
 
 import_app = typer.Typer(
@@ -92,117 +91,6 @@ def import_images(
         f"{result.files} files: {len(result.images)} images ({result.new} new), {len(result.set_aside)} set aside"
     )
     _list_set_aside(result.set_aside, set_aside or Path(f"set-aside-{_plain(name)}.csv"))
-
-
-@import_app.command("ground-truth")
-def import_ground_truth(
-    labels: Annotated[
-        str,
-        typer.Argument(
-            help="A file or s3:// address: an output manifest (JSON lines) or a Feature Store export (CSV)."
-        ),
-    ],
-    images: ImagesOption = None,
-    use_case: UseCaseOption = DEFAULT_USE_CASE,
-    trust_status: TrustOption = False,
-    attribute: Annotated[
-        str | None, typer.Option(help="The label attribute with the boxes, if a manifest has several.")
-    ] = None,
-    approved_class: Annotated[
-        list[str] | None,
-        typer.Option(help="The verification class that means approved. All others then mean rejected."),
-    ] = None,
-    supersede: SupersedeOption = False,
-    class_: ClassOption = None,
-    name: NameOption = None,
-    site: SiteOption = "factory",
-    parts: PartsOption = None,
-    set_aside: ListingOption = None,
-) -> None:
-    """Import labels of SageMaker Ground Truth. Images come from --images, or from the addresses in the rows."""
-    config = settings_as("importer")
-    from components.exchange.feature_store import read_feature_store
-    from components.exchange.finder import ByAddress, InSource
-    from components.exchange.ground_truth import ManifestOptions, read_manifest
-    from components.stores.objects.s3 import S3ObjectStore
-
-    product = read_use_case(use_case)
-    names = class_names(product, class_)
-    lines = list(io.StringIO(_text(config, labels), newline=""))
-    is_manifest = next((line for line in lines if line.strip()), "").lstrip().startswith("{")
-    if not is_manifest:
-        names.expect_names("a Feature Store export")
-    words = frozenset(word.strip().lower() for word in approved_class) if approved_class else None
-    rows: Any = (
-        read_manifest(lines, names, ManifestOptions(attribute, words))
-        if is_manifest
-        else read_feature_store(lines, names)
-    )
-    finder: Any = InSource(source_of(config, images)) if images else ByAddress(S3ObjectStore.source_of(config))
-    import_labels(
-        config, rows, finder, product, "ground-truth" if is_manifest else "feature-store",
-        trust=trust_status, name=name or name_of(images or labels), site=site, parts=parts_of(parts, images, labels),
-        listing=set_aside, supersede=supersede,
-    )  # fmt: skip
-
-
-@import_app.command("coco")
-def import_coco(
-    file: Annotated[Path, typer.Argument(help="The JSON file with images, annotations and categories.")],
-    images: ImagesOption = None,
-    use_case: UseCaseOption = DEFAULT_USE_CASE,
-    trust_status: TrustOption = False,
-    supersede: SupersedeOption = False,
-    class_: ClassOption = None,
-    name: NameOption = None,
-    site: SiteOption = "factory",
-    parts: PartsOption = None,
-    set_aside: ListingOption = None,
-) -> None:
-    """Import labels of a COCO file. Images come from --images, from images/ beside the file, or from its own folder."""
-    config = settings_as("importer")
-    from datetime import UTC, datetime
-
-    from components.exchange.coco import read_coco
-    from components.exchange.finder import InSource
-
-    product = read_use_case(use_case)
-    beside = file.parent / "images"
-    images = images or str(beside if beside.is_dir() else file.parent)
-    data = read_bytes(config, str(file))
-    dated = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-    import_labels(
-        config, read_coco(data, class_names(product, class_), dated), InSource(source_of(config, images)),
-        product, "coco",
-        trust=trust_status, name=name or name_of(str(file.parent)), site=site, parts=parts_of(parts, images, str(file)),
-        listing=set_aside, supersede=supersede,
-    )  # fmt: skip
-
-
-@import_app.command("yolo")
-def import_yolo(
-    folder: Annotated[Path, typer.Argument(help="The folder with images/, labels/ and data.yaml or classes.txt.")],
-    use_case: UseCaseOption = DEFAULT_USE_CASE,
-    trust_status: TrustOption = False,
-    supersede: SupersedeOption = False,
-    class_: ClassOption = None,
-    name: NameOption = None,
-    site: SiteOption = "factory",
-    parts: PartsOption = None,
-    set_aside: ListingOption = None,
-) -> None:
-    """Import labels of a YOLO folder. An empty label file means that the image shows no defect."""
-    config = settings_as("importer")
-    from components.exchange.finder import InSource
-    from components.exchange.yolo import read_yolo
-
-    product = read_use_case(use_case)
-    import_labels(
-        config, read_yolo(folder, class_names(product, class_)), InSource(source_of(config, str(folder))),
-        product, "yolo",
-        trust=trust_status, name=name or name_of(str(folder)), site=site, parts=parts_of(parts, str(folder)),
-        listing=set_aside, supersede=supersede,
-    )  # fmt: skip
 
 
 def import_labels(
@@ -309,7 +197,8 @@ def read_bytes(config: Any, address: str) -> bytes:
         raise CommandError(f"cannot read {address}: {e.strerror}") from e
 
 
-def _text(config: Any, address: str) -> str:
+def text_of(config: Any, address: str) -> str:
+    """The whole file or object as text."""
     # A byte that is not UTF-8 makes its own row invalid, not the whole file.
     return read_bytes(config, address).decode("utf-8-sig", errors="replace")
 
