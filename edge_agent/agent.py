@@ -220,7 +220,10 @@ class InspectionLoop:
             self._put_away(source, frame, None)  # its deadline has passed, and the line was told
             return
         try:
-            self._outbox.record(_key(source, frame), result, image, publish=self._publish, counters=counters)
+            self._outbox.record(
+                _key(source, frame), result, image, publish=self._publish, counters=counters,
+                request_key=frame.request_key,
+            )  # fmt: skip
         except BaseException:
             if frame.asked is not None:
                 frame.asked.reopen()

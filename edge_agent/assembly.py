@@ -142,7 +142,14 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         for camera in config.cameras:
             sources.append(
                 make_source(
-                    camera, config.state_folder, disk=disk, wake=wake, triggers=triggers, budget=budget, forgot=forgot
+                    camera,
+                    config.state_folder,
+                    disk=disk,
+                    wake=wake,
+                    triggers=triggers,
+                    budget=budget,
+                    forgot=forgot,
+                    answers=outbox.answer,
                 )
             )
         site = Site(gauges, recent, config.page, access, Objections(outbox, config.site), updates, metrics, budget)

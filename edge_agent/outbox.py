@@ -29,11 +29,13 @@ from edge_agent.outbox_index import EXPIRED, FIRST_IMAGE_TO_GO, NEXT_IMAGE, OLDE
 from edge_agent.outbox_recovery import IndexFile, Owner
 from edge_agent.outbox_schema import Kind, Outgoing, Priority, connect
 from edge_agent.result import Result
-from inspection import Capture, sha256_of
+from inspection import Capture, DocumentError, sha256_of
 
 _log = logging.getLogger(__name__)
 
 _DAYS_KEPT: Final = 40
+ANSWERS_KEPT: Final = 1000
+"""How many results of posted images are kept under their idempotency keys; the oldest go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class Outbox:
         *,
         publish: bool,
         counters: Sequence[str] = (),
+        request_key: str | None = None,
     ) -> bool:
         """Keep everything that follows from one inspected frame, in one transaction; durable when it returns.
 
@@ -131,6 +134,7 @@ class Outbox:
             image: the image to send; None for none.
             publish: whether a broker is configured that the result goes to.
             counters: kinds of counters to count once more for this frame.
+            request_key: the sender's name for the request, under which `answer` finds the result later.
 
         Returns:
             False where the frame was recorded before.
@@ -143,7 +147,7 @@ class Outbox:
             return False
         try:
             with self._files:
-                self._record(source_key, result, image, publish, counters)
+                self._record(source_key, result, image, publish, counters, request_key)
         except OSError as e:
             raise StateError(f"cannot keep the result of {source_key}: {e}; free some disk") from e
         self.result_waits.set()
@@ -152,8 +156,9 @@ class Outbox:
         return True
 
     def _record(
-        self, source_key: str, result: Result, image: ImageToSend | None, publish: bool, counters: Sequence[str]
-    ) -> None:
+        self, source_key: str, result: Result, image: ImageToSend | None, publish: bool, counters: Sequence[str],
+        request_key: str | None,
+    ) -> None:  # fmt: skip
         name = self._keep_image(image) if image is not None else None
         with self._index.transaction() as db:
             now = self._age_now()
@@ -163,6 +168,8 @@ class Outbox:
                 self._index.insert(Kind.RESULT, Priority.RESULT, now, result.capture_id, result.to_json())
             if image is not None:
                 self._insert_image(image, name)
+            if request_key is not None:
+                self._index.keep_answer(request_key, result.to_json(), ANSWERS_KEPT)
             for kind in ("frames", *counters):
                 self._index.count(kind)
             if result.reason:
@@ -227,6 +234,21 @@ class Outbox:
             row = db.execute("DELETE FROM taken WHERE source_key = ? RETURNING rejected", (source_key,)).fetchone()
             if row is not None and row[0] is not None:
                 self._index.count("rejected", row[0])
+
+    def answer(self, request_key: str) -> Result | None:
+        """The result that was recorded under an idempotency key; None where there is none, or it is no longer kept.
+
+        Raises:
+            StateError: the index cannot be read, so nobody knows.
+        """
+        with self._index.reading() as db:
+            row = db.execute("SELECT result FROM answer WHERE request_key = ?", (request_key,)).fetchone()
+        if row is None:
+            return None
+        try:
+            return Result.from_json(row[0])
+        except DocumentError as e:
+            raise StateError(f"the answer under the key {request_key!r} is damaged: {e}") from e
 
     def recorded_keys(self) -> tuple[str, ...]:
         """The source keys of frames that are recorded or being set aside, and not put away yet."""

@@ -207,3 +207,10 @@ class Index:
             "ON CONFLICT (kind, name, day) DO UPDATE SET value = value + excluded.value",
             (kind, name, day, by),
         )
+
+    def keep_answer(self, request_key: str, result: bytes, most: int) -> None:
+        """Keep a result under its idempotency key, and at most `most` of them."""
+        added = self._db.execute(
+            "INSERT OR REPLACE INTO answer (request_key, result) VALUES (?, ?)", (request_key, result)
+        )
+        self._db.execute("DELETE FROM answer WHERE number <= ?", ((added.lastrowid or 0) - most,))

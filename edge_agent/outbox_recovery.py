@@ -27,8 +27,11 @@ _log = logging.getLogger(__name__)
 
 _CHECKED_WHOLE_BYTES: Final = 200_000_000
 """After a stop without warning, an index up to this size is checked whole; a larger one is checked as it is used."""
-_TABLES: Final = {"item": "item_id", "taken": "source_key", "counter": "kind, name, day", "age": "id"}
+_TABLES: Final = {"item": "item_id", "taken": "source_key", "counter": "kind, name, day", "age": "id",
+                  "answer": "number"}  # fmt: skip
 """The tables of the index, and the columns that order each."""
+_READ_FROM: Final = (SCHEMA_VERSION - 1, SCHEMA_VERSION)
+"""Versions whose tables have these columns; version 2 has no answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +178,10 @@ class IndexFile:
 
 
 def _salvage(source: Path, db: sqlite3.Connection) -> int:
-    """Copy the rows that can be read from a damaged index of this version; how many."""
+    """Copy the rows that can be read from a damaged index of this version or the one before; how many."""
     read = 0
     with suppress(sqlite3.Error), closing(sqlite3.connect(source, isolation_level=None)) as old:
-        if old.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+        if old.execute("PRAGMA user_version").fetchone()[0] not in _READ_FROM:
             return 0
         for table, order in _TABLES.items():
             columns = [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")]

@@ -56,7 +56,7 @@ class Outgoing:
     image_sha256: str | None
 
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _VERSION_1: Final = (
     """CREATE TABLE IF NOT EXISTS item (
@@ -123,6 +123,17 @@ FROM taken""",
 set aside, and kind and day of a counter."""
 
 
+_VERSION_3: Final = (
+    # number: the order in which they were answered.
+    """CREATE TABLE answer (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    request_key TEXT NOT NULL UNIQUE,
+    result BLOB NOT NULL
+)""",
+)
+"""The results of posted images by their idempotency keys, so that a restart forgets none."""
+_STEPS: Final = (_VERSION_1, _VERSION_2, _VERSION_3)
+
 _JOURNAL_BYTES: Final = 4_000_000
 _INCREMENTAL: Final = 2  # what the pragma answers
 
@@ -155,8 +166,11 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
             raise StateError(f"{path} was written by a newer agent (version {version}); install that one again")
         if version < SCHEMA_VERSION:
             connection.execute("BEGIN IMMEDIATE")
-            for statement in (*_VERSION_1, *_VERSION_2, f"PRAGMA user_version={SCHEMA_VERSION}"):
-                connection.execute(statement)
+            # Tables without a version are those of version 1, or of the agents before it.
+            for step in _STEPS[version if version > 1 else 0 :]:
+                for statement in step:
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             connection.execute("COMMIT")
         if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
             _make_shrinkable(connection, path)

@@ -13,13 +13,17 @@ from datetime import UTC, datetime
 from typing import Final
 
 from edge_agent.camera_config import HttpCamera
-from edge_agent.errors import SourceError
+from edge_agent.errors import SourceError, StateError
 from edge_agent.memory_budget import MemoryBudget
 from edge_agent.result import Result
 from edge_agent.sources.port import Frame
 from inspection import sha256_of
 
 _KEYS_KEPT: Final = 1000
+
+
+class UnknownOutcome(SourceError):
+    """Whether an idempotency key was judged before cannot be told at present."""
 
 
 class KeyReused(SourceError):
@@ -46,9 +50,17 @@ class HttpSource:
 
     Args:
         budget: the memory that images may take; by default as much as the queue can hold.
+        answers: finds the result that was recorded under an idempotency key, also before a restart.
     """
 
-    def __init__(self, camera: HttpCamera, wake: threading.Event, budget: MemoryBudget | None = None) -> None:
+    def __init__(
+        self,
+        camera: HttpCamera,
+        wake: threading.Event,
+        budget: MemoryBudget | None = None,
+        answers: Callable[[str], Result | None] = lambda _: None,
+    ) -> None:
+        self._answers = answers
         self.name = camera.name
         self.budget: Final = budget or MemoryBudget(3 * camera.queue * camera.max_bytes)
         self.max_bytes: Final = min(camera.max_bytes, self.budget.waiting_bytes)
@@ -78,10 +90,29 @@ class HttpSource:
             with self._lock:
                 self._reserved -= 1
 
+    def recall(self, key: str) -> None:
+        """Bring back the result that an earlier run of the agent recorded under a key. Reads the disk.
+
+        Raises:
+            UnknownOutcome: the disk cannot be read, so nobody knows whether the key was judged.
+        """
+        with self._lock:
+            if key in self._by_key:
+                return
+        try:
+            result = self._answers(key)
+        except StateError as e:
+            raise UnknownOutcome(
+                f"it is not known whether the image with the key {key!r} was judged ({e}); ask again in a moment"
+            ) from e
+        if result is not None and result.sha256 is not None:
+            with self._lock:
+                self._by_key.setdefault(key, (result.sha256, result))
+
     def submit(
         self, data: bytes, *, name: str, part_id: str | None, tell: Callable[[], None], key: str | None = None
     ) -> Posted:
-        """Queue one image. Call it after `reserved` has ended.
+        """Queue one image. Call it after `reserved` has ended, and with a key after `recall`.
 
         Args:
             tell: called once, from another thread, when there is an answer.
@@ -93,7 +124,7 @@ class HttpSource:
                 no result yet.
             KeyReused: the key came with another image.
         """
-        posted = Posted(Frame(uuid.uuid4().hex, name, data, datetime.now(UTC), part_id), tell, key)
+        posted = Posted(Frame(uuid.uuid4().hex, name, data, datetime.now(UTC), part_id, request_key=key), tell, key)
         digest = sha256_of(data)
         with self._lock:
             if key is not None and key in self._by_key:

@@ -10,6 +10,7 @@ from edge_agent.camera_config import Camera, Cameras, FolderCamera, GenICamCamer
 from edge_agent.disk import Disk
 from edge_agent.errors import ConfigError
 from edge_agent.memory_budget import MemoryBudget
+from edge_agent.result import Result
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.genicam_camera import GenICamGrabber
 from edge_agent.sources.grabbed import GrabbedSource, Grabber
@@ -72,6 +73,7 @@ def make_source(
     triggers: Mapping[str, TriggerQueue],
     budget: MemoryBudget,
     forgot: Callable[[str, int], None] = lambda *_: None,
+    answers: Callable[[str], Result | None] = lambda _: None,
 ) -> FrameSource:
     """Make the camera of one entry of the configuration.
 
@@ -80,6 +82,7 @@ def make_source(
         triggers: the queues by topic, see `trigger_queues`.
         budget: the memory that images may take.
         forgot: called with the camera's name and how many of its files that were set aside are no longer kept.
+        answers: finds the result that was recorded under an idempotency key.
 
     Raises:
         ConfigError: a package that the camera needs is not installed.
@@ -91,7 +94,7 @@ def make_source(
             forgot=lambda number: forgot(camera.name, number),
         )  # fmt: skip
     if isinstance(camera, HttpCamera):
-        return HttpSource(camera, wake, budget)
+        return HttpSource(camera, wake, budget, answers)
     return GrabbedSource(
         camera.name,
         _grabber(camera),

@@ -21,6 +21,7 @@ class Frame:
     captured_at: timezone-aware.
     doubt: why the picture says nothing, where the camera itself knows it.
     asked: the trigger that asked for the frame; None where nobody asked.
+    request_key: the sender's name for the request (idempotency key), where the frame was posted with one.
     problem: (fixed word, message) where the camera itself found the frame unusable.
     """
 
@@ -32,6 +33,7 @@ class Frame:
     problem: tuple[str, str] | None = None
     asked: Asked | None = None
     doubt: PictureProblem | None = None
+    request_key: str | None = None
 
 
 class FrameSource(Protocol):

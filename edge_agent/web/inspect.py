@@ -6,10 +6,11 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from edge_agent.sources.http import HttpSource, KeyReused, Posted, QueueFull
+from edge_agent.sources.http import HttpSource, KeyReused, Posted, QueueFull, UnknownOutcome
 from edge_agent.sources.metadata import MetadataError, checked_text
 from edge_agent.web.access import Access, is_local
 from inspection import image_format
@@ -47,7 +48,8 @@ class InspectEndpoint:
     With the header `Idempotency-Key`, the same image sent again gets the result of before. 400: a part, name or key
     that is no short printable text. 401: no token, and not from this machine. 408: the image did not arrive in time.
     409: the key came with another image before. 413: too large. 422: no usable image. 429: too many images wait. 500:
-    an error that nobody foresaw. 503: no verdict in time, or the agent stops.
+    an error that nobody foresaw. 503: no verdict in time, the agent stops, or it cannot be told whether the key was
+    judged before.
     """
 
     def __init__(self, source: HttpSource, access: Access) -> None:
@@ -105,11 +107,15 @@ class InspectEndpoint:
                 loop.call_soon_threadsafe(answered.set)
 
         try:
+            if key is not None:
+                await run_in_threadpool(self._source.recall, key)
             posted = self._source.submit(data, name=name, part_id=part_id, tell=tell, key=key)
         except QueueFull as e:
             return PlainTextResponse(f"{e}\n", 429, {"Retry-After": "1"})
         except KeyReused as e:
             return PlainTextResponse(f"{e}\n", 409)
+        except UnknownOutcome as e:
+            return PlainTextResponse(f"unknown-outcome: {e}\n", 503, {"Retry-After": "1"})
         with suppress(TimeoutError):
             await asyncio.wait_for(answered.wait(), self._source.timeout_s)
         if not answered.is_set() and not self._source.withdraw(posted):

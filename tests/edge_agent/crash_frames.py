@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from edge_agent.agent import InspectionLoop
-from edge_agent.camera_config import FolderCamera
+from edge_agent.camera_config import FolderCamera, HttpCamera
 from edge_agent.config import OutboxLimits
 from edge_agent.disk import Steps
 from edge_agent.health import Health
@@ -23,6 +23,7 @@ from edge_agent.outbox import Outbox, image_is_intact
 from edge_agent.outbox_recovery import Owner
 from edge_agent.recent_frames import RecentFrames
 from edge_agent.sources.folder import FolderSource
+from edge_agent.sources.http import HttpSource
 from edge_agent.uploader import Uploader
 from inspection import Reason, parse_raw_key
 from tests.edge_agent import old_outbox
@@ -125,6 +126,66 @@ class Frames(Scenario):
             yield f"expected the five pictures to be kept, but got {done}"
         if images := list((folder / "state" / "outbox" / "images").iterdir()):
             yield f"expected no image to wait, but got {images}"
+        yield from rubbish(folder)
+
+
+class Posted(Scenario):
+    """Images that are posted with idempotency keys. The sender posts each again until it has an answer, also after it.
+
+    Once a result is acknowledged for a key, every later answer to the key is that result, and each image is judged and
+    told to the line once.
+    """
+
+    orders = (("order-1", GOOD, 1), ("order-2", DOUBTFUL, 2))
+
+    def __init__(self) -> None:
+        self.built = build_release(1)
+
+    def prepare(self, folder: Path, ports) -> None:
+        for name in ("state", "s3"):
+            (folder / name).mkdir()
+        self.built.write(folder / "release")
+
+    def run(self, folder: Path, ports, said) -> None:
+        outbox = Acknowledging(said, folder / "state" / "outbox", OutboxLimits(min_free_bytes=0), ports)
+        source = HttpSource(HttpCamera(source="http"), threading.Event(), answers=outbox.answer)
+        active = Active()
+        active.set(load_release(folder / "release", self.built.digest, self.built.release, ONE_THREAD))
+        loop = InspectionLoop(
+            [source], active, outbox, Health(), RecentFrames(), site="plant1", device="dev1", publish=True
+        )
+        loop._forget_what_is_gone()
+        uploader = Uploader(outbox, ports.store(CountingStore(folder / "s3", said)), "kizu-raw")
+        for key, kind, seed in self.orders:
+            for _ in range(2):
+                source.recall(key)
+                posted = source.submit(
+                    picture(*kind, seed=seed), name="a.png", part_id=None, tell=lambda: None, key=key
+                )
+                loop.step(active.get(), 0.0)
+                said(f"answered {key} {posted.result.capture_id}")
+            uploader.send_next()
+        for item in outbox.results(10):
+            said(f"line {item.payload.decode()}")
+            outbox.delivered(item)
+        outbox.close()
+
+    def check(self, folder: Path, ports, said: list[str]) -> Iterator[str]:
+        words = list(said)
+        self.run(folder, ports, words.append)
+        answers = {word.removeprefix("answered ") for word in words if word.startswith("answered ")}
+        acknowledged = {word.split()[1] for word in words if word.startswith("acknowledged ")}
+        told = {json.loads(word.removeprefix("line "))["capture_id"] for word in words if word.startswith("line ")}
+        if len(answers) != len(self.orders):
+            yield f"expected one answer for each key, but got {answers}"
+        if {answer.split()[1] for answer in answers} != told or acknowledged - told:
+            yield f"expected the line to be told what was answered, but got {told}, {answers}, {acknowledged}"
+        outbox = Outbox(folder / "state" / "outbox", OutboxLimits(min_free_bytes=0))
+        if outbox.total("frames") != len(self.orders):
+            yield f"expected each image to be judged once, but got {outbox.counters()}"
+        if outbox.recorded_keys():
+            yield f"expected no frame in hand, but got {outbox.recorded_keys()}"
+        outbox.close()
         yield from rubbish(folder)
 
 

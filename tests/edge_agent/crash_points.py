@@ -229,7 +229,7 @@ def _must(answer: tuple[int, object]):
 
 
 def main() -> None:
-    from tests.edge_agent.crash_frames import Caps, DamagedIndex, Frames, FramesApart, OldIndex
+    from tests.edge_agent.crash_frames import Caps, DamagedIndex, Frames, FramesApart, OldIndex, Posted
     from tests.edge_agent.crash_updates import FirstInstall, UnsyncedUpdate, Update
 
     scenarios = {
@@ -243,6 +243,7 @@ def main() -> None:
             Caps,
             OldIndex,
             DamagedIndex,
+            Posted,
         )
     }
     name, how, folder = sys.argv[1:]

@@ -63,6 +63,15 @@ def test_a_power_cut_at_any_point_loses_nothing_and_doubles_nothing(
     assert outcome["tried"]["step"] > 30
 
 
+@pytest.mark.parametrize("how", ["kill", "cut-all"])
+def test_a_posted_image_has_one_answer_whenever_the_agent_is_killed(how, fast_folder, capsys, record_property):
+    """The sender posts it again with its idempotency key, and gets the result that the line was told."""
+    outcome = try_all("Posted", how, fast_folder)
+    show("Posted", how, outcome["tried"], capsys, record_property)
+    assert outcome["problems"] == []
+    assert outcome["tried"]["sqlite"] > (30 if how == "kill" else 2)
+
+
 @pytest.mark.parametrize("how", ["kill", "cut-all", "cut-bytes", "cut-half"])
 def test_a_crash_while_the_tables_of_an_earlier_agent_change_loses_nothing(how, fast_folder, capsys, record_property):
     """At each statement of the change, the next start finds either the old tables or the new ones, complete."""

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ import pytest
 from edge_agent.config import OutboxLimits
 from edge_agent.disk import RealDisk
 from edge_agent.errors import StateError, StoreUnavailable
-from edge_agent.outbox import Outbox
+from edge_agent.outbox import ANSWERS_KEPT, Outbox
 from edge_agent.outbox_index import EXPIRED, FIRST_IMAGE_TO_GO, NEXT_IMAGE, OLDEST_RESULTS
-from edge_agent.outbox_schema import Priority
+from edge_agent.outbox_recovery import _salvage
+from edge_agent.outbox_schema import SCHEMA_VERSION, Priority, connect
 from edge_agent.uploader import Uploader
 from inspection import Capture, Reason, Verdict, capture_key, parse_raw_key
 from tests.edge_agent.outbox_items import LIMITS, image, put, result
@@ -239,7 +241,7 @@ def test_the_tables_are_the_same_whether_new_or_of_an_earlier_agent(tmp_path):
     for name in ("old", "new"):
         Outbox(tmp_path / name, LIMITS).close()
         db = sqlite3.connect(tmp_path / name / "outbox.sqlite")
-        tables = ("item", "taken", "counter", "age")
+        tables = ("item", "taken", "counter", "age", "answer")
         columns.append({table: db.execute(f"PRAGMA table_info({table})").fetchall() for table in tables})
         columns[-1]["indexes"] = db.execute("SELECT name FROM sqlite_schema WHERE type = 'index' ORDER BY 1").fetchall()
         db.close()
@@ -250,7 +252,7 @@ def test_an_index_of_a_newer_agent_is_refused(tmp_path):
     """An index of a newer agent raises an error, because an older agent does not know its format."""
     Outbox(tmp_path, LIMITS).close()
     db = sqlite3.connect(tmp_path / "outbox.sqlite", isolation_level=None)
-    db.execute("PRAGMA user_version=3")
+    db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     db.close()
     with pytest.raises(StateError, match="written by a newer agent"):
         Outbox(tmp_path, LIMITS)
@@ -328,3 +330,39 @@ def test_priorities_are_those_of_the_reasons():
     assert Priority.of(Reason.UNCERTAIN, Verdict.FAIL) is Priority.DEFECT
     assert Priority.of(Reason.UNCERTAIN, Verdict.UNCERTAIN) is Priority.UNCERTAIN
     assert Priority.of(Reason.NOTHING_FOUND, Verdict.PASS) is Priority.CONTROL
+
+
+def test_the_answers_to_idempotency_keys_outlive_the_agent_and_are_bounded(tmp_path):
+    """Each is durable together with its result. The oldest keys go first; a key that comes again is the newest."""
+    outbox = Outbox(tmp_path, LIMITS)
+    outbox.record("f0", result(0), None, publish=True, request_key="first")
+    for number in range(1, ANSWERS_KEPT):
+        outbox._index._db.execute("INSERT INTO answer (request_key, result) VALUES (?, ?)", (f"k{number}", b"{}"))
+    outbox.close()
+    again = Outbox(tmp_path, LIMITS)
+    assert again.answer("first") == result(0)
+    assert again.answer("of nobody") is None
+    again.record("f1", result(1), None, publish=True, request_key="newest")
+    assert (again.answer("first"), again.answer("newest")) == (None, result(1))
+    with pytest.raises(StateError, match="'k1' is damaged"):
+        again.answer("k1")
+    again.close()
+
+
+def test_an_index_of_version_2_gets_the_table_of_answers_and_keeps_its_items(tmp_path):
+    """An agent that is renewed goes on with what waits, and reads what it can from a damaged index of that version."""
+    outbox = Outbox(tmp_path, LIMITS)
+    put(outbox, 1)
+    outbox.close()
+    db = sqlite3.connect(tmp_path / "outbox.sqlite", isolation_level=None)
+    db.executescript("DROP TABLE answer; PRAGMA user_version=2;")
+    db.close()
+    again = Outbox(tmp_path, LIMITS)
+    assert (again.depth()["result"], again.answer("k")) == (1, None)
+    again.close()
+    db = sqlite3.connect(tmp_path / "outbox.sqlite", isolation_level=None)
+    db.executescript("DROP TABLE answer; PRAGMA user_version=2;")
+    db.close()
+    with closing(connect(tmp_path / "new.sqlite")) as new:
+        assert _salvage(tmp_path / "outbox.sqlite", new) >= 3
+        assert new.execute("SELECT count(*) FROM item WHERE kind = 'result'").fetchone() == (1,)

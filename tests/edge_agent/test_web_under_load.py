@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import socket
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,8 @@ from starlette.routing import Route
 
 from edge_agent.camera_config import HttpCamera
 from edge_agent.config import Page
+from edge_agent.errors import StateError
+from edge_agent.outbox import Outbox
 from edge_agent.recent_frames import RecentFrame
 from edge_agent.sources.http import HttpSource, KeyReused, QueueFull
 from edge_agent.web.access import Access
@@ -25,7 +28,7 @@ from edge_agent.web.picture import Drawings
 from edge_agent.web.server import PageServer
 from inspection import sha256_of
 from tests.edge_agent.models import GOOD, picture
-from tests.edge_agent.outbox_items import result
+from tests.edge_agent.outbox_items import LIMITS, result
 from tests.edge_agent.servers import wait_for
 
 RIGHT = "right-token-right-token"
@@ -157,6 +160,37 @@ def test_the_same_image_with_the_same_key_is_inspected_once():
     assert camera.next(0.0) is None
     assert told == [1]
     assert post(endpoint, [picture(*GOOD, seed=9)], key)[0].status_code == 409
+
+
+def test_a_key_that_was_answered_before_a_restart_gets_that_answer(tmp_path):
+    """The image is not inspected again; another image with the key is refused."""
+    data, key = picture(*GOOD), {"Idempotency-Key": "order-7"}
+    recorded = replace(result(7), sha256=sha256_of(data))
+    outbox = Outbox(tmp_path, LIMITS)
+    outbox.record("c/1", recorded, None, publish=True, request_key="order-7")
+    outbox.close()
+    again = Outbox(tmp_path, LIMITS)
+    camera = HttpSource(HttpCamera(source="http", timeout_s=0.05), threading.Event(), answers=again.answer)
+    endpoint = InspectEndpoint(camera, Access(RIGHT))
+    answer, _ = post(endpoint, [data], key)
+    assert (answer.status_code, answer.body) == (200, recorded.to_json())
+    assert camera.next(0.0) is None
+    assert post(endpoint, [picture(*GOOD, seed=9)], key)[0].status_code == 409
+    again.close()
+
+
+def test_where_the_answers_cannot_be_read_the_outcome_is_unknown():
+    """The sender is not told that its image was never judged, and the image is not judged twice."""
+
+    def unreadable(key: str) -> None:
+        raise StateError("the outbox cannot be read: disk I/O error")
+
+    camera = HttpSource(HttpCamera(source="http", timeout_s=0.05), threading.Event(), answers=unreadable)
+    answer, _ = post(InspectEndpoint(camera, Access(RIGHT)), [picture(*GOOD)], {"Idempotency-Key": "k"})
+    assert answer.status_code == 503
+    assert b"unknown-outcome" in answer.body
+    assert b"disk I/O error" in answer.body
+    assert camera.next(0.0) is None
 
 
 def test_a_key_without_a_result_may_be_tried_again():
