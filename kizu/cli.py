@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-# report, reopen and rename add to `labels`, import_formats to `import`
+# report, reopen and rename add to `labels`, import_formats to `import`, rollouts to `deploy`
 from kizu.commands import (
     approval,
     doctor,
@@ -25,6 +25,7 @@ from kizu.commands import (
     rename,  # noqa: F401
     reopen,  # noqa: F401
     report,  # noqa: F401
+    rollouts,  # noqa: F401
     runs,
     servers,
     trace,

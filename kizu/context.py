@@ -69,6 +69,24 @@ def settings_as(identity: str) -> Settings:
     return settings_here(identity)
 
 
+def settings_as_operator() -> Settings:
+    """Return the settings of the reconciler, with a caller of the signer who may do what a person orders.
+
+    On a cluster, the environment brings that caller's token.
+
+    Raises:
+        CommandError, SettingsError: see `settings_as`.
+    """
+    config = settings_as("reconciler")
+    if not is_on_this_machine():
+        return config
+    from pydantic import SecretStr
+
+    from deploy.access.identities import signer_token
+
+    return config.model_copy(update={"signer_token": SecretStr(signer_token(layout(), "operator"))})
+
+
 def settings_here(identity: str) -> Settings:
     """Return the settings of an identity of the servers on this machine, even if the environment names other servers.
 

@@ -147,7 +147,7 @@ def group_state(
         if report.group in (None, group) and report.use_case in (None, desired.use_case)
     ]
     devices = tuple(sorted([*known, *unknown], key=lambda device: device.device))
-    final = desired.waves[-1].release_digest if desired.waves else None
+    final = desired.ordered
     everywhere = bool(devices) and all(d.settled and d.running == final for d in devices)
     return GroupState(desired.use_case, group, desired.sequence, devices, final if everywhere else None)
 

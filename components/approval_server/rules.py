@@ -33,7 +33,9 @@ EVIDENCE: Final = frozenset(
 """The tags that an approval rests on. Only the registering account writes them; nobody does once the version is
 approved.
 """
-PROTECTED: Final = SERVERS_OWN | EVIDENCE | {APPROVAL, REASON}
+ROLLOUT: Final = frozenset({"rollout", "rollout_reason"})
+"""How the rollout of a version ended. Only the reconciler, which sees the devices, writes it."""
+PROTECTED: Final = SERVERS_OWN | EVIDENCE | ROLLOUT | {APPROVAL, REASON}
 CHAMPION: Final = "champion"
 
 
@@ -93,7 +95,7 @@ def on_create(caller: Caller, tags: Mapping[str, str]) -> dict[str, str]:
     """
     for key in tags:
         _check_spelling(key)
-    stamped = sorted(set(tags) & (SERVERS_OWN | {REASON}))
+    stamped = sorted(set(tags) & (SERVERS_OWN | ROLLOUT | {REASON}))
     if stamped:
         raise Refused(
             f"a new version cannot bring {', '.join(stamped)}: the server alone writes these. "
@@ -122,6 +124,8 @@ def on_set(caller: Caller, version: Version, key: str, value: str, now: datetime
             raise Refused(f"{version} is neither approved nor rejected yet: decide first, then give the reason")
         if version.tags.get(BY) != caller.name:
             raise Refused(f"the decision on {version} is {version.tags.get(BY) or 'nobody'}'s, and so is its reason")
+    if key in ROLLOUT and caller.role is not Role.RECONCILER:
+        raise Refused(f"{key} says how the rollout of {version} ended: the reconciler writes it, not {caller.name}")
     if key in EVIDENCE and version.tags.get(key) != value:
         if caller.name != version.tags.get(REGISTERED_BY):
             raise Refused(

@@ -20,12 +20,13 @@ class CallersError(ValueError):
 
 
 class Right(StrEnum):
-    """What a caller may ask for. READ: what is published. PUBLISH: a release, a desired state. RECOVER: numbers above
-    what devices have seen.
+    """What a caller may ask for. READ: what is published. PUBLISH: a release, a desired state. ROLLOUT: one step of a
+    rollout. RECOVER: numbers above what devices have seen.
     """
 
     READ = "read"
     PUBLISH = "publish"
+    ROLLOUT = "rollout"
     RECOVER = "recover"
 
 

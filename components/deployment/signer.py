@@ -11,6 +11,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,14 @@ from starlette.applications import Starlette
 from components.deployment.callers import Callers, CallersError
 from components.deployment.keys import KeysError, load_chain
 from components.deployment.release import BuiltRelease, ReleaseError, build_release, require_comparison
+from components.deployment.rollout_steps import Asked, Order, begin, take, without_former
 from components.deployment.signer_http import make_app
 from components.deployment.upkeep import Upkeep
 from components.settings import Settings, SettingsError, settings
 from components.stores.models.registry import ModelRegistry
 from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
 from components.stores.releases.repository import Published, ReleaseRepository, RepositoryError
-from components.use_case import Rollout
-from inspection.documents import DesiredState, Release, Wave
+from inspection.documents import DesiredState, Release
 from inspection.paths import desired_path, former_desired_path, parse_desired_path
 
 _log = logging.getLogger(__name__)
@@ -65,22 +66,57 @@ class Signer:
             return built.release.digest
 
     def publish_desired(
-        self, model: str, version: int, *, again: bool = False, downgrade: bool = False
+        self,
+        model: str,
+        version: int,
+        *,
+        again: bool = False,
+        downgrade: bool = False,
+        pin: bool = False,
+        by: str = "",
+        reason: str = "",
     ) -> DesiredState:
-        """Publish the desired state of the release's group, by the rollout policy that was approved with the version.
+        """Begin the rollout of a release to its group, by the rollout policy that was approved with the version.
 
-        If the desired state is already the same, nothing changes. Otherwise it gets the next sequence number.
+        If the release is ordered already, nothing changes. Otherwise the desired state gets the next sequence number,
+        and the first stage of the rollout is open.
 
         Args:
             again: order the release anew, so that devices that refused it try it once more.
-            downgrade: the version may be older than the one that is desired now.
+            downgrade: the version may be older than the one that is desired now. An older one goes to all devices at
+                once.
+            pin: order it to all devices at once, and let no other release follow until `Step.RESUME`.
+            by, reason: who pins, and why.
 
         Raises:
             ReleaseError: the release is not published, or it is older than the desired one without `downgrade`.
+            StepRefused: its rollout was stopped before, or another version is pinned.
         """
         with self._lock:
             built = build_release(self._registry, model, version)
-            return self._desire(built, again=again, downgrade=downgrade)
+            return self._desire(built, Order(again=again, pin=pin, by=by, reason=reason), downgrade=downgrade)
+
+    def step(self, use_case: str, group: str, asked: Asked) -> DesiredState:
+        """Take a group's rollout one step on, and return its desired state.
+
+        Raises:
+            ReleaseError: nothing is desired of this group.
+            StepRefused: the step does not fit, or the desired state has changed since the caller looked.
+        """
+        wanted: list[DesiredState] = []
+
+        def files(published: Published) -> Iterator[tuple[str, bytes]]:
+            current, paths = _current(published, use_case, group)
+            if current is None:
+                raise ReleaseError(f"nothing was released for {use_case} in group {group} yet")
+            wanted[:] = [take(current, asked, self._now())]
+            for path in paths:
+                yield path, wanted[0].to_json()
+
+        with self._lock:
+            self._repository.change(files)
+            _log.info("%s of %s in group %s by %s: %s", asked.step, use_case, group, asked.by, asked.reason)
+            return wanted[0]
 
     def recover(self, model: str, version: int, *, sequence_above: int = 0, metadata_above: int = 0) -> DesiredState:
         """Publish release and desired state in a repository that was lost or restored, so that devices take them.
@@ -94,47 +130,37 @@ class Signer:
             if f"releases/{built.release.digest}/release.json" not in self._repository.targets():
                 require_comparison(self._registry, built)
             above = max(metadata_above, int(self._now().timestamp()))
-            return self._desire(
-                built, again=True, downgrade=True, sequence_above=sequence_above, metadata_above=above, publish=True
-            )
+            order = Order(again=True, at_once=True, whatever_is_pinned=True, sequence_above=sequence_above)
+            return self._desire(built, order, downgrade=True, metadata_above=above, publish=True)
 
     def _desire(
-        self,
-        built: BuiltRelease,
-        *,
-        again: bool,
-        downgrade: bool,
-        sequence_above: int = 0,
-        metadata_above: int = 0,
-        publish: bool = False,
+        self, built: BuiltRelease, order: Order, *, downgrade: bool, metadata_above: int = 0, publish: bool = False
     ) -> DesiredState:
-        model, rollout = built.release.use_case, built.use_case.rollout
-        path, former_path = desired_path(model, rollout.group), former_desired_path(rollout.group)
+        release, rollout = built.release, built.use_case.rollout
         wanted: list[DesiredState] = []
 
         def files(published: Published) -> Iterator[tuple[str, bytes]]:
             if publish:
                 yield from built.targets()
-            elif f"releases/{built.release.digest}/release.json" not in published.targets:
+            elif f"releases/{release.digest}/release.json" not in published.targets:
                 raise ReleaseError(
-                    f"release {built.release.digest} of {model} version {built.release.version} is not published yet"
+                    f"release {release.digest} of {release.use_case} version {release.version} is not published yet"
                 )
-            former = _parsed(published.read(former_path))
-            if former is not None and former.use_case != model:
-                former = None  # another product had the group's former name first
-            current = _parsed(published.read(path)) or former
-            if current is not None and not downgrade:
-                _check_direction(built.release, current, published)
-            state = next_desired(built, current, again=again, sequence_above=sequence_above)
+            current, paths = _current(published, release.use_case, rollout.group)
+            back = current is not None and _goes_back(release, current, published, downgrade=downgrade)
+            at_once = order.at_once or back
+            state = begin(release, rollout, current, replace(order, at_once=at_once), self._now())
+            former = state.rollout.former_digest if state.rollout is not None else None
+            if former is not None and f"releases/{former}/release.json" not in published.targets:
+                state = without_former(state)
             wanted[:] = [state]
-            # Agents of version 0.1 know the former name only; where it is this product's, both names say the same.
-            for name in (path,) if former is None else (path, former_path):
-                yield name, state.to_json()
+            for path in paths:
+                yield path, wanted[0].to_json()
 
         if self._repository.change(files, above=metadata_above):
             _log.info(
                 "desired state %d of %s in group %s: release %s",
-                wanted[0].sequence, model, rollout.group, built.release.digest,
+                wanted[0].sequence, release.use_case, rollout.group, release.digest,
             )  # fmt: skip
         return wanted[0]
 
@@ -172,48 +198,40 @@ def _parsed(data: bytes | None) -> DesiredState | None:
     return DesiredState.from_json(data) if data is not None else None
 
 
-def next_desired(
-    built: BuiltRelease, current: DesiredState | None, *, again: bool, sequence_above: int = 0
-) -> DesiredState:
-    """The desired state that orders a release: the current one where that says the same, else the next sequence."""
-    rollout, digest = built.use_case.rollout, built.release.digest
-    sequence = max(current.sequence if current else 0, sequence_above) + 1
-    ordered = not again and current is not None and current.waves[-1].release_digest == digest
-    wanted = DesiredState(
-        sequence=sequence,
-        use_case=built.release.use_case,
-        waves=_waves(rollout, digest),
-        probation_s=rollout.probation_s,
-        report_timeout_s=rollout.report_timeout_s,
-        again=current.asked_since if ordered and current is not None else sequence,
-    )
-    if not again and current is not None:
-        same = current.waves == wanted.waves and current.probation_s == wanted.probation_s
-        return current if same else wanted
-    return wanted
+def _current(published: Published, use_case: str, group: str) -> tuple[DesiredState | None, tuple[str, ...]]:
+    """A group's desired state, and the paths at which the next one is written."""
+    path, former_path = desired_path(use_case, group), former_desired_path(group)
+    former = _parsed(published.read(former_path))
+    if former is not None and former.use_case != use_case:
+        former = None  # another product had the group's former name first
+    # Agents of version 0.1 know the former name only; where it is this product's, both names say the same.
+    return _parsed(published.read(path)) or former, (path,) if former is None else (path, former_path)
 
 
-def _check_direction(release: Release, current: DesiredState, published: Published) -> None:
-    """Refuse an order for an older version than one that is desired now."""
+def _goes_back(release: Release, current: DesiredState, published: Published, *, downgrade: bool) -> bool:
+    """Whether the release is older than one that is desired now.
+
+    Raises:
+        ReleaseError: it is older, or nobody can tell, and the order does not say `downgrade`.
+    """
     for digest in {wave.release_digest for wave in current.waves} - {release.digest}:
         data = published.read(f"releases/{digest}/release.json")
         if data is None:
+            if downgrade:
+                return True
             raise ReleaseError(
                 f"release {digest[:12]}, which is desired now, is not published, so that nobody can tell whether "
                 f"version {release.version} is older; if it is what you want, order it with --downgrade"
             )
         desired = Release.from_json(data).version
         if release.version < desired:
+            if downgrade:
+                return True
             raise ReleaseError(
                 f"version {release.version} of {release.use_case} is older than version {desired}, which is desired "
                 "now; if you want to go back, order it with --downgrade"
             )
-
-
-def _waves(rollout: Rollout, digest: str) -> tuple[Wave, ...]:
-    # All waves are open from the start. The reconciler does not open them one after another yet.
-    first = (Wave(devices=rollout.canary, release_digest=digest),) if rollout.canary else ()
-    return (*first, Wave(percent=max(rollout.waves), release_digest=digest))
+    return False
 
 
 def compose(config: Settings) -> Starlette:

@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from components.deployment.callers import Callers, Right
 from components.deployment.release import ReleaseError
+from components.deployment.rollout_steps import Asked, Step
 from components.deployment.upkeep import Upkeep
 from components.stores.models.approval import ApprovalError
 from components.stores.models.registry import ModelRegistryError, NoSuchModel
@@ -28,6 +29,7 @@ from components.stores.releases.repository import RepositoryError
 from inspection.codec import DocumentError, canonical_json
 from inspection.documents import DesiredState, Release
 from inspection.paths import check_name
+from inspection.rollout import PausedFor
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +46,13 @@ class Operations(Protocol):
     def publish_release(self, model: str, version: int) -> str:
         """Publish a release; returns its digest."""
 
-    def publish_desired(self, model: str, version: int, *, again: bool, downgrade: bool) -> DesiredState:
-        """Publish the desired state of a release's group."""
+    def publish_desired(
+        self, model: str, version: int, *, again: bool, downgrade: bool, pin: bool, by: str, reason: str
+    ) -> DesiredState:
+        """Begin the rollout of a release to its group."""
+
+    def step(self, use_case: str, group: str, asked: Asked) -> DesiredState:
+        """Take a group's rollout one step on."""
 
     def recover(self, model: str, version: int, *, sequence_above: int, metadata_above: int) -> DesiredState:
         """Publish release and desired state with numbers above what devices have seen."""
@@ -63,8 +70,8 @@ class Operations(Protocol):
 def make_app(signer: Operations, callers: Callers, upkeep: Upkeep) -> Starlette:
     """Make the HTTP application.
 
-    It serves POST /releases, POST /desired, POST /recover, GET /desired, GET /desired/{use_case}/{group} and
-    GET /releases/{digest} to callers with a token and the right. GET /livez, GET /healthz and GET /metrics say to
+    It serves POST /releases, POST /desired, POST /rollout, POST /recover, GET /desired, GET /desired/{use_case}/{group}
+    and GET /releases/{digest} to callers with a token and the right. GET /livez, GET /healthz and GET /metrics say to
     everybody how the signer is.
     """
 
@@ -92,6 +99,7 @@ def make_app(signer: Operations, callers: Callers, upkeep: Upkeep) -> Starlette:
             Route("/metrics", lambda _: _metrics(upkeep), methods=["GET"]),
             act("/releases", Right.PUBLISH, _publish_release),
             act("/desired", Right.PUBLISH, _publish_desired),
+            act("/rollout", Right.ROLLOUT, _step),
             act("/recover", Right.RECOVER, _recover),
             read("/desired", lambda: _Names(signer.desired_names())),
             read("/desired/{use_case}/{group}", signer.desired),
@@ -106,8 +114,27 @@ def _publish_release(signer: Operations, body: dict[str, Any]) -> dict[str, Any]
 
 
 def _publish_desired(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
-    again, downgrade = _flag(body, "again"), _flag(body, "downgrade")
-    return _said(signer.publish_desired(*_model_and_version(body), again=again, downgrade=downgrade))
+    again, downgrade, pin = (_flag(body, name) for name in ("again", "downgrade", "pin"))
+    by, reason = (_text(body, name) for name in ("by", "reason"))
+    model, version = _model_and_version(body)
+    said = signer.publish_desired(model, version, again=again, downgrade=downgrade, pin=pin, by=by, reason=reason)
+    return _said(said)
+
+
+def _step(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    use_case, group, by = (_text(body, name) for name in ("use_case", "group", "by"))
+    reason, paused_for = _text(body, "reason"), _text(body, "paused_for") or PausedFor.PERSON
+    step, sequence, devices = body.pop("step", None), body.pop("sequence", None), body.pop("devices", [])
+    if not isinstance(sequence, int) or isinstance(sequence, bool):
+        raise ValueError(f"expected a whole number for sequence, but got {sequence!r}")
+    if not isinstance(devices, list) or not all(isinstance(name, str) for name in devices):
+        raise ValueError(f"expected a list of names for devices, but got {devices!r}")
+    if step not in list(Step):
+        raise ValueError(f"expected one of {', '.join(Step)} for step, but got {step!r}")
+    if body or not by:
+        raise ValueError(f"expected by, and no other keys than those of a step, but got {sorted(body)}")
+    asked = Asked(Step(step), sequence, by, reason, tuple(devices), PausedFor(paused_for))
+    return _said(signer.step(check_name("use case", use_case), check_name("group", group), asked))
 
 
 def _recover(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +146,14 @@ def _recover(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _said(state: DesiredState) -> dict[str, Any]:
-    return {"sequence": state.sequence, "release_digest": state.waves[-1].release_digest}
+    return {"sequence": state.sequence, "release_digest": state.ordered}
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.pop(name, "")
+    if not isinstance(value, str):
+        raise ValueError(f"expected a text for {name}, but got {value!r}")
+    return value
 
 
 def _flag(body: dict[str, Any], name: str) -> bool:

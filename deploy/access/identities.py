@@ -64,9 +64,9 @@ MLFLOW_ACCOUNTS: Final[Mapping[str, str]] = {
 """Identity -> its MLflow account."""
 SIGNER_CALLERS: Final[Mapping[str, tuple[str, ...]]] = {
     "deployment": ("read", "publish"),
-    "reconciler": ("read",),
-    # a person with the command `kizu keys recover`
-    "operator": ("read", "publish", "recover"),
+    "reconciler": ("read", "rollout"),
+    # a person with the commands `kizu keys recover` and `kizu deploy`
+    "operator": ("read", "publish", "rollout", "recover"),
 }
 """Caller of the signer -> its rights, as components/deployment/callers.py knows them."""
 SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kizu.context import DEFAULT_USE_CASE, UseCaseOption, console, is_on_this_machine, layout, settings_as
+from kizu.context import DEFAULT_USE_CASE, UseCaseOption, console, layout, settings_as_operator
 from kizu.context import use_case as read_use_case
 
 app = typer.Typer(no_args_is_help=True, help="The keys that sign releases.")
@@ -69,19 +69,13 @@ def recover(
 
     Without this, devices refuse the new repository as an old one. Run it once for each use case.
     """
-    from pydantic import SecretStr
-
     from components.deployment.recovery import recover as recover_release
     from components.stores.fleet.reports import FleetReports
     from components.stores.models.registry import CHAMPION, ModelRegistry
     from components.stores.objects.s3 import S3ObjectStore
     from components.stores.releases.signer_client import SignerClient
 
-    config = settings_as("reconciler")
-    if is_on_this_machine():
-        from deploy.access.identities import signer_token
-
-        config = config.model_copy(update={"signer_token": SecretStr(signer_token(layout(), "operator"))})
+    config = settings_as_operator()
     name = read_use_case(use_case).name
     fleet = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet")).reading()
     unread = [f"{report.device} ({report.reason})" for report in fleet.unread if report.use_case in (None, name)]

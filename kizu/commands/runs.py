@@ -7,11 +7,30 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console, run_here
 from kizu.context import use_case as read_use_case
 
 app = typer.Typer()
+
+
+class _OrderIfNoneIsNamed(TyperGroup):
+    """`kizu deploy 7` means `kizu deploy order 7`, and `kizu deploy` alone orders the newest approved version."""
+
+    default_command = "order"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = [self.default_command, *args]
+        return super().parse_args(ctx, args)
+
+
+deploy_app = typer.Typer(
+    cls=_OrderIfNoneIsNamed,
+    help="Order a release and take its rollout in hand. `kizu deploy VERSION` means `kizu deploy order VERSION`.",
+)
+app.add_typer(deploy_app, name="deploy")
 
 
 def _show(outputs: dict[str, Any]) -> None:
@@ -29,8 +48,8 @@ def label(
     _show(run_here("labeling", {"use_case": product.to_json(), "wait_s": wait}, product.name))
 
 
-@app.command()
-def deploy(
+@deploy_app.command()
+def order(
     version: Annotated[int, typer.Argument(help="The approved version; 0: the newest approved version.")] = 0,
     use_case: UseCaseOption = DEFAULT_USE_CASE,
     again: Annotated[
@@ -40,7 +59,7 @@ def deploy(
         bool, typer.Option("--downgrade", help="Go back: the version may be older than the one that is desired now.")
     ] = False,
 ) -> None:
-    """Run the deployment pipeline: the signer publishes the release and the desired state of the group."""
+    """Run the deployment pipeline: the signer publishes the release and opens the first wave of its rollout."""
     product = read_use_case(use_case)
     arguments = {"use_case": product.to_json(), "version": version, "again": again, "downgrade": downgrade}
     _show(run_here("deployment", arguments, product.name))

@@ -68,6 +68,8 @@ def test_each_command_of_a_page_exists(name):
         ("kizu import coco a.json --label 3", "no option --label"),
         ("KIZU_HOME=x .venv/bin/kizu down now", "takes no argument"),
         ("kizu-edge rollback --all", "no option --all"),
+        ("kizu deploy 7 --soon", "no option --soon"),
+        ("kizu deploy status 7", "takes no argument"),
         ("cd x && make demos", "no target demos"),
     ],
 )

@@ -103,6 +103,7 @@ def make_targets() -> frozenset[str]:
 
 def _mistakes_of(command: Any, words: list[str], name: str) -> list[str]:
     options = _options(command)
+    words = _with_default(command, words)
     while words:
         word = words.pop(0)
         children = getattr(command, "commands", None)
@@ -117,9 +118,17 @@ def _mistakes_of(command: Any, words: list[str], name: str) -> list[str]:
                 return [f"{name} has no command {word}"]
             command, name = children[word], f"{name} {word}"
             options |= _options(command)
+            words = _with_default(command, words)
         elif not _NOT_A_WORD.search(word) and not any(_is_argument(item) for item in command.params):
             return [f"{name} takes no argument, but got {word}"]
     return []
+
+
+def _with_default(command: Any, words: list[str]) -> list[str]:
+    """The words, with the command that a group takes where none is named."""
+    default = getattr(command, "default_command", None)
+    named = bool(words) and words[0] in (*getattr(command, "commands", ()), "--help")
+    return words if default is None or named else [default, *words]
 
 
 def _options(command: Any) -> dict[str, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterable
 from typing import Any, Self
 
 import httpx
@@ -45,14 +46,51 @@ class SignerClient:
         """Returns the release's digest."""
         return str(self._ask("POST", "/releases", {"model": model, "version": version})["release_digest"])
 
-    def publish_desired(self, model: str, version: int, *, again: bool = False, downgrade: bool = False) -> int:
+    def publish_desired(
+        self,
+        model: str,
+        version: int,
+        *,
+        again: bool = False,
+        downgrade: bool = False,
+        pin: bool = False,
+        by: str = "",
+        reason: str = "",
+    ) -> int:
         """Returns the desired state's sequence.
 
         again: order the release anew though it is desired already. downgrade: it may be older than the desired one.
+        pin: order it to all devices at once, and let no other follow; by, reason: who pins, and why.
         """
         asked: dict[str, Any] = {"model": model, "version": version}
-        asked |= {name: True for name, given in (("again", again), ("downgrade", downgrade)) if given}
+        flags = (("again", again), ("downgrade", downgrade), ("pin", pin))
+        asked |= {name: True for name, given in flags if given}
+        asked |= {name: text for name, text in (("by", by), ("reason", reason)) if text}
         return int(self._ask("POST", "/desired", asked)["sequence"])
+
+    def rollout(
+        self,
+        use_case: str,
+        group: str,
+        sequence: int,
+        step: str,
+        *,
+        by: str,
+        reason: str = "",
+        devices: Iterable[str] = (),
+        paused_for: str = "",
+    ) -> int:
+        """Have a group's rollout take one step: advance, finish, pause, resume or stop. Returns the new sequence.
+
+        Args:
+            sequence: of the desired state that the caller has seen; the signer refuses where it has changed since.
+            by, reason: who asks, and why.
+            devices: those that a stop names.
+            paused_for: why it pauses: person, by-hand or inconclusive.
+        """
+        asked: dict[str, Any] = {"use_case": use_case, "group": group, "sequence": sequence, "step": step, "by": by}
+        asked |= {"reason": reason, "devices": list(devices), "paused_for": paused_for}
+        return int(self._ask("POST", "/rollout", asked)["sequence"])
 
     def recover(self, model: str, version: int, *, sequence_above: int, metadata_above: int) -> int:
         """Have release and desired state published with numbers above what devices have seen. Returns the sequence."""

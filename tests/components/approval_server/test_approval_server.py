@@ -14,10 +14,13 @@ from components.stores.models.registry import (
     EVALUATION_REPORT,
     LATENCY_REPORT,
     MODEL_FILE,
+    ROLLOUT_REASON_TAG,
+    ROLLOUT_TAG,
     USE_CASE,
     ModelRegistryError,
 )
 from inspection.image import sha256_of
+from reconciler.adapters import MlflowRollouts
 from tests.components.guarded_mlflow import password_of, write
 from tests.components.model_runs import champion_scores, evaluated_run, unique_use_case
 
@@ -320,6 +323,20 @@ def test_champion_is_moved_by_the_reconciler_alone(mlflow, registry, name, regis
     with mlflow.acting_as("reconciler"):
         registry.set_alias(registered, CHAMPION)
     assert registry.by_alias(name, CHAMPION).version == 1
+
+
+def test_how_a_rollout_ended_is_written_by_the_reconciler_alone(mlflow, registry, name, registered):
+    """Another account could keep a good version from its devices, or hide that one was stopped."""
+    for account in ("trainer", "approver", "admin"):
+        for key in (ROLLOUT_TAG, ROLLOUT_REASON_TAG):
+            body = {"name": name, "version": "1", "key": key, "value": "failed"}
+            assert "the reconciler writes it" in refusal(
+                mlflow.ask(account, "POST", f"{V2}/model-versions/set-tag", body)
+            )
+    with mlflow.acting_as("reconciler"):
+        MlflowRollouts(registry).note_rollout(name, 1, "failed", "canary: bad")
+    assert MlflowRollouts(registry).rollout_of(name, 1) == "failed"
+    assert registry.version(name, 1).tags[ROLLOUT_REASON_TAG] == "canary: bad"
 
 
 def test_models_are_not_renamed_staged_or_deleted_past_their_approval(mlflow, registry, name, registered, approve):

@@ -35,7 +35,7 @@ CALLERS = Callers(
     tuple(
         Caller(name, frozenset(rights), sha256_of(f"token-of-{name}".encode()))
         for name, rights in {
-            "operator": Right, "deployment": (Right.READ, Right.PUBLISH), "reconciler": (Right.READ,),
+            "operator": Right, "deployment": (Right.READ, Right.PUBLISH), "reconciler": (Right.READ, Right.ROLLOUT),
         }.items()
     )
 )  # fmt: skip
@@ -147,6 +147,50 @@ def test_the_desired_state_follows_the_approved_policy_and_rises_only_on_change(
         Wave(release_digest=digests[0], devices=("line-1",)),
         Wave(release_digest=digests[0], percent=100.0),
     )
+
+
+def test_the_reconciler_takes_a_rollout_step_by_step_and_others_may_not(
+    client, url, registry, use_case, version, approve
+):
+    """The canary first, then all, and back: each step under the sequence that the caller has seen."""
+    second = register(registry, evaluated_run(registry, use_case, onnx=b"second"), use_case, 8)
+    group = use_case.rollout.group
+    reconciler = SignerClient(url, "token-of-reconciler")
+    digests = []
+    for number, item in enumerate((version, second), start=1):
+        approve(item)
+        digests.append(client.publish_release(use_case.name, number))
+        client.publish_desired(use_case.name, number)
+        if number == 1:
+            reconciler.rollout(use_case.name, group, 1, "advance", by="reconciler")
+
+    def asked(device):
+        return client.desired(use_case.name, group).release_for(device)
+
+    assert [asked("line-1"), asked("line-2")] == [digests[1], digests[0]]
+    with pytest.raises(SignerError, match="expected to advance at sequence 2, but it is at 3 by now"):
+        reconciler.rollout(use_case.name, group, 2, "advance", by="reconciler")
+    assert reconciler.rollout(use_case.name, group, 3, "advance", by="reconciler") == 4
+    assert asked("line-2") == digests[1]
+    assert reconciler.rollout(use_case.name, group, 4, "stop", by="reconciler", reason="bad", devices=["line-1"]) == 5
+    assert [asked("line-1"), asked("line-2")] == [digests[0], digests[0]]
+    with pytest.raises(SignerError, match=r"the rollout of version 2 was stopped by reconciler: bad; .*--again"):
+        client.publish_desired(use_case.name, 2)
+    with pytest.raises(SignerError, match=r"403.*deployment has no right to rollout"):
+        SignerClient(url, "token-of-deployment").rollout(use_case.name, group, 5, "advance", by="x")
+    with pytest.raises(SignerError, match=r"expected one of advance.*got 'dance'"):
+        reconciler.rollout(use_case.name, group, 5, "dance", by="x")
+
+
+def test_a_pinned_version_lets_no_other_follow(client, registry, use_case, version, approve):
+    """The refusal names who pinned it and how it ends."""
+    second = register(registry, evaluated_run(registry, use_case, onnx=b"second"), use_case, 8)
+    for number, item in enumerate((version, second), start=1):
+        approve(item)
+        client.publish_release(use_case.name, number)
+    client.publish_desired(use_case.name, 1, pin=True, by="admin", reason="audit week")
+    with pytest.raises(SignerError, match=r"version 1 is pinned by admin.*kizu deploy resume"):
+        client.publish_desired(use_case.name, 2)
 
 
 def test_two_products_of_one_group_keep_their_own_desired_states(client, registry, mlflow, repository, approve):
