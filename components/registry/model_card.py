@@ -149,9 +149,15 @@ def _champion(test: Scores, champion: ChampionScores) -> str:
         for name, found in (("this model", test), (f"champion, version {champion.version}", champion.test))
     ]
     table = _table(("On the same test split", "mAP50", "mAP50-95", "Escape rate", "Overkill rate", "Review rate"), rows)
-    if champion.map50_difference is None:
-        return table
-    return f"{table}\n\nmAP50 less the champion's: {champion.map50_difference}"
+    said = [table]
+    if champion.map50_difference is not None:
+        said.append(f"mAP50 less the champion's: {champion.map50_difference}")
+    if champion.seen_test_images:
+        said.append(
+            f"The champion learned from {champion.seen_test_images} of these {test.images} test images, or from their "
+            "parts. It looks too good here."
+        )
+    return "\n\n".join(said)
 
 
 def _behaviour(report: EvaluationReport, latency: LatencyReport | None) -> list[str]:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import uuid
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from components.stores.raw_images.images import RawImages
 from deploy.access.buckets import ensure_on_this_machine
+from inspection.documents import Capture, Reason
+from inspection.image import sha256_of
 from kizu.doctor import diagnose
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -54,6 +61,41 @@ def test_the_command_says_one_line_a_check(stack):
     secrets = [value for name, value in environment.items() if "KEY" in name and "ID" not in name]
     assert secrets
     assert not any(secret in good.stdout + bad.stdout for secret in secrets)
+
+
+def test_the_command_lists_images_that_belong_to_no_product_or_to_two(stack, tmp_path):
+    """It reads the sources of each use case file that it is given; without one, it asks nothing of the kind."""
+    device = f"cam-{uuid.uuid4().hex[:8]}"
+    data = cv2.imencode(".png", np.random.default_rng().integers(0, 255, (16, 16, 3), np.uint8))[1].tobytes()
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    capture = Capture(
+        capture_id="1", sha256=sha256_of(data), device=device, camera="top", captured_at=at, reason=Reason.INITIAL
+    )
+    RawImages(stack.store("importer"), "kizu-raw").put(data, capture, site="plant")
+
+    def run(sources):
+        files = []
+        for name, pattern in sources.items():
+            file = tmp_path / f"{name}.yaml"
+            file.write_text(
+                f"name: {name}\nclasses: [scratch]\nlabeling: {{instructions: x}}\nsources: ['{pattern}']\n"
+                "gates: {min_map50: 0.1, max_escape_rate: 1.0, max_overkill_rate: 1.0}\n"
+            )
+            files += ["-u", str(file)]
+        done = subprocess.run(
+            [sys.executable, "-m", "kizu", "doctor", *files], cwd=REPOSITORY, capture_output=True, text=True,
+            timeout=120, env=stack.environment("labeling") | {"KIZU_PORT_SIGNER": str(stack.layout.ports.signer)},
+        )  # fmt: skip
+        return done.returncode, [line for line in done.stdout.splitlines() if "belongs to one use case" in line]
+
+    assert run({}) == (0, [])
+    code, (line,) = run({"tags": "plant/cam-*", "discs": "plant/*"})
+    assert (code, line[:6]) == (1, "FAILED")
+    assert f"1 images of plant/{device}: discs and tags" in line
+    code, (line,) = run({"tags": "elsewhere/*", "discs": "nowhere/*"})
+    assert (code, f"1 images of plant/{device}: no use case" in line) == (1, True)
+    code, (line,) = run({"tags": "*/*"})
+    assert (code, line[:6]) == (0, "ok    ")
 
 
 AWAY = "http://127.0.0.1:9"

@@ -14,6 +14,7 @@ from PIL import Image
 from components.stores.labels.store import LabelStore
 from components.stores.raw_images.images import RawImages
 from components.use_case import load_use_case
+from inspection.image import sha256_of
 from tests.pipelines.holding_proxy import HoldingProxy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -67,6 +68,22 @@ def test_images_go_in_and_what_is_none_is_listed_where_one_is(kizu, tmp_path):
     assert "cut.jpg,truncated" in (kizu.here / "set-aside-set.csv").read_text()
     assert "1 images (0 new)" in said(kizu("importer", "import", "images", folder))
     assert "1 images (0 new)" in said(kizu("importer", "ingest", folder))  # by its shorter name
+
+
+@pytest.mark.parametrize("has_sources", [True, False])
+def test_images_are_imported_for_a_use_case(kizu, s3, use_case, tmp_path, has_sources):
+    """With sources the device carries the use case's name, so that they are its own; without, all images are."""
+    if has_sources:
+        use_case.write_text(use_case.read_text() + "sources: [osaka/*]\n")
+    folder = tmp_path / "boxes"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(data := picture(uuid.uuid4().int % 2**32))
+    said(kizu("importer", "ingest", folder, "-u", use_case))
+    name = load_use_case(use_case).name
+    (found,) = [
+        image for image in RawImages(s3.store("labeling"), "kizu-raw").list_images() if image.sha256 == sha256_of(data)
+    ]
+    assert found.device == (f"import-{name}--boxes" if has_sources else "import-boxes")
 
 
 def test_labels_go_out_and_come_in_by_every_format(kizu, use_case, tmp_path):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 import uuid
+from datetime import UTC, datetime, timedelta
 
+import cv2
+import numpy as np
 import pytest
 
-from components.stores.labels.store import LabelStatus, LabelStore
+from components.generated_parts.photographs import LineGenerator
+from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore
 from components.stores.labels.versions import record_label_version
+from components.stores.raw_images.images import RawImages
+from inspection.documents import Capture, Reason
 from inspection.geometry import Box, LabelledBox
+from inspection.image import decode_image, sha256_of
 from tests.components.stores.labels.label_events import event
 from tests.kizu.command_line import assert_is_an_error_in_one_line, kizu
 
@@ -129,3 +136,56 @@ def test_images_are_reopened_and_those_set_aside_are_listed(run, settings, produ
     assert "0 images are reopened; 1 are with people already" in run("reopen", good, "-u", file).stdout
     assert_is_an_error_in_one_line(run("reopen", "ffff", "-u", file), "'ffff' names 0")
     assert_is_an_error_in_one_line(run("reopen", "-u", file), "expected images, --suspects or --objections")
+
+
+def put(s3, data, reason=Reason.INITIAL, capture_id="1"):
+    """The image of a device in the raw bucket; its address."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    capture = Capture(
+        capture_id=capture_id, sha256=sha256_of(data), device="cam-7", camera="top", captured_at=at, reason=reason
+    )
+    return RawImages(s3.store("importer"), "kizu-raw").put(data, capture, site="plant").uri
+
+
+def approved(name, data, address, boxes=()):
+    height, width = decode_image(data).shape[:2]
+    return LabelEvent(
+        event_id=f"{name}-{sha256_of(data)}", use_case=name, image_uri=address, sha256=sha256_of(data), width=width,
+        height=height, boxes=boxes, status=LabelStatus.APPROVED, at=datetime.now(UTC) - timedelta(minutes=5),
+        group="p1", source="test",
+    )  # fmt: skip
+
+
+def test_suspected_label_errors_are_reopened_with_what_is_suspected(run, s3, settings, product):
+    """Two photographs of one part with other boxes go back; a third with a label that agrees stays approved."""
+    name, write = product
+    file, labels = write(), LabelStore.open(settings)
+    line = LineGenerator(seed=3)
+    first, alone = line.part(1)[0].jpeg, line.part(5)[0].jpeg
+    second = cv2.imencode(".jpg", cv2.convertScaleAbs(decode_image(first), alpha=1.05, beta=6))[1].tobytes()
+    box = (LabelledBox("scratch", Box(16.0, 16.0, 16.0, 16.0)),)
+    labels.append([
+        approved(name, first, put(s3, first), box), approved(name, second, put(s3, second)),
+        approved(name, alone, put(s3, alone), box),
+    ])  # fmt: skip
+    done = run("reopen", "--suspects", "-u", file)
+    assert "2 images are reopened" in done.stdout, done.stdout + done.stderr
+    found = [e for e in labels.events(use_case=name) if e.status is LabelStatus.REOPENED]
+    assert {e.sha256 for e in found} == {sha256_of(first), sha256_of(second)}
+    assert all("the two show the same" in e.reason for e in found)
+    assert set(labels.latest_approved(name)) == {sha256_of(alone)}
+    assert "0 images are reopened" in run("reopen", "--suspects", "-u", file).stdout
+
+
+def test_approved_images_to_which_an_operator_objected_are_reopened(run, s3, settings, product):
+    """Each objection counts once, and one that came before the approval was answered by it."""
+    name, write = product
+    file, labels = write(), LabelStore.open(settings)
+    noise = np.random.default_rng()
+    good, bad = (cv2.imencode(".png", noise.integers(0, 255, (24, 32, 3), np.uint8))[1].tobytes() for _ in range(2))
+    labels.append([approved(name, data, put(s3, data)) for data in (good, bad)])
+    put(s3, bad, Reason.OBJECTION, "2")
+    done = run("reopen", "--objections", "-u", file)
+    assert "1 images are reopened" in done.stdout, done.stdout + done.stderr
+    assert set(labels.latest_approved(name)) == {sha256_of(good)}
+    assert "0 images are reopened" in run("reopen", "--objections", "-u", file).stdout

@@ -16,6 +16,7 @@ from components.registry.component import register_model
 from components.registry.register import RegistrationError, register, renew
 from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
 from components.stores.models.approval import decide_approval
+from components.stores.models.champion import Champion
 from components.stores.models.evaluation_report import Deployed, EvaluationReport, GoldenSet
 from components.stores.models.gate import GateReport, judge_by
 from components.stores.models.latency_report import LatencyReport
@@ -31,6 +32,7 @@ from components.stores.models.registry import (
     TRAINING_RECORD,
     USE_CASE,
     ModelRegistryError,
+    ModelVersion,
 )
 from components.stores.models.training_record import with_picture_limits
 from components.stores.objects.image_cache import ImageCache
@@ -374,6 +376,33 @@ def test_the_int8_variant_is_scored_as_deployed_and_kept_only_where_it_is_as_goo
     assert (report.int8.kept, bool(report.int8_sha256)) == (kept, kept)
     assert said in report.int8.reason
     assert report.int8.test is not None
+
+
+def test_what_the_champion_learned_from_the_test_split_is_counted(use_case, caplog):
+    """The test images that its dataset had in train or val, by themselves or by their part; unknown is not none."""
+    found = pictures()
+    manifest = found.manifest(use_case)
+    tests = [image for image in manifest.images if image.split is SplitName.TEST]
+    others = dataclasses.replace(tests[1], sha256="cd" * 32, uri="s3://raw/other.png", split=SplitName.TRAIN)
+    former = dataclasses.replace(
+        manifest, images=(dataclasses.replace(tests[0], split=SplitName.VAL), others, *tests[2:])
+    )
+    plain = evaluate(
+        ModelUnderTest(brightness_model()), manifest, use_case, found.fetch, measure=instantly(fp32=10.0)
+    ).report  # fmt: skip
+    version = ModelVersion(name=use_case.name, version=3, run_id="r", tags={})
+
+    def beside(champion_manifest):
+        return evaluate(
+            ModelUnderTest(brightness_model()), manifest, use_case, found.fetch,
+            Champion(version, brightness_model(), plain), champion_manifest=champion_manifest,
+            measure=instantly(fp32=10.0),
+        ).report.champion.seen_test_images  # fmt: skip
+
+    assert [beside(None), beside(manifest)] == [None, 0]
+    assert "learned from" not in caplog.text
+    assert beside(former) == 2
+    assert f"learned from 2 of the {len(tests)} test images" in caplog.text
 
 
 def test_a_training_without_a_variant_is_said(use_case):

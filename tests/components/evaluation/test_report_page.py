@@ -1,5 +1,6 @@
 """Plots and page: readable by machines too, self-contained, and with every name escaped."""
 
+import dataclasses
 import re
 from datetime import UTC, datetime
 from xml.etree import ElementTree
@@ -54,6 +55,14 @@ def report():
         ),
         int8=Int8Variant(kept=False, reason="it is <slower>"),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "told"), [(2, True), (0, False), (None, False)])
+def test_the_page_says_that_the_champion_learned_from_test_images(report, seen, told):
+    """Only where it did: an evaluation that does not know the champion's dataset says nothing of it."""
+    champion = dataclasses.replace(report.champion, seen_test_images=seen)
+    shown = page(dataclasses.replace(report, champion=champion))
+    assert ("The champion learned from 2 of these test images" in shown) is told
 
 
 def page(report):

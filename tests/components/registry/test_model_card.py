@@ -63,6 +63,13 @@ def card_of(write=model_card, use_case=None, **changes):
     return write(report, judge_by(report, use_case, latency), use_case, ORIGIN, latency)
 
 
+@pytest.mark.parametrize(("seen", "told"), [(3, True), (0, False), (None, False)])
+def test_the_card_says_that_the_champion_learned_from_test_images(seen, told):
+    """An approver must not take a champion's advantage on images that it knows for a better model."""
+    champion = ChampionScores(version=4, model_sha256=SHA, test=SCORES, seen_test_images=seen)
+    assert ("The champion learned from 3 of these 40 test images" in card_of(champion=champion)) is told
+
+
 def test_the_card_says_what_it_is_where_it_comes_from_and_how_it_will_behave():
     """The card has gate, champion, lineage, latency, int8 and plots, and fits into MLflow's column."""
     card = card_of()
