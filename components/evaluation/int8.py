@@ -48,6 +48,7 @@ def decide(onnx: bytes, int8: Compared, fp32: Compared, gates: Gates, golden_dif
     ):
         if rate is not None and full is not None and _worse(rate, full, bound, gates):
             reasons.append(f"its {name} is {rate}, expected <= {bound:.3f} as of the fp32 model")
+    reasons += _below_class_bound(int8.test, fp32.test, gates)
     reasons += [f"it does not reproduce a golden sample: {difference}" for difference in golden_differences]
     if slower := _slower(int8.timed, fp32.timed):
         reasons.append(slower)
@@ -73,6 +74,20 @@ def _loss(split: str, int8: Scores, fp32: Scores) -> str:
     if loss <= MAX_LOSS + 1e-9:
         return ""
     return f"it loses {loss:.4f} mAP50 on {split}, expected <= {MAX_LOSS}"
+
+
+def _below_class_bound(int8: Scores, fp32: Scores, gates: Gates) -> list[str]:
+    """The measurable classes that are below both the bound and the fp32 model."""
+    if gates.min_class_map50 is None:
+        return []
+    found = []
+    for name, ours in sorted(int8.by_class.items()):
+        theirs = fp32.by_class.get(name)
+        if ours.map50 is None or theirs is None or theirs.map50 is None or ours.escape.n < gates.min_parts:
+            continue
+        if ours.map50 < min(gates.min_class_map50, theirs.map50):
+            found.append(f"its mAP50 of {name} is {ours.map50:.3f}, expected >= {gates.min_class_map50:.3f} as of fp32")
+    return found
 
 
 def _worse(rate: Rate, full: Rate, bound: float, gates: Gates) -> bool:

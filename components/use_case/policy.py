@@ -47,6 +47,8 @@ class Gates(Section):
     """Rates that may be not measurable."""
     allow_classes_not_measurable: tuple[str, ...] = ()
     """Classes that may have too few defective parts in the test split."""
+    min_class_map50: Annotated[Share | None, Field(exclude_if=lambda value: value is None)] = None
+    """Least average precision at IoU 0.5 of each measurable class. Without it, no class is judged by itself."""
     max_map50_drop: Share = 0.02
     max_class_map50_drop: Share = 0.05
     """How far one class may lie below the champion."""

@@ -61,7 +61,7 @@ def judge(
     Args:
         latency: the latest; without it, a report of schema version 1 has its own, or is not checked for it.
         latency_budget_ms: milliseconds a frame, compared with the 95th percentile; not checked where it is None.
-        asks_classes: whether each class has to be measurable.
+        asks_classes: whether each class has to be measurable. If the gates bound each class, it always has to.
     """
     checks = [
         GateCheck(
@@ -75,7 +75,7 @@ def judge(
     ]
     if gates.max_review_rate < 1:
         checks.append(_rate_check("review_rate", report.test.review, gates.max_review_rate, gates))
-    if asks_classes:
+    if asks_classes or gates.min_class_map50 is not None:
         checks += [_class_check(name, report, gates) for name in report.classes]
     if latency_budget_ms is not None:
         checks += _latency_checks(report, latency, latency_budget_ms)
@@ -155,14 +155,20 @@ def _against_champion(
 
 
 def _class_check(name: str, report: EvaluationReport, gates: Gates) -> GateCheck:
-    """Whether the test split can say anything about a class."""
+    """Whether the test split can say anything about a class, and whether its mAP50 reaches a bound if there is one."""
+    least = gates.min_class_map50
     asked = f"on at least {gates.min_parts} defective parts"
+    if least is not None:
+        asked = f"mAP50 >= {least:.3f} {asked}"
+    n = _defective_parts(name, report)
     if _is_measurable(name, report, gates):
         found = report.test.by_class[name]
-        map50 = f"mAP50 {found.map50:.3f}, " if found.map50 is not None else ""
-        return GateCheck(name=f"class {name}", value=f"{map50}escape {found.escape}", bound=asked, passed=True)
+        if found.map50 is not None or least is None:
+            map50 = f"mAP50 {found.map50:.3f}, " if found.map50 is not None else ""
+            passed = least is None or (found.map50 is not None and found.map50 >= least)
+            return GateCheck(name=f"class {name}", value=f"{map50}escape {found.escape}", bound=asked, passed=passed)
+        n = None  # an early report has the parts of a class, but not its mAP50
     allowed = name in gates.allow_classes_not_measurable
-    n = _defective_parts(name, report)
     return GateCheck(
         name=f"class {name}",
         value=f"not measurable ({_NOT_COUNTED})" if n is None else _not_measurable(n, gates.min_parts - n),

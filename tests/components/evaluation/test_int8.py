@@ -6,7 +6,7 @@ import pytest
 
 from components.evaluation.int8 import Compared, decide
 from components.evaluation.latency import Timed
-from components.stores.models.evaluation_report import Deployed, Rate, Scores
+from components.stores.models.evaluation_report import ClassScores, Deployed, Rate, Scores
 from components.use_case import Gates
 from inspection.image import sha256_of
 
@@ -24,8 +24,8 @@ def timed(*ms):
     )
 
 
-def decided(*, ms=(8.0,) * 10, golden=(), validation=None, gates=GATES, **test):
-    fp32 = Compared(SCORES, SCORES, timed(*(10.0,) * len(ms)))
+def decided(*, ms=(8.0,) * 10, golden=(), validation=None, gates=GATES, full=None, **test):
+    fp32 = Compared(SCORES, dataclasses.replace(SCORES, by_class=full or {}), timed(*(10.0,) * len(ms)))
     own = Compared(
         dataclasses.replace(SCORES, map50=validation or 0.8), dataclasses.replace(SCORES, **test), timed(*ms)
     )
@@ -61,6 +61,23 @@ def test_each_reason_alone_leaves_it_out_and_is_named(changes, said):
     assert not found.kept
     assert said in found.reason
     assert found.model_sha256 == sha256_of(b"int8"), "what was measured stays on record"
+
+
+@pytest.mark.parametrize(
+    ("map50", "n", "least", "kept"),
+    [(0.69, 8, 0.7, False), (0.7, 8, 0.7, True), (0.69, 3, 0.7, True), (0.69, 8, None, True), (0.8, 8, 0.9, True)],
+)
+def test_it_keeps_the_bound_of_each_measurable_class(map50, n, least, kept):
+    """A class below the bound leaves it out, unless the fp32 model is no better or the parts are too few to tell."""
+    rate = Rate(count=1, n=n)
+    dent = ClassScores(recall=rate, escape=rate, overkill=rate, precision=rate, map50=0.8)
+    found = decided(
+        gates=GATES.model_copy(update={"min_class_map50": least}),
+        full={"dent": dent},
+        by_class={"dent": dataclasses.replace(dent, map50=map50)},
+    )
+    assert found.kept is kept
+    assert ("its mAP50 of dent is 0.690, expected >= 0.700" in found.reason) is not kept
 
 
 def test_being_ahead_by_chance_is_not_being_faster():

@@ -263,6 +263,40 @@ def test_a_class_that_the_test_split_hardly_holds_does_not_pass_unmeasured(n):
     assert of_two_classes(Rate(count=0, n=4)).passed
 
 
+@pytest.mark.parametrize(
+    ("map50", "n", "passed", "said"),
+    [
+        (0.8, 4, True, "mAP50 0.800, escape"),
+        (0.3, 4, True, "mAP50 0.300, escape"),
+        (0.29, 4, False, "class dent is mAP50 0.290, escape"),
+        (0.29, 3, False, "class dent is not measurable (n=3)"),
+        (None, 4, False, "class dent is not measurable (an earlier version evaluated"),
+    ],
+)
+def test_each_measurable_class_has_a_bound_of_its_own_if_the_use_case_gives_one(map50, n, passed, said):
+    """A model that hardly finds one class does not pass by the others; one that cannot be measured does not either."""
+    bounded = GATES.model_copy(update={"min_class_map50": 0.3})
+    dent = dataclasses.replace(CLASS, map50=map50, escape=Rate(count=0, n=n))
+    report = report_of(
+        dataclasses.replace(GOOD, by_class={"scratch": CLASS, "dent": dent}), classes=("scratch", "dent")
+    )
+    gate = judge(report, bounded)
+    (check,) = [check for check in gate.checks if check.name == "class dent"]
+    assert (gate.passed, check.passed) == (passed, passed)
+    assert said in (check.value if passed else gate.failures)
+    assert check.bound == "mAP50 >= 0.300 on at least 4 defective parts"
+    listed = bounded.model_copy(update={"allow_classes_not_measurable": ("dent",)})
+    assert judge(report, listed).passed == (passed or "not measurable" in said)
+    assert [c for c in judge(report, bounded, asks_classes=False).checks if c.name == "class dent"] == [check]
+
+
+def test_a_gate_without_a_bound_for_classes_is_written_as_before():
+    """So that the digest of a use case stays what it was."""
+    assert "min_class_map50" not in GATES.model_dump(mode="json")
+    bounded = GATES.model_copy(update={"min_class_map50": 0.3})
+    assert Gates.model_validate(bounded.model_dump(mode="json")) == bounded
+
+
 def test_one_missed_box_of_a_rare_class_decides_nothing():
     """A class on two parts is not compared with the champion: its check says that it is not measurable."""
     champion = dataclasses.replace(GOOD, map50_by_class={"scratch": 0.8, "dent": 1.0})
