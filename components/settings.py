@@ -107,6 +107,83 @@ class Settings(BaseModel):
         validation_alias=_env("KIZU_KFP_COOKIE"),
         description="A session's cookie for Kubeflow Pipelines behind a login, as a browser sends it: `name=value`.",
     )
+    use_cases: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_USE_CASES"),
+        description="For the reconciler: the folder with the use case files that it serves.",
+    )
+    kfp_endpoint: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_KFP_ENDPOINT"),
+        description="The API of Kubeflow Pipelines. With it, the reconciler starts its runs there.",
+    )
+    kfp_namespace: str = Field(
+        default="kubeflow",
+        validation_alias=_env("KIZU_KFP_NAMESPACE"),
+        description="For the reconciler: the namespace of Kubeflow Pipelines.",
+    )
+    image_registry: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_IMAGE_REGISTRY"),
+        description="For the reconciler: the registry that the cluster pulls the images of its runs from.",
+    )
+    mlflow_public_url: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_MLFLOW_PUBLIC_URL"),
+        description="MLflow as a browser calls it, for the links in notices, where that is another name.",
+    )
+    mlflow_webhook_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_MLFLOW_WEBHOOK_SECRET"),
+        description="The secret with which MLflow signs its webhooks to the reconciler: at least 16 characters.",
+    )
+    notify_webhook: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_NOTIFY_WEBHOOK"),
+        description="Where the reconciler posts its notices as JSON.",
+    )
+    notify_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_NOTIFY_SECRET"),
+        description="The secret with which it signs them, in the header `X-Kizu-Signature`.",
+    )
+    notify_to: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_NOTIFY_TO"),
+        description="Who gets notices by e-mail: addresses, with commas between them.",
+    )
+    smtp_host: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SMTP_HOST"),
+        description="The mail server for notices.",
+    )
+    smtp_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        validation_alias=_env("KIZU_SMTP_PORT"),
+        description="Its port. Without it: 587 with `starttls`, 465 with `tls`, 25 with `none`.",
+    )
+    smtp_tls: Literal["starttls", "tls", "none"] = Field(
+        default="starttls",
+        validation_alias=_env("KIZU_SMTP_TLS"),
+        description="How the connection to it is encrypted. An account needs `starttls` or `tls`.",
+    )
+    smtp_username: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SMTP_USERNAME"),
+        description="The account at the mail server, where it asks for one.",
+    )
+    smtp_password: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SMTP_PASSWORD"),
+        description="The password of that account.",
+    )
+    smtp_from: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_SMTP_FROM"),
+        description="The sender of notices. Without it, the first of `KIZU_NOTIFY_TO`.",
+    )
     bucket_prefix: str = Field(
         default="kizu-",
         validation_alias=_env("KIZU_BUCKET_PREFIX"),

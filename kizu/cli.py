@@ -22,6 +22,7 @@ from kizu.commands import (
     import_formats,  # noqa: F401
     keys,
     labels,
+    reconcile,
     rename,  # noqa: F401
     reopen,  # noqa: F401
     report,  # noqa: F401
@@ -48,6 +49,7 @@ app.add_typer(runs.app)
 app.add_typer(train.app)
 app.add_typer(approval.app)
 app.add_typer(fleet.app)
+app.add_typer(reconcile.app)
 app.add_typer(enrolment.app)
 app.add_typer(trace.app)
 app.add_typer(keys.app, name="keys")

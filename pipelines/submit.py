@@ -54,11 +54,13 @@ def submit(
     use_case: UseCase | None = None,
     token: str | None = None,
     cookie: str | None = None,
+    run_name: str | None = None,
 ) -> str:
     """Upload a pipeline, as a new version where it is known, and start a run; returns the run's id.
 
     use_case: its resources and detector are written into the steps that train, if the pipeline has such steps.
     token, cookie: a bearer token, or a session's cookie (`name=value`), where the API is behind a login.
+    run_name: what the run is called; the pipeline's name by default.
 
     Raises:
         SubmitError: the endpoint does not answer or refuses.
@@ -73,15 +75,12 @@ def submit(
         package = Path(folder) / f"{name}.yaml"
         package.write_text(text, encoding="utf-8")
         try:
-            with warnings.catch_warnings():
-                # The client warns at each start about the versions that it supports; nobody can act on it.
-                warnings.filterwarnings("ignore", "This client only works with Kubeflow", FutureWarning)
-                client = kfp.Client(host=endpoint, namespace=namespace, existing_token=token, cookies=cookie)
+            client = connect(endpoint, namespace, token, cookie)
             pipeline_id, version_id = _upload(client, package, name, version_name)
             experiment_id = client.create_experiment(experiment, namespace=namespace).experiment_id
             run = client.run_pipeline(
                 experiment_id,
-                job_name=name,
+                job_name=run_name or name,
                 params=dict(arguments),
                 pipeline_id=pipeline_id,
                 version_id=version_id,
@@ -91,6 +90,14 @@ def submit(
             said = f"Kubeflow Pipelines at {endpoint} did not take the pipeline {name}: {str(e).strip()[:_MOST_SAID]}"
             raise SubmitError(f"{said}. {_LOGIN}" if _wants_a_login(e) else said) from e
     return str(run.run_id)
+
+
+def connect(endpoint: str, namespace: str, token: str | None, cookie: str | None) -> Any:
+    """A client of the API. It asks the server at once, and raises the errors of three libraries."""
+    with warnings.catch_warnings():
+        # The client warns at each start about the versions that it supports; nobody can act on it.
+        warnings.filterwarnings("ignore", "This client only works with Kubeflow", FutureWarning)
+        return kfp.Client(host=endpoint, namespace=namespace, existing_token=token, cookies=cookie)
 
 
 def _wants_a_login(error: Exception) -> bool:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from datetime import datetime
 
 from components.stores.models.registry import CHAMPION, ROLLOUT_REASON_TAG, ROLLOUT_TAG, ModelRegistry
+from reconciler.decisions import Decision, DecisionLog
+from reconciler.rules import Champions, Publisher
+from reconciler.view import Act
 
 _log = logging.getLogger(__name__)
 
@@ -46,3 +51,36 @@ class MlflowRollouts:
         self._registry.set_tag(found, ROLLOUT_TAG, how)
         self._known[model, version] = how
         _log.info("the rollout of %s version %d is noted as %s", model, version, how)
+
+
+class NotedChampions:
+    """Champions whose moves are written as decisions. published: says under which sequence a group runs a version."""
+
+    def __init__(
+        self, champions: Champions, published: Publisher, decisions: DecisionLog, clock: Callable[[], datetime]
+    ) -> None:
+        self._champions = champions
+        self._published = published
+        self._decisions = decisions
+        self._clock = clock
+
+    def current(self, model: str) -> int | None:
+        """Return the version that has the alias; None if no version has it."""
+        return self._champions.current(model)
+
+    def move(self, model: str, version: int) -> None:
+        """Give the alias to a version, and write why."""
+        former = self._champions.current(model)
+        self._champions.move(model, version)
+        states = [self._published.desired(*name) for name in self._published.desired_names() if name[0] == model]
+        sequence = max((state.sequence for state in states if state is not None), default=0)
+        self._decisions.write(
+            Decision(
+                use_case=model,
+                act=Act.MOVE_CHAMPION,
+                subject=f"version {version}, sequence {sequence}",
+                why=f"a whole group runs version {version}",
+                at=self._clock(),
+                facts={"version": version, "former": former, "sequence": sequence},
+            )
+        )

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.settings import Settings
-from components.stores.labels.store import LabelStore
+from components.stores.labels.store import LabelStore, LabelStoreError, Mark
 from components.stores.labels.versions import versions_of_datasets
 from components.stores.labels.views import COLUMNS, latest_approved
-from components.stores.models.registry import ModelRegistry, RunInfo
-from components.stores.objects.s3 import S3ObjectStore
+from components.stores.models.registry import ModelRegistry, ModelRegistryError, RunInfo
+from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
+from reconciler.seeing import CannotSee
 from reconciler.training_due import LastTraining, TrainingFacts
 
 
@@ -22,11 +23,50 @@ def training_facts(config: Settings, use_case: str) -> TrainingFacts:
     Raises:
         LabelStoreError, ObjectStoreError, ModelRegistryError: a store or the registry cannot be read.
     """
-    labels = LabelStore.open(config)
+    return _facts(
+        LabelStore.open(config),
+        ModelRegistry.from_settings(config),
+        S3ObjectStore.from_settings(config),
+        config.bucket("datasets"),
+        use_case,
+    )
+
+
+class KnownFacts:
+    """The facts of each product, read again only where the label store or the product's last run changed."""
+
+    def __init__(self, config: Settings) -> None:
+        self._config = config
+        self._store = S3ObjectStore.from_settings(config)
+        self._registry = ModelRegistry.from_settings(config)
+        self._known: dict[str, tuple[Mark, str, TrainingFacts | None]] = {}
+
+    def facts(self, use_case: str, last_run: str) -> TrainingFacts | None:
+        """The facts; None where the label store is empty. last_run: the id of the newest finished training run.
+
+        Raises:
+            CannotSee: a store or the registry cannot be read.
+        """
+        try:
+            labels = LabelStore.open(self._config)
+            mark = labels.mark()
+            known = self._known.get(use_case)
+            if known is not None and known[:2] == (mark, last_run):
+                return known[2]
+            bucket = self._config.bucket("datasets")
+            found = _facts(labels, self._registry, self._store, bucket, use_case) if mark.table_id else None
+        except (LabelStoreError, ObjectStoreError, ModelRegistryError) as e:
+            raise CannotSee(str(e)) from e
+        self._known[use_case] = (mark, last_run, found)
+        return found
+
+
+def _facts(
+    labels: LabelStore, registry: ModelRegistry, store: S3ObjectStore, datasets: str, use_case: str
+) -> TrainingFacts:
     mark = labels.mark()
-    runs = ModelRegistry.from_settings(config).find_runs(use_case, {"use_case": use_case})
-    store, bucket = S3ObjectStore.from_settings(config), config.bucket("datasets")
-    made_from = versions_of_datasets(store, bucket, mark.table_id) if mark.table_id else {}
+    runs = registry.find_runs(use_case, {"use_case": use_case})
+    made_from = versions_of_datasets(store, datasets, mark.table_id) if mark.table_id else {}
     last = last_training(runs, made_from)
     approved = _approved(labels, use_case, mark.version)
     new = len(approved)

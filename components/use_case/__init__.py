@@ -1,5 +1,6 @@
 """The use case file: one YAML file a product."""
 
+from components.use_case.automation import Schedule, Schedules
 from components.use_case.document import UseCase, UseCaseError, load_use_case, parse_use_case, write_schema
 from components.use_case.labeling import Grouping, Labeling, Priority, Split
 from components.use_case.policy import Gates, Operating, Rollout, SamplingPolicy
@@ -26,6 +27,8 @@ __all__ = [
     "Retraining",
     "Rollout",
     "SamplingPolicy",
+    "Schedule",
+    "Schedules",
     "Split",
     "Toleration",
     "TrainingSettings",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from components.use_case.automation import Schedules
 from components.use_case.labeling import Grouping, Labeling, Split
 from components.use_case.policy import LATER_KEYS, Gates, Operating, Rollout, SamplingPolicy
 from components.use_case.section import Section
@@ -31,6 +32,8 @@ class UseCase(Section):
     the account that trains writes the run and must not choose who approves it. `kizu` brings them to MLflow's server.
     retraining: when a training is due. It is not stored with runs and is part of no digest: a change of it causes no
     new evaluation.
+    schedules, language: what the reconciler does by the clock, and the language in which it writes to people. As
+    `retraining`, they are not stored with runs and are part of no digest.
     resources: what a training's pod asks for. `resources` is part of no digest: the node does not change the result.
     schema_version: in a file of version 1, `gates.bound` is `point` and `gates.max_review_rate` is 1 unless it says
     otherwise, so that it means what it meant before these keys were there.
@@ -58,6 +61,8 @@ class UseCase(Section):
     training: TrainingSettings = TrainingSettings()
     """How a detector is trained."""
     retraining: Annotated[Retraining, Field(exclude=True)] = Retraining()
+    schedules: Annotated[Schedules, Field(exclude=True)] = Schedules()
+    language: Annotated[Literal["en", "ja"], Field(exclude=True)] = "en"
     resources: Annotated[Resources, Field(exclude=True)] = Resources()
     gates: Gates
     """What a model must reach before a person is asked."""
@@ -116,7 +121,7 @@ class UseCase(Section):
         return value
 
     def to_json(self) -> str:
-        """Canonical JSON, as passed to pipelines and stored with runs: without approvers, retraining and resources."""
+        """Canonical JSON, as passed to pipelines and stored with runs: without what is excluded."""
         return canonical_json(self._values() | ({"sources": list(self.sources)} if self.sources else {})).decode()
 
     def _values(self) -> dict[str, Any]:

@@ -36,7 +36,8 @@ RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "labelstudio": {"raw": _READ},
     "training": {"raw": _READ, "labels": _READ, "datasets": _ALL, "weights": _ALL, "state": _ALL},
     "deployment": {"datasets": _READ, "state": _ALL},
-    "reconciler": {"fleet": _READ, "releases": _READ, "state": _ALL},
+    # labels, datasets: it counts the labels that the last training did not have
+    "reconciler": {"fleet": _READ, "releases": _READ, "labels": _READ, "datasets": _READ, "state": _ALL},
     # for tracing a release or an image to its labels and back: read only
     "auditor": {"raw": _READ, "labels": _READ, "datasets": _READ, "releases": _READ, "fleet": _READ},
     "mlflow": {"mlflow": _ALL},
@@ -76,8 +77,13 @@ SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "KIZU_CACHE_DIR", "KIZU_CACHE_MAX_BYTES",
         "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT",
     ),
+    "reconciler": (
+        "KIZU_NOTIFY_WEBHOOK", "KIZU_NOTIFY_SECRET", "KIZU_NOTIFY_TO", "KIZU_MLFLOW_PUBLIC_URL",
+        "KIZU_SMTP_HOST", "KIZU_SMTP_PORT", "KIZU_SMTP_TLS", "KIZU_SMTP_USERNAME", "KIZU_SMTP_PASSWORD",
+        "KIZU_SMTP_FROM", "KIZU_WEBHOOK_SECRET", "KIZU_MLFLOW_WEBHOOK_SECRET",
+    ),
 }  # fmt: skip
-"""Identity -> the variables that a caller may set for its process. They name no server and hold no key."""
+"""Identity -> the variables that a caller may set for its process. They name no server of Kizu, and no key to one."""
 PEOPLE: Final = (("annotator", "annotator@kizu.local"), ("verifier", "verifier@kizu.local"))
 
 
@@ -301,10 +307,13 @@ def environment_for(layout: Layout, identity: str) -> dict[str, str]:
     if identity in ("deployment", "reconciler"):
         environment["KIZU_SIGNER_URL"] = layout.signer_url
         environment["KIZU_SIGNER_TOKEN"] = known["signer"][identity]
+    if identity == "reconciler":
+        environment["KIZU_USE_CASES"] = str(layout.use_cases)
+    if identity in ("labeling", "reconciler"):
+        environment["LABEL_STUDIO_URL"] = layout.label_studio_url
+        environment["LABEL_STUDIO_API_KEY"] = known["label_studio"]["token"]
     if identity == "labeling":
         environment |= {
-            "LABEL_STUDIO_URL": layout.label_studio_url,
-            "LABEL_STUDIO_API_KEY": known["label_studio"]["token"],
             "LABEL_STUDIO_S3_ACCESS_KEY_ID": known["s3"]["labelstudio"]["access_key"],
             "LABEL_STUDIO_S3_SECRET_ACCESS_KEY": known["s3"]["labelstudio"]["secret_key"],
         }

@@ -28,6 +28,7 @@ class Ports:
     signer: int = 8085
     mqtt: int = 1883
     edge: int = 8090
+    reconciler: int = 8086
 
     @classmethod
     def from_environment(cls) -> Ports:
@@ -78,6 +79,11 @@ class Layout:
     def products(self) -> Path:
         """The folder with an empty file for each use case that a person worked with here, beside the demo."""
         return self.home / "products"
+
+    @property
+    def use_cases(self) -> Path:
+        """The folder with the use case files that the reconciler serves."""
+        return self.home / "use-cases"
 
     @property
     def keys(self) -> Path:

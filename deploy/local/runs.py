@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,16 @@ from deploy.access.layout import Layout
 from inspection.codec import DocumentError
 from pipelines.run_records import RunRecord
 
+_POLL_S: Final = 0.2
 _KILLED: Final = "the run ended without an error of its own (was it killed, or out of memory?)"
 
 
 class RunFailed(RuntimeError):
     """A run failed. The message contains the error of the run's record and names the log."""
+
+
+class RunStopped(RuntimeError):
+    """The caller had the run ended before its work was done."""
 
 
 def run_pipeline(
@@ -32,6 +38,7 @@ def run_pipeline(
     run_id: str | None = None,
     claim: str = "",
     on_start: Callable[[], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Run a pipeline to its end and return its outputs. The log of the run goes to the logs folder.
 
@@ -43,9 +50,11 @@ def run_pipeline(
         run_id: the id of the run's record; a new one by default.
         claim: the name of the claim that the run holds, which goes into the record; '' for none.
         on_start: called once when the process has started. If it raises, the run is ended.
+        stop: the run is ended when it is set.
 
     Raises:
         RunFailed: the run failed.
+        RunStopped: `stop` was set.
     """
     with tempfile.TemporaryDirectory(prefix="kizu-") as folder, _new_log(layout, pipeline) as stream:
         log = Path(stream.name)
@@ -68,7 +77,7 @@ def run_pipeline(
         try:
             if on_start is not None:
                 on_start()
-            code = process.wait()
+            code = _wait(process, stop)
         except BaseException:
             _stop(process)
             raise
@@ -76,6 +85,15 @@ def run_pipeline(
             raise RunFailed(f"the pipeline {pipeline} failed: {_error_in(record)}\n  the whole log: {log}")
         result: dict[str, Any] = json.loads(outputs.read_bytes())
         return result
+
+
+def _wait(process: subprocess.Popen[bytes], stop: threading.Event | None) -> int:
+    if stop is None:
+        return process.wait()
+    while (code := process.poll()) is None:
+        if stop.wait(_POLL_S):
+            raise RunStopped("the run was ended because its caller stops")
+    return code
 
 
 def _new_log(layout: Layout, pipeline: str) -> BinaryIO:

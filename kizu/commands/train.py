@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -93,13 +92,12 @@ def _run(policy: Any, label_version: int, *, force: bool = False, **more: Any) -
 
 def _train_if_due(policy: Any) -> dict[str, Any] | None:
     """Run a training if it is due. Returns its outputs, or None after printing why no run was started."""
-    import os
-    import socket
-    import uuid
-
     from components.stores.objects.claims import Claims, Refused, RunState
     from components.stores.objects.s3 import S3ObjectStore
+    from kizu.reconciling import holder
     from pipelines.run_records import RunRecords, new_run_id
+    from reconciler.follow_up import training_want
+    from reconciler.starts import UnderClaim, take
     from reconciler.training_due import judge_due
     from reconciler.training_facts import training_facts
 
@@ -110,42 +108,24 @@ def _train_if_due(policy: Any) -> dict[str, Any] | None:
     if not decision.due:
         _say(f"not due: {decision.why}")
         return None
+    want = training_want(policy.name, decision, facts.label_version)
     store, bucket = S3ObjectStore.from_settings(config), config.bucket("state")
-    below = f"train/{policy.name}/"
-    held = Claims(store, bucket).take_only(
-        f"{below}{facts.label_version}",
-        below,
-        f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
-        RunRecords(store, bucket, "training"),
-        _now(),
-    )
+    held = take(Claims(store, bucket), want, holder(), RunRecords(store, bucket, want.pipeline), _now())
     if isinstance(held, Refused):
         _say(f"due, but not started: {held.why} ({decision.why})")
         return None
-    run_id = new_run_id(_now())
+    run_id, run = new_run_id(_now()), UnderClaim(held, _now)
     _say(f"due: {decision.why}; run {run_id} trains label version {facts.label_version}")
     held.renew(_now())
     try:
         outputs = _run(
-            policy, facts.label_version, run_id=run_id, claim=held.name, on_start=lambda: held.started(run_id, _now())
+            policy, facts.label_version, run_id=run_id, claim=held.name, on_start=lambda: run.started(run_id)
         )
     except (Exception, KeyboardInterrupt) as e:
-        if held.claim.run_id:
-            _end(held, RunState.FAILED, str(e).partition("\n")[0] or type(e).__name__)
+        run.ended(RunState.FAILED, str(e).partition("\n")[0] or type(e).__name__)
         raise
-    _end(held, RunState.SUCCEEDED, "")
+    run.ended(RunState.SUCCEEDED, "")
     return outputs
-
-
-def _end(held: Any, state: Any, reason: str) -> None:
-    """Write into the claim how the run ended. A failure is only logged, because the run's record says the same."""
-    from components.stores.objects.claims import ClaimLost
-    from components.stores.objects.s3 import ObjectStoreError
-
-    try:
-        held.ended(state, reason, _now())
-    except (ClaimLost, ObjectStoreError) as e:
-        logging.getLogger(__name__).warning("the claim %s does not say how the run ended: %s", held.name, e)
 
 
 def _now() -> datetime:

@@ -10,7 +10,7 @@ from kizu.cli import app
 from tests.kizu.command_line import REPOSITORY, assert_is_an_error_in_one_line, kizu
 
 COMMANDS = ["up", "down", "status", "demo", "ingest", "import", "export", "label", "train", "approve", "reject",
-            "deploy", "reconcile", "devices", "enroll", "revoke", "enrolled", "keys", "compile", "submit",
+            "deploy", "reconcile", "automate", "devices", "enroll", "revoke", "enrolled", "keys", "compile", "submit",
             "trace", "logs", "labels", "doctor"]  # fmt: skip
 
 

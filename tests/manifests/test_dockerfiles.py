@@ -30,7 +30,7 @@ MAY_COPY = {
     "training-permissive": SHARED
     | {"components/training", "components/generated_parts", "locks/training-permissive.txt"},
     "control": SHARED
-    | {"components/deployment", "components/enrolment", "components/ingest"}
+    | {"components/deployment", "components/enrolment", "components/ingest", "components/webhooks"}
     | {"pipelines", "reconciler", "kizu", "use_cases"}
     | {"deploy/*.py", "deploy/access/*.py", "deploy/k8s/*.py"},
     "mlflow": SHARED | {"components/approval_server"},
@@ -65,6 +65,10 @@ RUN_IN = {
         "kizu.commands.enrolment",
         "kizu.commands.fleet",
         "kizu.commands.keys",
+        "kizu.commands.reconcile",
+        "kizu.kubeflow_starter",
+        "kizu.reconciler_service",
+        "kizu.reconciling",
     ),
     "mlflow": ("components.approval_server.app",),
     "edge": ("edge_agent.__main__", "edge_agent.ota.trial"),

@@ -79,12 +79,16 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A tracking run. status: MLflow's RUNNING, FINISHED, FAILED or KILLED. ended_at: None while the run goes on."""
+    """A tracking run. status: MLflow's RUNNING, FINISHED, FAILED or KILLED. ended_at: None while the run goes on.
+
+    experiment_id: of the experiment that it belongs to; part of the address of its page.
+    """
 
     run_id: str
     status: str
     tags: Mapping[str, str]
     ended_at: datetime | None = None
+    experiment_id: str = ""
 
 
 class ModelRegistry:
@@ -213,6 +217,34 @@ class ModelRegistry:
         found = self._call("list versions", lambda: self._client.search_model_versions(f"name = '{name}'"))
         return sorted((_version(item) for item in found), key=lambda v: -v.version)
 
+    def newest_versions(self, name: str, tags: Mapping[str, str], at_most: int) -> list[ModelVersion]:
+        """The newest versions with all of these tags, newest first; without their aliases.
+
+        The server chooses, so the answer is as short for ten thousand versions as for ten.
+        """
+        wanted = [f"name = '{name}'", *(f"tags.`{key}` = '{value}'" for key, value in tags.items())]
+        found = self._call(
+            "find versions",
+            lambda: self._client.search_model_versions(
+                " and ".join(wanted), max_results=at_most, order_by=["version_number DESC"]
+            ),
+        )
+        return [_version(item) for item in found]
+
+    def newest_run(self, experiment: str, tags: Mapping[str, str]) -> RunInfo | None:
+        """The run with all of these tags that finished last; None where there is none."""
+        found = self._call("find the experiment", lambda: self._client.get_experiment_by_name(experiment))
+        if found is None:
+            return None
+        text = " and ".join([*(f"tags.`{key}` = '{value}'" for key, value in tags.items()), "status = 'FINISHED'"])
+        runs = self._call(
+            "search runs",
+            lambda: self._client.search_runs(
+                [found.experiment_id], text, max_results=1, order_by=["attributes.end_time DESC"]
+            ),
+        )
+        return next((_run(run) for run in runs), None)
+
     def version(self, name: str, version: int) -> ModelVersion:
         """A version, with its aliases.
 
@@ -285,7 +317,7 @@ class ModelRegistry:
 def _run(item: Any) -> RunInfo:
     ended = item.info.end_time  # milliseconds
     at = datetime.fromtimestamp(ended / 1000, UTC) if ended else None
-    return RunInfo(item.info.run_id, item.info.status, dict(item.data.tags), at)
+    return RunInfo(item.info.run_id, item.info.status, dict(item.data.tags), at, str(item.info.experiment_id))
 
 
 def _version(item: Any) -> ModelVersion:

@@ -107,11 +107,15 @@ def claim_state(claim: Claim, state: RunState | None, now: datetime) -> ClaimSta
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Another caller has the claim, or its work is done. why: for a person."""
+    """Another caller has the claim, or its work is done. why: for a person.
+
+    name: of the claim that it is about; with `take_only` that may be another one than was asked for.
+    """
 
     claim: Claim
     state: ClaimState
     why: str
+    name: str = ""
 
 
 class Held:
@@ -172,7 +176,7 @@ class Claims:
         try:
             data, etag = place.make(mine.to_json())
         except ObjectNotFound:
-            return Refused(mine, ClaimState.STARTING, f"the claim {name} was withdrawn just now; try again")
+            return Refused(mine, ClaimState.STARTING, f"the claim {name} was withdrawn just now; try again", name)
         found = _parse(name, data)
         if found == mine:  # whatever the store answered: a repeated request is refused although the first one arrived
             return Held(place, name, mine, etag)
@@ -190,8 +194,28 @@ class Claims:
             if taken is not None:
                 _log.info("took the claim %s over from %s (%s)", name, found.holder, state)
                 return Held(place, name, mine, taken)
-            return Refused(found, ClaimState.STARTING, f"another caller took the claim {name} over just now")
-        return Refused(found, state, _why(name, found, state))
+            return Refused(found, ClaimState.STARTING, f"another caller took the claim {name} over just now", name)
+        return Refused(found, state, _why(name, found, state), name)
+
+    def look(self, name: str, below: str, runs: Runs, now: datetime) -> Refused | None:
+        """What `take_only` would answer now, without a change; None where the claim is free to be taken.
+
+        A run that `take` would find and write into the claim is in `why` and `state`, and not in the claim.
+        below: '' answers as `take`.
+        """
+        try:
+            found = _parse(name, self._object(name).read()[0])
+        except ObjectNotFound:
+            return self._rival(name, below, runs, now) if below else None
+        known = found
+        if not found.run_id and claim_state(found, None, now) is ClaimState.ABANDONED:
+            run_id = runs.find(name)
+            if run_id is not None and runs.state(run_id) in (RunState.RUNNING, RunState.SUCCEEDED):
+                known = replace(found, run_id=run_id)
+        state = claim_state(known, runs.state(known.run_id) if known.run_id and not known.ended else None, now)
+        if state in (ClaimState.ABANDONED, ClaimState.RETRY):
+            return self._rival(name, below, runs, now) if below else None
+        return Refused(found, state, _why(name, known, state), name)
 
     def take_only(self, name: str, below: str, holder: str, runs: Runs, now: datetime) -> Held | Refused:
         """As `take`, but only where no other claim below `<what>/<of whom>/` is live.
@@ -210,7 +234,7 @@ class Claims:
     def _rival(self, name: str, below: str, runs: Runs, now: datetime) -> Refused | None:
         for other, claim, state in self.live(below, runs, now):
             if other != name:
-                return Refused(claim, state, _why(other, claim, state))
+                return Refused(claim, state, _why(other, claim, state), other)
         return None
 
     def live(self, below: str, runs: Runs, now: datetime) -> Iterator[tuple[str, Claim, ClaimState]]:

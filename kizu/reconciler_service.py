@@ -1,0 +1,158 @@
+"""The reconciler as a service: passes again and again, a door, and one of several replicas that acts.
+
+The clients of the servers are imported when there is something to do, so that a service without products is small and
+starts quickly.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from kizu.reconciling import compose, holder, products_of
+
+if TYPE_CHECKING:
+    from components.settings import Settings
+    from kizu.reconciling import PassResult, Reconciling
+
+_log = logging.getLogger(__name__)
+
+_LATE: Final = 10
+"""After so many intervals without a pass the service is not healthy any more."""
+
+
+class ReconcilerService:
+    """Passes until it is stopped. say: gets what each pass did.
+
+    Args:
+        every_s: seconds between two passes.
+        listen: address and port of the door; None: no door.
+        idle: without a product, do nothing but wait.
+    """
+
+    def __init__(
+        self,
+        config: Settings,
+        every_s: float,
+        listen: str | None,
+        *,
+        idle: bool = False,
+        say: Callable[[PassResult], None] = lambda _: None,
+        composed: Callable[..., Reconciling] = compose,
+    ) -> None:
+        from reconciler.counters import Counters
+        from reconciler.door import Door, HintSecrets
+
+        self._config = config
+        self._every_s = every_s
+        self._idle = idle
+        self._say = say
+        self._compose = composed
+        self._products = products_of(config)
+        self._counters = Counters()
+        self._stopped = threading.Event()
+        self._alive_at = time.monotonic()
+        self._reconciling: Reconciling | None = None
+        self._lease: Any = None
+        self._acting = False
+        self.door = (
+            Door(listen, HintSecrets.from_settings(config), self._counters.text, self._healthy, self._counters.hinted)
+            if listen
+            else None
+        )
+
+    def stop(self, _number: int = 0, _frame: Any = None) -> None:
+        """End the loop; a pass that is at work comes to its end first. For signal handlers."""
+        self._stopped.set()
+        if self.door is not None:
+            self.door.wake()
+
+    def run(self) -> None:
+        """Make passes until `stop` is called. A pass that fails is told, and the next one is made.
+
+        Raises:
+            CommandError, SettingsError: what is set cannot work; no later pass would.
+        """
+        from components.settings import SettingsError
+        from kizu.context import CommandError
+
+        with ExitStack() as stack:
+            if self.door is not None:
+                stack.enter_context(self.door)
+            stack.callback(self._close)
+            while not self._stopped.is_set():
+                began = time.monotonic()
+                try:
+                    self._turn()
+                except (CommandError, SettingsError):
+                    raise
+                except Exception as e:
+                    self._counters.failed()
+                    _log.error("this pass failed: %s; the next one is in %.0f s", e, self._every_s, exc_info=True)
+                else:
+                    self._alive_at = time.monotonic()
+                    self._counters.passed(time.monotonic() - began, datetime.now(UTC))
+                self._sleep()
+
+    def _turn(self) -> None:
+        served = self._products.read()
+        self._counters.serves(len(served.products), len(served.damaged))
+        if self._idle and not served.products and self._reconciling is None:
+            return
+        if self._reconciling is None:
+            self._reconciling = self._compose(self._config, self._products, self._still_acting)
+        if not self._acts():
+            return
+        result = self._reconciling.run()
+        self._counters.decided(result.decisions)
+        self._counters.failed(result.failures)
+        self._say(result)
+
+    def _acts(self) -> bool:
+        """Whether this replica holds the lease, after trying to."""
+        from components.stores.objects.leases import Lease, LeaseError, LeaseRules
+        from components.stores.objects.s3 import S3ObjectStore
+
+        if self._lease is None:
+            store, bucket = S3ObjectStore.from_settings(self._config), self._config.bucket("state")
+            rules = LeaseRules(ttl_s=2 * self._every_s + 30)
+            self._lease = Lease(store, bucket, "leases/reconciler/all/", holder(), rules, time.time)
+        was = self._acting
+        try:
+            if was:
+                self._lease.renew()
+            else:
+                self._acting = self._lease.try_acquire()
+        except LeaseError:
+            self._acting = False
+        self._counters.acts(self._acting)
+        if self._acting and not was and self._reconciling is not None:
+            self._reconciling.took_over()
+            _log.info("this replica acts from now on")
+        return self._acting
+
+    def _still_acting(self) -> None:
+        self._lease.renew()
+
+    def _sleep(self) -> None:
+        if self._stopped.is_set():
+            return
+        if self.door is not None:
+            self.door.wait(self._every_s)
+        else:
+            self._stopped.wait(self._every_s)
+
+    def _healthy(self) -> bool:
+        return time.monotonic() - self._alive_at < _LATE * self._every_s + 60
+
+    def _close(self) -> None:
+        if self._reconciling is not None:
+            self._reconciling.close()
+        if self._acting:
+            with suppress(Exception):  # it expires by itself
+                self._lease.release()

@@ -1,0 +1,161 @@
+"""Composes the reconciler: its rules, the servers that the settings name, and what starts runs here or on a cluster."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kizu.context import is_on_this_machine, layout, of_this_machine
+
+if TYPE_CHECKING:
+    from components.settings import Settings
+    from reconciler.decisions import Decision, DecisionLog
+    from reconciler.one_pass import Loop, ProductReport
+    from reconciler.products import Products
+    from reconciler.published import PublishedInAPass
+    from reconciler.rules import Champions, DeviceReports, GroupState
+    from reconciler.starts import Starter
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult:
+    """What one pass saw and did."""
+
+    groups: list[GroupState]
+    products: list[ProductReport]
+    decisions: list[Decision]
+
+    @property
+    def failures(self) -> int:
+        """How many acts went wrong."""
+        return sum(len(product.failures) for product in self.products)
+
+
+class Reconciling:
+    """The whole reconciler of one process; `compose` makes it."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        published: PublishedInAPass,
+        fleet: DeviceReports,
+        champions: Champions,
+        decisions: DecisionLog,
+        starter: Starter | None,
+    ) -> None:
+        self._loop = loop
+        self._published = published
+        self._fleet = fleet
+        self._champions = champions
+        self._decisions = decisions
+        self._starter: Any = starter
+
+    def run(self, *, act: bool = True) -> PassResult:
+        """One pass: champions first, then what follows for each product that is served."""
+        from reconciler.rules import group_states
+        from reconciler.rules import reconcile as move_champions
+
+        self._published.new_pass()
+        now = datetime.now(UTC)
+        if act:
+            groups = move_champions(self._published, self._fleet, self._champions, now)
+        else:
+            groups = group_states(self._published, self._fleet, now)
+        # Staged rollouts are judged here, between the champions and what starts anew.
+        products = self._loop.run(act=act)
+        decisions, self._decisions.written = self._decisions.written, []
+        return PassResult(groups, products, decisions)
+
+    def took_over(self) -> None:
+        """This replica acts from now on: another one may have written decisions meanwhile."""
+        self._decisions.forget()
+
+    def wait_for_runs(self) -> None:
+        """Wait for the runs that this process started on this machine."""
+        if hasattr(self._starter, "wait"):
+            self._starter.wait()
+
+    def close(self) -> None:
+        """End the runs that this process started on this machine."""
+        if hasattr(self._starter, "close"):
+            self._starter.close()
+
+
+def products_of(config: Settings) -> Products:
+    """The products that are served: the folder of the settings, else that of this machine."""
+    from reconciler.products import Products
+
+    return Products(Path(config.use_cases) if config.use_cases else layout().use_cases)
+
+
+def compose(config: Settings, products: Products, still_acting: Callable[[], None] = lambda: None) -> Reconciling:
+    """Make the reconciler. This imports the clients of all servers.
+
+    Raises:
+        SettingsError: a setting is missing.
+    """
+    from components.stores.fleet.reports import FleetReports
+    from components.stores.models.registry import ModelRegistry
+    from components.stores.objects.claims import Claims
+    from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
+    from components.stores.releases.signer_client import SignerClient, SignerError
+    from reconciler.adapters import MlflowChampions, NotedChampions
+    from reconciler.decisions import DecisionLog
+    from reconciler.label_studio import LabelStudioAnnotations
+    from reconciler.mlflow_models import MlflowModels
+    from reconciler.notifier import notifier_of
+    from reconciler.one_pass import Loop
+    from reconciler.published import PublishedInAPass, SeenDesiredStates
+    from reconciler.seeing import Sources
+    from reconciler.training_facts import KnownFacts
+
+    store, state = S3ObjectStore.from_settings(config), config.bucket("state")
+    registry = ModelRegistry.from_settings(config)
+    published = PublishedInAPass(SignerClient.from_settings(config))
+    decisions = DecisionLog(store, state)
+    sources = Sources(
+        models=MlflowModels(registry),
+        desired=SeenDesiredStates(published, (SignerError, ObjectStoreError)),
+        labels=KnownFacts(config),
+        annotations=LabelStudioAnnotations.from_settings(config),
+    )
+    starter = _starter(config, store, state)
+    loop = Loop(
+        products,
+        sources,
+        Claims(store, state),
+        starter,
+        decisions,
+        notifier_of(config),
+        mlflow_url=config.mlflow_public_url or config.mlflow_tracking_uri or "",
+        holder=holder(),
+        clock=lambda: datetime.now(UTC),
+        still_acting=still_acting,
+    )
+    fleet = FleetReports(store, config.bucket("fleet"))
+    champions = NotedChampions(MlflowChampions(registry), published, decisions, lambda: datetime.now(UTC))
+    return Reconciling(loop, published, fleet, champions, decisions, starter)
+
+
+def holder() -> str:
+    """A name that no other process has, and that tells a person which it is."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def _starter(config: Settings, store: Any, state: str) -> Starter | None:
+    """Kubeflow Pipelines where its address is set, else this machine; None on a cluster without the address."""
+    if config.kfp_endpoint:
+        from kizu.kubeflow_starter import KubeflowStarter
+
+        return KubeflowStarter.from_settings(config)
+    if not is_on_this_machine():
+        return None
+    background_runs: Any = of_this_machine("deploy.local.background_runs")
+    starter: Starter = background_runs.BackgroundRuns(layout(), store, state)
+    return starter
