@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.stores.objects.whole_file import PRIVATE, write_whole
 from deploy.access.identities import (
     environment_for,
     load,
@@ -163,6 +164,7 @@ def label_studio(layout: Layout) -> Service:
     admin = load(layout)["label_studio"]
     folder = layout.home / "label-studio"
     folder.mkdir(parents=True, exist_ok=True)
+    _begin_with_tables(folder / "label_studio.sqlite3", layout.label_studio_venv / "empty-database.sqlite3")
     environment = base_environment() | {
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
         "LABEL_STUDIO_HOST": layout.label_studio_url,
@@ -187,6 +189,12 @@ def label_studio(layout: Layout) -> Service:
     )  # fmt: skip
     url = layout.label_studio_url
     return Service("label-studio", command, environment, layout.ports.label_studio, url, f"{url}/health", 240)
+
+
+def _begin_with_tables(database: Path, empty: Path) -> None:
+    """Copy the empty database into a new home; `tools/setup` makes it. Label Studio makes tables that it lacks."""
+    if not database.exists() and empty.exists():
+        write_whole(database, empty.read_bytes(), PRIVATE)
 
 
 def mqtt(layout: Layout) -> Service:
