@@ -68,7 +68,7 @@ def prepare(layout: Layout, *, use_case: str, group: str) -> Device:
         further={
             "state_folder": "../state",
             "page": {"port": layout.ports.edge},
-            "intervals": {"update_poll_s": 2.0, "report_s": 5.0},
+            "intervals": {"update_poll_s": 1.0, "report_s": 2.0},
         },
     )
     provider = device_identities(layout)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,10 +19,11 @@ from rich.console import Console
 from components.deployment import keys
 from components.ingest.folder import ingest
 from components.settings import Settings
+from components.stores.labels.store import LabelStore
 from components.stores.models.champion import champion
 from components.stores.models.evaluation_report import EvaluationReport
 from components.stores.models.mlflow_account import act_as
-from components.stores.models.registry import EVALUATION_REPORT, ModelRegistry, ModelVersion
+from components.stores.models.registry import CHAMPION, EVALUATION_REPORT, ModelRegistry, ModelVersion
 from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
 from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase, load_use_case
@@ -30,8 +32,9 @@ from demo.acts import approve_as
 from demo.data import DemoData, digest_of, from_folder, generated
 from demo.device import DEVICE, SITE, Agent, Device, feed, prepare, wait_until
 from demo.people import Labeler, Verifier
+from demo.pictures import CONTACT_SHEET, LABELS, draw_detections, draw_labels, round_picture
 from demo.progress import Progress
-from demo.summary import RoundResult, contact_sheet, round_table
+from demo.summary import RoundResult, round_table
 from deploy.access.identities import allow_approvers, environment_for, store_for
 from deploy.access.layout import REPOSITORY, Layout, make_private
 from deploy.access.locks import locked
@@ -40,8 +43,9 @@ from deploy.local.runs import run_pipeline
 from inspection.documents import Reason, Reported
 
 GATE_FAILED = 3
-PROBATION_S = 15.0
-PARTS = (110, 30)  # the first set, and the set that arrives through the camera
+ROUNDS = 2
+PROBATION_S = 8.0
+PARTS = (80, 16)  # the first set, and the set that arrives through the camera
 QUICK_PARTS = (12, 4)
 PEOPLE_WAIT_S = 600
 UNKNOWN_WAIT_S = 20
@@ -96,6 +100,14 @@ class _Demo:
 
     def say(self, text: str) -> None:
         self.console.print(f"        {text}", highlight=False, soft_wrap=True)
+
+    def show(self, name: str, what: str, draw: Callable[[Path], bool]) -> None:
+        """Draw a picture, if an interrupted demo did not draw it before, and say where it is and since when."""
+        path = self.layout.home / "demo" / name
+        if not path.exists() and not draw(path):
+            return
+        minutes, seconds = divmod(int(time.monotonic() - self.began), 60)
+        self.say(f"[green]{what}, as a picture (after {minutes} min {seconds} s): {path}[/green]")
 
 
 def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
@@ -191,18 +203,29 @@ def _alone(layout: Layout) -> Iterator[None]:
 def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
     began = time.monotonic()
     use_case, changes = demo_use_case(options)
-    data = (
-        from_folder(options.data, use_case) if options.data else generated(*(QUICK_PARTS if options.quick else PARTS))
-    )
     console.rule("Kizu: the loop, twice")
     console.print(f"use case {use_case.name} ({'; '.join(changes)})", highlight=False, soft_wrap=True)
-    console.print(data.said, highlight=False, soft_wrap=True)
+
+    def begin() -> tuple[DemoData, Progress]:
+        data = (
+            from_folder(options.data, use_case)
+            if options.data
+            else generated(*(QUICK_PARTS if options.quick else PARTS))
+        )
+        console.print(data.said, highlight=False, soft_wrap=True)
+        return data, Progress(progress_file, f"{use_case.digest}:{digest_of(data)}")
+
     make_private(layout.home)
-    progress = Progress(layout.home / "demo" / "progress.json", f"{use_case.digest}:{digest_of(data)}")
-    keys.init_once(layout.home / "root-key", layout.keys)
-    console.print("starting the servers (the first time Label Studio takes about a minute)")
-    allow_approvers(layout, use_case)
-    stack.up(layout, on_progress=lambda line: console.print(f"        {line}", highlight=False))
+    progress_file = layout.home / "demo" / "progress.json"
+    with ThreadPoolExecutor(1) as beside:
+        begun = beside.submit(begin)
+        if options.data or progress_file.exists():
+            begun.result()  # what it refuses, it refuses before a server starts
+        keys.init_once(layout.home / "root-key", layout.keys)
+        console.print("starting the servers")
+        allow_approvers(layout, use_case)
+        stack.up(layout, on_progress=lambda line: console.print(f"        {line}", highlight=False))
+        data, progress = begun.result()
     config = Settings.from_environment(environment_for(layout, "deployment"))  # this account of MLflow can only read
     act_as(config)
     _say_where(layout, console)
@@ -232,20 +255,25 @@ def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
 def _loop(demo: _Demo, agent: Agent) -> None:
     with demo.step("1/7  raw images and Captures into S3"):
         demo.say(demo.progress.once("ingest", lambda: _ingest(demo)))
-    for number in (1, 2):
+    for number in range(1, ROUNDS + 1):
         with demo.step(f"{2 if number == 1 else 7}/7  round {number}: people label and verify"):
             demo.say(demo.progress.once(f"label-{number}", partial(_with_people, demo)))
+            if number == 1:
+                demo.show(LABELS, "the boxes that people drew and verified", partial(_draw_labels, demo))
         with demo.step(f"{3 if number == 1 else 7}/7  round {number}: train, export to ONNX, score as deployed, gate"):
             outputs = demo.progress.once(f"train-{number}", partial(_train, demo))
             version, report = _judge(demo, number, outputs)
+            drawn = partial(_draw_detections, demo, version.run_id)
+            demo.show(round_picture(number), "the boxes of this model on photographs of the test split", drawn)
         with demo.step(f"{4 if number == 1 else 7}/7  round {number}: a person approves version {version.version}"):
             _approve(demo, version)
+        if number == 1:
+            agent.start()  # without a release it waits for one
         with demo.step(f"{5 if number == 1 else 7}/7  round {number}: a signed release for the group of devices"):
             released = demo.progress.once(f"deploy-{number}", partial(_deploy, demo, version))
             demo.say(f"release {released['release_digest'][:12]}, sequence {released['sequence']}")
         with demo.step(f"{6 if number == 1 else 7}/7  round {number}: the device takes it over"):
             if number == 1:
-                agent.start()
                 demo.say(f"the operator's page: {demo.device.page}")
             digest = released["release_digest"]
             demo.progress.once(f"device-{number}", partial(_take_over, demo, agent, digest, version))
@@ -259,6 +287,17 @@ def _loop(demo: _Demo, agent: Agent) -> None:
                 released["release_digest"], sent,
             )
         )  # fmt: skip
+
+
+def _draw_labels(demo: _Demo, path: Path) -> bool:
+    config = Settings.from_environment(environment_for(demo.layout, "labeling"))
+    approved = LabelStore.open(config).latest_approved(demo.use_case.name)
+    return draw_labels(path, approved.values(), RawImages(demo.store("importer"), "kizu-raw").fetch)
+
+
+def _draw_detections(demo: _Demo, run_id: str, path: Path) -> bool:
+    raw, datasets = RawImages(demo.store("importer"), "kizu-raw"), demo.store("training")
+    return draw_detections(path, demo.registry, run_id, datasets, raw.fetch)
 
 
 def _ingest(demo: _Demo) -> str:
@@ -485,8 +524,9 @@ def _finish(demo: _Demo, code: int) -> None:
     console.rule("the loop turned twice" if code == 0 else "the loop stopped at a gate")
     console.print(round_table(demo.results))
     if demo.results:
-        sheet = contact_sheet(demo.layout, demo.registry, demo.use_case, demo.store("importer"))
-        if sheet is not None:
+        current = demo.registry.by_alias(demo.use_case.name, CHAMPION)
+        sheet = demo.layout.home / "demo" / CONTACT_SHEET
+        if current is not None and _draw_detections(demo, current.run_id, sheet):
             console.print(f"detections, as a picture: {sheet}", highlight=False, soft_wrap=True)
     minutes, seconds = divmod(int(time.monotonic() - demo.began), 60)
     console.print(f"took {minutes} min {seconds} s")

@@ -10,6 +10,7 @@ import json
 import logging
 import random
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -28,6 +29,8 @@ Truth = Mapping[str, Sequence[LabelledBox]]
 MATCHING_IOU: Final = 0.5
 PAUSE_S: Final = 1.0
 """How long a stand-in that has nothing to do waits before it asks for tasks again."""
+_PROJECTS_FOR_S: Final = 10.0
+"""How long a stand-in works in the projects that it found. Label Studio takes longer to list projects than tasks."""
 _TIMEOUT_S: Final = 30.0
 _PAGE: Final = 200
 # Label Studio needs milliseconds for each task that it lists, so finished tasks are not listed.
@@ -67,6 +70,8 @@ class _Person:
         self._pause_s = pause_s
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._found: list[int] = []
+        self._found_at = 0.0
         self.done = 0
         self.unknown_open = 0
 
@@ -130,8 +135,11 @@ class _Person:
                 self._stop.wait(self._pause_s)
 
     def _projects(self) -> list[int]:
-        found = self._get("/api/projects/", page_size=1000, include="id,title")["results"]
-        return [int(project["id"]) for project in found if self._is_ours(str(project["title"]))]
+        if not self._found or time.monotonic() - self._found_at > _PROJECTS_FOR_S:
+            found = self._get("/api/projects/", page_size=1000, include="id,title")["results"]
+            self._found = [int(project["id"]) for project in found if self._is_ours(str(project["title"]))]
+            self._found_at = time.monotonic()
+        return self._found
 
     def _is_ours(self, title: str) -> bool:
         if self._use_case is not None:

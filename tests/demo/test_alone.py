@@ -1,6 +1,8 @@
-"""One demo a home."""
+"""One demo a home, and one set of photographs."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 from rich.console import Console
@@ -40,3 +42,14 @@ def test_a_fresh_demo_may_delete_what_the_demo_made(tmp_path):
     for made in ("products/metal-tag", "products/metal-tag-public", "devices/line1"):
         (layout.home / made).mkdir(parents=True)
     refuse_what_is_not_the_demos(layout)
+
+
+def test_a_demo_with_other_photographs_than_before_is_refused_before_a_server_starts(tmp_path):
+    """The photographs are made while the servers start, but a demo that cannot continue starts none."""
+    layout = make_layout(tmp_path)
+    progress = layout.home / "demo" / "progress.json"
+    progress.parent.mkdir(parents=True)
+    progress.write_text(json.dumps({"key": "others", "steps": {}}))
+    with pytest.raises(ValueError, match="other data or another use case"):
+        run(layout, DemoOptions(quick=True), Console(quiet=True))
+    assert not (layout.run / "supervisor.lock").exists()

@@ -39,8 +39,8 @@ def test_the_generated_line_has_a_truth_for_every_photograph():
 def test_the_demo_changes_probation_and_says_so():
     """The demo shortens probation only, says so, and keeps the shipped gates."""
     use_case, said = demo_use_case(DemoOptions())
-    assert use_case.rollout.probation_s == 15
-    assert said == ["probation is 15 s instead of 120 s, and asks for no frames: the demo's frames come after it"]
+    assert use_case.rollout.probation_s == 8
+    assert said == ["probation is 8 s instead of 120 s, and asks for no frames: the demo's frames come after it"]
     shipped = load_use_case(REPOSITORY / "use_cases" / "metal-tag.yaml")
     assert use_case.gates == shipped.gates, "a gate is never relaxed to pass"
 

@@ -65,6 +65,10 @@ def test_the_loop_turns_twice_and_a_killed_or_finished_demo_goes_on_where_it_was
         assert "stand-in" in said
         assert f"as approver; its password is in {layout.mlflow_accounts}" in said
         assert said.count("1/7  raw images") == 2
+        for picture in ("labels.png", "round-1.png", "round-2.png"):
+            file = layout.home / "demo" / picture
+            assert f": {file}" in said, "each picture is named as soon as it is there"
+            assert file.stat().st_size > 10_000
         steps = json.loads(progress.read_bytes())["steps"]
 
         for setting, value in mlflow_account(layout, "signer").items():
