@@ -51,13 +51,16 @@ test-manifests: setup ## Render every overlay and check it against the schemas
 test-containers: setup ## Build all images except training, run each as its manifest says, and run a pipeline in them
 	.venv/bin/python -m pytest -m containers
 
-.PHONY: bench bench-edge bench-labels bench-training bench-accuracy
+.PHONY: bench bench-edge bench-labels bench-training bench-accuracy bench-fleet
 bench: bench-edge bench-labels bench-training ## Run all benchmarks and write docs/benchmarks.md; nothing else should run on the machine
 bench-edge: setup ## Compare the device's inference with Ultralytics'. KIZU_PUBLIC_TAGS=<folder>: real images; WEIGHTS=<file.pt>: no training
 	.venv/bin/python -m benchmarks.edge $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 bench-labels: setup ## Time a scan for images without an approved label, of a million. OPTIONS='--images 100000': fewer
 	.venv/bin/python -m benchmarks.labels $(OPTIONS)
+
+bench-fleet: setup ## Roll good and bad releases out to simulated fleets: how far they come, how soon they are stopped. OPTIONS='--campaigns 70': fewer
+	.venv/bin/python -m benchmarks.fleet $(OPTIONS)
 
 bench-accuracy: setup ## Compare scores on parts never seen with plain training. Needs KIZU_PUBLIC_TAGS=<folder>; one or two hours, continues where it stopped
 	.venv/bin/python -m benchmarks.accuracy $(OPTIONS)

@@ -23,10 +23,13 @@ def share_interval(count: int, of: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / (1 + square / of)), min(1.0, (middle + half) / (1 + square / of))
 
 
-def difference_interval(count: int, of: int, former_count: int, former_of: int) -> tuple[float, float]:
-    """The interval of `count/of - former_count/former_of`, -1..1; (-1, 1) where one of both has no trials.
+def difference_interval(
+    count: int, of: int, former_count: int, former_of: int, *, weight: float = 1.0
+) -> tuple[float, float]:
+    """The interval of `count/of - weight * former_count/former_of`, -1..1; (-1, 1) where one of both has no trials.
 
-    It is the hybrid score interval of Newcombe (Statistics in Medicine 17, 1998, method 10).
+    It is the hybrid score interval of Newcombe (Statistics in Medicine 17, 1998, method 10). weight: 0..1; below 1 it
+    asks whether a share has fallen below that part of the former one.
 
     >>> [round(end, 3) for end in difference_interval(56, 70, 48, 80)]
     [0.052, 0.334]
@@ -37,6 +40,6 @@ def difference_interval(count: int, of: int, former_count: int, former_of: int) 
     low, high = share_interval(count, of)
     former_low, former_high = share_interval(former_count, former_of)
     return (
-        now - before - math.hypot(now - low, former_high - before),
-        now - before + math.hypot(high - now, before - former_low),
+        now - weight * before - math.hypot(now - low, weight * (former_high - before)),
+        now - weight * before + math.hypot(high - now, weight * (before - former_low)),
     )

@@ -83,6 +83,8 @@ class LineBounds(Part):
 
     fail_change: float = 1.0
     """By how much the share of *fail* may rise or fall."""
+    fail_fall: float = 1.0
+    """By which part of itself the share of *fail* may fall: a network that finds nothing lets every defect pass."""
     review_change: float = 1.0
     """By how much the share of *uncertain* may rise."""
     disagreement: float = 1.0

@@ -253,7 +253,21 @@ def _compare(plan: RolloutPlan, own: Sequence[Reported]) -> tuple[Comparison, ..
             f"95 % of the change {low:+.1%} to {high:+.1%}, bound {bound:.1%}"
         )
         found.append(Comparison(respect, _against(low, high, bound, rises_only), said))
+    if bounds.fail_fall < 1.0 and min(frames, former_frames) >= bounds.min_frames:
+        found.append(_fall(bounds.fail_fall, both, frames, former_frames))
     return (*found, *_disagreement(bounds, [now for now, _ in both]), *_latency(bounds, both))
+
+
+def _fall(bound: float, both: Sequence[tuple[LineTally, LineTally]], frames: int, former_frames: int) -> Comparison:
+    """Whether so few frames fail now that the release may be blind. Where *fail* is rare, that takes many frames."""
+    now, before = sum(tally.fail for tally, _ in both), sum(tally.fail for _, tally in both)
+    low, high = difference_interval(now, frames, before, former_frames, weight=1.0 - bound)
+    said = (
+        f"{before / former_frames:.2%} before (n={former_frames}), {now / frames:.2%} now (n={frames}), may fall by "
+        f"{bound:.0%} of itself"
+    )
+    line = Line.WORSE if high < 0.0 else Line.FINE if low >= 0.0 else Line.TOO_FEW
+    return Comparison("fall of fail", line, said)
 
 
 def _against(low: float, high: float, bound: float, rises_only: bool) -> Line:

@@ -148,6 +148,9 @@ class LinePolicy(Section):
 
     max_fail_change: Share = 0.2
     """By how much the share of *fail* may rise or fall; 1 judges nothing."""
+    max_fail_fall: Share = 0.7
+    """By which part of itself the share of *fail* may fall; 1 judges nothing. Where *fail* is rare, `max_fail_change`
+    does not see a network that finds nothing."""
     max_review_change: Share = 0.2
     """By how much the share of *uncertain* may rise; 1 judges nothing."""
     max_disagreement: Share = 1.0
@@ -240,6 +243,7 @@ class Rollout(Section):
         """The bounds on the line, as a part of a rollout's plan."""
         return LineBounds(
             fail_change=self.line.max_fail_change,
+            fail_fall=self.line.max_fail_fall,
             review_change=self.line.max_review_change,
             disagreement=self.line.max_disagreement,
             latency_ratio=self.line.max_latency_ratio,

@@ -141,6 +141,16 @@ def test_a_release_that_is_worse_on_the_line_stops(new, old, act, said):
     assert (judgement.act, said in judgement.why) == (act, True), judgement.why
 
 
+def test_a_release_that_finds_nothing_stops_though_defects_are_rare():
+    """2 % fail before and none now lies within a bound of 10 points; a fall by more than 70 % of itself does not."""
+    plan = replace(PLAN, line=replace(PLAN.line, fail_fall=0.7))
+    judgement = line({"fail": 0}, {"fail": 20}, plan)
+    assert (judgement.act, "fall of fail 4.00% before (n=500), 0.00% now" in judgement.why) == (STOP, True)
+    assert line({"fail": 20}, {"fail": 20}, plan).act is ADVANCE
+    few = line({"fail": 0}, {"fail": 5}, plan)
+    assert (few.act, few.progress.comparisons[2].line) == (ADVANCE, Line.TOO_FEW), "1 % of 500 frames do not tell"
+
+
 def test_a_person_who_resumes_goes_on_though_it_is_inconclusive_but_not_though_it_is_worse():
     """A resume answers a question; it does not close the eyes."""
     going_on = replace(PLAN, go_on=True)
