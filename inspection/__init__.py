@@ -4,6 +4,7 @@ from inspection.codec import DocumentError
 from inspection.decode import Nms, OutputError, decode_yolov8
 from inspection.documents import (
     Approval,
+    Candidate,
     Capture,
     DesiredState,
     GoldenSample,
@@ -16,6 +17,7 @@ from inspection.documents import (
     Reported,
     Sampling,
     ShadowOrder,
+    ShadowVerdict,
     Tolerance,
     Wave,
 )
@@ -29,10 +31,10 @@ from inspection.report_parts import CameraState, FailedRelease, LineTally, Shado
 from inspection.verdict import ClassThreshold, Verdict, decide
 
 __all__ = [
-    "Approval", "Box", "CameraState", "Capture", "ClassThreshold", "DesiredState", "Detection", "DocumentError",
-    "FailedRelease", "GoldenSample", "ImageError", "Infer", "InputSpec", "Inspection", "Inspector", "LabelledBox",
-    "LabelledImage", "LabelledRegion", "Letterbox", "LineTally", "ModelFile", "Nms", "OutputError", "PictureLimits",
-    "PictureProblem", "Preprocess", "Reason", "Release", "Reported", "Sampling", "ShadowOrder", "ShadowTally",
-    "Tolerance", "Verdict", "Wave", "capture_key", "decide", "decode_image", "decode_yolov8", "image_format", "iou",
-    "iou_matrix", "letterbox", "parse_raw_key", "raw_image_key", "sha256_of",
+    "Approval", "Box", "CameraState", "Candidate", "Capture", "ClassThreshold", "DesiredState", "Detection",
+    "DocumentError", "FailedRelease", "GoldenSample", "ImageError", "Infer", "InputSpec", "Inspection", "Inspector",
+    "LabelledBox", "LabelledImage", "LabelledRegion", "Letterbox", "LineTally", "ModelFile", "Nms", "OutputError",
+    "PictureLimits", "PictureProblem", "Preprocess", "Reason", "Release", "Reported", "Sampling", "ShadowOrder",
+    "ShadowTally", "ShadowVerdict", "Tolerance", "Verdict", "Wave", "capture_key", "decide", "decode_image",
+    "decode_yolov8", "image_format", "iou", "iou_matrix", "letterbox", "parse_raw_key", "raw_image_key", "sha256_of",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 
@@ -36,6 +36,16 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowVerdict(Part):
+    """What a candidate decided on a frame, beside the running release."""
+
+    release_digest: str
+    """The candidate."""
+    verdict: Verdict
+    """Its verdict, which decided nothing on the line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capture(Document):
     """Why one image was sent; immutable. Times are UTC."""
 
@@ -63,6 +73,8 @@ class Capture(Document):
     """What that release found."""
     verdict: Verdict | None = None
     """What that release decided."""
+    shadow: ShadowVerdict | None = None
+    """What a candidate that judged beside the release decided otherwise; null for none."""
 
     def __post_init__(self) -> None:
         check_sha256(self.sha256)
@@ -211,8 +223,11 @@ class InputSpec(Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Release(Document):
-    """`release.json`: all that a device needs to inspect, and where it comes from."""
+class Candidate(Document):
+    """`candidate.json`: all that a device needs to inspect with a model that nobody has approved yet.
+
+    A device lets a candidate judge beside its release, and has no way to run it: a release has an `approval`.
+    """
 
     use_case: str
     """The product."""
@@ -244,8 +259,6 @@ class Release(Document):
     """The run in MLflow."""
     evaluation_digest: str
     """The evaluation report."""
-    approval: Approval
-    """Who approved it."""
     probation: Probation = Probation()
     """What its probation asks, beside `probation_s`."""
     picture_limits: PictureLimits | None = None
@@ -264,6 +277,18 @@ class Release(Document):
     def digest(self) -> str:
         """SHA-256 of the canonical bytes; the name of the release."""
         return hashlib.sha256(self.to_json()).hexdigest()
+
+    def approved(self, approval: Approval) -> Release:
+        """The release that this candidate becomes when somebody approves it."""
+        return Release(**{field.name: getattr(self, field.name) for field in fields(self)}, approval=approval)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release(Candidate):
+    """`release.json`: all that a device needs to inspect, where it comes from, and who approved it."""
+
+    approval: Approval
+    """Who approved it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,13 +21,15 @@ class CallersError(ValueError):
 
 class Right(StrEnum):
     """What a caller may ask for. READ: what is published. PUBLISH: a release, a desired state. ROLLOUT: one step of a
-    rollout. RECOVER: numbers above what devices have seen.
+    rollout. RECOVER: numbers above what devices have seen. SHADOW: that a candidate judges beside the release on some
+    devices.
     """
 
     READ = "read"
     PUBLISH = "publish"
     ROLLOUT = "rollout"
     RECOVER = "recover"
+    SHADOW = "shadow"
 
 
 @dataclass(frozen=True, slots=True)

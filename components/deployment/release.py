@@ -1,4 +1,4 @@
-"""Makes the files of a release from an approved model version, and checks everything again."""
+"""Makes the files of a release, or of a candidate, from a model version, and checks everything again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from components.stores.models.registry import (
     ModelVersion,
 )
 from components.use_case import UseCase
-from inspection.documents import ModelFile, Release
+from inspection.documents import Candidate, ModelFile, Release
 from inspection.image import sha256_of
 
 MIN_AGENT_VERSION = "0.1.0"
@@ -42,11 +42,24 @@ class BuiltRelease:
 
     def targets(self) -> list[tuple[str, bytes]]:
         """Return the TUF target path and the bytes of each file."""
-        prefix = f"releases/{self.release.digest}"
-        return [
-            *((f"{prefix}/{name}", data) for name, data in self.files.items()),
-            (f"{prefix}/release.json", self.release.to_json()),
-        ]
+        return _targets(f"releases/{self.release.digest}", self.files, "release.json", self.release)
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltCandidate:
+    """`candidate.json` and the files beside it (plain name -> bytes)."""
+
+    candidate: Candidate
+    files: dict[str, bytes]
+    use_case: UseCase
+
+    def targets(self) -> list[tuple[str, bytes]]:
+        """Return the TUF target path and the bytes of each file. No device takes a release from these paths."""
+        return _targets(f"shadow/{self.candidate.digest}", self.files, "candidate.json", self.candidate)
+
+
+def _targets(prefix: str, files: dict[str, bytes], name: str, document: Candidate) -> list[tuple[str, bytes]]:
+    return [*((f"{prefix}/{file}", data) for file, data in files.items()), (f"{prefix}/{name}", document.to_json())]
 
 
 def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRelease:
@@ -61,6 +74,40 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
             "start it with it, and approve again"
         )
     found, approval = require_approval(registry, model, version)
+    checked = _checked(registry, found)
+    if approval.model_sha256 != checked.model_sha256:
+        raise ReleaseError(
+            f"{model} version {version}: approved {approval.model_sha256}, but the model is {checked.model_sha256}"
+        )
+    return BuiltRelease(checked.candidate.approved(approval), checked.files, checked.use_case, checked.report)
+
+
+def build_candidate(registry: ModelRegistry, model: str, version: int) -> BuiltCandidate:
+    """Read a version from MLflow that need not be approved, and check bytes, evaluation and gate.
+
+    Raises:
+        ReleaseError: the version may not judge on a line, even beside a release; the message says why.
+    """
+    found = registry.version(model, version)
+    if found.approval == "rejected":
+        raise ReleaseError(f"{model} version {version} was rejected; approve it, or take another version")
+    checked = _checked(registry, found)
+    return BuiltCandidate(checked.candidate, checked.files, checked.use_case)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What a version holds, checked."""
+
+    candidate: Candidate
+    files: dict[str, bytes]
+    use_case: UseCase
+    report: EvaluationReport
+    model_sha256: str
+
+
+def _checked(registry: ModelRegistry, found: ModelVersion) -> _Checked:
+    model, version = found.name, found.version
     onnx = registry.get_artifact(found.run_id, MODEL_FILE)
     report_bytes = registry.get_artifact(found.run_id, EVALUATION_REPORT)
     try:
@@ -77,8 +124,6 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
         raise ReleaseError(str(e)) from e
     report, use_case = evidence.report, evidence.use_case
     where = f"{model} version {version}"
-    if approval.model_sha256 != sha256_of(onnx):
-        raise ReleaseError(f"{where}: approved {approval.model_sha256}, but the model is {sha256_of(onnx)}")
     golden_bytes = registry.get_artifact(found.run_id, GOLDEN)
     if report.golden_sha256 and sha256_of(golden_bytes) != report.golden_sha256:
         raise ReleaseError(f"{where}: the golden samples are not those that were evaluated; evaluate it again")
@@ -89,7 +134,7 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
             raise ReleaseError(f"{where}: the golden sample {sample.file} has other bytes than were evaluated")
     models, model_files = _models(registry, found, report, onnx)
     files |= model_files
-    release = Release(
+    candidate = Candidate(
         use_case=use_case.name,
         version=version,
         models=models,
@@ -107,9 +152,8 @@ def build_release(registry: ModelRegistry, model: str, version: int) -> BuiltRel
         dataset_digest=report.dataset_digest,
         training_run=found.run_id,
         evaluation_digest=sha256_of(report_bytes),
-        approval=approval,
     )
-    return BuiltRelease(release, files, use_case, report)
+    return _Checked(candidate, files, use_case, report, sha256_of(onnx))
 
 
 def require_comparison(registry: ModelRegistry, built: BuiltRelease) -> None:

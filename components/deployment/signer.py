@@ -21,15 +21,22 @@ from starlette.applications import Starlette
 
 from components.deployment.callers import Callers, CallersError
 from components.deployment.keys import KeysError, load_chain
-from components.deployment.release import BuiltRelease, ReleaseError, build_release, require_comparison
+from components.deployment.release import (
+    BuiltRelease,
+    ReleaseError,
+    build_candidate,
+    build_release,
+    require_comparison,
+)
 from components.deployment.rollout_steps import Asked, Order, begin, take, without_former
+from components.deployment.shadow_orders import ShadowRequest, end_shadow, order_shadow
 from components.deployment.signer_http import make_app
 from components.deployment.upkeep import Upkeep
 from components.settings import Settings, SettingsError, settings
 from components.stores.models.registry import ModelRegistry
 from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
 from components.stores.releases.repository import Published, ReleaseRepository, RepositoryError
-from inspection.documents import DesiredState, Release
+from inspection.documents import Candidate, DesiredState, Release
 from inspection.paths import desired_path, former_desired_path, parse_desired_path
 
 _log = logging.getLogger(__name__)
@@ -163,6 +170,31 @@ class Signer:
                 wanted[0].sequence, release.use_case, rollout.group, release.digest,
             )  # fmt: skip
         return wanted[0]
+
+    def shadow(self, model: str, version: int, order: ShadowRequest) -> DesiredState:
+        """Publish a version that passed its gate as a candidate, and order it to judge on some devices.
+
+        It need not be approved, and no device can run it: see `components/deployment/shadow_orders.py`.
+
+        Raises:
+            ReleaseError: the version may not judge, or its group has no desired state.
+        """
+        with self._lock:
+            return order_shadow(self._repository, build_candidate(self._registry, model, version), order)
+
+    def end_shadow(self, use_case: str, group: str) -> DesiredState:
+        """Publish the desired state of a group without a candidate.
+
+        Raises:
+            ReleaseError: the group has no desired state.
+        """
+        with self._lock:
+            return end_shadow(self._repository, use_case, group)
+
+    def candidate(self, digest: str) -> Candidate | None:
+        """Return the candidate with this digest; None if it was not published."""
+        data = self._repository.read_target(f"shadow/{digest}/candidate.json")
+        return Candidate.from_json(data) if data is not None else None
 
     def desired(self, use_case: str, group: str) -> DesiredState | None:
         """Return the desired state of a product in a group; None if none was published."""

@@ -21,13 +21,14 @@ from starlette.routing import Route
 from components.deployment.callers import Callers, Right
 from components.deployment.release import ReleaseError
 from components.deployment.rollout_steps import Asked, Step
+from components.deployment.shadow_orders import ShadowRequest, as_json
 from components.deployment.upkeep import Upkeep
 from components.stores.models.approval import ApprovalError
 from components.stores.models.registry import ModelRegistryError, NoSuchModel
 from components.stores.objects.s3 import ObjectStoreError
 from components.stores.releases.repository import RepositoryError
 from inspection.codec import DocumentError, canonical_json
-from inspection.documents import DesiredState, Release
+from inspection.documents import Candidate, DesiredState, Release
 from inspection.paths import check_name
 from inspection.rollout import PausedFor
 
@@ -57,6 +58,15 @@ class Operations(Protocol):
     def recover(self, model: str, version: int, *, sequence_above: int, metadata_above: int) -> DesiredState:
         """Publish release and desired state with numbers above what devices have seen."""
 
+    def shadow(self, model: str, version: int, order: ShadowRequest) -> DesiredState:
+        """Have a version judge beside the running release on some devices."""
+
+    def end_shadow(self, use_case: str, group: str) -> DesiredState:
+        """Have no candidate judge in a group any more."""
+
+    def candidate(self, digest: str) -> Candidate | None:
+        """A candidate; None if it was not published."""
+
     def desired(self, use_case: str, group: str) -> DesiredState | None:
         """A desired state; None if none was published."""
 
@@ -70,9 +80,9 @@ class Operations(Protocol):
 def make_app(signer: Operations, callers: Callers, upkeep: Upkeep) -> Starlette:
     """Make the HTTP application.
 
-    It serves POST /releases, POST /desired, POST /rollout, POST /recover, GET /desired, GET /desired/{use_case}/{group}
-    and GET /releases/{digest} to callers with a token and the right. GET /livez, GET /healthz and GET /metrics say to
-    everybody how the signer is.
+    It serves POST /releases, POST /desired, POST /rollout, POST /recover, POST /shadow, POST /shadow/end, GET /desired,
+    GET /desired/{use_case}/{group}, GET /releases/{digest} and GET /candidates/{digest} to callers with a token and the
+    right. GET /livez, GET /healthz and GET /metrics say to everybody how the signer is.
     """
 
     @contextlib.asynccontextmanager
@@ -101,9 +111,12 @@ def make_app(signer: Operations, callers: Callers, upkeep: Upkeep) -> Starlette:
             act("/desired", Right.PUBLISH, _publish_desired),
             act("/rollout", Right.ROLLOUT, _step),
             act("/recover", Right.RECOVER, _recover),
+            act("/shadow", Right.SHADOW, _shadow),
+            act("/shadow/end", Right.SHADOW, _end_shadow),
             read("/desired", lambda: _Names(signer.desired_names())),
             read("/desired/{use_case}/{group}", signer.desired),
             read("/releases/{digest}", signer.release),
+            read("/candidates/{digest}", signer.candidate),
         ],
         lifespan=lifespan,
     )
@@ -143,6 +156,18 @@ def _recover(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_FLOOR:
             raise ValueError(f"expected a whole number from 0 to {MAX_FLOOR} for {name}, but got {value!r}")
     return _said(signer.recover(*_model_and_version(body), **floors))
+
+
+def _shadow(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    request = ShadowRequest.from_json({name: body.pop(name, None) for name in ("devices", "share", "cpu_share")})
+    return as_json(signer.shadow(*_model_and_version(body), request))
+
+
+def _end_shadow(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    use_case, group = body.get("use_case"), body.get("group")
+    if set(body) != {"use_case", "group"} or not isinstance(use_case, str) or not isinstance(group, str):
+        raise ValueError(f'expected {{"use_case": "<name>", "group": "<name>"}}, but got the keys {sorted(body)}')
+    return as_json(signer.end_shadow(check_name("use case", use_case), check_name("group", group)))
 
 
 def _said(state: DesiredState) -> dict[str, Any]:

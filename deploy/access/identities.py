@@ -66,8 +66,8 @@ MLFLOW_ACCOUNTS: Final[Mapping[str, str]] = {
 SIGNER_CALLERS: Final[Mapping[str, tuple[str, ...]]] = {
     "deployment": ("read", "publish"),
     "reconciler": ("read", "rollout"),
-    # a person with the commands `kizu keys recover` and `kizu deploy`
-    "operator": ("read", "publish", "rollout", "recover"),
+    # a person with the commands `kizu keys recover`, `kizu deploy` and `kizu shadow`
+    "operator": ("read", "publish", "rollout", "recover", "shadow"),
 }
 """Caller of the signer -> its rights, as components/deployment/callers.py knows them."""
 SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {

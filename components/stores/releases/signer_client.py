@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import httpx
 
 from components.settings import Settings
-from inspection.documents import DesiredState, Release
+from inspection.codec import canonical_json
+from inspection.documents import Candidate, DesiredState, Release
 
 
 class SignerError(RuntimeError):
@@ -100,6 +101,22 @@ class SignerClient:
         }  # fmt: skip
         return int(self._ask("POST", "/recover", asked)["sequence"])
 
+    def shadow(
+        self, model: str, version: int, devices: Sequence[str], *, share: float = 1.0, cpu_share: float = 0.5
+    ) -> DesiredState:
+        """Have a version that passed its gate judge beside the running release on some devices.
+
+        Returns the desired state with the order. share, cpu_share: see `ShadowOrder`.
+        """
+        asked = {
+            "model": model, "version": version, "devices": list(devices), "share": share, "cpu_share": cpu_share,
+        }  # fmt: skip
+        return _document(self._ask("POST", "/shadow", asked))
+
+    def end_shadow(self, use_case: str, group: str) -> DesiredState:
+        """Have no candidate judge in a group any more. Returns the desired state without the order."""
+        return _document(self._ask("POST", "/shadow/end", {"use_case": use_case, "group": group}))
+
     def desired_names(self) -> list[tuple[str, str]]:
         """(use case, group) of every published desired state."""
         found = self._ask("GET", "/desired", None)["desired"]
@@ -114,6 +131,11 @@ class SignerClient:
         """A published release."""
         data = self._get(f"/releases/{digest}")
         return Release.from_json(data) if data is not None else None
+
+    def candidate(self, digest: str) -> Candidate | None:
+        """A candidate that was published for judging beside a release."""
+        data = self._get(f"/candidates/{digest}")
+        return Candidate.from_json(data) if data is not None else None
 
     def _get(self, path: str) -> bytes | None:
         response = self._send("GET", path, None)
@@ -149,6 +171,10 @@ class SignerClient:
             except (ValueError, KeyError):
                 said = response.text[:200]
             raise SignerError(f"the signer refused ({response.status_code}): {said}")
+
+
+def _document(answer: dict[str, Any]) -> DesiredState:
+    return DesiredState.from_json(canonical_json(answer))
 
 
 def tls_of(settings: Settings) -> ssl.SSLContext | None:

@@ -26,7 +26,8 @@ from components.stores.models.registry import (
 )
 from components.stores.releases.repository import ReleaseRepository
 from components.stores.releases.signer_client import SignerClient, SignerError
-from inspection.documents import DesiredState, Wave
+from inspection.codec import DocumentError
+from inspection.documents import DesiredState, Release, Wave
 from inspection.image import sha256_of
 from tests.components.model_runs import DATASET, GOLDEN_IMAGE, PICTURE_LIMITS, evaluated_run, unique_use_case
 from tests.components.servers import free_port
@@ -466,3 +467,98 @@ def test_a_lost_repository_goes_on_above_what_devices_have_seen(
     timestamp = json.loads(store.get(bucket, "metadata/timestamp.json"))["signed"]
     assert timestamp["version"] == later + 1
     assert timestamp["meta"]["snapshot.json"]["version"] == later + 1
+
+
+# -- a candidate beside the release -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deployed(client, registry, use_case, version, approve):
+    """A group that runs version 1, and a version 2 that waits for approval."""
+    approve(version)
+    client.publish_release(use_case.name, 1)
+    client.publish_desired(use_case.name, 1)
+    return register(registry, evaluated_run(registry, use_case, onnx=b"second"), use_case, 8)
+
+
+def test_a_version_that_nobody_approved_may_judge_beside_the_release_and_cannot_be_run(
+    client, repository, use_case, deployed
+):
+    """Its files lie apart from the releases, and its document is no release: it has no approval."""
+    before = client.desired(use_case.name, use_case.rollout.group)
+    state = client.shadow(use_case.name, 2, ["press-1", "press-2"], share=0.25, cpu_share=0.4)
+    order = state.shadow
+    assert (order.devices, order.share, order.cpu_share) == (("press-1", "press-2"), 0.25, 0.4)
+    candidate = client.candidate(order.release_digest)
+    assert (candidate.digest, candidate.version) == (order.release_digest, 2)
+    assert repository.read_target(f"shadow/{order.release_digest}/model.onnx") == b"second"
+    assert not [path for path in repository.targets() if path.startswith(f"releases/{order.release_digest}")]
+    assert client.release(order.release_digest) is None
+    with pytest.raises(DocumentError, match="the key 'approval' is missing"):
+        Release.from_json(repository.read_target(f"shadow/{order.release_digest}/candidate.json"))
+    # What the group runs is ordered as before: no device tries again what it refused.
+    assert (state.waves, state.asked_since) == (before.waves, before.asked_since)
+    assert (state.sequence, before.sequence) == (2, 1)
+
+
+def test_an_order_for_a_candidate_outlives_a_deployment_and_ends_when_somebody_says_so(
+    client, registry, use_case, deployed, approve
+):
+    """The same order twice is one; a deployment keeps it; its end is a new desired state, and the second end none."""
+    first = client.shadow(use_case.name, 2, ["press-1"])
+    assert client.shadow(use_case.name, 2, ["press-1"]) == first
+    third = register(registry, evaluated_run(registry, use_case, onnx=b"third"), use_case, 9)
+    approve(third)
+    client.publish_release(use_case.name, 3)
+    client.publish_desired(use_case.name, 3)
+    state = client.desired(use_case.name, use_case.rollout.group)
+    assert (state.shadow, state.sequence) == (first.shadow, 3)
+    ended = client.end_shadow(use_case.name, use_case.rollout.group)
+    assert (ended.shadow, ended.sequence, ended.waves) == (None, 4, state.waves)
+    assert client.end_shadow(use_case.name, use_case.rollout.group) == ended
+
+
+def test_a_candidate_needs_its_gate_and_somebody_who_has_not_rejected_it_and_a_release_to_compare_with(
+    client, registry, use_case, version, mlflow
+):
+    """Each refusal says what to do."""
+    with pytest.raises(SignerError, match=r"nothing was deployed to the group .* deploy a release first"):
+        client.shadow(use_case.name, 1, ["press-1"])
+    assert not [name for name in client.desired_names() if name[0] == use_case.name]
+    registry.set_tag(version, "gate", "failed")
+    with pytest.raises(SignerError, match="expected its gate tag to be 'passed'"):
+        client.shadow(use_case.name, 1, ["press-1"])
+    registry.set_tag(version, "gate", "passed")
+    with mlflow.acting_as("approver"):
+        decide_approval(registry, use_case.name, 1, "rejected")
+    with pytest.raises(SignerError, match="was rejected; approve it, or take another version"):
+        client.shadow(use_case.name, 1, ["press-1"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"devices": []}, "expected 1 to 50 devices by name, but got 0"),
+        ({"devices": ["../x"]}, "expected a device of 1-63 characters"),
+        ({"devices": "press-1"}, "expected a list of names for devices"),
+        ({"share": 2}, "lies in 0..1, but got 2.0"),
+        ({"share": True}, "expected a number for share"),
+        ({"cpu_share": 0}, "above 0 and at most 1"),
+        ({"unknown": 1}, "expected {"),
+    ],
+)
+def test_a_request_for_a_candidate_that_has_another_form_is_refused(url, use_case, deployed, changes, said):
+    """Nothing is signed for it."""
+    body = {"model": use_case.name, "version": 2, "devices": ["press-1"]} | changes
+    answer = post(url, "/shadow", json.dumps(body))
+    assert (answer.status_code, said in answer.json()["error"]) == (409, True), answer.json()
+
+
+def test_only_a_person_may_order_a_candidate(url, use_case):
+    """The pipelines and the reconciler have tokens without that right."""
+    for name in ("deployment", "reconciler"):
+        client = SignerClient(url, f"token-of-{name}")
+        with pytest.raises(SignerError, match="has no right to shadow here"):
+            client.shadow(use_case.name, 1, ["press-1"])
+        with pytest.raises(SignerError, match="has no right to shadow here"):
+            client.end_shadow(use_case.name, "line")
