@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from edge_agent.camera_states import CameraStates
 from edge_agent.config import SamplingLimits
 from edge_agent.errors import EdgeError, InferenceError, SourceError
-from edge_agent.frame_documents import image_to_send, result_of
+from edge_agent.frame_documents import result_of
 from edge_agent.health import Health
 from edge_agent.inference import LoadedRelease
 from edge_agent.ota.active import Active
-from edge_agent.outbox import ImageToSend, Outbox
+from edge_agent.outbox import Outbox
 from edge_agent.recent_frames import RecentFrames
 from edge_agent.result import Result
-from edge_agent.sampling import Limits, Quota, reason_to_send, share, tightened
+from edge_agent.sampling import Limits, reason_to_send, share
+from edge_agent.send_back import Judged, SendBack
 from edge_agent.sources.port import Frame, FrameSource, readable_name
-from inspection import ImageError, Inspection, Reason, Sampling, decode_image, sha256_of
+from inspection import ImageError, decode_image, sha256_of
 from inspection.image import MAX_PIXELS
 from inspection.verdict import NoVerdict
 
@@ -56,6 +57,8 @@ class InspectionLoop:
         compared: called for each frame that the release before judged too: the digest of the running release, and
             whether the two verdicts differ.
         cameras: told of each camera whether it answers.
+        send_back: sends frames back to the labelers; None for one of its own, with `limits`.
+        beside: called with each judged frame after its result is on disk, for a candidate; it must not wait.
         on_probation: whether the running release is on probation.
         max_pixels: images with more are refused before they are decoded.
     """
@@ -76,6 +79,8 @@ class InspectionLoop:
         measure: Callable[[Result], None] = lambda _: None,
         compared: Callable[[str, bool], None] = lambda digest, differs: None,
         cameras: CameraStates | None = None,
+        send_back: SendBack | None = None,
+        beside: Callable[[Judged], None] = lambda _: None,
         on_probation: Callable[[], bool] = lambda: False,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
@@ -85,7 +90,6 @@ class InspectionLoop:
         self._outbox = outbox
         self._health = health
         self._recent = recent
-        self._site = site
         self._device = device
         self._publish = publish
         self._wake = wake or threading.Event()
@@ -93,8 +97,8 @@ class InspectionLoop:
         self._compared = compared
         self._cameras = cameras or CameraStates()
         self._on_probation = on_probation
-        self._quota = Quota()
-        self._limits = limits
+        self._send_back = send_back or SendBack(outbox, site, limits)
+        self._beside = beside
         self._tries: dict[tuple[str, str], int] = {}
         self._turn = 0
 
@@ -211,11 +215,10 @@ class InspectionLoop:
         result = result_of(
             frame, sha256, inspection, active, device=self._device, camera=source.name, infer_ms=infer_ms
         )
-        policy = tightened(active.release.sampling, self._limits)
+        policy = self._send_back.policy(active.release.sampling)
+        judged = Judged(frame, sha256, result, inspection, policy)
         reason = reason_to_send(inspection, active.release.thresholds, policy, sha256)
-        image, counters = (
-            self._image_to_send(frame, sha256, result, inspection, reason, policy) if reason else (None, ())
-        )
+        image, counters = self._send_back.image(judged, reason) if reason else (None, ())
         if frame.asked is not None and not frame.asked.claim():
             self._put_away(source, frame, None)  # its deadline has passed, and the line was told
             return
@@ -232,19 +235,11 @@ class InspectionLoop:
         self._recent.add(result, frame.data)
         self._put_away(source, frame, result)
         self._tries.clear()
-        self._compare(frame, sha256, pixels, result, inspection, policy, sent=reason is not None)
+        if frame.doubt is None:
+            self._beside(judged)
+        self._compare(judged, pixels, sent=reason is not None)
 
-    def _compare(
-        self,
-        frame: Frame,
-        sha256: str,
-        pixels: NDArray[np.uint8],
-        result: Result,
-        inspection: Inspection,
-        policy: Sampling,
-        *,
-        sent: bool,
-    ) -> None:
+    def _compare(self, judged: Judged, pixels: NDArray[np.uint8], *, sent: bool) -> None:
         """Inspect a share of frames with the previous release too, and send the frame where the two verdicts differ.
 
         The result of this frame is recorded already, so the line does not wait for the comparison. Frames that are sent
@@ -253,8 +248,8 @@ class InspectionLoop:
         previous = self._active.previous
         if (
             previous is None
-            or inspection.problem is not None
-            or share("disagreement", sha256) >= policy.disagreement_rate
+            or judged.inspection.problem is not None
+            or share("disagreement", judged.sha256) >= judged.policy.disagreement_rate
         ):
             return
         try:
@@ -263,14 +258,10 @@ class InspectionLoop:
             _log.warning("cannot compare with release %s: %s", previous.digest[:12], e)
             self._active.previous = None
             return
-        differs = other.verdict is not inspection.verdict
-        self._compared(result.release_digest or "", differs)
+        differs = other.verdict is not judged.inspection.verdict
+        self._compared(judged.result.release_digest or "", differs)
         if differs and not sent:
-            image, counters = self._image_to_send(frame, sha256, result, inspection, Reason.DISAGREEMENT, policy)
-            for counter in counters:
-                self._outbox.count(counter)
-            if image is not None:
-                self._outbox.add_image(image)
+            self._send_back.disagreement(judged)
 
     def _forget_what_is_gone(self) -> None:
         """Forget the frames that were recorded before a restart and that no camera still holds."""
@@ -279,13 +270,6 @@ class InspectionLoop:
             camera, _, source_key = key.partition("/")
             if camera not in sources or not sources[camera].holds(source_key):
                 self._outbox.forget(key)
-
-    def _image_to_send(
-        self, frame: Frame, sha256: str, result: Result, inspection: Inspection, reason: Reason, policy: Sampling
-    ) -> tuple[ImageToSend | None, tuple[str, ...]]:
-        if not self._quota.take(policy, time.monotonic()):
-            return None, ("over_quota",)
-        return image_to_send(self._site, frame, sha256, result, inspection, reason), ()
 
     def _put_away(self, source: FrameSource, frame: Frame, result: Result | None) -> None:
         source.done(frame, result)

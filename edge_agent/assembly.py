@@ -37,6 +37,11 @@ from edge_agent.outbox_recovery import Owner
 from edge_agent.recent_frames import RecentFrames
 from edge_agent.result import Result
 from edge_agent.result_publisher import ResultPublisher
+from edge_agent.send_back import SendBack
+from edge_agent.shadow.files import METADATA_FOLDER as SHADOW_METADATA_FOLDER
+from edge_agent.shadow.files import ShadowFiles
+from edge_agent.shadow.process import ShadowProcess
+from edge_agent.shadow.shadow import Shadow, order_for
 from edge_agent.sources.make import check_cameras, make_source, queues_by_camera, trigger_queues
 from edge_agent.sources.port import FrameSource
 from edge_agent.status import Gauges
@@ -95,6 +100,20 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
     tally_file = TallyFile(config.state_folder, disk, damaged)
     tally_file.load(tallies)
     listeners: list[Callable[[], None]] = []
+    budget = MemoryBudget(config.memory.image_bytes)
+    send_back = SendBack(outbox, config.site, config.sampling)
+    shadow = Shadow(
+        ShadowFiles(config.state_folder, disk, damaged),
+        lambda interrupted: ReleaseClient.from_config(config, store, disk, interrupted, SHADOW_METADATA_FOLDER),
+        lambda folder, digest, interrupted: ShadowProcess(
+            folder, digest, precision=config.inference.precision, max_pixels=budget.max_pixels,
+            interrupted=interrupted, memory_bytes=config.inference.trial_memory_bytes,
+        ),
+        budget=budget,
+        paused=lambda: updates.state.phase is Phase.PROBATION,
+        differs=send_back.candidate_differs,
+        changed=lambda: _call_all(listeners),
+    )  # fmt: skip
     updates = Updates(
         Identity(config.device, config.group, config.use_case),
         ReleaseStore(config.state_folder, disk=disk),
@@ -105,9 +124,22 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         heartbeat_timeout_s=config.intervals.heartbeat_timeout_s,
         tallies=tallies,
         changed=lambda: _call_all(listeners),
+        accepted=lambda desired: shadow.want(order_for(desired, device=config.device, use_case=config.use_case)),
     )
     gauges = Gauges(
-        config, active, updates, outbox, health, uploader, publisher, started, damaged, clocks, tallies, cameras
+        config,
+        active,
+        updates,
+        outbox,
+        health,
+        uploader,
+        publisher,
+        started,
+        damaged,
+        clocks,
+        tallies,
+        cameras,
+        shadow,
     )
     fleet_reporter = FleetReporter(
         store, config.buckets.fleet, config.device, gauges.reported, config.intervals.report_s
@@ -134,7 +166,6 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
             outbox.count("rejected_removed", camera, number)
 
     wake = threading.Event()
-    budget = MemoryBudget(config.memory.image_bytes)
     sources: list[FrameSource] = []
     page: PageServer | None = None
     try:
@@ -155,6 +186,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         site = Site(gauges, recent, config.page, access, Objections(outbox, config.site), updates, metrics, budget)
         page = PageServer(make_app(site, http_source(sources)), config.page)
         updates.boot()
+        shadow.boot()
     except EdgeError:
         for source in sources:
             source.close()
@@ -164,7 +196,8 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         raise
     loop = InspectionLoop(
         sources, active, outbox, health, recent, site=config.site, device=config.device, publish=publisher is not None,
-        wake=wake, limits=config.sampling, measure=measure, compared=tallies.add_compared, cameras=cameras,
+        wake=wake, measure=measure, compared=tallies.add_compared, cameras=cameras,
+        send_back=send_back, beside=shadow.hand_over,
         on_probation=lambda: updates.state.phase is Phase.PROBATION, max_pixels=budget.max_pixels,
     )  # fmt: skip
     tasks: dict[str, Callable[[threading.Event], None]] = {
@@ -172,6 +205,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         "uploader": uploader.run,
         "fleet-reporter": fleet_reporter.run,
         "updates": lambda event: updates.run(event, config.intervals.update_poll_s),
+        "shadow": shadow.run,
         "tallies": lambda event: tally_file.run(tallies, event),
     }
     if publisher is not None:

@@ -72,5 +72,9 @@ def image_to_send(
 
 def capture_id(device: str, camera: str, frame: Frame, sha256: str) -> str:
     """An id of 32 hexadecimal digits, the same however often the frame is inspected."""
-    text = "\n".join((device, camera, frame.source_key, sha256))
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
+    return name_of_capture(device, camera, frame.source_key, sha256)
+
+
+def name_of_capture(*parts: str) -> str:
+    """An id of 32 hexadecimal digits that depends on these texts."""
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:32]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import BackendUnavailable, InferenceError
 from edge_agent.openvino_backend import load_openvino_model
-from inspection import Infer, Inspection, Inspector, ModelFile, OutputError, Release
+from inspection import Candidate, Infer, Inspection, Inspector, ModelFile, OutputError, Release
 from inspection.decode import check_output_values
 from inspection.model_rules import (
     TELEMETRY_SWITCH,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # the trial's process needs no configuration
 _log = logging.getLogger(__name__)
 
 RELEASE_FILE: Final = "release.json"
+CANDIDATE_FILE: Final = "candidate.json"
 _WARM_UP_RUNS: Final = 2
 
 
@@ -99,6 +100,12 @@ def load_release(folder: Path, digest: str, release: Release, choice: RuntimeCho
         InferenceError: it cannot be loaded, has another input or output than the release describes, or answers nothing
             that can be read.
     """
+    model, inspector = load_inspector(folder, release, choice)
+    return LoadedRelease(digest, release, model, inspector)
+
+
+def load_inspector(folder: Path, release: Candidate, choice: RuntimeChoice) -> tuple[ModelFile, Inspector]:
+    """Load the model of a release or a candidate, and warm it up; see `load_release`."""
     model = choose_model(release, choice.precision)
     preprocess = release.preprocess.to_preprocess()
     shape = (1, 3, preprocess.height, preprocess.width)
@@ -109,10 +116,10 @@ def load_release(folder: Path, digest: str, release: Release, choice: RuntimeCho
     except OutputError as e:
         raise InferenceError(f"{model.file} does not work on a black picture: {e}") from e
     inspector = Inspector(infer, preprocess, release.classes, release.thresholds, release.nms, release.picture_limits)
-    return LoadedRelease(digest, release, model, inspector)
+    return model, inspector
 
 
-def choose_model(release: Release, precision: str) -> ModelFile:
+def choose_model(release: Candidate, precision: str) -> ModelFile:
     """The model of the wanted precision, else the first of the release."""
     for model in release.models:
         if model.precision == precision:

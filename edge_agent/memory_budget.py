@@ -75,6 +75,11 @@ class MemoryBudget:
                 self._changed.wait_for(lambda: self._fits(size), wait_s)
             return self._take(size)
 
+    def take_spare(self, size: int) -> bool:
+        """Take room for a frame that a candidate judges, which nobody waits for: at most a quarter of what is free."""
+        with self._changed:
+            return size <= (self.waiting_bytes - self._taken) // 4 and self._take(size)
+
     def exchange(self, size: int, other: int) -> bool:
         """Hold room of another size in the place of what is held; False, and nothing changes, where there is none."""
         with self._changed:

@@ -25,6 +25,7 @@ from edge_agent.ota.driver import Updates
 from edge_agent.ota.tallies import Tallies
 from edge_agent.outbox import Outbox
 from edge_agent.result_publisher import ResultPublisher
+from edge_agent.shadow.shadow import Shadow
 from edge_agent.uploader import Uploader
 from inspection import FailedRelease, Reported
 
@@ -39,7 +40,7 @@ class Gauges:
 
     result_publisher: None where no broker is configured. started: `time.monotonic()` at the start. damaged: the state
     files that were set aside. camera_clocks: the cameras whose pictures are dated too early. tallies: what the latest
-    releases decided.
+    releases decided. shadow: the candidate beside the release.
     """
 
     config: Config
@@ -54,6 +55,7 @@ class Gauges:
     camera_clocks: CameraClocks
     tallies: Tallies
     cameras: CameraStates
+    shadow: Shadow
 
     def free_bytes(self) -> int:
         """Free bytes on the file system of the state folder."""
@@ -108,6 +110,7 @@ class Gauges:
             tallies=self.tallies.lines(),
             verdicts=self.outbox.counts("verdict"),
             cameras=self.cameras.all(),
+            shadow=self.shadow.tally(),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -138,6 +141,7 @@ class Gauges:
                 "reason": self.updates.reason,
                 "failed": {digest: failure.reason for digest, failure in state.failed.items()},
             },
+            "shadow": self._shadow(),
             "frames": {
                 "inspected": self.outbox.total("frames"),
                 "today": self.outbox.today(),
@@ -163,6 +167,20 @@ class Gauges:
             "clock": datetime.now(UTC).isoformat(),
             "time_zone": self.config.time_zone or datetime.now().astimezone().tzname(),
             "versions": versions(),
+        }
+
+    def _shadow(self) -> dict[str, Any] | None:
+        """What the candidate beside the release decided; None where there is none."""
+        tally = self.shadow.tally()
+        if tally is None:
+            return None
+        return {
+            "candidate": tally.release_digest,
+            "since": tally.since.isoformat(),
+            "frames": tally.frames,
+            "disagreed": tally.disagreed,
+            "skipped": tally.skipped,
+            "reason": tally.reason,
         }
 
     def _state_word(self, phase: Phase, running: bool) -> str:

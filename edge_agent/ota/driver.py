@@ -75,6 +75,8 @@ class Updates:
         trial: tries a release before it is loaded here: folder, digest, runtime choice, and an event that ends it.
         tallies: what the latest releases have decided; the inspection loop adds to it.
         changed: called after each change of the state or of the reason.
+        accepted: called with each desired state that was read and is not older than one before; None where none was
+            published.
         monotonic: seconds, by a clock that never jumps; measures probations and the time between polls.
         utc_now: the time of day, for `State.since`, which people read, and for the waits after a refusal.
         answer_s: how long a command waits for a step that cannot be interrupted.
@@ -93,6 +95,7 @@ class Updates:
         trial: Callable[[Path, str, RuntimeChoice, threading.Event], TrialResult] = try_release_aside,
         tallies: Tallies | None = None,
         changed: Callable[[], None] = lambda: None,
+        accepted: Callable[[DesiredState | None], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
         answer_s: float = ANSWER_S,
@@ -108,6 +111,7 @@ class Updates:
         self._loader = Loader(store, choice, active)
         self._tallies = tallies or Tallies()
         self._changed = changed
+        self._accepted = accepted
         self._monotonic = monotonic
         self._utc_now = utc_now
         self._lock = threading.Lock()
@@ -179,6 +183,8 @@ class Updates:
             _log.exception("polling for releases failed")
             self._say(f"internal: {type(e).__name__}: {e}")
             return
+        if desired is None or desired.sequence >= self._state.sequence:
+            self._accepted(desired)
         running = self._active.get()
         answer = choose(
             desired,

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 from tuf.api import exceptions as tuf_errors
@@ -15,13 +15,15 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 from edge_agent.config import Config
 from edge_agent.disk import Disk, RealDisk
 from edge_agent.errors import AccessDenied, EdgeError, Interrupted, ObjectNotFound, UpdateError
-from edge_agent.inference import RELEASE_FILE
+from edge_agent.inference import CANDIDATE_FILE, RELEASE_FILE
 from edge_agent.object_store import ObjectStore
 from edge_agent.ota.download import PIECE_BYTES, Download
-from inspection import DesiredState, DocumentError, Release
+from inspection import Candidate, DesiredState, DocumentError, Release
 from inspection.paths import desired_path, former_desired_path
 
 _log = logging.getLogger(__name__)
+
+Content = TypeVar("Content", bound=Candidate)
 
 METADATA_FOLDER: Final = "tuf"
 """The folder of TUF's metadata inside the state folder."""
@@ -89,8 +91,11 @@ class ReleaseClient:
         store: ObjectStore,
         disk: Disk | None = None,
         interrupted: Callable[[], bool] = lambda: False,
+        metadata_folder: str = METADATA_FOLDER,
     ) -> Self:
         """A client for the repository that the device's configuration names.
+
+        metadata_folder: inside the state folder; two clients at the same time need one each.
 
         Raises:
             UpdateError: the pinned root metadata is missing or unusable.
@@ -104,7 +109,7 @@ class ReleaseClient:
             store,
             config.buckets.releases,
             root,
-            config.state_folder / METADATA_FOLDER,
+            config.state_folder / metadata_folder,
             disk=disk,
             min_free_bytes=config.outbox.min_free_bytes,
             interrupted=interrupted,
@@ -154,16 +159,27 @@ class ReleaseClient:
                 of them complete.
             Interrupted: the download should end for now.
         """
+        return self._fetch("releases", digest, RELEASE_FILE, folder, read_release)
+
+    def fetch_candidate(self, digest: str, folder: Path) -> Candidate:
+        """Bring all files of a candidate into `folder`, as `fetch_release` does for a release.
+
+        Raises:
+            UpdateError, Interrupted: see `fetch_release`.
+        """
+        return self._fetch("shadow", digest, CANDIDATE_FILE, folder, read_candidate)
+
+    def _fetch(self, place: str, digest: str, name: str, folder: Path, read: Callable[[bytes], Content]) -> Content:
         with _Named(str(folder)):
             self._disk.make_folder(folder)
-        data = self._fetch_file(digest, RELEASE_FILE, folder).read_bytes()
+        data = self._fetch_file(f"{place}/{digest}", name, folder).read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
-            raise UpdateError("wrong-hash", f"release.json of {digest[:12]} has another digest than its name says")
-        release = read_release(data)
+            raise UpdateError("wrong-hash", f"{name} of {digest[:12]} has another digest than its name says")
+        release = read(data)
         files = {model.file: model.sha256 for model in release.models}
         files |= {sample.file: sample.sha256 for sample in release.golden}
         for name, sha256 in files.items():
-            if sha256_of_file(self._fetch_file(digest, name, folder)) != sha256:
+            if sha256_of_file(self._fetch_file(f"{place}/{digest}", name, folder)) != sha256:
                 raise UpdateError("wrong-hash", f"{name} is not the file that release {digest[:12]} names")
         for model in release.models:
             size = (folder / model.file).stat().st_size
@@ -171,8 +187,8 @@ class ReleaseClient:
                 raise UpdateError("wrong-length", f"{model.file}: expected {model.bytes} bytes, but got {size}")
         return release
 
-    def _fetch_file(self, digest: str, name: str, folder: Path) -> Path:
-        path = f"releases/{digest}/{name}"
+    def _fetch_file(self, place: str, name: str, folder: Path) -> Path:
+        path = f"{place}/{name}"
         target = folder / name
         with _Named(path):
             info = self._updater.get_targetinfo(path)
@@ -186,6 +202,18 @@ def sha256_of_file(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal. Reads the file in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_candidate(data: bytes) -> Candidate:
+    """Parse the bytes of `candidate.json`.
+
+    Raises:
+        UpdateError: this agent does not understand it.
+    """
+    try:
+        return Candidate.from_json(data)
+    except DocumentError as e:
+        raise UpdateError("unreadable-release", f"candidate.json is signed but not understood: {e}") from e
 
 
 def read_release(data: bytes) -> Release:

@@ -28,7 +28,7 @@ from edge_agent.errors import EdgeError, InferenceError, Interrupted, UpdateErro
 from edge_agent.inference import RELEASE_FILE, LoadedRelease, RuntimeChoice, load_release
 from edge_agent.memory import end_first_without_memory, free_memory_bytes, resident_bytes
 from edge_agent.ota.release_client import read_release
-from inspection import Release, decode_image
+from inspection import Candidate, Inspector, Release, decode_image
 from inspection.golden import difference
 
 _LATENCY_RUNS: Final = 15
@@ -50,7 +50,7 @@ def try_release(folder: Path, digest: str, choice: RuntimeChoice) -> TrialResult
     try:
         release = _checked(folder, digest)
         loaded = load_release(folder, digest, release, choice)
-        check_golden(folder, loaded)
+        check_golden(folder, release, loaded.inspector)
         latency_ms = _latency_ms(folder, loaded)
     except UpdateError as e:
         return TrialResult(False, e.reason, str(e))
@@ -92,14 +92,14 @@ def try_release_aside(
         "--threads", str(choice.threads), "--precision", choice.precision, "--backend", choice.backend,
         *(item for provider in choice.providers for item in ("--provider", provider)),
     ]  # fmt: skip
-    # A foreign model runs there, so the child gets only those variables that a program needs to start.
-    names = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR")
-    environment = {name: os.environ[name] for name in names if name in os.environ}
-    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
-    limit = choice.trial_memory_bytes or _share_of_free()
+    limit = choice.trial_memory_bytes or share_of_free()
     try:
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=child_environment(),
         )
     except OSError as e:
         raise EdgeError(f"cannot start a trial: {e}") from e
@@ -131,23 +131,32 @@ def try_release_aside(
         return TrialResult(False, "trial-crashed", f"the process that tried it died with {how}: {tail}")
 
 
-def _share_of_free() -> int | None:
+def share_of_free() -> int | None:
+    """Nine tenths of the memory that is free now, in bytes; None where the system does not say."""
     free = free_memory_bytes()
     return None if free is None else free * 9 // 10
 
 
-def check_golden(folder: Path, loaded: LoadedRelease) -> None:
+def child_environment() -> dict[str, str]:
+    """The variables of a process in which a foreign model runs: only those that a program needs to start."""
+    names = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR")
+    environment = {name: os.environ[name] for name in names if name in os.environ}
+    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+    return environment
+
+
+def check_golden(folder: Path, release: Candidate, inspector: Inspector) -> None:
     """Compare what a release detects on its golden samples with what it should detect.
 
     Raises:
         UpdateError: `golden-samples`, with the first difference, or `damaged`.
     """
-    floor = min(threshold.uncertain for threshold in loaded.release.thresholds.values())
-    for sample in loaded.release.golden:
+    floor = min(threshold.uncertain for threshold in release.thresholds.values())
+    for sample in release.golden:
         data = (folder / sample.file).read_bytes()
         if hashlib.sha256(data).hexdigest() != sample.sha256:
             raise UpdateError("damaged", f"golden sample {sample.file} was changed on this disk")
-        got = loaded.inspector.detect(decode_image(data), floor)
+        got = inspector.detect(decode_image(data), floor)
         wrong = difference(got, sample.expected, sample.tolerance, floor)
         if wrong is not None:
             raise UpdateError("golden-samples", f"{sample.file}: {wrong}")
@@ -158,10 +167,19 @@ def _checked(folder: Path, digest: str) -> Release:
     if hashlib.sha256(data).hexdigest() != digest:
         raise UpdateError("damaged", f"release.json of {digest[:12]} was changed on this disk")
     release = read_release(data)
+    check_agent_version(release)
+    return release
+
+
+def check_agent_version(release: Candidate) -> None:
+    """Refuse a release or a candidate for newer agents.
+
+    Raises:
+        UpdateError: `newer-agent-needed`.
+    """
     if version(release.min_agent_version) > version(__version__):
         message = f"it needs agent {release.min_agent_version} or newer, this is {__version__}"
         raise UpdateError("newer-agent-needed", message)
-    return release
 
 
 def version(text: str) -> tuple[int, ...]:

@@ -96,6 +96,26 @@ class _Gathered(Collector):
         if running is not None:
             release.add_metric([running.digest, str(running.release.version)], 1)
         yield release
+        yield from _of_candidate(gauges)
+
+
+def _of_candidate(gauges: Gauges) -> Iterator[Any]:
+    """What the candidate beside the release decided; nothing where there is none."""
+    tally = gauges.shadow.tally()
+    if tally is None:
+        return
+    numbers = (
+        ("kizu_shadow_frames", "Frames that the candidate judged beside the release.", tally.frames),
+        ("kizu_shadow_disagreed", "Frames on which the candidate decided otherwise.", tally.disagreed),
+        ("kizu_shadow_skipped", "Frames of its share that the candidate had no time for.", tally.skipped),
+    )
+    for name, what, value in numbers:
+        family = CounterMetricFamily(name, what, labels=["digest"])
+        family.add_metric([tally.release_digest], value)
+        yield family
+    judges = GaugeMetricFamily("kizu_shadow_judges", "1: the candidate judges.", labels=["digest"])
+    judges.add_metric([tally.release_digest], float(not tally.reason))
+    yield judges
 
 
 def _counter(name: str, what: str, value: int) -> CounterMetricFamily:

@@ -230,12 +230,13 @@ def _must(answer: tuple[int, object]):
 
 def main() -> None:
     from tests.edge_agent.crash_frames import Caps, DamagedIndex, Frames, FramesApart, OldIndex, Posted
-    from tests.edge_agent.crash_updates import FirstInstall, UnsyncedUpdate, Update
+    from tests.edge_agent.crash_updates import Beside, FirstInstall, UnsyncedUpdate, Update
 
     scenarios = {
         kind.__name__: kind
         for kind in (
             Update,
+            Beside,
             FirstInstall,
             UnsyncedUpdate,
             Frames,

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge_agent.damaged import DamagedFiles
 from edge_agent.disk import Steps
+from edge_agent.errors import UpdateError
 from edge_agent.health import Health
 from edge_agent.inference import RuntimeChoice
+from edge_agent.memory_budget import MemoryBudget
 from edge_agent.ota.activation import Phase
 from edge_agent.ota.active import Active, Identity
 from edge_agent.ota.driver import Updates
 from edge_agent.ota.release_client import ReleaseClient
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.trial import try_release
-from inspection import decode_image
-from tests.edge_agent.models import BAD, build_release, picture
+from edge_agent.shadow.files import METADATA_FOLDER as SHADOW_METADATA
+from edge_agent.shadow.files import ShadowFiles
+from edge_agent.shadow.shadow import Shadow, order_for
+from inspection import ShadowOrder, decode_image
+from tests.edge_agent.models import BAD, build_candidate, build_release, picture
 from tests.edge_agent.publisher import Publisher
 from tests.edge_agent.stores import MemoryStore
 
@@ -135,6 +141,109 @@ class FirstInstall(Update):
     """A device without a release takes its first."""
 
     before = 0
+
+
+class Beside(Scenario):
+    """A device that runs a release gets a candidate, which judges a frame, and then the order for it ends."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.publisher = Publisher(lambda key, data: self.store.objects.__setitem__((BUCKET, key), data))
+        self.built, self.candidate = build_release(1), build_candidate(2, gain=0.5)
+        self.order = ShadowOrder(release_digest=self.candidate.digest, devices=("dev1",))
+        self.publisher.add_release(self.built)
+        self.publisher.add_candidate(self.candidate)
+
+    def prepare(self, folder: Path, ports) -> None:
+        self.publisher.desire(self.built.digest, probation_s=0.001)
+        updates, _ = self._start(folder, ports)
+        self._settle(updates)
+
+    def run(self, folder: Path, ports, said) -> None:
+        # prepare() ran in a process of its own: the same state again, here.
+        self.publisher.desire(self.built.digest, probation_s=0.001)
+        self.publisher.desire(self.built.digest, shadow=self.order)
+        updates, shadow = self._start(folder, ports)
+        updates.poll()
+        for _ in range(3):
+            shadow.step()
+        assert shadow.tally().reason == "", shadow.tally()
+        said("ordered")
+        self.publisher.desire(self.built.digest)
+        said("ended")
+        updates.poll()
+        shadow.step()
+        shadow.stop()
+        updates.stop()
+
+    def check(self, folder: Path, ports, said: list[str]) -> Iterator[str]:
+        """The release runs whatever became of the candidate, and the candidate comes and goes as it is ordered."""
+        self.publisher.desire(self.built.digest, probation_s=0.001)
+        self.publisher.desire(self.built.digest, shadow=self.order)
+        self.publisher.desire(self.built.digest)
+        self.publisher.desire(self.built.digest, shadow=self.order)
+        updates, shadow = self._start(folder, ports)
+        if self._running() != self.built.digest:
+            yield f"expected the release to run, but got {self._running()}"
+        self._settle(updates)
+        for _ in range(3):
+            shadow.step()
+        tally = shadow.tally()
+        if tally is None or tally.reason:
+            yield f"expected the candidate to judge where it is ordered, but: {tally}"
+        self.publisher.desire(self.built.digest)
+        updates.poll()
+        shadow.step()
+        left = sorted(path.name for path in (folder / "state" / "shadow").rglob("*"))
+        if shadow.tally() is not None or left:
+            yield f"expected nothing of a candidate where none is ordered, but got {left}"
+        if updates.state.current != self.built.digest or updates.state.failed:
+            yield f"expected the release to be left alone, but got {updates.state}"
+        yield from rubbish(folder)
+
+    def _start(self, folder: Path, ports) -> tuple[Updates, Shadow]:
+        state = folder / "state"
+        self.active = Active()
+        shadow = Shadow(
+            ShadowFiles(state, ports.disk, DamagedFiles(state / "damaged", ports.disk)),
+            lambda interrupted: self._client(state / SHADOW_METADATA, ports),
+            lambda digest_folder, digest, interrupted: Checks(digest_folder, self.candidate),
+            budget=MemoryBudget(60_000_000), monotonic=lambda: 0.0, rest=lambda event, seconds: None, wait_s=0.0,
+        )  # fmt: skip
+        updates = Updates(
+            Identity("dev1", "line1", "tags"), ReleaseStore(state, disk=ports.disk),
+            lambda: self._client(state / "tuf", ports), ONE_THREAD, Health(), active=self.active,
+            trial=lambda folder, digest, choice, stop: try_release(folder, digest, choice),
+            accepted=lambda desired: shadow.want(order_for(desired, device="dev1", use_case="tags")),
+        )  # fmt: skip
+        updates.boot()
+        shadow.boot()
+        return updates, shadow
+
+    def _client(self, metadata: Path, ports) -> ReleaseClient:
+        return ReleaseClient(
+            ports.store(self.store), BUCKET, self.publisher.root_bytes, metadata, disk=ports.disk, piece_bytes=2000
+        )
+
+    def _settle(self, updates: Updates) -> None:
+        for _ in range(2):
+            updates.poll()
+            while updates.state.phase is Phase.PROBATION:
+                updates.tick()
+
+    _running = Update._running
+
+
+class Checks:
+    """A candidate's process that looks whether its files are whole, and judges nothing."""
+
+    def __init__(self, folder: Path, built) -> None:
+        for name, data in built.files.items():
+            if (folder / name).read_bytes() != data:
+                raise UpdateError("damaged", name)
+
+    def close(self) -> None:
+        pass
 
 
 class UnsyncedUpdate(Update):

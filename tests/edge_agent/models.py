@@ -7,7 +7,7 @@ says about a picture can be worked out by hand.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from inspection import (
     Approval,
     Box,
+    Candidate,
     ClassThreshold,
     Detection,
     GoldenSample,
@@ -152,6 +153,32 @@ def build_release(
     )
     release = replace(release, **changes)
     return BuiltRelease(release, {"release.json": release.to_json(), "model.onnx": data, "golden.png": sample})
+
+
+@dataclass(frozen=True)
+class BuiltCandidate:
+    """candidate.json and the files it names."""
+
+    candidate: Candidate
+    files: dict[str, bytes]
+
+    @property
+    def digest(self) -> str:
+        return self.candidate.digest
+
+    def write(self, folder: Path) -> Path:
+        return BuiltRelease.write(self, folder)
+
+
+def build_candidate(version: int = 2, **changes: object) -> BuiltCandidate:
+    """As `build_release`, without an approval."""
+    built = build_release(version, **changes)
+    release = built.release
+    candidate = Candidate(
+        **{field.name: getattr(release, field.name) for field in fields(release) if field.name != "approval"}
+    )
+    files = {name: data for name, data in built.files.items() if name != "release.json"}
+    return BuiltCandidate(candidate, {"candidate.json": candidate.to_json(), **files})
 
 
 def _sha256(data: bytes) -> str:

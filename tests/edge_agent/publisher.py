@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from inspection import DesiredState, Wave
+from inspection import DesiredState, ShadowOrder, Wave
 from inspection.paths import desired_path, former_desired_path
-from tests.edge_agent.models import BuiltRelease
+from tests.edge_agent.models import BuiltCandidate, BuiltRelease
 
 Put = Callable[[str, bytes], None]
 
@@ -48,6 +48,11 @@ class Publisher:
         """Add the files of a release; returns the key of each."""
         return {name: self.add(f"releases/{built.digest}/{name}", data) for name, data in built.files.items()}
 
+    def add_candidate(self, built: BuiltCandidate) -> None:
+        """Add the files of a candidate."""
+        for name, data in built.files.items():
+            self.add(f"shadow/{built.digest}/{name}", data)
+
     def desire(
         self,
         digest: str,
@@ -56,6 +61,7 @@ class Publisher:
         sequence: int | None = None,
         probation_s: float = 0.5,
         former_path: bool = False,
+        shadow: ShadowOrder | None = None,
     ) -> int:
         """Say what a group should run, and publish. former_path: as Kizu 0.1 did."""
         self.sequence = self.sequence + 1 if sequence is None else sequence
@@ -64,6 +70,7 @@ class Publisher:
             use_case="tags",
             waves=(Wave(release_digest=digest, percent=100.0),),
             probation_s=probation_s,
+            shadow=shadow,
         )
         path = former_desired_path(group) if former_path else desired_path("tags", group)
         self.add(path, desired.to_json())

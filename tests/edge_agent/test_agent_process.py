@@ -7,17 +7,20 @@ import os
 import signal
 import time
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
-from inspection import Capture, Reported, parse_raw_key
+from inspection import Capture, Reported, ShadowOrder, ShadowTally, parse_raw_key
 from tests.edge_agent.environments import FORBIDDEN
 from tests.edge_agent.listener import Listener
-from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, build_release, picture
+from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, build_candidate, build_release, picture
 from tests.edge_agent.running_agent import Device, take
 from tests.edge_agent.servers import SITE, wait_for
+
+SHADOW_OF_NONE = ShadowTally(release_digest="0" * 64, since=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_the_whole_way_on_a_device(device, publisher, seaweed, broker):
@@ -105,6 +108,38 @@ def test_a_release_that_fails_here_is_reported_and_the_line_goes_on(device, publ
     report = Reported.from_json(fleet.get("kizu-fleet", "dev1/reported.json"))
     assert report.failures[wrong.digest].reason.startswith("golden-samples: ")
     assert report.failures[wrong.digest].sequence == publisher.sequence
+
+
+def test_a_candidate_judges_beside_the_release_until_its_order_ends(device, publisher, seaweed):
+    """The device reports both, its disagreements go back, the line keeps its verdicts, and nothing stays behind."""
+    device.start()
+    first, candidate = build_release(1), build_candidate(2, gain=0.5)
+    take(device, publisher, first)
+    publisher.add_candidate(candidate)
+    order = ShadowOrder(release_digest=candidate.digest, devices=("dev1",))
+    publisher.desire(first.digest, probation_s=0.5, shadow=order)
+    wait_for(lambda: (device.status()["shadow"] or {}).get("reason") == "", 60)
+    for number in range(3):
+        device.feed(f"{number}.png", picture(*BAD, seed=int(time.time()) + number))
+    wait_for(lambda: device.status()["frames"]["today"] == {"fail": 3})
+    wait_for(lambda: device.status()["shadow"]["frames"] >= 1, 30)
+    admin = seaweed.store("admin")
+
+    def captures():
+        keys = [item.key for item in admin.list("kizu-raw") if item.key.endswith(".json")]
+        return [Capture.from_json(admin.get("kizu-raw", key)) for key in keys]
+
+    wait_for(lambda: any((item.shadow or item).release_digest == candidate.digest for item in captures()), 30)
+    fleet = lambda: Reported.from_json(admin.get("kizu-fleet", "dev1/reported.json"))  # noqa: E731
+    wait_for(lambda: (fleet().shadow or SHADOW_OF_NONE).disagreed >= 1, 30)
+    assert fleet().running_release == first.digest
+    page, metrics = device.get("/")[1].decode(), device.get("/metrics")[1].decode()
+    assert candidate.digest[:12] in page
+    assert f'kizu_shadow_frames_total{{digest="{candidate.digest}"}}' in metrics
+    publisher.desire(first.digest, probation_s=0.5)
+    wait_for(lambda: device.status()["shadow"] is None, 30)
+    assert list((device.folder / "state" / "shadow").iterdir()) == []
+    assert device.stop() == 0
 
 
 def test_a_kill_in_probation_boots_the_release_before_and_loses_no_frame(device, publisher, broker):

@@ -81,6 +81,15 @@ def test_a_crash_while_the_tables_of_an_earlier_agent_change_loses_nothing(how, 
     assert outcome["tried"]["sqlite"] > (60 if how == "kill" else 2)
 
 
+@pytest.mark.parametrize("how", ["kill", "cut-half"])
+def test_a_crash_while_a_candidate_comes_and_goes_leaves_the_release_alone(how, fast_folder, capsys, record_property):
+    """The next start runs the release, and the candidate judges where it is ordered and leaves nothing where not."""
+    outcome = try_all("Beside", how, fast_folder)
+    show("Beside", how, outcome["tried"], capsys, record_property)
+    assert outcome["problems"] == []
+    assert outcome["tried"]["step"] > 20
+
+
 def test_a_crash_while_a_damaged_outbox_is_replaced_loses_no_image(fast_folder, capsys, record_property):
     """At each step the next start finds the damaged index, or the new one, and every image is sent."""
     outcome = try_all("DamagedIndex", "kill", fast_folder)

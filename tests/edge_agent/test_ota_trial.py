@@ -91,11 +91,11 @@ def test_a_golden_sample_is_detected_down_to_the_lowest_threshold(tmp_path):
     """A detection in doubt counts as one; one below all thresholds may be there or not."""
     built = build_release(gain=0.5)
     loaded = load_release(built.write(tmp_path / "r"), built.digest, built.release, RuntimeChoice(threads=1))
-    check_golden(tmp_path / "r", loaded)
+    check_golden(tmp_path / "r", loaded.release, loaded.inspector)
     low = build_release(gain=0.3, golden_score=0.9)
     loaded = load_release(low.write(tmp_path / "low"), low.digest, low.release, RuntimeChoice(threads=1))
     with pytest.raises(UpdateError, match="but got nothing like it"):
-        check_golden(tmp_path / "low", loaded)
+        check_golden(tmp_path / "low", loaded.release, loaded.inspector)
 
 
 def test_the_latency_is_the_median_over_the_golden_samples(tmp_path):

@@ -1,0 +1,107 @@
+"""What a candidate decided beside the running release, and how long it has to rest: values and rules. No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from inspection import ShadowTally, Verdict
+from inspection.codec import Part
+
+_TIMES: Final = 2000
+"""The latest times of which the percentile is computed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptShadow(Part):
+    """The counts as they lie on the disk.
+
+    beside: the release that ran, empty before a first frame. cpu_ms: the latest times, oldest first.
+    """
+
+    since: datetime
+    beside: str
+    frames: int = 0
+    skipped: int = 0
+    disagreed: int = 0
+    fail: int = 0
+    uncertain: int = 0
+    former_fail: int = 0
+    former_uncertain: int = 0
+    cpu_ms: tuple[float, ...] = ()
+
+
+@dataclass(slots=True)
+class Counts:
+    """The counts while they grow. For one thread, but for `skipped`, which the inspection loop alone counts."""
+
+    since: datetime
+    beside: str
+    frames: int = 0
+    skipped: int = 0
+    disagreed: int = 0
+    fail: int = 0
+    uncertain: int = 0
+    former_fail: int = 0
+    former_uncertain: int = 0
+    cpu_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_TIMES))
+
+    def add(self, candidate: Verdict, release: Verdict, cpu_s: float) -> bool:
+        """Count a frame that both judged; whether their verdicts differ."""
+        self.frames += 1
+        self.fail += candidate is Verdict.FAIL
+        self.uncertain += candidate is Verdict.UNCERTAIN
+        self.former_fail += release is Verdict.FAIL
+        self.former_uncertain += release is Verdict.UNCERTAIN
+        self.disagreed += candidate is not release
+        self.cpu_ms.append(cpu_s * 1000)
+        return candidate is not release
+
+    def reported(self, digest: str, reason: str) -> ShadowTally:
+        """As the device reports it."""
+        times = sorted(self.cpu_ms)
+        return ShadowTally(
+            release_digest=digest,
+            since=self.since,
+            frames=self.frames,
+            skipped=self.skipped,
+            disagreed=self.disagreed,
+            fail=self.fail,
+            uncertain=self.uncertain,
+            former_fail=self.former_fail,
+            former_uncertain=self.former_uncertain,
+            p95_ms=round(times[min(len(times) - 1, int(0.95 * len(times)))], 1) if times else None,
+            reason=reason,
+        )
+
+    def kept(self) -> KeptShadow:
+        """As it lies on the disk."""
+        return KeptShadow(
+            since=self.since, beside=self.beside, frames=self.frames, skipped=self.skipped, disagreed=self.disagreed,
+            fail=self.fail, uncertain=self.uncertain, former_fail=self.former_fail,
+            former_uncertain=self.former_uncertain, cpu_ms=tuple(round(ms, 1) for ms in self.cpu_ms),
+        )  # fmt: skip
+
+    @classmethod
+    def of(cls, kept: KeptShadow) -> Counts:
+        """Go on from what lies on the disk."""
+        return cls(
+            kept.since, kept.beside, kept.frames, kept.skipped, kept.disagreed, kept.fail, kept.uncertain,
+            kept.former_fail, kept.former_uncertain, deque(kept.cpu_ms, _TIMES),
+        )  # fmt: skip
+
+
+def rest_s(cpu_s: float, took_s: float, cpu_share: float) -> float:
+    """How long the candidate rests after a frame, so that it stays below its share of one processor core.
+
+    Args:
+        cpu_s: seconds of processor time that the frame took.
+        took_s: seconds from the frame's begin to its end.
+        cpu_share: the share, above 0.
+
+    >>> rest_s(cpu_s=0.2, took_s=0.3, cpu_share=0.5)
+    0.10000000000000003
+    """
+    return max(0.0, cpu_s / cpu_share - took_s)
