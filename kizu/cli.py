@@ -29,6 +29,7 @@ from kizu.commands import (
     rollouts,  # noqa: F401
     runs,
     servers,
+    shadow,
     trace,
     train,
 )
@@ -49,6 +50,7 @@ app.add_typer(runs.app)
 app.add_typer(train.app)
 app.add_typer(approval.app)
 app.add_typer(fleet.app)
+app.add_typer(shadow.shadow_app, name="shadow")
 app.add_typer(reconcile.app)
 app.add_typer(enrolment.app)
 app.add_typer(trace.app)
