@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 import time
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_agent.camera_states import CameraStates
 from edge_agent.config import SamplingLimits
-from edge_agent.errors import EdgeError, InferenceError, SourceError
+from edge_agent.errors import STORAGE, EdgeError, InferenceError, SourceError
 from edge_agent.frame_documents import result_of
 from edge_agent.health import Health
 from edge_agent.inference import LoadedRelease
@@ -36,8 +35,6 @@ _LOOK_S: Final = 0.05
 """How often cameras are asked that do not announce a frame, such as folders."""
 _PROBLEM_WAIT_S: Final = 1.0
 _MAX_TRIES: Final = 3
-_STORAGE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
-"""Errors of the disk: no frame is at fault, and all wait until the disk works again."""
 _NO_VERDICT: Final = {"unexpected": NoVerdict.UNEXPECTED, "inference-failed": NoVerdict.INFERENCE_ERROR}
 """What the line is told of a frame that is set aside, by the reason; any other reason is that of an image."""
 
@@ -114,7 +111,8 @@ class InspectionLoop:
                 continue
             try:
                 self.step(active, _FRAME_WAIT_S)
-                self._health.problem = self._cameras.problem()
+                self._outbox.catch_up()
+                self._health.problem = "; ".join(filter(None, (self._cameras.problem(), self._outbox.problem)))
             except InferenceError as e:
                 self._health.fault(str(e))
                 self._problem(e, stop)
@@ -180,7 +178,7 @@ class InspectionLoop:
             source.give_back(frame)
             raise
         except OSError as e:
-            if e.errno in _STORAGE or not self._tried_often(active, frame):
+            if e.errno in STORAGE or not self._tried_often(active, frame):
                 source.give_back(frame)
                 raise
             self._set_aside(source, frame, e)
@@ -272,17 +270,33 @@ class InspectionLoop:
                 self._outbox.forget(key)
 
     def _put_away(self, source: FrameSource, frame: Frame, result: Result | None) -> None:
-        source.done(frame, result)
+        try:
+            source.done(frame, result)
+        except SourceError as e:
+            self._note_unable(source, frame, e)  # it has its result, which stays recorded
+            return
+        self._cameras.put_away(source.name, frame.source_key)
         self._outbox.forget(_key(source, frame))
+
+    def _note_unable(self, source: FrameSource, frame: Frame, error: SourceError) -> None:
+        """A frame cannot be put away now. The camera tries again later, and the other frames are inspected."""
+        if self._cameras.cannot_put_away(source.name, frame.source_key, str(error)):
+            _log.error("%s", error)
 
     def _reject(self, source: FrameSource, frame: Frame, reason: str, message: str) -> None:
         key = _key(source, frame)
         if frame.asked is not None:
             frame.asked.miss(_NO_VERDICT.get(reason, NoVerdict.UNREADABLE))
         self._outbox.set_aside(key, reason)
-        if not source.reject(frame, reason, message):
+        try:
+            aside = source.reject(frame, reason, message)
+        except SourceError as e:
+            self._note_unable(source, frame, e)
+            aside = False
+        if not aside:
             self._outbox.withdraw(key)
         else:
+            self._cameras.put_away(source.name, frame.source_key)
             self._outbox.forget(key)
             _log.warning("set %s aside: %s", readable_name(frame.name), message)
 

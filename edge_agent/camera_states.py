@@ -20,6 +20,7 @@ class CameraStates:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
         self._problems: dict[str, str] = {}
+        self._unable: dict[str, tuple[str, str]] = {}
         self._latest: dict[str, datetime | None] = dict.fromkeys(names)
 
     def fails(self, camera: str, why: str) -> bool:
@@ -36,6 +37,23 @@ class CameraStates:
             with self._lock:
                 self._problems.pop(camera, None)
 
+    def cannot_put_away(self, camera: str, frame: str, why: str) -> bool:
+        """Note that a camera could not put a frame away, and goes on with others; whether that is news.
+
+        frame: its source key.
+        """
+        with self._lock:
+            news = camera not in self._unable
+            self._unable[camera] = (frame, why)
+        return news
+
+    def put_away(self, camera: str, frame: str) -> None:
+        """Note that a camera has put a frame away."""
+        if camera in self._unable:
+            with self._lock:
+                if self._unable[camera][0] == frame:
+                    del self._unable[camera]
+
     def see(self, result: Result) -> None:
         """Note the time at which a frame was judged."""
         if result.infer_ms is not None:
@@ -45,7 +63,7 @@ class CameraStates:
     def problem(self) -> str:
         """What the cameras that fail say, as one line; empty where all is well."""
         with self._lock:
-            return "; ".join(self._problems.values())
+            return "; ".join((*self._problems.values(), *dict.fromkeys(why for _, why in self._unable.values())))
 
     def all(self) -> dict[str, CameraState]:
         """The state of each camera."""

@@ -4,6 +4,7 @@
     ├── ConfigError          the configuration file, the environment or a file it names
     ├── StateError           the state folder: locked, damaged, full
     │   ├── DamagedState         a file of the state folder is damaged
+    │   ├── Unwritable           the state folder cannot be written now: full, read-only, or without rights
     │   └── AlreadyLeft          a rollback that was given twice
     ├── SourceError          the camera
     │   └── SourceEnded          a film that was shown to its end
@@ -21,6 +22,12 @@ Foreign exceptions are wrapped once, in the module that calls the foreign librar
 """
 
 from __future__ import annotations
+
+import errno
+from typing import Final
+
+STORAGE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM})
+"""Errors of a disk that cannot be written at present; no single file is at fault."""
 
 
 class EdgeError(Exception):
@@ -41,6 +48,10 @@ class DamagedState(StateError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Unwritable(StateError):
+    """The state folder cannot be written at present: it is full, read-only, or belongs to somebody else."""
 
 
 class AlreadyLeft(StateError):

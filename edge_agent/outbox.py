@@ -14,7 +14,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -24,7 +24,8 @@ from edge_agent.config import OutboxLimits
 from edge_agent.damaged import FOLDER as DAMAGED_FOLDER
 from edge_agent.damaged import DamagedFiles
 from edge_agent.disk import Disk, RealDisk
-from edge_agent.errors import StateError
+from edge_agent.errors import StateError, Unwritable
+from edge_agent.outbox_deferred import Deferred, Place, Write, Writer
 from edge_agent.outbox_index import EXPIRED, FIRST_IMAGE_TO_GO, NEXT_IMAGE, OLDEST_RESULTS, Index
 from edge_agent.outbox_recovery import IndexFile, Owner
 from edge_agent.outbox_schema import Kind, Outgoing, Priority, connect
@@ -54,6 +55,10 @@ class ImageToSend:
 
 class Outbox:
     """One folder: `outbox.sqlite` and `images/`. Safe to share between threads; no call waits for a network.
+
+    Where the disk cannot be written, what the loop records is kept in memory, and results go to the line from there.
+    It is written as soon as the disk can be written again. Until then a kill loses it: frames of a folder are still
+    there and come again, and a result may then arrive twice.
 
     Args:
         clock: the time of day in seconds since 1970, for the counters of a day.
@@ -89,6 +94,11 @@ class Outbox:
         # Held while a row and its file change together: otherwise a file that was just delivered could be removed
         # while a second Capture of the same image is being added.
         self._files = threading.RLock()
+        self._deferred = Deferred()
+        self._writer = Writer(
+            self._deferred, self._files, count=self._count_all, last_id=lambda: self._index.last_item_id(),
+            clock=monotonic,
+        )  # fmt: skip
         self.result_waits = threading.Event()
         self.image_waits = threading.Event()
         """Both are set when a new item waits; the sender clears its own."""
@@ -140,16 +150,17 @@ class Outbox:
             False where the frame was recorded before.
 
         Raises:
-            StateError: the disk is full or the index is damaged. The frame was not recorded, or it was and is known
-                when it comes again.
+            StateError: the index is damaged, or neither disk nor memory has room. The frame was not recorded, or it was
+                and is known when it comes again.
         """
         if self.is_recorded(source_key):
             return False
-        try:
-            with self._files:
-                self._record(source_key, result, image, publish, counters, request_key)
-        except OSError as e:
-            raise StateError(f"cannot keep the result of {source_key}: {e}; free some disk") from e
+
+        def apply(place: Place, image: ImageToSend | None) -> None:
+            self._record(source_key, result, image, publish and place.publish, counters, request_key, place)
+
+        message = (result.capture_id, result.to_json()) if publish else None
+        self._writer.write(Write(apply, image, message, (source_key, True)))
         self.result_waits.set()
         self.image_waits.set()
         self._enforce_limits()
@@ -157,17 +168,19 @@ class Outbox:
 
     def _record(
         self, source_key: str, result: Result, image: ImageToSend | None, publish: bool, counters: Sequence[str],
-        request_key: str | None,
+        request_key: str | None, place: Place,
     ) -> None:  # fmt: skip
-        name = self._keep_image(image) if image is not None else None
+        name = self._keep_image(image) if image is not None and image.data else None
         with self._index.transaction() as db:
             now = self._age_now()
             db.execute("INSERT OR REPLACE INTO taken VALUES (?, ?, NULL)", (source_key, result.capture_id))
             db.execute("INSERT OR REPLACE INTO age VALUES (0, ?)", (now,))
             if publish:
-                self._index.insert(Kind.RESULT, Priority.RESULT, now, result.capture_id, result.to_json())
+                self._index.insert(
+                    Kind.RESULT, Priority.RESULT, now, result.capture_id, result.to_json(), item_id=place.result_id
+                )
             if image is not None:
-                self._insert_image(image, name)
+                self._insert_image(image, name, place.image_id)
             if request_key is not None:
                 self._index.keep_answer(request_key, result.to_json(), ANSWERS_KEPT)
             for kind in ("frames", *counters):
@@ -181,14 +194,21 @@ class Outbox:
         """Keep the result of a trigger that got no verdict, and count it by its reason; durable when it returns.
 
         Raises:
-            StateError: the disk is full or the index is damaged; nothing was recorded.
+            StateError: the index is damaged, or neither disk nor memory has room; nothing was recorded.
         """
-        with self._index.transaction():
-            if publish:
-                self._index.insert(Kind.RESULT, Priority.RESULT, self._age_now(), result.capture_id, result.to_json())
-            self._index.count("not_inspected", result.reason or "")
-            self._index.count("verdict", result.verdict)
-            self._index.count("verdict", result.verdict, day=_day(self._clock(), self._zone))
+
+        def apply(place: Place, _: ImageToSend | None) -> None:
+            with self._index.transaction():
+                if publish and place.publish:
+                    self._index.insert(
+                        Kind.RESULT, Priority.RESULT, self._age_now(), result.capture_id, result.to_json(),
+                        item_id=place.result_id,
+                    )  # fmt: skip
+                self._index.count("not_inspected", result.reason or "")
+                self._index.count("verdict", result.verdict)
+                self._index.count("verdict", result.verdict, day=_day(self._clock(), self._zone))
+
+        self._writer.write(Write(apply, result=(result.capture_id, result.to_json()) if publish else None))
         self.result_waits.set()
         self._enforce_limits()
 
@@ -200,6 +220,8 @@ class Outbox:
         """
         try:
             with self._files:
+                if not self.catch_up():
+                    raise Unwritable(self.problem or "the state folder cannot be written")
                 name = self._keep_image(image)
                 with self._index.transaction():
                     self._insert_image(image, name)
@@ -210,6 +232,11 @@ class Outbox:
 
     def is_recorded(self, source_key: str) -> bool:
         """Whether a frame was recorded and its camera has not put it away yet."""
+        if self._deferred:
+            with self._files:
+                found = self._deferred.is_recorded(source_key)
+            if found is not None:
+                return found
         with self._index.reading() as db:
             query = "SELECT 1 FROM taken WHERE source_key = ? AND rejected IS NULL"
             return db.execute(query, (source_key,)).fetchone() is not None
@@ -220,20 +247,32 @@ class Outbox:
         Args:
             reason: a fixed word, such as `truncated`.
         """
-        with self._index.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO taken VALUES (?, NULL, ?)", (source_key, reason))
+
+        def apply(*_: object) -> None:
+            with self._index.transaction() as db:
+                db.execute("INSERT OR REPLACE INTO taken VALUES (?, NULL, ?)", (source_key, reason))
+
+        self._writer.write(Write(apply, taken=(source_key, False)))
 
     def withdraw(self, source_key: str) -> None:
         """Take `set_aside` back: the camera keeps the frame after all."""
-        with self._index.transaction() as db:
-            db.execute("DELETE FROM taken WHERE source_key = ?", (source_key,))
+
+        def apply(*_: object) -> None:
+            with self._index.transaction() as db:
+                db.execute("DELETE FROM taken WHERE source_key = ?", (source_key,))
+
+        self._writer.write(Write(apply, taken=(source_key, False)))
 
     def forget(self, source_key: str) -> None:
         """Note that the camera has put the frame away, so that it cannot come again."""
-        with self._index.transaction() as db:
-            row = db.execute("DELETE FROM taken WHERE source_key = ? RETURNING rejected", (source_key,)).fetchone()
-            if row is not None and row[0] is not None:
-                self._index.count("rejected", row[0])
+
+        def apply(*_: object) -> None:
+            with self._index.transaction() as db:
+                row = db.execute("DELETE FROM taken WHERE source_key = ? RETURNING rejected", (source_key,)).fetchone()
+                if row is not None and row[0] is not None:
+                    self._index.count("rejected", row[0])
+
+        self._writer.write(Write(apply, taken=(source_key, False)))
 
     def answer(self, request_key: str) -> Result | None:
         """The result that was recorded under an idempotency key; None where there is none, or it is no longer kept.
@@ -257,18 +296,50 @@ class Outbox:
 
     def count(self, kind: str, name: str = "", by: int = 1) -> None:
         """Add to a counter that outlives the process, such as frames skipped at one camera."""
+        self._writer.count(kind, name, by)
+
+    # -- where the disk cannot be written ------------------------------------------------------------------------------
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be written at present; empty where all is well."""
+        return self._writer.problem
+
+    def in_memory(self) -> int:
+        """How many writes wait in memory because the disk cannot be written; a kill would lose them."""
+        return len(self._deferred)
+
+    def catch_up(self) -> bool:
+        """Write what waits in memory, where that is due; whether nothing waits any more."""
+        return self._writer.catch_up()
+
+    def _count_all(self, counts: Mapping[tuple[str, str], int]) -> None:
         with self._index.transaction():
-            self._index.count(kind, name, by)
+            for (kind, name), by in counts.items():
+                self._index.count(kind, name, by)
 
     # -- what the senders read ----------------------------------------------------------------------------------------
 
     def results(self, limit: int, after: int = 0) -> list[Outgoing]:
         """At most `limit` results that wait, oldest first, with an `item_id` above `after`."""
-        return self._index.select(OLDEST_RESULTS, after, limit)
+        if not self._deferred:
+            return self._index.select(OLDEST_RESULTS, after, limit)
+        self.catch_up()
+        with self._files:  # what moves to the disk meanwhile must be seen once
+            gone = self._deferred.gone
+            waiting = self._index.select(OLDEST_RESULTS, after, limit + len(gone))
+            found = [item for item in waiting if item.item_id not in gone][:limit]
+            return found + self._deferred.results(after, limit - len(found))
 
     def images(self, limit: int) -> list[Outgoing]:
         """At most `limit` images that wait, the most important class first, and in it the oldest first."""
-        return self._index.select(NEXT_IMAGE, 0, limit)
+        if not self._deferred:
+            return self._index.select(NEXT_IMAGE, 0, limit)
+        self.catch_up()
+        with self._files:
+            gone = self._deferred.gone
+            found = self._index.select(NEXT_IMAGE, 0, limit + len(gone))
+            return [item for item in found if item.item_id not in gone][:limit]
 
     def next_image(self) -> Outgoing | None:
         """The image to send next: the oldest of the most important class; None where none waits."""
@@ -354,20 +425,26 @@ class Outbox:
     def _fits(self, image: ImageToSend) -> bool:
         return self._disk.free_bytes(self.image_folder) - len(image.data) >= self._limits.min_free_bytes
 
-    def _insert_image(self, image: ImageToSend, name: str | None) -> None:
+    def _insert_image(self, image: ImageToSend, name: str | None, item_id: int | None = None) -> None:
         if name is None:
             self._count_dropped(image.priority)
             return
         capture = image.capture
         self._index.insert(
             Kind.IMAGE, image.priority, self._age_now(), capture.capture_id, capture.to_json(),
-            (capture.sha256, name, image.key, len(image.data)),
+            (capture.sha256, name, image.key, len(image.data)), item_id,
         )  # fmt: skip
 
     def _count_dropped(self, priority: Priority) -> None:
         self._index.count("dropped", priority.name.lower())
 
     def _delete(self, item_id: int, dropped: Priority | None = None) -> None:
+        with self._files:
+            if dropped is None and self._deferred.delivered(item_id):
+                return
+            self._writer.write(Write(lambda *_: self._delete_on_disk(item_id, dropped), gone=item_id))
+
+    def _delete_on_disk(self, item_id: int, dropped: Priority | None) -> None:
         with self._files:
             with self._index.transaction():
                 found, image = self._index.delete(item_id)
@@ -381,10 +458,18 @@ class Outbox:
                 _log.error("cannot remove %s; the next start tries again: %s", self.image_folder / image, e)
 
     def _enforce_limits(self) -> None:
+        if self._deferred:
+            return  # nothing can be removed from the disk now
+        try:
+            self._drop_what_is_over()
+        except Unwritable as e:
+            self._writer.cannot(e)
+
+    def _drop_what_is_over(self) -> None:
         oldest = self._age_now() - self._limits.max_age_days * 86400
         while expired := self._index.select(EXPIRED, oldest, 100):
             for item in expired:
-                self.drop(item, f"older than {self._limits.max_age_days} days")
+                self._drop_on_disk(item, f"older than {self._limits.max_age_days} days")
         if self.bytes_used() > self._limits.max_bytes:
             self._drop_until(lambda: self.bytes_used() <= self._limits.max_bytes, Priority.RESULT)
 
@@ -395,7 +480,11 @@ class Outbox:
                 found = self._index.select(OLDEST_RESULTS, 0, 1)
             if not found:
                 return
-            self.drop(found[0], "the outbox is full")
+            self._drop_on_disk(found[0], "the outbox is full")
+
+    def _drop_on_disk(self, item: Outgoing, why: str) -> None:
+        _log.warning("dropped %s %s: %s", item.priority.name.lower(), item.capture_id, why)
+        self._delete_on_disk(item.item_id, item.priority)
 
     def _age_now(self) -> float:
         """Seconds that the outbox has been in use; only differences have a meaning."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from edge_agent.errors import StateError
-from edge_agent.outbox_schema import Kind, Outgoing, Priority, is_damage
+from edge_agent.errors import StateError, Unwritable
+from edge_agent.outbox_schema import Kind, Outgoing, Priority, is_damage, is_unwritable
 
 OLDEST_RESULTS: Final = "kind = 'result' AND item_id > ? ORDER BY priority, item_id LIMIT ?"
 NEXT_IMAGE: Final = "kind = 'image' AND item_id > ? ORDER BY priority, item_id LIMIT ?"
@@ -93,7 +93,8 @@ class Index:
         """Hold the connection for one transaction: all of it is durable when the block ends, or none of it is.
 
         Raises:
-            StateError: the disk is full, or the index is damaged.
+            Unwritable: the disk is full, or cannot be written for another reason.
+            StateError: the index is damaged.
         """
         with self._lock:
             before = self.tally.copy()
@@ -108,7 +109,8 @@ class Index:
                         self._db.execute("ROLLBACK")
                 if isinstance(e, sqlite3.Error):
                     self._begin_anew_after(e)
-                    raise StateError(f"the outbox cannot be written: {e}; is the disk full?") from e
+                    kind = Unwritable if is_unwritable(e) else StateError
+                    raise kind(f"the outbox cannot be written: {e}; is the disk full?") from e
                 raise
 
     def _begin_anew_after(self, error: sqlite3.Error) -> None:
@@ -139,6 +141,12 @@ class Index:
             for row in rows
         ]
 
+    def last_item_id(self) -> int:
+        """The highest item id that was ever given."""
+        with self.reading() as db:
+            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'item'").fetchone()
+        return int(row[0]) if row is not None else 0
+
     # -- inside a transaction -----------------------------------------------------------------------------------------
 
     def insert(
@@ -149,12 +157,14 @@ class Index:
         capture_id: str,
         payload: bytes,
         image: tuple[str, str, str, int] | None = None,
+        item_id: int | None = None,
     ) -> None:
         """Add an item, unless an item of this kind and `capture_id` waits already.
 
         Args:
             created_at: seconds of use.
             image: sha256, file name, key in the raw bucket, bytes; None for a result.
+            item_id: one that was promised; None for the next one.
         """
         sha256, name, key, image_bytes = image or (None, None, None, 0)
         if name and self._db.execute("SELECT 1 FROM item WHERE image_name = ? LIMIT 1", (name,)).fetchone():
@@ -162,9 +172,9 @@ class Index:
         size = len(payload) + image_bytes
         added = self._db.execute(
             "INSERT INTO item "
-            "(kind, priority, created_at, capture_id, payload, image_sha256, image_name, image_key, bytes) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (str(kind), int(priority), created_at, capture_id, payload, sha256, name, key, size),
+            "(item_id, kind, priority, created_at, capture_id, payload, image_sha256, image_name, image_key, bytes) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (item_id, str(kind), int(priority), created_at, capture_id, payload, sha256, name, key, size),
         ).rowcount
         if added:
             self.tally.add(priority, size, image_bytes)

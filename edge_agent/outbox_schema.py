@@ -134,6 +134,12 @@ _VERSION_3: Final = (
 """The results of posted images by their idempotency keys, so that a restart forgets none."""
 _STEPS: Final = (_VERSION_1, _VERSION_2, _VERSION_3)
 
+_UNWRITABLE: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
+    }
+)  # fmt: skip
 _JOURNAL_BYTES: Final = 4_000_000
 _INCREMENTAL: Final = 2  # what the pragma answers
 
@@ -142,6 +148,14 @@ def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error says that the file is no index, or a broken one; a full disk or a lock says nothing of that."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_unwritable(error: sqlite3.Error) -> bool:
+    """Whether an error says that the disk cannot be written now, and nothing about what was to be written."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in _UNWRITABLE
 
 
 def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edge_agent.config import SamplingLimits
+from edge_agent.errors import Unwritable
 from edge_agent.frame_documents import image_to_send, name_of_capture
 from edge_agent.outbox import ImageToSend, Outbox
 from edge_agent.result import Result
 from edge_agent.sampling import Limits, Quota, tightened
 from edge_agent.sources.port import Frame
 from inspection import Inspection, Reason, Sampling, ShadowVerdict, Verdict
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class SendBack:
         """Send a frame on which the release before decided otherwise.
 
         Raises:
-            StateError: the disk is full or the index is damaged.
+            StateError: the index is damaged. Where the disk cannot be written, the frame is counted as dropped.
         """
         self._add(*self.image(judged, Reason.DISAGREEMENT))
 
@@ -77,7 +81,7 @@ class SendBack:
             digest, verdict: of the candidate.
 
         Raises:
-            StateError: the disk is full or the index is damaged.
+            StateError: the index is damaged. Where the disk cannot be written, the frame is counted as dropped.
         """
         image, counters = self.image(judged, Reason.DISAGREEMENT)
         if image is not None:
@@ -92,5 +96,10 @@ class SendBack:
     def _add(self, image: ImageToSend | None, counters: tuple[str, ...]) -> None:
         for counter in counters:
             self._outbox.count(counter)
-        if image is not None:
+        if image is None:
+            return
+        try:
             self._outbox.add_image(image)
+        except Unwritable as e:  # the frame has its result and is put away
+            _log.warning("a frame on which two releases differ is not sent: %s", e)
+            self._outbox.count("dropped", image.priority.name.lower())

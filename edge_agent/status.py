@@ -154,6 +154,7 @@ class Gauges:
             "outbox": {
                 "waiting": self.outbox.depth(),
                 "bytes": self.outbox.bytes_used(),
+                "in_memory": self.outbox.in_memory(),
                 "dropped": self.outbox.dropped(),
                 "over_quota": self.outbox.total("over_quota"),
             },

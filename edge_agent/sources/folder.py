@@ -7,6 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,7 @@ _LOOKED_AT: Final = 10_000
 """How many files and folders a start looks at to find such a folder."""
 _MAX_NAME_BYTES: Final = 240
 """Of a name in `done` or `rejected`; the file systems of devices take 255."""
+_TRY_AGAIN_S: Final = 5.0
 _LAST_NS: Final = 253_402_214_400 * 10**9
 """The last day that `datetime` can tell: a camera without a clock may write any time."""
 
@@ -50,6 +52,7 @@ class FolderSource:
         done_folder: where processed files go.
         clock: the time of day, in seconds since 1970, to compare with times of files.
         max_file_bytes: larger files are set aside without being read.
+        retry_s: after which a file that could not be put away is tried again.
         forgot: called with the number of files that were removed from `rejected/` to keep to its limits.
     """
 
@@ -62,6 +65,7 @@ class FolderSource:
         clock: Callable[[], float] = time.time,
         max_file_bytes: int = MAX_FILE_BYTES,
         forgot: Callable[[int], None] = lambda _: None,
+        retry_s: float = _TRY_AGAIN_S,
     ) -> None:
         self.name = camera.name
         self._max_file_bytes = min(max_file_bytes, MAX_FILE_BYTES)
@@ -77,7 +81,11 @@ class FolderSource:
         self._disk = disk or RealDisk()
         self._files = RestingFiles(camera.poll_interval_s, camera.unfinished_s, clock)
         self._ready: deque[tuple[str, Seen]] = deque()
-        self._disk.make_folder(done_folder)
+        self._unable: dict[str, Seen] = {}
+        """Files that could not be put away. They wait, and the first of them is tried again from time to time."""
+        self._try_again_at = 0.0
+        self._retry_s = retry_s
+        self._make_done_folder()
         self._done = KeptFiles(
             done_folder, max_files=self._keep, max_bytes=camera.processed_max_bytes, disk=self._disk, by_name=True
         )
@@ -108,10 +116,18 @@ class FolderSource:
         """See `FrameSource.done`."""
         self._put_away(frame.name, frame.captured_at)
 
+    def _make_done_folder(self) -> None:
+        try:
+            self._disk.make_folder(self._done_folder)
+        except OSError as e:  # it is made with the first file that goes there
+            _log.error("cannot make %s: %s", self._done_folder, e.strerror)
+
     def _put_away(self, name: str, captured_at: datetime) -> None:
         path = self._folder / name
         moved = False
         try:
+            if self._keep and not self._done_folder.exists():
+                self._disk.make_folder(self._done_folder)
             # The sidecar goes first: left behind by a kill, it would name the part of the next file of this name.
             self._remove_sidecar(path)
             if self._keep == 0:
@@ -122,12 +138,30 @@ class FolderSource:
                 moved = True
         except OSError as e:
             if path.exists():  # otherwise another program has removed it, which serves the same purpose
+                self._wait_with(name)
                 raise SourceError(
                     f"cannot put {path} away: {e.strerror}; the agent must be able to move files there"
                 ) from e
         if moved:
             self._done.add(self._files.size(name))
+        self._went_away(name)
+
+    def _wait_with(self, name: str) -> None:
+        """Keep a file out of the way of the others until it can be put away."""
+        seen = self._files.seen(name)
+        if seen is not None:
+            self._unable[name] = seen
+        self._try_again_at = time.monotonic() + self._retry_s
+
+    def _went_away(self, name: str) -> None:
         self._files.forget(name)
+        if self._unable.pop(name, None) is not None:
+            self._unable.clear()  # what could not be put away can be now
+
+    def _waits(self, name: str, seen: Seen) -> bool:
+        if self._unable.get(name) != seen:
+            return False
+        return time.monotonic() < self._try_again_at or name != next(iter(self._unable))
 
     def reject(self, frame: Frame, reason: str, message: str) -> bool:
         """See `FrameSource.reject`. The file moves to `rejected/`, with its reason in `<name>.reason.txt` beside it."""
@@ -151,9 +185,10 @@ class FolderSource:
         except FileNotFoundError:
             return True  # another program has removed it, which serves the same purpose
         except OSError as e:
+            self._wait_with(frame.name)
             raise SourceError(f"cannot set {path} aside: {e.strerror}") from e
         self._rejected.add(len(text) + self._files.size(frame.name))
-        self._files.forget(frame.name)
+        self._went_away(frame.name)
         return True
 
     def give_back(self, frame: Frame) -> None:
@@ -180,12 +215,14 @@ class FolderSource:
             now = self._scan()
         except OSError as e:
             raise SourceError(f"cannot read the camera's folder {self._folder}: {e.strerror}") from e
-        complete = self._files.see(now)
+        self._unable = {name: seen for name, seen in self._unable.items() if now.get(name) == seen}
+        complete = [(name, seen) for name, seen in self._files.see(now) if not self._waits(name, seen)]
         if self._latest and (newest := self._newest(complete)) is not None:
             for name, seen in complete:
                 if name != newest[0]:
-                    self._put_away(name, _time(seen))
-                    self._skipped += 1
+                    with suppress(SourceError):  # it waits, and is tried again
+                        self._put_away(name, _time(seen))
+                        self._skipped += 1
             complete = [newest]
         self._ready.extend(sorted(complete, key=lambda item: (item[0], item[1].mtime_ns)))
 

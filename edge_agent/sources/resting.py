@@ -87,6 +87,10 @@ class RestingFiles:
         """Have a file wait for a moment, or until it changes."""
         self._retry_at[name] = self._monotonic() + min(_LOOK_AGAIN_S, within_s)
 
+    def seen(self, name: str) -> Seen | None:
+        """What the last scan has found of a file; None where it is not there."""
+        return self._since[name][0] if name in self._since else None
+
     def size(self, name: str) -> int:
         """Bytes of a file at the last scan; 0 where it is not known."""
         return self._since[name][0].size if name in self._since else 0

@@ -80,6 +80,11 @@ class _Gathered(Collector):
         yield waiting
         yield GaugeMetricFamily("kizu_outbox_bytes", "Bytes that wait to be sent.", outbox.bytes_used())
         yield GaugeMetricFamily(
+            "kizu_outbox_in_memory",
+            "Writes that wait in memory because the state folder cannot be written.",
+            outbox.in_memory(),
+        )
+        yield GaugeMetricFamily(
             "kizu_disk_free_bytes", "Free bytes on the file system of the state folder.", gauges.free_bytes()
         )
         yield GaugeMetricFamily("kizu_ready", "1: a frame that comes now is inspected.", float(gauges.ready()))

@@ -120,12 +120,13 @@ class Full(RealDisk):
         raise OSError(28, "No space left on device")
 
 
-def test_a_full_disk_records_nothing_and_says_so(tmp_path):
-    """A full disk raises an error and records nothing, so that the frame stays with the camera and comes again."""
+def test_a_full_disk_keeps_a_result_in_memory_and_says_so(tmp_path):
+    """The frame is known when it comes again, its result goes to the line, and nothing of it is on the disk."""
     outbox = Outbox(tmp_path, LIMITS, disk=Full())
-    with pytest.raises(StateError, match="free some disk"):
-        put(outbox, 1)
-    assert not outbox.is_recorded("f1")
+    assert put(outbox, 1) is True
+    assert outbox.is_recorded("f1")
+    assert [item.capture_id for item in outbox.results(10)] == [result(1).capture_id]
+    assert "free some disk" in outbox.problem
     assert outbox.counters() == {}
     outbox.close()
 
