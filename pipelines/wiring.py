@@ -38,6 +38,7 @@ IDENTITIES: Final[Mapping[str, str]] = {
 """Pipeline -> the identity that it runs with."""
 
 OPTIONAL_KEYS: Final = (
+    "AWS_SESSION_TOKEN",
     "KIZU_S3_CA_FILE",
     "KIZU_SIGNER_CA_FILE",
     "KIZU_SIGNER_CLIENT_CERT_FILE",

@@ -102,12 +102,15 @@ def of_kind(overlay: str, kind: str) -> dict[tuple[str, str], Document]:
 
 
 def secret_keys_used(workload: Workload) -> set[tuple[str, str | None]]:
-    """(Secret, key) of each reference in a pod; None stands for the Secret as a whole, as a volume takes it."""
+    """(Secret, key) of each reference in a pod without which it does not start.
+
+    None stands for the Secret as a whole, as a volume takes it.
+    """
     used: set[tuple[str, str | None]] = set()
     for container in (*workload.init_containers, *workload.containers):
         for variable in container.get("env", []):
             reference = variable.get("valueFrom", {}).get("secretKeyRef")
-            if reference:
+            if reference and not reference.get("optional"):
                 used.add((reference["name"], reference["key"]))
         for source in container.get("envFrom", []):
             if "secretRef" in source:

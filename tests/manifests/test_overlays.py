@@ -79,6 +79,25 @@ def test_every_secret_that_a_pod_names_is_made_by_the_credentials_command(overla
             assert key is None or key in made[workload.namespace, name], f"{workload} wants {name}/{key}"
 
 
+@pytest.mark.parametrize("overlay", overlay_names())
+def test_every_pod_with_a_key_of_the_store_takes_the_session_token_of_a_temporary_one(overlay: str) -> None:
+    """It comes from the same Secret, and the pod starts without it: most keys are not temporary."""
+    seen = 0
+    for workload in workloads(overlay):
+        for container in (*workload.init_containers, *workload.containers):
+            references = {
+                variable["name"]: variable["valueFrom"]["secretKeyRef"]
+                for variable in container.get("env", [])
+                if "secretKeyRef" in variable.get("valueFrom", {})
+            }
+            if "AWS_ACCESS_KEY_ID" in references:
+                seen += 1
+                assert references["AWS_SESSION_TOKEN"] == {
+                    "name": references["AWS_ACCESS_KEY_ID"]["name"], "key": "AWS_SESSION_TOKEN", "optional": True
+                }, f"{workload}: {container['name']}"  # fmt: skip
+    assert seen or overlay == "edge"
+
+
 @pytest.mark.parametrize(("overlay", "workload"), EVERY_WORKLOAD)
 def test_pods_run_without_root_and_with_a_root_file_system_that_is_read_only(overlay: str, workload: Workload) -> None:
     """Each pod meets the namespace's restricted policy, and has a read-only root file system and no host access."""

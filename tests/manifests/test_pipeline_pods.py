@@ -49,6 +49,24 @@ def test_every_step_finds_its_settings_in_the_secret_of_its_pipeline(
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_step_takes_the_session_token_of_a_temporary_key(compiled: dict[str, Any], pipeline: str) -> None:
+    """It comes from the Secret with the key, and a Secret without it is as good."""
+    for name, executor in compiled[pipeline]["deploymentSpec"]["executors"].items():
+        of_key = {
+            secret["secretName"]
+            for secret in executor["secretAsEnv"]
+            if any(pair["envVar"] == "AWS_ACCESS_KEY_ID" for pair in secret["keyToEnv"])
+        }
+        of_token = {
+            secret["secretName"]
+            for secret in executor["secretAsEnv"]
+            if secret.get("optional")
+            and any(pair["envVar"] == pair["secretKey"] == "AWS_SESSION_TOKEN" for pair in secret["keyToEnv"])
+        }
+        assert of_key == of_token != set(), name
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_every_step_finds_the_certificates_of_your_own_authority(compiled: dict[str, Any], pipeline: str) -> None:
     """Each step mounts the ConfigMap with the file that `KIZU_S3_CA_FILE` names, and starts where there is none."""
     for name, executor in compiled[pipeline]["deploymentSpec"]["executors"].items():
