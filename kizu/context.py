@@ -63,7 +63,7 @@ def settings_as(identity: str) -> Settings:
         from components.settings import settings
 
         return settings()
-    _require_servers_of_this_machine()
+    require_servers_here()
     if identity == "importer":
         note_product("imported")
     return settings_here(identity)
@@ -99,7 +99,9 @@ def settings_here(identity: str) -> Settings:
     from components.stores.models.mlflow_account import act_as
     from deploy.access.identities import environment_for
 
-    config = Settings.from_environment({**os.environ, **environment_for(layout(), identity)})
+    # A session token of the environment belongs to a key of another store.
+    elsewhere = {name: value for name, value in os.environ.items() if name != "AWS_SESSION_TOKEN"}
+    config = Settings.from_environment({**elsewhere, **environment_for(layout(), identity)})
     act_as(config)
     # All servers are on loopback. The clients of S3, Delta Lake and MLflow read the proxy from the environment only.
     os.environ["NO_PROXY"] = "*"
@@ -121,7 +123,7 @@ def settings_with_own_account(account: str | None, password_file: Path | None) -
 
     environment = dict(os.environ)
     if not environment.get("MLFLOW_TRACKING_URI"):
-        _require_servers_of_this_machine()
+        require_servers_here()
         environment["MLFLOW_TRACKING_URI"] = layout().mlflow_url
     name = account or environment.get("MLFLOW_TRACKING_USERNAME")
     # The password in the environment belongs to the account in the environment.
@@ -162,11 +164,6 @@ def is_on_this_machine() -> bool:
     return "KIZU_HOME" in os.environ or not is_configured()
 
 
-def _require_servers_of_this_machine() -> None:
-    if not of_this_machine("deploy.local.stack").status(layout()).healthy:
-        raise CommandError("no server is configured and the local stack is not up; run: kizu up")
-
-
 def run_here(pipeline: str, arguments: dict[str, Any], product: str, **more: Any) -> dict[str, Any]:
     """Run a pipeline on this machine, for a use case, with the servers of this machine. more: see `run_pipeline`.
 
@@ -183,12 +180,15 @@ def run_here(pipeline: str, arguments: dict[str, Any], product: str, **more: Any
 def require_servers_here() -> None:
     """Check that the servers of this machine are up.
 
+    Where a supervisor runs, each of its servers must be healthy. Where none runs, somebody else may have started the
+    servers, as a container does: then the store must answer.
+
     Raises:
         CommandError: a server is not up; the message names it and what to run.
     """
     found = of_this_machine("deploy.local.stack").status(layout())
     if not found.services and not _answers(layout().ports.s3):
-        raise CommandError("the servers of this machine are not up; run: kizu up")
+        raise CommandError("no server is configured, and the servers of this machine are not up; run: kizu up")
     away = [f"{service.name} is {service.state}" for service in found.services if service.state != "healthy"]
     if away:
         raise CommandError(f"{', '.join(away)}; run: kizu up, which starts what has ended")

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components.evaluation.component import evaluate_model
 from components.registry.component import find_version, renew_version
+from pipelines.evaluating import evaluated
 from pipelines.wiring import settled
 
 
@@ -30,23 +30,15 @@ class EvaluationOutputs(NamedTuple):
 def evaluation(use_case: str, version: int) -> EvaluationOutputs:
     """use_case: canonical JSON, whose name is that of the model. version: as MLflow shows it."""
     found = settled(find_version(use_case=use_case, version=version), "training")
-    evaluated = settled(
-        evaluate_model(
-            run_id=found.outputs["run_id"],
-            dataset_digest=found.outputs["dataset_digest"],
-            use_case=use_case,
-            again=True,
-        ),
-        "training",
-    )
+    report = evaluated(found, found.outputs["dataset_digest"], use_case, again=True)
     renewed = settled(
-        renew_version(use_case=use_case, version=version, report_digest=evaluated.outputs["report_digest"]),
+        renew_version(use_case=use_case, version=version, report_digest=report.outputs["report_digest"]),
         "training",
     )
     return EvaluationOutputs(
         run_id=found.outputs["run_id"],
         passed=renewed.outputs["passed"],
-        map50=evaluated.outputs["map50"],
-        failures=evaluated.outputs["failures"],
+        map50=report.outputs["map50"],
+        failures=report.outputs["failures"],
         approval=renewed.outputs["approval"],
     )

@@ -5,9 +5,10 @@ from typing import NamedTuple
 from kfp import dsl
 
 from components.dataset.component import freeze_dataset
-from components.evaluation.component import apply_gate, evaluate_model
+from components.evaluation.component import apply_gate
 from components.registry.component import register_model
 from components.training.component import prepare_base_weights, train_detector
+from pipelines.evaluating import evaluated
 from pipelines.wiring import settled
 
 
@@ -42,17 +43,9 @@ def training(use_case: str, label_version: int = -1, force: bool = False) -> Tra
         ),
         "training",
     )
-    evaluated = settled(
-        evaluate_model(
-            run_id=trained.outputs["run_id"],
-            dataset_digest=frozen.outputs["dataset_digest"],
-            use_case=use_case,
-            again=False,
-        ),
-        "training",
-    )
+    report = evaluated(trained, frozen.outputs["dataset_digest"], use_case, again=False)
     gate = settled(
-        apply_gate(run_id=trained.outputs["run_id"], report_digest=evaluated.outputs["report_digest"]),
+        apply_gate(run_id=trained.outputs["run_id"], report_digest=report.outputs["report_digest"]),
         "training",
     )
     # The gate is a step of its own with one output: kfp's local runner takes a condition on any other output as false.
@@ -71,7 +64,7 @@ def training(use_case: str, label_version: int = -1, force: bool = False) -> Tra
         images=frozen.outputs["images"],
         run_id=trained.outputs["run_id"],
         passed=gate.output,
-        map50=evaluated.outputs["map50"],
-        failures=evaluated.outputs["failures"],
+        map50=report.outputs["map50"],
+        failures=report.outputs["failures"],
         note=trained.outputs["note"],
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 import pytest
 from typer.testing import CliRunner
 
 from components.settings import Settings, SettingsError
+from deploy.access import identities
+from deploy.access.layout import Layout
 from kizu.cli import app
-from kizu.context import CommandError
+from kizu.context import CommandError, require_servers_here, settings_as
 from kizu.reconciler_service import ReconcilerService
 from kizu.reconciling import PassResult
 from tests.components.servers import free_port
@@ -76,3 +81,31 @@ def test_a_pass_that_cannot_ever_work_ends_the_command(service):
     with pytest.raises(SettingsError):
         service(reconciling).run()
     assert reconciling.passes == 1
+
+
+@pytest.fixture
+def store_here(tmp_path, monkeypatch):
+    """A store that answers on this machine, and that no supervisor has started."""
+    before = dict(os.environ)  # settings of this machine go into the environment of their process
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("KIZU_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("KIZU_PORT_S3", str(listening.getsockname()[1]))
+        for name in ("KIZU_S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        identities.load(Layout.from_environment())
+        yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_every_command_takes_servers_that_somebody_else_started(store_here, monkeypatch):
+    """One rule for commands and for pipelines: with no supervisor, the store answers.
+
+    A session token of the environment is that of another store's key, and does not go to this one.
+    """
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-another-store")
+    monkeypatch.setenv("NO_PROXY", "")
+    require_servers_here()
+    found = settings_as("labeling")
+    assert found.s3_endpoint.endswith(f":{Layout.from_environment().ports.s3}")
+    assert found.session_token is None
