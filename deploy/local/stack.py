@@ -70,11 +70,36 @@ def status(layout: Layout) -> StackStatus:
     )
 
 
-def up(layout: Layout, *, on_progress: Callable[[str], None] = lambda _: None) -> None:
+def start_supervisor(layout: Layout) -> subprocess.Popen[bytes]:
+    """Start a supervisor of this installation; it ends at once where another one holds the lock."""
+    make_private(layout.home)
+    layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    with (layout.logs / "supervisor.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "deploy.local.supervisor"],
+            env=supervisor.environment(layout),
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def up(
+    layout: Layout,
+    *,
+    on_progress: Callable[[str], None] = lambda _: None,
+    start: Callable[[Layout], subprocess.Popen[bytes]] = start_supervisor,
+) -> None:
     """Start all servers and wait until each is healthy.
 
     Running servers are left alone, and those that ended by themselves are started again. Where the start fails or
     Ctrl-C ends it, the servers that this call started are stopped, and no others.
+
+    Args:
+        start: starts a supervisor where none runs.
 
     Raises:
         StackError: a port is taken, the disk is full, an environment is missing, or a server ended.
@@ -83,19 +108,7 @@ def up(layout: Layout, *, on_progress: Callable[[str], None] = lambda _: None) -
     process: subprocess.Popen[bytes] | None = None
     if holder is None:
         _check(layout)
-        make_private(layout.home)
-        layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-        layout.logs.mkdir(parents=True, exist_ok=True)
-        with (layout.logs / "supervisor.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.local.supervisor"],
-                env=supervisor.environment(layout),
-                cwd=REPOSITORY,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        process = start(layout)
     else:
         _start_again(layout, holder, on_progress)
     try:

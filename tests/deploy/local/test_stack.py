@@ -122,6 +122,7 @@ def supervised(tmp_path):
         started.append(process)
         return layout, process
 
+    start.home = tmp_path / "home"
     yield start
     for process in started:
         if process.is_alive():
@@ -172,6 +173,33 @@ def test_up_starts_again_what_ended_and_leaves_the_others_alone(supervised, tmp_
     assert now["bad"].state == "healthy"
     assert now["good"].pid == found["good"].pid
     assert any("bad had ended" in line for line in said)
+
+
+def test_a_failed_start_leaves_the_servers_of_another_supervisor_alone(supervised):
+    """Another call may have started a supervisor a moment before ours. Where its servers fail, ours stops nothing.
+
+    The other supervisor holds the lock before our own is started, so that the order does not depend on luck.
+    """
+    crash = "import sys,time; time.sleep(0.5); sys.stderr.write('the disk caught fire'); sys.exit(7)"
+    others, ours = [], []
+
+    def start(layout):
+        _, other = supervised(
+            lambda layout: (small("good", layout.ports.mlflow), small("bad", layout.ports.signer, code=crash))
+        )
+        others.append(other)
+        wait_for(layout, lambda s: s["bad"].state == "exited" and s["good"].state == "healthy")
+        ours.append(stack.start_supervisor(layout))
+        return ours[0]
+
+    layout = make_layout(supervised.home)
+    with pytest.raises(stack.StackError, match="the disk caught fire"):
+        stack.up(layout, start=start)
+    assert ours[0].poll() is not None
+    assert others[0].is_alive()
+    found = {service.name: service for service in stack.status(layout).services}
+    assert found["good"].state == "healthy"
+    os.kill(found["good"].pid, 0)
 
 
 def test_what_a_former_supervisor_wrote_is_not_taken_for_the_present(supervised):
