@@ -10,7 +10,7 @@ import logging
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 
 from components.deployment.callers import Callers, CallersError
 from components.deployment.keys import KeysError, load_chain
+from components.deployment.pruning import Prunable, digests_of, prunable
 from components.deployment.release import (
     BuiltRelease,
     ReleaseError,
@@ -149,7 +150,7 @@ class Signer:
         def files(published: Published) -> Iterator[tuple[str, bytes]]:
             if publish:
                 yield from built.targets()
-            elif f"releases/{release.digest}/release.json" not in published.targets:
+            elif any(path not in published.targets for path, _ in built.targets()):
                 raise ReleaseError(
                     f"release {release.digest} of {release.use_case} version {release.version} is not published yet"
                 )
@@ -195,6 +196,42 @@ class Signer:
         """Return the candidate with this digest; None if it was not published."""
         data = self._repository.read_target(f"shadow/{digest}/candidate.json")
         return Candidate.from_json(data) if data is not None else None
+
+    def prune(self, used: Iterable[str], newest: int, *, act: bool) -> list[Prunable]:
+        """Delete the files of releases that nobody needs; `release.json` of each stays. Returns what went, or would.
+
+        Args:
+            used: digests that devices run, are about to run, or were pinned to.
+            newest: of each product so many of the newest versions stay.
+            act: without it nothing is deleted.
+        """
+        kept = tuple(used)
+
+        def choose(published: Published) -> list[Prunable]:
+            releases = [
+                Release.from_json(data)
+                for digest in digests_of(published.targets)
+                if (data := published.read(f"releases/{digest}/release.json")) is not None
+            ]
+            states = [
+                state
+                for path in published.targets
+                if parse_desired_path(path) is not None and (state := _parsed(published.read(path))) is not None
+            ]
+            sizes = {path: target.length for path, target in published.targets.items()}
+            return prunable(sizes, releases, states, kept, newest)
+
+        found: list[Prunable] = []
+
+        def paths(published: Published) -> list[str]:
+            found[:] = choose(published)
+            return [path for item in found for path in item.paths] if act else []
+
+        with self._lock:
+            self._repository.withdraw(paths)
+        if act and found:
+            _log.info("deleted the files of %d releases", len(found))
+        return found
 
     def desired(self, use_case: str, group: str) -> DesiredState | None:
         """Return the desired state of a product in a group; None if none was published."""

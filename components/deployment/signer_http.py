@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from components.deployment.callers import Callers, Right
+from components.deployment.pruning import Prunable
 from components.deployment.release import ReleaseError
 from components.deployment.rollout_steps import Asked, Step
 from components.deployment.shadow_orders import ShadowRequest, as_json
@@ -29,7 +30,7 @@ from components.stores.objects.s3 import ObjectStoreError
 from components.stores.releases.repository import RepositoryError
 from inspection.codec import DocumentError, canonical_json
 from inspection.documents import Candidate, DesiredState, Release
-from inspection.paths import check_name
+from inspection.paths import check_name, check_sha256
 from inspection.rollout import PausedFor
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,9 @@ class Operations(Protocol):
     def candidate(self, digest: str) -> Candidate | None:
         """A candidate; None if it was not published."""
 
+    def prune(self, used: Iterable[str], newest: int, *, act: bool) -> list[Prunable]:
+        """Delete the files of releases that nobody needs."""
+
     def desired(self, use_case: str, group: str) -> DesiredState | None:
         """A desired state; None if none was published."""
 
@@ -80,9 +84,9 @@ class Operations(Protocol):
 def make_app(signer: Operations, callers: Callers, upkeep: Upkeep) -> Starlette:
     """Make the HTTP application.
 
-    It serves POST /releases, POST /desired, POST /rollout, POST /recover, POST /shadow, POST /shadow/end, GET /desired,
-    GET /desired/{use_case}/{group}, GET /releases/{digest} and GET /candidates/{digest} to callers with a token and the
-    right. GET /livez, GET /healthz and GET /metrics say to everybody how the signer is.
+    It serves POST /releases, POST /desired, POST /rollout, POST /recover, POST /prune, POST /shadow, POST /shadow/end,
+    GET /desired, GET /desired/{use_case}/{group}, GET /releases/{digest} and GET /candidates/{digest} to callers with a
+    token and the right. GET /livez, GET /healthz and GET /metrics say to everybody how the signer is.
     """
 
     @contextlib.asynccontextmanager
@@ -113,6 +117,7 @@ def make_app(signer: Operations, callers: Callers, upkeep: Upkeep) -> Starlette:
             act("/recover", Right.RECOVER, _recover),
             act("/shadow", Right.SHADOW, _shadow),
             act("/shadow/end", Right.SHADOW, _end_shadow),
+            act("/prune", Right.RECOVER, _prune),
             read("/desired", lambda: _Names(signer.desired_names())),
             read("/desired/{use_case}/{group}", signer.desired),
             read("/releases/{digest}", signer.release),
@@ -168,6 +173,21 @@ def _end_shadow(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
     if set(body) != {"use_case", "group"} or not isinstance(use_case, str) or not isinstance(group, str):
         raise ValueError(f'expected {{"use_case": "<name>", "group": "<name>"}}, but got the keys {sorted(body)}')
     return as_json(signer.end_shadow(check_name("use case", use_case), check_name("group", group)))
+
+
+def _prune(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    used, newest, act = body.pop("used", None), body.pop("newest", None), _flag(body, "act")
+    if not isinstance(used, list) or not all(isinstance(digest, str) for digest in used):
+        raise ValueError(f"expected a list of digests for used, but got {used!r}")
+    if not isinstance(newest, int) or isinstance(newest, bool) or newest < 1 or body:
+        raise ValueError(f"expected newest, a whole number from 1 on, and no other key, but got {newest!r}")
+    found = signer.prune([check_sha256(digest) for digest in used], newest, act=act)
+    return {
+        "pruned": [
+            {"digest": item.digest, "use_case": item.use_case, "version": item.version, "bytes": item.bytes}
+            for item in found
+        ]
+    }
 
 
 def _said(state: DesiredState) -> dict[str, Any]:

@@ -122,6 +122,39 @@ def pin(
     _say(f"version {version} of {product.name} is pinned, sequence {sequence}; to end it, run: kizu deploy resume")
 
 
+@deploy_app.command()
+def prune(
+    keep: Annotated[int, typer.Option(min=1, help="Of each product, keep the files of so many newest versions.")] = 5,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete. Without it, only show what would go.")] = False,
+) -> None:
+    """Delete the files of old releases that no device runs and none is asked to run. Each `release.json` stays.
+
+    A pruned version that is ordered again is published again from the registry, with the same digest.
+    """
+    from components.stores.fleet.reports import FleetReports
+    from components.stores.objects.s3 import S3ObjectStore
+    from components.stores.releases.signer_client import SignerClient
+
+    config = settings_as_operator()
+    reading = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet")).reading()
+    if reading.unread:
+        names = "; ".join(f"{item.device} ({item.reason})" for item in reading.unread)
+        raise CommandError(f"nothing is deleted, because what these devices run is not known: {names}")
+    used = {
+        digest
+        for report in reading.reports
+        for digest in (report.running_release, report.pending_release, report.pinned_release)
+        if digest
+    }
+    found = SignerClient.from_settings(config).prune(used, keep, act=yes)
+    for item in found:
+        size = f"{item['bytes'] / 1e6:.1f} MB"
+        _say(f"{item['use_case']} version {item['version']} ({item['digest'][:12]}): {size}")
+    total = sum(item["bytes"] for item in found) / 1e6
+    done = "deleted" if yes else "would be deleted; to do it, add --yes"
+    _say(f"{len(found)} releases, {total:.1f} MB: {done}" if found else "no release can go")
+
+
 def _step(path: Any, step: str, reason: str, by: str) -> None:
     from components.stores.releases.signer_client import SignerClient
 

@@ -185,6 +185,35 @@ class ReleaseRepository:
                 _log.info("another signer published to %s meanwhile; reading it again", self._bucket)
             raise RepositoryError(f"other signers changed {self._bucket} {_ATTEMPTS} times in a row; try again")
 
+    def withdraw(self, choose: Callable[[Published], Iterable[str]]) -> tuple[str, ...]:
+        """Take targets out of the metadata, and delete their bytes afterwards. Returns their paths.
+
+        A process that was killed in between leaves bytes that nothing names; `choose` may name such a path again, and
+        they are deleted then.
+
+        Args:
+            choose: returns the paths for what is published; it is asked again where another signer was quicker.
+
+        Raises:
+            RepositoryError: the repository is damaged, or other signers were quicker every time.
+        """
+        with self._lock:
+            for _ in range(_ATTEMPTS):
+                found = self._open()
+                paths = tuple(choose(self._published(found)))
+                named = [path for path in paths if found.targets.targets.pop(path, None) is not None]
+                if not named or self._commit(found):
+                    break
+                _log.info("another signer published to %s meanwhile; reading it again", self._bucket)
+            else:
+                raise RepositoryError(f"other signers changed {self._bucket} {_ATTEMPTS} times in a row; try again")
+            for path in paths:
+                folder, _, name = path.rpartition("/")
+                for info in list(self._store.list(self._bucket, f"targets/{folder}/")):
+                    if info.key.rpartition("/")[2].partition(".")[2] == name:
+                        self._store.delete(self._bucket, info.key)
+            return paths
+
     def renew(self) -> bool:
         """Sign again the roles of which less than half of a lifetime is left."""
         with self._lock:

@@ -117,6 +117,16 @@ class SignerClient:
         """Have no candidate judge in a group any more. Returns the desired state without the order."""
         return _document(self._ask("POST", "/shadow/end", {"use_case": use_case, "group": group}))
 
+    def prune(self, used: Iterable[str], newest: int, *, act: bool) -> list[dict[str, Any]]:
+        """Have the files of releases deleted that nobody needs; without `act`, only say which these are.
+
+        used: digests that devices run, are about to run, or were pinned to. newest: of each product so many stay.
+        Returns digest, use_case, version and bytes of each.
+        """
+        asked = {"used": sorted(set(used)), "newest": newest, "act": act}
+        found: list[dict[str, Any]] = self._ask("POST", "/prune", asked)["pruned"]
+        return found
+
     def desired_names(self) -> list[tuple[str, str]]:
         """(use case, group) of every published desired state."""
         found = self._ask("GET", "/desired", None)["desired"]

@@ -194,6 +194,40 @@ def test_a_pinned_version_lets_no_other_follow(client, registry, use_case, versi
         client.publish_desired(use_case.name, 2)
 
 
+def test_old_releases_lose_their_files_and_come_back_with_the_same_digest(
+    client, url, store, installation, repository, registry, use_case, version, approve
+):
+    """Version 1 is pruned once version 3 is out; its document stays, and an order publishes it again."""
+    items = [version] + [
+        register(registry, evaluated_run(registry, use_case, onnx=b"v%d" % number), use_case, 7 + number)
+        for number in (2, 3)
+    ]
+    digests = []
+    for number, item in enumerate(items, start=1):
+        approve(item)
+        digests.append(client.publish_release(use_case.name, number))
+        sequence = client.publish_desired(use_case.name, number)
+        client.rollout(use_case.name, use_case.rollout.group, sequence, "advance", by="qa")
+
+    def mine(act):
+        return [item["version"] for item in client.prune([], 1, act=act) if item["use_case"] == use_case.name]
+
+    assert mine(act=False) == [1]
+    with pytest.raises(SignerError, match="403"):
+        SignerClient(url, "token-of-reconciler").prune([], 1, act=True)
+    model = f"releases/{digests[0]}/model.onnx"
+    assert repository.read_target(model) == b"onnx"
+    assert mine(act=True) == [1]
+    assert mine(act=True) == []
+    assert (repository.read_target(model), client.release(digests[0]).version) == (None, 1)
+    left = [info.key for info in store.list(installation.bucket("releases"), f"targets/releases/{digests[0]}/")]
+    assert [key.rpartition(".release")[2] for key in left] == [".json"]
+    with pytest.raises(SignerError, match="is not published yet"):
+        client.publish_desired(use_case.name, 1, downgrade=True)
+    assert client.publish_release(use_case.name, 1) == digests[0]
+    assert repository.read_target(model) == b"onnx"
+
+
 def test_two_products_of_one_group_keep_their_own_desired_states(client, registry, mlflow, repository, approve):
     """Publishing the second product's state leaves the first product's as it is, and both are listed."""
     group = f"shared-{unique_use_case().name}"
