@@ -14,7 +14,7 @@ from benchmarks.document import write_between
 from benchmarks.edge.neighbours import Neighbours
 from benchmarks.labels.comparison import compare
 from benchmarks.labels.material import approved_of
-from benchmarks.labels.readings import read_events
+from benchmarks.labels.readings import COMMANDS, read_events, read_for_command
 from benchmarks.labels.scans import Scan, Size, add_new, compact_table, fill, full_page_s, scan
 from benchmarks.labels.table import BEGIN, END, Measured, Report, render
 from benchmarks.server import object_store
@@ -81,8 +81,10 @@ def _measure(settings: Settings, size: Size) -> Measured:
     full = _scan(settings, size, with_new=True, full=True)
     events = apart(read_events, settings, size, size.events + size.new)
     _log.info("%s", events)
+    commands = [apart(read_for_command, settings, size, command) for command in COMMANDS]
+    _log.info("%s", commands)
     page_s = apart(full_page_s, settings) if size.real else None
-    return Measured(size, append_s, first, new, compacted, full, events, page_s)
+    return Measured(size, append_s, first, new, compacted, full, events, commands, page_s)
 
 
 def _scan(settings: Settings, size: Size, *, with_new: bool, full: bool = False) -> Scan:

@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.edge.table import machine
 from benchmarks.labels.comparison import Compared
-from benchmarks.labels.readings import EventReading
+from benchmarks.labels.readings import CommandReading, EventReading
 from benchmarks.labels.scans import Scan, Size
 
 BEGIN: Final = "<!-- bench-labels: written by make bench-labels; edit nothing below -->"
@@ -24,8 +24,8 @@ MIN_TIMES: Final = 100.0
 class Measured:
     """The scans of one size: the first, an incremental one, one after a compaction, and a full one with all known.
 
-    append_s: seconds of the last append; events: how labeling and verification read the table; page_s: seconds of a
-    full page of S3's own listing, where that was used.
+    append_s: seconds of the last append; events: how labeling and verification read the table; commands: how a person's
+    commands do; page_s: seconds of a full page of S3's own listing, where that was used.
     """
 
     size: Size
@@ -35,6 +35,7 @@ class Measured:
     compacted: Scan
     full: Scan
     events: EventReading
+    commands: Sequence[CommandReading]
     page_s: float | None
 
 
@@ -135,6 +136,15 @@ def render(report: Report) -> str:
                 ("first pass", m.events.first_s, m.events.first_rows, _mb(m.events.resident_bytes)),
                 ("a later pass", m.events.later_s, m.events.later_rows, ""),
             )
+        ),
+        "",
+        "| Command | Seconds | Images or rows that it is about | Resident |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {m.events.first_rows + m.size.new:,} events: {c.command} | {c.seconds:.2f} s | {c.found:,} | "
+            f"{_mb(c.resident_bytes)} |"
+            for m in report.sizes
+            for c in m.commands
         ),
         "",
         "| Images, and as many events | Reference sample's way | Ours | Faster | Keys into columns | Faster with it |",

@@ -18,7 +18,6 @@ from components.exchange.rows import ExchangeError
 from components.exchange.selection import Selected
 from components.exchange.yolo import data_text, label_path, label_text
 from components.exchange.yolo_names import CLASSES_FILE, DATA_FILE
-from components.stores.labels.store import SCHEMA, LabelEvent
 from components.stores.raw_images.image_source import cell_text, in_parallel
 from inspection.image import EXTENSIONS, sha256_of
 
@@ -80,31 +79,21 @@ def export_yolo(
         _write_images(made, images, names, fetch, on_image)
 
 
-def export_parquet(file: Path, events: Sequence[LabelEvent]) -> None:
-    """Write the rows of the label store, in its schema, to a Parquet file.
+def export_parquet(file: Path, rows: pa.Table) -> None:
+    """Write rows of the label store to a Parquet file. rows: in the store's schema.
 
     Raises:
         ExchangeError: the file exists already.
     """
     if file.exists():
         raise ExchangeError(f"expected a new file, but {file} is there already; remove it or name another")
-    table = pa.Table.from_pylist([_row(event) for event in events], schema=SCHEMA)
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.new")
     try:
-        pq.write_table(table, temporary)
+        pq.write_table(rows, temporary)
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _row(event: LabelEvent) -> dict[str, object]:
-    boxes = [
-        {"class": b.class_name, "x": b.box.x, "y": b.box.y, "width": b.box.width, "height": b.box.height}
-        for b in event.boxes
-    ]
-    fixed = {"schema_version": 1, "boxes": boxes, "status": str(event.status)}
-    return {name: fixed[name] if name in fixed else getattr(event, name) for name in SCHEMA.names}
 
 
 def _check(images: Sequence[Selected], classes: Sequence[str]) -> None:

@@ -130,14 +130,17 @@ def import_rows(
         finally:
             on_row()
 
-    before = Before(labels.events(use_case=options.use_case.name))
+    read = list(in_parallel(one, known))
+    # An event's id contains its image, so events of other images say nothing of these rows.
+    about = {item.event.sha256 for item in read if isinstance(item, _Made)}
+    before = Before(labels.events(use_case=options.use_case.name, images=about))
     statuses: Counter[LabelStatus] = Counter()
     aside: list[SetAside] = []
     latest: dict[str, _Made] = {}
     tally = Tally()
     new = new_images = boxes = withheld = 0
     waiting: list[LabelEvent] = []
-    for item in _without_contradictions(list(in_parallel(one, known))):
+    for item in _without_contradictions(read):
         if isinstance(item, SetAside):
             _log.warning("set aside line %s, %s: %s", item.line, item.image, item.message)
             aside.append(item)

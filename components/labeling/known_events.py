@@ -84,6 +84,20 @@ class KnownEvents:
         wanted = _strings(images)
         return self._stand(lambda: pc.field("sha256").isin(wanted) & pc.field("last_status").isin(returned))
 
+    def starting_with(self, digits: str) -> list[str]:
+        """The images (sha256) with events whose sha256 begins with these digits."""
+        images = self._rows["sha256"]
+        return sorted(pc.unique(images.filter(pc.starts_with(images, pattern=digits))).to_pylist())
+
+    def standing(self, images: Iterable[str]) -> dict[str, Standing]:
+        """Where those of these images stand that have events."""
+        wanted = _strings(images)
+        return self._stand(lambda: pc.field("sha256").isin(wanted))
+
+    def aside(self) -> dict[str, Standing]:
+        """Where the images stand that people set aside, and of which nothing was decided since."""
+        return self._stand(lambda: pc.field("decided_status") == str(LabelStatus.UNUSABLE))
+
     def in_doubt(self) -> dict[str, Standing]:
         """Where the images stand that were reopened, or whose imported boxes wait for the verifier."""
 

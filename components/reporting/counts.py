@@ -1,14 +1,21 @@
-"""Counts labels, and the work of the people who made them, in one pass over the events of the label store."""
+"""Counts labels, and the work of the people who made them, in one pass over the label store.
+
+The pass takes what was done and by whom, without boxes. Only the labels in force are read whole.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date
+from datetime import UTC, date, datetime
+from typing import Final, NamedTuple, Protocol
 
-from components.stores.labels.store import LabelEvent, LabelStatus
+from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore
+from components.stores.labels.views import unique
 from components.stores.models.evaluation_report import Rate
+
+_AT_ONCE: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,41 +118,75 @@ class _Work:
         return Rate(count=self.rejected, n=self.judged)
 
 
-def count_labels(events: Iterable[LabelEvent], classes: Iterable[str]) -> LabelCounts:
+class Act(Protocol):
+    """What the counts take of an event."""
+
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+    @property
+    def status(self) -> LabelStatus: ...  # noqa: D102
+    @property
+    def at(self) -> datetime: ...  # noqa: D102
+    @property
+    def annotator(self) -> str | None: ...  # noqa: D102
+    @property
+    def verifier(self) -> str | None: ...  # noqa: D102
+    @property
+    def task(self) -> str | None: ...  # noqa: D102
+
+
+class _Row(NamedTuple):
+    sha256: str
+    status: LabelStatus
+    at: datetime
+    annotator: str | None
+    verifier: str | None
+    task: str | None
+
+
+def read_acts(labels: LabelStore, use_case: str, version: int) -> Iterator[Act]:
+    """The acts of a use case as of a version, each once, by time. They are columns until somebody asks for the next.
+
+    Raises:
+        LabelStoreError: the table could not be read.
+    """
+    rows = unique(labels.columns(("event_id", *_Row._fields), use_case=use_case, version=version).rows)
+    rows = rows.sort_by([("at", "ascending"), ("event_id", "ascending")]).select(_Row._fields)
+    for batch in rows.to_batches(max_chunksize=_AT_ONCE):
+        for sha256, status, *rest in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield _Row(sha256, LabelStatus(status), *rest)
+
+
+def count_labels(acts: Iterable[Act], approved: Mapping[str, LabelEvent], classes: Iterable[str]) -> LabelCounts:
     """Count the labels of a use case.
 
     Args:
-        events: the events of the use case, ordered by time, each once.
+        acts: of all events of the use case, ordered by time, each once.
+        approved: sha256 of an image -> its latest approved event, where that is in force.
         classes: the classes of the use case. A class without a box is counted as zero.
     """
-    approved: dict[str, LabelEvent] = {}
-    latest: dict[str, LabelEvent] = {}
+    latest: dict[str, tuple[LabelStatus, bool]] = {}
     labelled_on: Counter[date] = Counter()
     rejected_on: Counter[date] = Counter()
     drawing: dict[str, _Work] = {}
     verifying: dict[str, _Work] = {}
-    for event in events:
+    for event in acts:
         day = event.at.astimezone(UTC).date()
-        latest[event.sha256] = event
+        latest[event.sha256] = event.status, event.task is not None
         if event.status is LabelStatus.LABELLED:
             labelled_on[day] += 1
             if event.annotator is not None:
                 drawing.setdefault(event.annotator, _Work()).add(day)
-        elif event.status.decides and event.status is not LabelStatus.APPROVED:
-            approved.pop(event.sha256, None)
-        else:
+        elif event.status in (LabelStatus.APPROVED, LabelStatus.REJECTED):
             rejected = event.status is LabelStatus.REJECTED
-            if rejected:
-                rejected_on[day] += 1
-            else:
-                approved[event.sha256] = event
+            rejected_on[day] += rejected
             if event.verifier is not None:
                 work = verifying.setdefault(event.verifier, _Work())
                 work.add(day)
                 work.judge(rejected=rejected)
                 if event.annotator is not None:
                     drawing.setdefault(event.annotator, _Work()).judge(rejected=rejected)
-    last_words = Counter(event.status for event in latest.values())
+    last_words = Counter(status for status, _ in latest.values())
     return LabelCounts(
         approved=approved,
         classes=_by_class(approved.values(), classes),
@@ -153,11 +194,11 @@ def count_labels(events: Iterable[LabelEvent], classes: Iterable[str]) -> LabelC
         unverified=sum(event.verifier is None for event in approved.values()),
         # An imported label has no task. It waits for the verifier, unless an approved label of the image holds.
         waiting=sum(
-            event.status is LabelStatus.LABELLED and (event.task is not None or sha256 not in approved)
-            for sha256, event in latest.items()
+            status is LabelStatus.LABELLED and (has_task or sha256 not in approved)
+            for sha256, (status, has_task) in latest.items()
         ),
         rejected=last_words[LabelStatus.REJECTED],
-        days=_by_day(approved.values(), labelled_on, rejected_on),
+        days=_by_day(approved.values(), labelled_on, +rejected_on),
         annotators=tuple(
             Annotator(user, work.done, len(work.days), max(work.days), work.rate)
             for user, work in sorted(drawing.items(), key=lambda item: (-item[1].done, item[0]))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.reporting.agreement import Agreement, Matched, agreement, match
-from components.reporting.counts import LabelCounts, count_labels
+from components.reporting.counts import LabelCounts, count_labels, read_acts
 from components.reporting.coverage import Coverage, measure_coverage
 from components.reporting.model import Absent, ReportModel, ask_champion, ask_version
 from components.reporting.pictures import Thumbnail, make_thumbnail
@@ -117,7 +117,8 @@ def build_report(
     """
     labels = LabelStore.open(config)
     version = labels.version() if label_version < 0 else label_version
-    counts = count_labels(labels.events(use_case=use_case.name, version=version), use_case.classes)
+    approved = labels.latest_approved(use_case.name, version=version)
+    counts = count_labels(read_acts(labels, use_case.name, version), approved, use_case.classes)
     raw = RawImages(S3ObjectStore.from_settings(config), config.bucket("raw"))
     return LabelReport(
         use_case=use_case.name,

@@ -76,13 +76,9 @@ def export_parquet(
     product = read_use_case(use_case)
     store = LabelStore.open(config)
     version = store.version() if label_version < 0 else label_version
-    events = (
-        store.events(use_case=product.name, version=version)
-        if all_events
-        else list(store.latest_approved(product.name, version=version).values())
-    )
-    exporting.export_parquet(file, events)
-    console.print(f"{len(events)} rows in {file}", highlight=False)
+    rows = store.rows(product.name, version=version, approved_only=not all_events)
+    exporting.export_parquet(file, rows)
+    console.print(f"{rows.num_rows} rows in {file}", highlight=False)
 
 
 def _selected(config: Any, product: Any, label_version: int, dataset: str | None) -> tuple[list[Any], Any]:

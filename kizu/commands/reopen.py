@@ -35,19 +35,22 @@ def reopen(
 
     Their labels do not count until two people have looked at them again. The next `kizu label` hands them out.
     """
-    from components.labeling.reopening import reopened, standings
+    from components.labeling.known_events import KnownEvents
+    from components.labeling.reopening import reopened
     from components.stores.labels.store import LabelStore
 
     if not images and not suspects and not objections:
         raise CommandError("expected images, --suspects or --objections; nothing was reopened")
     config, chosen, now = settings_as("labeling"), read_use_case(inspects), datetime.now(UTC)
     labels = LabelStore.open(config)
-    known = standings(labels.events(use_case=chosen.name))
+    known = KnownEvents(labels, chosen.name)
+    known.refresh()
     wanted = {_sha256_of(text, known): reason for text in images or ()}
     if suspects:
-        wanted |= {sha256: said for sha256, said in _suspected(config, chosen, at_most, now) if sha256 in known}
-    busy = [sha256 for sha256 in wanted if known[sha256].is_with_people]
-    events = [reopened(known[sha256], said, now) for sha256, said in wanted.items() if sha256 not in busy]
+        wanted |= dict(_suspected(config, chosen, at_most, now))
+    stands = known.standing(wanted)
+    busy = [sha256 for sha256, standing in stands.items() if standing.is_with_people]
+    events = [reopened(standing, wanted[sha256], now) for sha256, standing in stands.items() if sha256 not in busy]
     if events:
         labels.append(events)
     count = len(events) + (_objected(config, chosen, labels, now) if objections else 0)
@@ -58,25 +61,26 @@ def reopen(
 @labels_app.command()
 def aside(inspects: UseCaseOption = DEFAULT_USE_CASE) -> None:
     """List the images that people set aside as unusable, with the reason. `kizu labels reopen` takes it back."""
-    from components.labeling.reopening import standings
-    from components.stores.labels.store import LabelStatus, LabelStore
+    from components.labeling.known_events import KnownEvents
+    from components.stores.labels.store import LabelStore
 
-    known = standings(LabelStore.open(settings_as("labeling")).events(use_case=read_use_case(inspects).name))
-    found = [s.decided for s in known.values() if s.decided and s.decided.status is LabelStatus.UNUSABLE]
+    known = KnownEvents(LabelStore.open(settings_as("labeling")), read_use_case(inspects).name)
+    known.refresh()
+    found = [standing.decided for standing in known.aside().values() if standing.decided]
     for event in sorted(found, key=lambda event: event.at):
         line = f"{event.sha256}  {event.at:%Y-%m-%d}  {event.reason}  {event.image_uri}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"{len(found)} images are set aside", highlight=False)
 
 
-def _sha256_of(text: str, known: dict[str, Any]) -> str:
+def _sha256_of(text: str, known: Any) -> str:
     """The image that a person means.
 
     Raises:
         CommandError: none or several have labels.
     """
     name = text.rsplit("/", 1)[-1].split(".", 1)[0].lower()
-    found = [sha256 for sha256 in known if sha256.startswith(name)] if len(name) >= _SHORTEST else []
+    found: list[str] = known.starting_with(name) if len(name) >= _SHORTEST else []
     if len(found) != 1:
         raise CommandError(
             f"expected an image with labels, by its sha256 or the first {_SHORTEST} characters or more of it, but "

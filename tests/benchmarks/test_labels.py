@@ -73,7 +73,12 @@ def test_a_small_run_measures_looks_that_find_what_there_is(tmp_path):
     assert served.first.resident_bytes > 50_000_000
     assert (served.events.first_rows, served.events.later_rows) == (1040, 40)
     assert served.events.resident_bytes > 50_000_000
+    reopen, page, imported, exported = served.commands
+    assert reopen.found <= 3
+    assert page.found == approved_of(1080)
+    assert imported.found == exported.found == 1080
     said = render(report)
+    assert all(command.command in said for command in served.commands)
     assert all(goal.said in said for goal in goals(report))
     assert list(tmp_path.iterdir()) == []
 

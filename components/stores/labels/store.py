@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -246,27 +246,43 @@ class LabelStore:
         use_case: str | None = None,
         version: int | None = None,
         sha256: str | None = None,
+        images: Collection[str] | None = None,
         event_ids: pa.ChunkedArray | None = None,
         after: Mark | None = None,
     ) -> list[LabelEvent]:
-        """All events, each once, by time; optionally of one use case or image, or as of a version (`version_at`).
+        """All events, each once, by time; of a use case, of images (sha256), or as of a version (`version_at`).
 
         A million of them are 2 GB. Where few count, give their ids (`event_ids`), or read `columns`. after: see there.
         """
         found = self.columns(
-            SCHEMA.names, use_case=use_case, version=version, sha256=sha256, event_ids=event_ids, after=after
+            SCHEMA.names,
+            use_case=use_case,
+            version=version,
+            sha256=sha256,
+            images=images,
+            event_ids=event_ids,
+            after=after,
         )
         rows = unique(found.rows).to_pylist()
         return sorted((_from_row(row) for row in rows), key=lambda event: (event.at, event.event_id))
 
     def latest_approved(self, use_case: str, *, version: int | None = None) -> dict[str, LabelEvent]:
         """sha256 -> its latest approved event; images that were deleted since are not in it."""
-        found = self.columns(COLUMNS, use_case=use_case, version=version)
-        wanted = latest_approved(found.rows)["event_id"]
-        # A second read at the same version, with boxes, but only of the rows that count.
-        rows = self.columns(SCHEMA.names, use_case=use_case, version=found.mark.version, event_ids=wanted).rows
-        events = (_from_row(row) for row in unique(rows).to_pylist())
-        return {event.sha256: event for event in sorted(events, key=lambda event: (event.at, event.event_id))}
+        events = map(_from_row, self.rows(use_case, version=version, approved_only=True).to_pylist())
+        return {event.sha256: event for event in events}
+
+    def rows(self, use_case: str, *, version: int | None = None, approved_only: bool = False) -> pa.Table:
+        """The rows of a use case as Arrow, in the schema of the table: each event once, by time.
+
+        approved_only: only the latest approved event of each image that was not deleted, reopened or set aside since.
+        """
+        wanted = None
+        if approved_only:
+            found = self.columns(COLUMNS, use_case=use_case, version=version)
+            wanted, version = latest_approved(found.rows)["event_id"], found.mark.version
+            # A second read at the same version, with boxes, but only of the rows that count.
+        rows = unique(self.columns(SCHEMA.names, use_case=use_case, version=version, event_ids=wanted).rows)
+        return rows.sort_by([("at", "ascending"), ("event_id", "ascending")]).cast(SCHEMA)
 
     def columns(
         self,
@@ -276,6 +292,7 @@ class LabelStore:
         version: int | None = None,
         event_ids: pa.ChunkedArray | None = None,
         sha256: str | None = None,
+        images: Collection[str] | None = None,
         after: Mark | None = None,
     ) -> LabelColumns:
         """Columns of the rows, as Arrow; filters are pushed down to the files.
@@ -292,6 +309,8 @@ class LabelStore:
             conditions.append(pc.field("use_case") == use_case)
         if sha256 is not None:
             conditions.append(pc.field("sha256") == sha256)
+        if images is not None:
+            conditions.append(pc.field("sha256").isin(pa.array(list(images), pa.string())))
         if event_ids is not None:
             conditions.append(pc.field("event_id").isin(event_ids.combine_chunks()))
         chosen = conditions[0] if conditions else None

@@ -15,7 +15,7 @@ from components.exchange.rows import ClassNames, ExchangeError
 from components.exchange.selection import Selected, from_labels, from_manifest
 from components.exchange.yolo import read_yolo
 from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions
-from components.stores.labels.store import LabelEvent, LabelStatus
+from components.stores.labels.store import SCHEMA, LabelEvent, LabelStatus
 from components.stores.raw_images.image_source import cell_text, read_parts, text_of_cell
 from components.stores.raw_images.images import capture_id_for
 from inspection.documents import Capture, Reason
@@ -134,8 +134,9 @@ def test_classes_in_another_order_come_back_by_name(approved, tmp_path):
 
 def test_parquet_is_the_rows_as_they_stand(approved, tmp_path):
     """The Parquet file has the columns of the label store, one row an event; an existing file is kept."""
-    events = approved.events()
-    export_parquet(tmp_path / "labels.parquet", events)
+    events, stored = approved.events(), approved.labels.rows(approved.use_case.name)
+    assert stored.schema.equals(SCHEMA)
+    export_parquet(tmp_path / "labels.parquet", stored)
     rows = pq.read_table(tmp_path / "labels.parquet").to_pylist()
     assert [row["event_id"] for row in rows] == [event.event_id for event in events]
     for row, event in zip(rows, events, strict=True):
@@ -144,7 +145,7 @@ def test_parquet_is_the_rows_as_they_stand(approved, tmp_path):
             (b.class_name, b.box) for b in event.boxes
         ]
     with pytest.raises(ExchangeError, match="is there already"):
-        export_parquet(tmp_path / "labels.parquet", events)
+        export_parquet(tmp_path / "labels.parquet", stored)
 
 
 def test_a_dataset_is_exported_in_its_splits(approved, tmp_path):

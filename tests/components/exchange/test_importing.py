@@ -9,6 +9,7 @@ import pytest
 from components.exchange.finder import ByAddress, InSource
 from components.exchange.ground_truth import read_manifest
 from components.exchange.rows import ClassNames, ExchangeError, SourceRow, SourceStatus
+from components.stores.labels import store
 from components.stores.labels.box_rule import Drawn
 from components.stores.labels.store import LabelStatus
 from components.stores.objects.s3 import S3ObjectStore
@@ -314,3 +315,14 @@ def test_an_older_row_of_the_same_file_is_not_reported_as_overruled(exchange):
     exchange.image("a.jpg", 35)
     old, new = unsaid(datetime(2026, 1, 1, tzinfo=UTC), (1, 1, 5, 5)), unsaid(datetime(2026, 1, 2, tzinfo=UTC))
     assert exchange.take([new, old], trust_status=True).not_in_force == ()
+
+
+def test_an_import_makes_objects_of_the_events_of_its_own_images_only(exchange, monkeypatch):
+    """However many labels a use case has, an import reads those that its rows could repeat or contradict."""
+    for name in ("bad/a.jpg", "bad/b.jpg", "bad/c.jpg"):
+        exchange.image(name)
+        exchange.take(rows(exchange, approved_line(name, SCRATCH)), trust_status=True)
+    made, from_row = [], store._from_row
+    monkeypatch.setattr(store, "_from_row", lambda row: made.append(row["sha256"]) or from_row(row))
+    again = exchange.take(rows(exchange, approved_line("bad/b.jpg", SCRATCH)), trust_status=True)
+    assert (again.new, len(made), len(set(made))) == (0, 1, 1)

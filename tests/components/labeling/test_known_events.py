@@ -161,6 +161,23 @@ def test_what_a_run_has_appended_is_known_at_once_and_is_no_other_event_when_it_
     assert known.with_ids(["tags-approved-2", "nobody's"]) == mine[1:]
 
 
+def test_whoever_reopens_an_image_reads_the_events_of_that_image_only(labels, read):
+    """An image is found by the beginning of its sha256, and those that are set aside by their last decision."""
+    labels.append(imported(range(300)))
+    labels.append(imported([7], LabelStatus.REOPENED, minutes=1) + imported([8, 9], LabelStatus.UNUSABLE, minutes=1))
+    labels.append(imported([9], LabelStatus.DELETED, minutes=2))
+    known = KnownEvents(labels, "tags")
+    known.refresh()
+    assert known.starting_with(sha(7)[:-1]) == [sha(number) for number in range(16)]
+    assert (known.starting_with(sha(299)), known.starting_with("f")) == ([sha(299)], [])
+    stands = known.standing([sha(7), sha(11), sha(999)])
+    assert {image: stand.last.status for image, stand in stands.items()} == {
+        sha(7): LabelStatus.REOPENED, sha(11): LabelStatus.APPROVED,
+    }  # fmt: skip
+    assert list(known.aside()) == [sha(8)]
+    assert len(read[0]) == 3
+
+
 def test_events_of_another_use_case_or_project_are_not_known(labels):
     """An approval counts against a decision only in the project of that decision."""
     labels.append([*imported([1], project="2"), event("other", "x", sha256=sha(1))])

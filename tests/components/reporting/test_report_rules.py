@@ -1,16 +1,18 @@
 """Counts, agreement and suspicions: rules over events and boxes, against numbers worked out by hand."""
 
+import dataclasses
 import hashlib
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from components.reporting.agreement import agreement, match
-from components.reporting.counts import count_labels
+from components.reporting.counts import count_labels, read_acts
 from components.reporting.coverage import measure_coverage
 from components.reporting.suspects import Doubt, Shot, Suspect, Suspects, doubts, duplicates_doubt
-from components.stores.labels.store import LabelEvent, LabelStatus
+from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore
 from components.stores.raw_images.images import RawImage
 from inspection.geometry import Box, Detection, LabelledBox
 from inspection.verdict import ClassThreshold
@@ -30,14 +32,27 @@ def event(image, status="approved", *, day=0, annotator="a", verifier="v", boxes
     )  # fmt: skip
 
 
+@pytest.fixture
+def counted(tmp_path):
+    """Counts events that were made in this order, as a report does: from a label store."""
+
+    def count(events, classes):
+        labels = LabelStore(str(tmp_path / uuid.uuid4().hex), {})
+        labels.append([dataclasses.replace(e, at=e.at + timedelta(seconds=place)) for place, e in enumerate(events)])
+        version = labels.version()
+        return count_labels(read_acts(labels, "tag", version), labels.latest_approved("tag", version=version), classes)
+
+    return count
+
+
 def detection(score, box=MARK, name="scratch"):
     return Detection(name, score, box)
 
 
-def test_labels_are_counted_by_class_day_and_person():
+def test_labels_are_counted_by_class_day_and_person(counted):
     """Drawn, rejected, drawn again and approved is one approved image, with the work of both days."""
     scratch = ("scratch", MARK)
-    counts = count_labels(
+    counts = counted(
         [
             event("1", "labelled", boxes=[scratch]),
             event("2", "labelled", boxes=[scratch, scratch, ("dent", MARK)], annotator="b"),
@@ -71,24 +86,24 @@ def test_labels_are_counted_by_class_day_and_person():
     assert [(v.user, v.decided, v.days, v.rejected.count) for v in counts.verifiers] == [("v", 4, 2, 1), ("w", 1, 1, 1)]
 
 
-def test_what_was_imported_without_trust_waits_for_the_verifier():
+def test_what_was_imported_without_trust_waits_for_the_verifier(counted):
     """Its boxes become a verification task. Where an approved label of the image holds, nobody is asked."""
     imported = event("1", "labelled", annotator=None, task=None)
-    assert count_labels([imported, event("2", "labelled")], ["scratch"]).waiting == 2
+    assert counted([imported, event("2", "labelled")], ["scratch"]).waiting == 2
     approved = event("3", "approved")
-    assert count_labels([approved, event("3", "labelled", day=1, annotator=None, task=None)], ["scratch"]).waiting == 0
+    assert counted([approved, event("3", "labelled", day=1, annotator=None, task=None)], ["scratch"]).waiting == 0
 
 
 @pytest.mark.parametrize("status", ["reopened", "unusable", "deleted"])
-def test_an_approved_image_that_was_withdrawn_since_is_not_counted_as_approved(status):
+def test_an_approved_image_that_was_withdrawn_since_is_not_counted_as_approved(counted, status):
     """It is no label until it is approved again, and no verifier is counted for it a second time."""
-    counts = count_labels([event("1"), event("1", status, day=1, annotator=None)], ["scratch"])
+    counts = counted([event("1"), event("1", status, day=1, annotator=None)], ["scratch"])
     assert (counts.approved, [verifier.decided for verifier in counts.verifiers]) == ({}, [1])
 
 
-def test_an_empty_label_store_counts_nothing():
+def test_an_empty_label_store_counts_nothing(counted):
     """A label store without events, as at the start of a use case, gives zero counts."""
-    counts = count_labels([], ["scratch"])
+    counts = counted([], ["scratch"])
     assert (counts.boxes, counts.days, counts.annotators, len(counts.approved)) == (0, (), (), 0)
 
 
