@@ -160,6 +160,7 @@ def _reconcile(
     known.refresh()
 
     # Decisions are read before labels, so that a label that was changed after its approval is a later event.
+    mark = server.mark(verification)
     tasks = server.tasks(verification)
     named = (data.labelled_event for task in tasks if (data := verification_data_of(task)) is not None)
     decisions, refused = read_decisions(tasks, known.with_ids(named))
@@ -185,7 +186,8 @@ def _reconcile(
         stands = known.in_doubt()
     ask_others(server, drawings)
 
-    tasks = server.tasks(verification)
+    if server.mark(verification) != mark:
+        tasks = server.tasks(verification)
     imports = imports_to_verify(stands, labeling_tasks, use_case.classes, texts, images.can_be_shown)
     if hidden := shown_to_nobody(stands, use_case.classes, images.can_be_shown):
         _log.warning(
@@ -293,8 +295,10 @@ def _keep_tasks(
         made = server.create_tasks(project_id, new, before_each=tenure.renew)
         _log.info("%d verification tasks were made in project %d", made, project_id)
         tasks = server.tasks(project_id)
-    extra = {task.id: "outdated" for task in outdated(drawings.finished, tasks, imports, drawings.of_other_classes)}
-    extra |= {task.id: "a twin" for task in twins(tasks, _key)}
+    extra = _to_remove(drawings, imports, tasks)
+    if extra:  # a mark does not follow drafts, so nothing is removed by a listing of before
+        tasks = server.tasks(project_id)
+        extra = _to_remove(drawings, imports, tasks)
     for task_id, why in extra.items():
         tenure.renew()
         _log.info("verification task %d is %s and is removed", task_id, why)
@@ -302,6 +306,12 @@ def _keep_tasks(
     kept = [task for task in tasks if task.id not in extra]
     _show_missing_boxes(server, kept, tenure)
     return kept
+
+
+def _to_remove(drawings: Drawings, imports: Iterable[VerificationData], tasks: Sequence[Task]) -> dict[int, str]:
+    """Task id -> why the task is removed."""
+    extra = {task.id: "outdated" for task in outdated(drawings.finished, tasks, imports, drawings.of_other_classes)}
+    return extra | {task.id: "a twin" for task in twins(tasks, _key)}
 
 
 def _show_missing_boxes(server: LabelStudioServer, tasks: Iterable[Task], tenure: Tenure) -> None:

@@ -64,6 +64,9 @@ class Server:
     def ensure_project(self, use_case, role):
         return 1 if role == "labeling" else 2
 
+    def mark(self, project):
+        return str(len(self.made))
+
     def tasks(self, project):
         return list(self.made) if project == 2 else []
 

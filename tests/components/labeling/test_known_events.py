@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import nullcontext
 
 import pytest
@@ -12,7 +13,7 @@ from components.labeling import labeling_job, verification_job
 from components.labeling.image_facts import RawFacts
 from components.labeling.known_events import KnownEvents
 from components.labeling.reopening import standings
-from components.labeling.task_data import LabelingData
+from components.labeling.task_data import LabelingData, VerificationData
 from components.labeling.tasks import Task
 from components.labeling.unlabelled import Batch
 from components.labeling.waiting import Waiting
@@ -62,6 +63,27 @@ class Server:
 
     def tasks(self, project):
         return [self.task] if project == 1 else []
+
+
+class Listed(Server):
+    """A Label Studio that counts its listings. marks: of the verification project; listings: its tasks, each time."""
+
+    def __init__(self, marks, *listings):
+        super().__init__()
+        self._marks, self._listings, self.listed, self.removed = list(marks), list(listings), [], []
+
+    def mark(self, project):
+        return self._marks.pop(0)
+
+    def tasks(self, project):
+        self.listed.append(project)
+        return super().tasks(project) if project == 1 else self._listings.pop(0) if self._listings else []
+
+    def delete_task(self, task_id):
+        self.removed.append(task_id)
+
+    def show_boxes(self, *_):
+        pass
 
 
 class Clock:
@@ -133,6 +155,29 @@ def test_a_pass_reads_only_what_was_appended_since_the_one_before(labels, read):
     verify(labels, clock, wait_s=3.0)
     assert read[1] == [300, 2, 2, 0, 0]
     assert sorted(read[0]) == ["tags-approved-300", "tags-approved-301"]
+
+
+def test_a_quiet_pass_lists_each_project_once(labels):
+    """The mark says that nothing changed since the first listing; after a change the verification is listed again."""
+    quiet, busy = Listed(["a", "a"]), Listed(["a", "b"])
+    for server in (quiet, busy):
+        waiting = Waiting(0.0, 1.0, Clock().now)
+        verification_job.verify(USE_CASE, server, labels, RawFacts(None), None, lambda: nullcontext(Tenure()), waiting)
+    assert quiet.listed == [2, 1]
+    assert busy.listed == [2, 1, 2]
+
+
+def test_no_task_is_removed_by_a_listing_of_before(labels):
+    """Somebody began to draw in one of two twins since the first listing. A mark does not say so."""
+    (waits,) = imported([1], LabelStatus.LABELLED, boxes=())
+    labels.append([dataclasses.replace(waits, image_uri=f"s3://kizu-raw/plant/import-a/2026/11/22/{sha(1)}.jpg")])
+    data = VerificationData.of(labels.events(use_case="tags")[0], annotation="", annotators=(), note="").to_data()
+    twins = [Task(number, data, (), (), number == drafted) for drafted in (0, 2) for number in (1, 2)]
+    server = Listed(["a", "a"], twins[:2], twins[2:])
+    verification_job.verify(
+        USE_CASE, server, labels, RawFacts(None), None, lambda: nullcontext(Tenure()), Waiting(0.0, 1.0, Clock().now)
+    )
+    assert server.removed == [1]
 
 
 def test_after_a_compaction_a_pass_reads_everything_once_more(labels):
