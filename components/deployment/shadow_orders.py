@@ -35,6 +35,7 @@ class ShadowRequest:
             raise ValueError(f"expected 1 to {MAX_DEVICES} devices by name, but got {len(self.devices)}")
         for device in self.devices:
             check_name("device", device)
+        self.order("0" * 64)  # an order refuses shares that are out of their range
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Self:
@@ -53,7 +54,7 @@ class ShadowRequest:
         return cls(tuple(dict.fromkeys(devices)), **{name: float(value) for name, value in numbers.items()})
 
     def order(self, digest: str) -> ShadowOrder:
-        """The order for a candidate. Raises ValueError where a share is out of its range."""
+        """The order for a candidate."""
         return ShadowOrder(release_digest=digest, devices=self.devices, share=self.share, cpu_share=self.cpu_share)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,8 +27,8 @@ class Line:
     results: deque[tuple[Verdict, float | None]] = field(default_factory=deque)
     compared: deque[bool] = field(default_factory=lambda: deque(maxlen=FRAMES))
     """For each frame that the former release judged too: whether the two verdicts differ."""
-    judged: int = 0
-    """How many of `results` are verdicts."""
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    """How many of `results` are each verdict."""
     fresh: int = 0
     """How many of those count for a probation."""
     p95_ms: float | None = None
@@ -37,14 +37,18 @@ class Line:
     def add(self, verdict: Verdict, infer_ms: float | None) -> None:
         """Add one result, and let the oldest go where there are too many."""
         self.results.append((verdict, infer_ms))
+        self.verdicts[verdict] += 1
         if infer_ms is not None:
-            self.judged += 1
-            self.fresh = min(self.fresh + 1, FRAMES)
+            self.fresh += 1
             self.p95_known = False
         while self.judged > FRAMES or len(self.results) > 2 * FRAMES:
-            if self.results.popleft()[1] is not None:
-                self.judged -= 1
+            self.verdicts[self.results.popleft()[0]] -= 1
         self.fresh = min(self.fresh, self.judged)
+
+    @property
+    def judged(self) -> int:
+        """How many of `results` are verdicts."""
+        return len(self.results) - self.verdicts[Verdict.NOT_INSPECTED]
 
 
 class Tallies:
@@ -106,13 +110,22 @@ class Tallies:
     def lines(self) -> tuple[LineTally, ...]:
         """What each release has decided, newest last."""
         with self._lock:
-            return tuple(_as_reported(digest, line) for digest, line in self._lines.items())
+            lines = list(self._lines.items())
+            # Sorted below, without the lock: the inspection loop waits for it at each frame.
+            times = {digest: _times(line) for digest, line in lines if not line.p95_known}
+            for _, line in lines:
+                line.p95_known = True
+        p95 = {digest: _p95(found) for digest, found in times.items()}
+        with self._lock:
+            for digest, line in lines:
+                line.p95_ms = p95.get(digest, line.p95_ms)
+            return tuple(_as_reported(digest, line) for digest, line in lines)
 
     def kept(self) -> tuple[tuple[str, Line], ...]:
         """All that is counted, by release, newest last; a copy."""
         with self._lock:
             return tuple(
-                (digest, Line(line.since, deque(line.results), deque(line.compared, FRAMES), line.judged))
+                (digest, Line(line.since, deque(line.results), deque(line.compared, FRAMES)))
                 for digest, line in self._lines.items()
             )
 
@@ -134,20 +147,21 @@ class Tallies:
 
 
 def _as_reported(digest: str, line: Line) -> LineTally:
-    verdicts = [verdict for verdict, _ in line.results]
-    if not line.p95_known:
-        line.p95_ms, line.p95_known = _p95([ms for _, ms in line.results if ms is not None]), True
     return LineTally(
         release_digest=digest,
         since=line.since,
         frames=line.judged,
-        fail=verdicts.count(Verdict.FAIL),
-        uncertain=verdicts.count(Verdict.UNCERTAIN),
-        not_inspected=len(line.results) - line.judged,
+        fail=line.verdicts[Verdict.FAIL],
+        uncertain=line.verdicts[Verdict.UNCERTAIN],
+        not_inspected=line.verdicts[Verdict.NOT_INSPECTED],
         p95_ms=line.p95_ms,
         compared=len(line.compared),
         disagreed=sum(line.compared),
     )
+
+
+def _times(line: Line) -> list[float]:
+    return [ms for _, ms in line.results if ms is not None]
 
 
 def _p95(times: list[float]) -> float | None:

@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final, TextIO
 
@@ -76,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--max-pixels", type=int, required=True)
     given = parser.parse_args(arguments)
-    os.nice(_LOWEST)
+    with suppress(OSError):  # some containers forbid it; the rest after each frame holds there too
+        os.nice(_LOWEST)
     end_first_without_memory()
     # Libraries in C may print; only the answers go to the parent.
     answers = os.fdopen(os.dup(1), "w")

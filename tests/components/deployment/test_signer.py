@@ -581,9 +581,9 @@ def test_a_candidate_needs_its_gate_and_somebody_who_has_not_rejected_it_and_a_r
         ({"unknown": 1}, "expected {"),
     ],
 )
-def test_a_request_for_a_candidate_that_has_another_form_is_refused(url, use_case, deployed, changes, said):
+def test_a_request_for_a_candidate_that_has_another_form_is_refused(url, changes, said):
     """Nothing is signed for it."""
-    body = {"model": use_case.name, "version": 2, "devices": ["press-1"]} | changes
+    body = {"model": "tags", "version": 2, "devices": ["press-1"]} | changes
     answer = post(url, "/shadow", json.dumps(body))
     assert (answer.status_code, said in answer.json()["error"]) == (409, True), answer.json()
 
