@@ -17,7 +17,7 @@ demo: setup ## Run the whole loop twice. DATA=<folder>: real images; PEOPLE=real
 	@$(KIZU) demo $(if $(DATA),--data "$(DATA)") $(if $(filter real,$(PEOPLE)),--people real) $(if $(FRESH),--fresh) $(if $(STOP),--stop)
 
 .PHONY: up down status logs
-up: setup ## Start S3, MLflow, Label Studio, the signer and an MQTT broker on this machine
+up: setup ## Start S3, MLflow, Label Studio, the signer, an MQTT broker and the reconciler on this machine
 	@$(KIZU) up
 down: setup ## Stop the servers; their data stays
 	@$(KIZU) down

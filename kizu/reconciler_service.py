@@ -14,11 +14,12 @@ from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from kizu.reconciling import compose, holder, products_of
+from kizu.reconciling import compose, has_files, holder, products_of
 
 if TYPE_CHECKING:
     from components.settings import Settings
     from kizu.reconciling import PassResult, Reconciling
+    from reconciler.products import Products
 
 _log = logging.getLogger(__name__)
 
@@ -48,12 +49,16 @@ class ReconcilerService:
         from reconciler.counters import Counters
         from reconciler.door import Door, HintSecrets
 
+        if config.notify_webhook or config.notify_to or config.smtp_host:
+            from reconciler.notifier import notifier_of
+
+            notifier_of(config)  # half a way to send notices is an error now, not at the first notice
         self._config = config
         self._every_s = every_s
         self._idle = idle
         self._say = say
         self._compose = composed
-        self._products = products_of(config)
+        self._products: Products | None = None
         self._counters = Counters()
         self._stopped = threading.Event()
         self._alive_at = time.monotonic()
@@ -95,11 +100,15 @@ class ReconcilerService:
                     self._counters.failed()
                     _log.error("this pass failed: %s; the next one is in %.0f s", e, self._every_s, exc_info=True)
                 else:
-                    self._alive_at = time.monotonic()
                     self._counters.passed(time.monotonic() - began, datetime.now(UTC))
+                self._alive_at = time.monotonic()  # also after a failure: a restart mends no server
                 self._sleep()
 
     def _turn(self) -> None:
+        if self._products is None:
+            if self._idle and not has_files(self._config):
+                return
+            self._products = products_of(self._config)
         served = self._products.read()
         self._counters.serves(len(served.products), len(served.damaged))
         if self._idle and not served.products and self._reconciling is None:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from reconciler.decisions import Decision, DecisionLog
     from reconciler.one_pass import Loop, ProductReport
     from reconciler.products import Products
-    from reconciler.published import PublishedInAPass
-    from reconciler.rules import Champions, DeviceReports, GroupState
+    from reconciler.published import PublishedInAPass, ReadingOfAPass
+    from reconciler.rollout_pass import Judged, Steps, Versions
+    from reconciler.rules import Champions, GroupState
     from reconciler.starts import Starter
 
 
@@ -28,13 +29,15 @@ class PassResult:
     """What one pass saw and did."""
 
     groups: list[GroupState]
+    rollouts: list[Judged]
     products: list[ProductReport]
     decisions: list[Decision]
+    rollout_failures: tuple[str, ...] = ()
 
     @property
     def failures(self) -> int:
         """How many acts went wrong."""
-        return sum(len(product.failures) for product in self.products)
+        return len(self.rollout_failures) + sum(len(product.failures) for product in self.products)
 
 
 class Reconciling:
@@ -44,33 +47,53 @@ class Reconciling:
         self,
         loop: Loop,
         published: PublishedInAPass,
-        fleet: DeviceReports,
+        fleet: ReadingOfAPass,
         champions: Champions,
+        steps: Steps,
+        versions: Versions,
         decisions: DecisionLog,
         starter: Starter | None,
+        still_acting: Callable[[], None] = lambda: None,
+        disconnect: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = loop
         self._published = published
         self._fleet = fleet
         self._champions = champions
+        self._steps = steps
+        self._versions = versions
         self._decisions = decisions
         self._starter: Any = starter
+        self._still_acting = still_acting
+        self._disconnect = disconnect
 
     def run(self, *, act: bool = True) -> PassResult:
-        """One pass: champions first, then what follows for each product that is served."""
+        """One pass: champions, then the rollouts, then what follows for each product that is served."""
+        from reconciler.rollout_pass import judge_all, rollout_pass
         from reconciler.rules import group_states
         from reconciler.rules import reconcile as move_champions
 
         self._published.new_pass()
+        self._fleet.new_pass()
         now = datetime.now(UTC)
-        if act:
-            groups = move_champions(self._published, self._fleet, self._champions, now)
-        else:
+        failures: list[str] = []
+        if not act:
             groups = group_states(self._published, self._fleet, now)
-        # Staged rollouts are judged here, between the champions and what starts anew.
+            rollouts = judge_all(self._published, self._fleet.reading(), now) if groups else []
+        else:
+            groups = move_champions(self._published, self._fleet, self._champions, now)
+            self._still_acting()
+            reading = self._fleet.reading() if groups else None
+            rollouts = (
+                rollout_pass(self._published, reading, self._steps, self._versions, now) if reading is not None else []
+            )
+            failures += [f"{item.use_case}, group {item.group}: {item.error}" for item in rollouts if item.error]
+            failures += self._loop.note_rollouts((item.group, item.desired) for item in rollouts)
+            if any(item.acted for item in rollouts):
+                self._published.new_pass()
         products = self._loop.run(act=act)
         decisions, self._decisions.written = self._decisions.written, []
-        return PassResult(groups, products, decisions)
+        return PassResult(groups, rollouts, products, decisions, tuple(failures))
 
     def took_over(self) -> None:
         """This replica acts from now on: another one may have written decisions meanwhile."""
@@ -82,16 +105,27 @@ class Reconciling:
             self._starter.wait()
 
     def close(self) -> None:
-        """End the runs that this process started on this machine."""
+        """End the runs that this process started on this machine, and close connections."""
         if hasattr(self._starter, "close"):
             self._starter.close()
+        self._disconnect()
 
 
 def products_of(config: Settings) -> Products:
     """The products that are served: the folder of the settings, else that of this machine."""
     from reconciler.products import Products
 
-    return Products(Path(config.use_cases) if config.use_cases else layout().use_cases)
+    return Products(_folder(config))
+
+
+def has_files(config: Settings) -> bool:
+    """Whether the folder of products holds anything. It costs no import."""
+    folder = _folder(config)
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _folder(config: Settings) -> Path:
+    return Path(config.use_cases) if config.use_cases else layout().use_cases
 
 
 def compose(config: Settings, products: Products, still_acting: Callable[[], None] = lambda: None) -> Reconciling:
@@ -105,25 +139,27 @@ def compose(config: Settings, products: Products, still_acting: Callable[[], Non
     from components.stores.objects.claims import Claims
     from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
     from components.stores.releases.signer_client import SignerClient, SignerError
-    from reconciler.adapters import MlflowChampions, NotedChampions
+    from reconciler.adapters import MlflowChampions, MlflowRollouts, NotedChampions
     from reconciler.decisions import DecisionLog
     from reconciler.label_studio import LabelStudioAnnotations
     from reconciler.mlflow_models import MlflowModels
     from reconciler.notifier import notifier_of
     from reconciler.one_pass import Loop
-    from reconciler.published import PublishedInAPass, SeenDesiredStates
+    from reconciler.published import PublishedInAPass, ReadingOfAPass, SeenDesiredStates
     from reconciler.seeing import Sources
     from reconciler.training_facts import KnownFacts
 
     store, state = S3ObjectStore.from_settings(config), config.bucket("state")
     registry = ModelRegistry.from_settings(config)
-    published = PublishedInAPass(SignerClient.from_settings(config))
+    signer = SignerClient.from_settings(config)
+    published = PublishedInAPass(signer)
     decisions = DecisionLog(store, state)
+    annotations = LabelStudioAnnotations.from_settings(config)
     sources = Sources(
         models=MlflowModels(registry),
         desired=SeenDesiredStates(published, (SignerError, ObjectStoreError)),
         labels=KnownFacts(config),
-        annotations=LabelStudioAnnotations.from_settings(config),
+        annotations=annotations,
     )
     starter = _starter(config, store, state)
     loop = Loop(
@@ -138,9 +174,13 @@ def compose(config: Settings, products: Products, still_acting: Callable[[], Non
         clock=lambda: datetime.now(UTC),
         still_acting=still_acting,
     )
-    fleet = FleetReports(store, config.bucket("fleet"))
+    fleet = ReadingOfAPass(FleetReports(store, config.bucket("fleet")))
     champions = NotedChampions(MlflowChampions(registry), published, decisions, lambda: datetime.now(UTC))
-    return Reconciling(loop, published, fleet, champions, decisions, starter)
+    versions = MlflowRollouts(registry)
+    disconnect = annotations.close if annotations is not None else lambda: None
+    return Reconciling(
+        loop, published, fleet, champions, signer, versions, decisions, starter, still_acting, disconnect
+    )
 
 
 def holder() -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from reconciler.decisions import Decision
+if TYPE_CHECKING:  # it brings the client of S3, which a reconciler without products does not need
+    from reconciler.decisions import Decision
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

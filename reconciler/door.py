@@ -1,6 +1,6 @@
 """The reconciler's door: health, metrics, and webhooks that shorten the wait to the next pass.
 
-    GET  /healthz           200 while passes come to their end, 503 where none has for too long
+    GET  /healthz           200 while passes come to an end, good or bad; 503 where none has for too long
     GET  /metrics           Prometheus
     POST /hints/label-studio  with Label Studio's secret in a header
     POST /hints/mlflow        with MLflow's signature

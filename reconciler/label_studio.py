@@ -42,6 +42,10 @@ class LabelStudioAnnotations:
             return None
         return cls(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def newest(self, use_case: str) -> FinishedLabels:
         """The newest annotation of the labeling and the verification project of a product.
 

@@ -26,7 +26,16 @@ _TEXTS: Final[Mapping[str, Mapping[Topic, tuple[str, str]]]] = {
             "The pipeline {pipeline} of {use_case} failed for the last time, and nothing starts it again by itself: "
             "{why}",
         ),
-        Topic.ROLLOUT: ("{use_case}: {title}", "{text}"),
+        Topic.ROLLOUT_STOPPED: (
+            "{use_case}: the rollout of version {version} was stopped",
+            "The rollout of version {version} of {use_case} in the group {group} was stopped. Its devices go back to "
+            "the former release, and the version is not rolled out again by itself. Reason: {why}",
+        ),
+        Topic.ROLLOUT_PAUSED: (
+            "{use_case}: the rollout of version {version} waits for a person",
+            "The rollout of version {version} of {use_case} in the group {group} is paused: {why}. "
+            "Look at it with kizu deploy status, then run kizu deploy resume or kizu deploy revert.",
+        ),
     },
     "ja": {
         Topic.GATE_FAILED: (
@@ -43,7 +52,16 @@ _TEXTS: Final[Mapping[str, Mapping[Topic, tuple[str, str]]]] = {
             "{use_case}: {pipeline} が失敗し、再試行されません",
             "{use_case} のパイプライン {pipeline} が最後の試行でも失敗しました。自動では再開されません: {why}",
         ),
-        Topic.ROLLOUT: ("{use_case}: {title}", "{text}"),
+        Topic.ROLLOUT_STOPPED: (
+            "{use_case}: バージョン {version} の展開を停止しました",
+            "{use_case} のバージョン {version} のグループ {group} への展開を停止しました。"
+            "デバイスは以前のリリースに戻り、このバージョンが自動で再び展開されることはありません。理由: {why}",
+        ),
+        Topic.ROLLOUT_PAUSED: (
+            "{use_case}: バージョン {version} の展開が判断待ちです",
+            "{use_case} のバージョン {version} のグループ {group} への展開は一時停止中です: {why}。"
+            "kizu deploy status で確認し、kizu deploy resume または kizu deploy revert を実行してください。",
+        ),
     },
 }
 

@@ -8,18 +8,20 @@ with one act is told and counted, and costs no other act.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from components.stores.objects.claims import ClaimLost, Claims, ClaimState, Refused
 from components.stores.objects.s3 import ObjectStoreError
+from inspection.documents import DesiredState
 from reconciler.decisions import Decision, DecisionLog
 from reconciler.follow_up import gave_up, what_follows
 from reconciler.notices import message_of
 from reconciler.notifier import NoticeError, Notifier
 from reconciler.products import Product, Products
+from reconciler.rollout_notes import note_of
 from reconciler.seeing import Sources, see
 from reconciler.starts import Started, Starter, StartError, start_under_claim
 from reconciler.view import Act, Following, Notice, ProductView, Want
@@ -93,6 +95,36 @@ class Loop:
             for name, why in served.damaged.items()
         ]
         return [*reports, *(self._product(product, act=act) for product in served.products)]
+
+    def note_rollouts(self, desired: Iterable[tuple[str, DesiredState]]) -> list[str]:
+        """Write what the reconciler did to rollouts, and tell people. Returns what went wrong, in words.
+
+        desired: (group, desired state), as they are published now.
+        """
+        languages = {product.name: product.policy.language for product in self._products.read().products}
+        said = _Said([], [], [])
+        for group, state in desired:
+            note = note_of(group, state, languages.get(state.use_case, "en"))
+            if note is None:
+                continue
+            self._still_acting()
+            try:
+                self._decisions.write(
+                    Decision(
+                        use_case=state.use_case,
+                        group=group,
+                        act=str(note.act),
+                        subject=note.subject,
+                        why=note.why,
+                        at=self._clock(),
+                        facts={"sequence": state.sequence},
+                    )
+                )
+            except ObjectStoreError as e:
+                said.failures.append(f"{state.use_case}, group {group}: {e}")
+            if note.notice is not None:
+                self._notice(note.notice, said, act=True)
+        return said.failures
 
     def _product(self, product: Product, *, act: bool) -> ProductReport:
         view = see(product.policy, self._sources)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inspection.codec import DocumentError
 from inspection.documents import DesiredState, Release
-from reconciler.rules import Publisher
+from reconciler.rules import DeviceReports, Publisher, Reading
 from reconciler.seeing import CannotSee
 from reconciler.view import SeenDesired
 
@@ -43,6 +43,24 @@ class PublishedInAPass:
                 return None
             self._releases[digest] = found
         return self._releases[digest]
+
+
+class ReadingOfAPass:
+    """The devices' reports, read once in each pass. Call `new_pass` before each pass."""
+
+    def __init__(self, fleet: DeviceReports) -> None:
+        self._fleet = fleet
+        self._reading: Reading | None = None
+
+    def new_pass(self) -> None:
+        """Read the reports again at the next question."""
+        self._reading = None
+
+    def reading(self) -> Reading:
+        """The latest report of each device, and which of them could not be read."""
+        if self._reading is None:
+            self._reading = self._fleet.reading()
+        return self._reading
 
 
 class SeenDesiredStates:

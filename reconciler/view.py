@@ -127,7 +127,8 @@ class Topic(StrEnum):
     GATE_FAILED = "gate-failed"
     WAITS_FOR_APPROVAL = "waits-for-approval"
     GAVE_UP = "gave-up"
-    ROLLOUT = "rollout"
+    ROLLOUT_STOPPED = "rollout-stopped"
+    ROLLOUT_PAUSED = "rollout-paused"
 
 
 @dataclass(frozen=True, slots=True)

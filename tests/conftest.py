@@ -19,6 +19,7 @@ pytest_plugins = ["tests.browser", "tests.components.servers", "tests.deploy.sta
 NEED_THE_STACK = (
     "tests/components/labeling/",
     "tests/deploy/local/test_mlflow_accounts.py",
+    "tests/deploy/local/test_reconciler.py",
     "tests/deploy/local/test_stack.py",
     "tests/docs/test_tutorials.py",
     "tests/kizu/test_doctor.py",

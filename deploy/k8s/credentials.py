@@ -95,6 +95,8 @@ def make(
             values |= mlflow_account(layout, MLFLOW_ACCOUNTS[identity])
         if identity == "mlflow":
             values["MLFLOW_FLASK_SERVER_SECRET_KEY"] = known["mlflow"]["secret_key"]
+        if identity == "reconciler":
+            values["LABEL_STUDIO_API_KEY"] = known["label_studio"]["token"]
         if identity in SIGNER_CALLERS:
             values["KIZU_SIGNER_TOKEN"] = known["signer"][identity]
         secrets.append(_secret(namespace, name, values))

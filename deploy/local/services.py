@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from components.stores.objects.whole_file import PRIVATE, write_whole
 from deploy.access.identities import (
@@ -23,6 +24,8 @@ from deploy.access.identities import (
     write_signer_callers,
 )
 from deploy.access.layout import GRPC_OFFSET, LOOPBACK, SEAWEEDFS_OFFSETS, Layout, base_environment
+
+RECONCILE_EVERY_S: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def script(name: str) -> str:
 
 def all_services(layout: Layout) -> tuple[Service, ...]:
     """Return all servers in the order in which they start."""
-    return (seaweedfs(layout), label_studio(layout), mlflow(layout), mqtt(layout), signer(layout))
+    return (seaweedfs(layout), label_studio(layout), mlflow(layout), mqtt(layout), signer(layout), reconciler(layout))
 
 
 def used_ports(layout: Layout) -> dict[int, str]:
@@ -225,3 +228,18 @@ def signer(layout: Layout) -> Service:
     command = (sys.executable, "-m", "components.deployment.signer")
     url = layout.signer_url
     return Service("signer", command, environment, layout.ports.signer, url, f"{url}/healthz", 120, ("s3", "mlflow"))
+
+
+def reconciler(layout: Layout) -> Service:
+    """The reconciler. It waits until a product is automated, and keeps trying while other servers are away."""
+    environment = environment_for(layout, "reconciler")
+    listen = f"{LOOPBACK}:{layout.ports.reconciler}"
+    command = (
+        sys.executable, "-m", "kizu", "reconcile", "--every", str(RECONCILE_EVERY_S), "--listen", listen,
+        "--idle-without-products",
+    )  # fmt: skip
+    url = f"http://{listen}"
+    # Its runs are ended first, which takes some seconds.
+    return Service(
+        "reconciler", command, environment, layout.ports.reconciler, url, f"{url}/healthz", 60, stop_grace_s=30.0
+    )

@@ -23,6 +23,7 @@ from typing import IO, Any, Final
 
 from components.stores.objects.whole_file import write_whole
 from deploy.access.buckets import BucketError, ensure_on_this_machine
+from deploy.access.identities import SETTINGS
 from deploy.access.layout import REPOSITORY, Layout, base_environment
 from deploy.access.locks import try_lock
 from deploy.local.services import Service, all_services
@@ -239,12 +240,12 @@ def main() -> int:
 
 
 def environment(layout: Layout) -> dict[str, str]:
-    """Return the environment of a supervisor of this layout: its home and ports only."""
+    """Return the environment of a supervisor of this layout: its home, its ports, and how notices are sent."""
     from dataclasses import asdict
 
     ports = {f"KIZU_PORT_{name.upper()}": str(port) for name, port in asdict(layout.ports).items()}
     return (
-        base_environment()
+        base_environment(*SETTINGS["reconciler"])  # the one service that takes settings of the caller
         | ports
         | {
             "KIZU_HOME": str(layout.home),

@@ -49,13 +49,15 @@ def reconcile(
 
     config = settings_as("reconciler")
     reconciling = compose(config, products_of(config))
-    result = reconciling.run(act=not explain)
-    _print_groups(result.groups, group)
-    print_products(result, everything=explain)
-    if not explain:
+    try:
+        result = reconciling.run(act=not explain)
+        _print_groups(result.groups, group)
+        print_products(result, everything=explain)
         reconciling.wait_for_runs()
-        if result.failures:
-            raise CommandError(f"{result.failures} acts of this pass failed; a later pass tries them again")
+    finally:
+        reconciling.close()
+    if result.failures and not explain:
+        raise CommandError(f"{result.failures} acts of this pass failed; a later pass tries them again")
 
 
 def _serve(every_s: float, listen: str | None, *, idle: bool) -> None:
@@ -119,7 +121,13 @@ def automate(
 
 
 def print_products(result: PassResult, *, everything: bool) -> None:
-    """Print what a pass did for each product; everything: what it saw and what it waits for, too."""
+    """Print what a pass did for each rollout and product; everything: what it saw and what it waits for, too."""
+    for rollout in result.rollouts:
+        if rollout.desired.rollout is not None and (everything or rollout.acted):
+            act, why = rollout.judgement.act, rollout.judgement.why
+            _say(f"rollout of {rollout.use_case} in the group {rollout.group}: {act}: {why}")
+    for failure in result.rollout_failures:
+        _say(f"FAILED: {failure}")
     for product in result.products:
         lines = [*(f"  did:   {line}" for line in product.does), *(f"  FAILED: {line}" for line in product.failures)]
         if everything:

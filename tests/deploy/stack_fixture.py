@@ -74,7 +74,7 @@ def free_ports() -> Ports:
     while True:
         at = at + 10 if at < 20_980 else 11_000
         s3 = [at + offset + grpc for offset in (0, *SEAWEEDFS_OFFSETS) for grpc in (0, GRPC_OFFSET)]
-        others = [at + 4, at + 5, at + 6, at + 7, at + 8]
+        others = [at + 4, at + 5, at + 6, at + 7, at + 8, at + 9]
         if reserve((*s3, *others)):
             return Ports(at, *others)
 

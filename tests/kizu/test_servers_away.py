@@ -45,7 +45,7 @@ class _Reconciling:
             raise ConnectionError("the store is away")
         if self.passes == 3:
             self.service.stop()
-        return PassResult([], [], [])
+        return PassResult([], [], [], [])
 
     def took_over(self) -> None:
         pass

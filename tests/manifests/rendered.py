@@ -113,7 +113,7 @@ def secret_keys_used(workload: Workload) -> set[tuple[str, str | None]]:
             if reference and not reference.get("optional"):
                 used.add((reference["name"], reference["key"]))
         for source in container.get("envFrom", []):
-            if "secretRef" in source:
+            if "secretRef" in source and not source["secretRef"].get("optional"):
                 used.add((source["secretRef"]["name"], None))
     for volume in workload.volumes.values():
         if "secret" in volume:

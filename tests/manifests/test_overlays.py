@@ -10,6 +10,7 @@ import pytest
 from components import container_images
 from components.deployment import keys
 from components.enrolment.bundle import CREDENTIALS_FILE, ROOT_FILE
+from components.settings import Settings
 from deploy.k8s.credentials import Addresses, make
 from pipelines.wiring import CA_CONFIG_MAP, CA_FOLDER
 from tests.manifests.rendered import OVERLAYS, Workload, of_kind, overlay_names, render, secret_keys_used, workloads
@@ -168,7 +169,8 @@ def test_volumes_and_settings_that_a_pod_names_are_there(overlay: str, workload:
         for mount in container["volumeMounts"]:
             assert mount["name"] in {*workload.volumes, *templates}, f"{workload}: {mount['name']}"
         for source in container.get("envFrom", []):
-            assert (workload.namespace, source["configMapRef"]["name"]) in maps
+            if "configMapRef" in source:
+                assert (workload.namespace, source["configMapRef"]["name"]) in maps
     for volume in workload.volumes.values():
         if "persistentVolumeClaim" in volume:
             assert (workload.namespace, volume["persistentVolumeClaim"]["claimName"]) in claims
@@ -250,3 +252,41 @@ def test_s3_is_the_only_port_of_seaweedfs_that_leaves_its_pod(overlay: str) -> N
     (container,) = next(w for w in workloads(overlay) if w.name == "seaweedfs").containers
     assert "-ip.bind=127.0.0.1" in container["args"]
     assert [argument for argument in container["args"] if "0.0.0.0" in argument] == ["-s3.ip.bind=0.0.0.0"]
+
+
+@pytest.mark.parametrize("overlay", overlay_names())
+def test_two_reconcilers_run_and_both_start_without_products_notices_or_webhooks(overlay: str) -> None:
+    """What a new installation lacks may be missing: the use cases that run by themselves, and the options."""
+    (reconciler,) = (workload for workload in workloads(overlay) if workload.name == "reconciler")
+    assert (reconciler.kind, reconciler.document["spec"]["replicas"]) == ("Deployment", 2)
+    assert reconciler.volumes["use-cases"]["configMap"] == {"name": "kizu-use-cases", "optional": True}
+    (container,) = reconciler.containers
+    assert {"secretRef": {"name": "kizu-reconciler-options", "optional": True}} in container["envFrom"]
+    settings = of_kind(overlay, "ConfigMap")["kizu", "reconciler"]["data"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert settings["KIZU_USE_CASES"] == mounts["use-cases"]
+    assert set(settings) <= {field.validation_alias.choices[0] for field in Settings.model_fields.values()}
+
+
+@pytest.mark.parametrize("overlay", overlay_names())
+def test_the_reconciler_reaches_each_server_that_its_settings_name(overlay: str) -> None:
+    """Each address in its ConfigMap has an egress rule with that port, and a server of ours lets it in."""
+    settings = of_kind(overlay, "ConfigMap")["kizu", "reconciler"]["data"]
+    policies = of_kind(overlay, "NetworkPolicy")
+    rules = policies["kizu", "reconciler"]["spec"]["egress"]
+    allowed = {
+        (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], port["port"])
+        for rule in rules
+        for peer in rule["to"]
+        for port in rule["ports"]
+    }
+    for name, value in settings.items():
+        found = re.fullmatch(r"http://([a-z-]+)\.([a-z-]+)\.svc:(\d+)", value)
+        if found is None:
+            assert not value.startswith("http"), f"{name}: {value}"
+            continue
+        server, namespace, port = found[1], found[2], int(found[3])
+        assert (namespace, port) in allowed, f"{name}: {value}"
+        if namespace != "kubeflow":
+            ingress = policies[namespace, server]["spec"]["ingress"]
+            assert "'app.kubernetes.io/name': 'reconciler'" in str(ingress), f"{server} does not let it in"

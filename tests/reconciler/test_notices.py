@@ -32,7 +32,8 @@ VALUES = {
     Topic.GATE_FAILED: {"run": "r5", "experiment": "7"},
     Topic.WAITS_FOR_APPROVAL: {"version": "4", "run": "r4"},
     Topic.GAVE_UP: {"pipeline": "training", "why": "no disk"},
-    Topic.ROLLOUT: {"title": "stopped", "text": "version 4 is stopped", "version": "4"},
+    Topic.ROLLOUT_STOPPED: {"version": "4", "group": "line", "why": "two of five refused"},
+    Topic.ROLLOUT_PAUSED: {"version": "4", "group": "line", "why": "the figures do not tell"},
 }
 
 
@@ -48,8 +49,7 @@ def test_each_topic_has_words_in_both_languages_and_a_link(topic, language):
     assert "metal-tag" in message.title
     assert "{" not in message.title + message.text
     assert "\n" not in message.title
-    if topic is not Topic.ROLLOUT:  # its words come with it
-        assert any(ord(character) > 0x3000 for character in message.text) == (language == "ja")
+    assert any(ord(character) > 0x3000 for character in message.text) == (language == "ja")
     expected = "#/experiments/7/runs/r5" if topic is Topic.GATE_FAILED else "#/models/metal-tag"
     assert message.link.startswith(f"https://models.example/{expected}")
     assert message_of(notice(topic, language), "").link == ""
