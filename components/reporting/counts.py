@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore
@@ -16,6 +16,7 @@ from components.stores.labels.views import unique
 from components.stores.models.evaluation_report import Rate
 
 _AT_ONCE: Final = 10_000
+_TICK: Final = timedelta(microseconds=1)  # by which a copy is later than its original
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +166,17 @@ def count_labels(acts: Iterable[Act], approved: Mapping[str, LabelEvent], classe
         approved: sha256 of an image -> its latest approved event, where that is in force.
         classes: the classes of the use case. A class without a box is counted as zero.
     """
-    latest: dict[str, tuple[LabelStatus, bool]] = {}
+    latest: dict[str, Act] = {}
     labelled_on: Counter[date] = Counter()
     rejected_on: Counter[date] = Counter()
     drawing: dict[str, _Work] = {}
     verifying: dict[str, _Work] = {}
     for event in acts:
         day = event.at.astimezone(UTC).date()
-        latest[event.sha256] = event.status, event.task is not None
+        before = latest.get(event.sha256)
+        latest[event.sha256] = event
+        if before is not None and _is_copy(event, before):
+            continue
         if event.status is LabelStatus.LABELLED:
             labelled_on[day] += 1
             if event.annotator is not None:
@@ -186,7 +190,7 @@ def count_labels(acts: Iterable[Act], approved: Mapping[str, LabelEvent], classe
                 work.judge(rejected=rejected)
                 if event.annotator is not None:
                     drawing.setdefault(event.annotator, _Work()).judge(rejected=rejected)
-    last_words = Counter(status for status, _ in latest.values())
+    last_words = Counter(event.status for event in latest.values())
     return LabelCounts(
         approved=approved,
         classes=_by_class(approved.values(), classes),
@@ -194,8 +198,8 @@ def count_labels(acts: Iterable[Act], approved: Mapping[str, LabelEvent], classe
         unverified=sum(event.verifier is None for event in approved.values()),
         # An imported label has no task. It waits for the verifier, unless an approved label of the image holds.
         waiting=sum(
-            status is LabelStatus.LABELLED and (has_task or sha256 not in approved)
-            for sha256, (status, has_task) in latest.items()
+            event.status is LabelStatus.LABELLED and (event.task is not None or sha256 not in approved)
+            for sha256, event in latest.items()
         ),
         rejected=last_words[LabelStatus.REJECTED],
         days=_by_day(approved.values(), labelled_on, +rejected_on),
@@ -209,6 +213,17 @@ def count_labels(acts: Iterable[Act], approved: Mapping[str, LabelEvent], classe
             for user, work in sorted(verifying.items(), key=lambda item: (-item[1].done, item[0]))
         ),
     )
+
+
+def _is_copy(event: Act, before: Act) -> bool:
+    """Whether an event only corrects the part or renames a class of the one before. Nobody worked again."""
+    same = (event.status, event.annotator, event.verifier, event.task) == (
+        before.status,
+        before.annotator,
+        before.verifier,
+        before.task,
+    )
+    return same and event.at - before.at <= _TICK
 
 
 def _by_class(approved: Iterable[LabelEvent], classes: Iterable[str]) -> tuple[ClassCount, ...]:

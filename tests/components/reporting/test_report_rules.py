@@ -12,6 +12,8 @@ from components.reporting.agreement import agreement, match
 from components.reporting.counts import count_labels, read_acts
 from components.reporting.coverage import measure_coverage
 from components.reporting.suspects import Doubt, Shot, Suspect, Suspects, doubts, duplicates_doubt
+from components.stores.labels.parts import with_parts
+from components.stores.labels.renames import plan_renaming, rename
 from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore
 from components.stores.raw_images.images import RawImage
 from inspection.geometry import Box, Detection, LabelledBox
@@ -99,6 +101,23 @@ def test_an_approved_image_that_was_withdrawn_since_is_not_counted_as_approved(c
     """It is no label until it is approved again, and no verifier is counted for it a second time."""
     counts = counted([event("1"), event("1", status, day=1, annotator=None)], ["scratch"])
     assert (counts.approved, [verifier.decided for verifier in counts.verifiers]) == ({}, [1])
+
+
+def test_a_renamed_class_or_a_corrected_part_is_nobody_s_work(tmp_path):
+    """The later events that bring them keep the people's names, and count as no second label or decision."""
+    labels = LabelStore(str(tmp_path / "labels"), {})
+    first = [event("1", "labelled", boxes=[("scratch", MARK)]), event("1", day=1, boxes=[("scratch", MARK)])]
+    labels.append([*first, event("2", "labelled", day=1, boxes=[("scratch", MARK)])])
+    labels.append(with_parts(first[1:], {first[0].sha256: "another"}))
+    for old, new in (("scratch", "line"), ("line", "hairline")):
+        list(rename(labels, "tag", plan_renaming(labels, "tag", old, new)))
+    version = labels.version()
+    approved = labels.latest_approved("tag", version=version)
+    counts = count_labels(read_acts(labels, "tag", version), approved, ["hairline"])
+    assert [(c.name, c.images, c.boxes) for c in counts.classes] == [("hairline", 1, 1)]
+    assert (counts.annotators[0].labelled, counts.annotators[0].rejected.n, counts.verifiers[0].decided) == (2, 1, 1)
+    assert [(day.labelled, day.approved) for day in counts.days] == [(1, 0), (1, 1)]
+    assert counts.waiting == 1
 
 
 def test_an_empty_label_store_counts_nothing(counted):
