@@ -22,6 +22,7 @@ from edge_agent.notices import CameraClocks, notices
 from edge_agent.ota.activation import Phase, State
 from edge_agent.ota.active import Active
 from edge_agent.ota.driver import Updates
+from edge_agent.ota.refusal import Kind
 from edge_agent.ota.tallies import Tallies
 from edge_agent.outbox import Outbox
 from edge_agent.result_publisher import ResultPublisher
@@ -196,7 +197,11 @@ def failures_to_report(state: State, now: datetime) -> dict[str, FailedRelease]:
     at_the_latest = state.since or now
     found = {
         digest: FailedRelease(
-            reason=refusal.reason[:_LONGEST_REASON], at=refusal.at or at_the_latest, sequence=refusal.sequence
+            reason=refusal.reason[:_LONGEST_REASON],
+            at=refusal.at or at_the_latest,
+            sequence=refusal.sequence,
+            attempts=refusal.attempts,
+            transient=refusal.kind is Kind.TRANSIENT,
         )
         for digest, refusal in state.failed.items()
     }

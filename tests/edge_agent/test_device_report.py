@@ -78,7 +78,7 @@ def test_the_latest_refusals_are_reported_and_each_is_short():
     }
     found = failures_to_report(State(failed=failed), LATER)
     assert [item.sequence for item in found.values()] == list(range(30, 50))
-    assert found[f"{49:064x}"] == FailedRelease(reason=f"too-slow: {'x' * 290}", at=NOW, sequence=49)
+    assert found[f"{49:064x}"] == FailedRelease(reason=f"too-slow: {'x' * 290}", at=NOW, sequence=49, transient=True)
 
 
 def test_a_refusal_whose_time_is_not_known_was_there_when_the_present_phase_began():

@@ -44,8 +44,9 @@ def held(sequence: int, reason: str) -> Refusal:
 class Bench:
     """A device whose source, trial, disk and clock do what the test says."""
 
-    def __init__(self, folder: Path, *, heartbeat_timeout_s: float = 30.0) -> None:
+    def __init__(self, folder: Path, *, name: str = "dev1", heartbeat_timeout_s: float = 30.0) -> None:
         self.folder = folder
+        self.name = name
         self.now_s = 1000.0
         self.now = NOW
         self.desired: DesiredState | None = None
@@ -63,7 +64,7 @@ class Bench:
         self.health = Health(lambda: self.now_s)
         self.active = Active()
         self.updates = Updates(
-            Identity("dev1", "line1", "tags"),
+            Identity(self.name, "line1", "tags"),
             self.store,
             lambda: self,
             RuntimeChoice(threads=1),
