@@ -24,7 +24,7 @@ from edge_agent.result import Result
 from edge_agent.sampling import Limits, reason_to_send, share
 from edge_agent.send_back import Judged, SendBack
 from edge_agent.sources.port import Frame, FrameSource, readable_name
-from inspection import ImageError, decode_image, sha256_of
+from inspection import ImageError, Inspection, decode_image, sha256_of
 from inspection.image import MAX_PIXELS
 from inspection.verdict import NoVerdict
 
@@ -51,6 +51,7 @@ class InspectionLoop:
         wake: set by cameras when a frame may wait.
         limits: what this device may send back at most.
         measure: called with each result, for metrics.
+        looked: called with each result, its inspection, and the picture's width and height in pixels.
         compared: called for each frame that the release before judged too: the digest of the running release, and
             whether the two verdicts differ.
         cameras: told of each camera whether it answers.
@@ -74,6 +75,7 @@ class InspectionLoop:
         wake: threading.Event | None = None,
         limits: Limits = SamplingLimits(),  # noqa: B008 - frozen
         measure: Callable[[Result], None] = lambda _: None,
+        looked: Callable[[Result, Inspection, int, int], None] = lambda result, inspection, width, height: None,
         compared: Callable[[str, bool], None] = lambda digest, differs: None,
         cameras: CameraStates | None = None,
         send_back: SendBack | None = None,
@@ -91,6 +93,7 @@ class InspectionLoop:
         self._publish = publish
         self._wake = wake or threading.Event()
         self._measure = measure
+        self._looked = looked
         self._compared = compared
         self._cameras = cameras or CameraStates()
         self._on_probation = on_probation
@@ -230,6 +233,7 @@ class InspectionLoop:
                 frame.asked.reopen()
             raise
         self._measure(result)
+        self._looked(result, inspection, pixels.shape[1], pixels.shape[0])
         self._recent.add(result, frame.data)
         self._put_away(source, frame, result)
         self._tries.clear()

@@ -19,6 +19,8 @@ from edge_agent.fleet_report import FleetReporter
 from edge_agent.folder_lock import FolderLock
 from edge_agent.health import Health
 from edge_agent.inference import RuntimeChoice
+from edge_agent.line_counts import LineCounts
+from edge_agent.line_report import LineReport
 from edge_agent.memory import keep_heap_flat
 from edge_agent.memory_budget import MemoryBudget
 from edge_agent.missed_triggers import MissedTriggers
@@ -99,6 +101,12 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
     cameras = CameraStates(camera.name for camera in config.cameras)
     tally_file = TallyFile(config.state_folder, disk, damaged)
     tally_file.load(tallies)
+    line = LineCounts()
+    line_report = LineReport(
+        line, config.state_folder, disk, damaged, store, config.buckets.fleet,
+        device=config.device, use_case=config.use_case,
+    )  # fmt: skip
+    line_report.load()
     listeners: list[Callable[[], None]] = []
     budget = MemoryBudget(config.memory.image_bytes)
     send_back = SendBack(outbox, config.site, config.sampling)
@@ -196,7 +204,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         raise
     loop = InspectionLoop(
         sources, active, outbox, health, recent, site=config.site, device=config.device, publish=publisher is not None,
-        wake=wake, measure=measure, compared=tallies.add_compared, cameras=cameras,
+        wake=wake, measure=measure, looked=line.add, compared=tallies.add_compared, cameras=cameras,
         send_back=send_back, beside=shadow.hand_over,
         on_probation=lambda: updates.state.phase is Phase.PROBATION, max_pixels=budget.max_pixels,
     )  # fmt: skip
@@ -206,6 +214,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         "fleet-reporter": fleet_reporter.run,
         "updates": lambda event: updates.run(event, config.intervals.update_poll_s),
         "shadow": shadow.run,
+        "line-report": line_report.run,
         "tallies": lambda event: tally_file.run(tallies, event),
     }
     if publisher is not None:

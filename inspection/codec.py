@@ -15,9 +15,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, Self, Union, get_args, get_origin, get_type_hints
 
 from inspection.geometry import Box
+
+LEFT_OUT: Final = types.MappingProxyType({"left_out": True})
+"""The metadata of a field that came later and is left out where it has its default, so that documents of before keep
+their bytes and their digests."""
 
 
 class DocumentError(ValueError):
@@ -79,7 +83,11 @@ def _encode(value: Any) -> Any:
     if isinstance(value, Box):
         return {"x": value.x, "y": value.y, "width": value.width, "height": value.height}
     if isinstance(value, Part):
-        known = {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name != "unknown"}
+        known = {
+            f.name: _encode(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if f.name != "unknown" and not ("left_out" in f.metadata and getattr(value, f.name) == f.default)
+        }
         return {**value.unknown, **known}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 
-from inspection.codec import Document, Part
+from inspection.codec import LEFT_OUT, Document, Part
 from inspection.decode import Nms
+from inspection.drift import DriftReference
 from inspection.geometry import Box, Detection
 from inspection.paths import check_name
 from inspection.paths import check_sha256 as check_sha256  # its readers import it with the documents
@@ -264,6 +265,8 @@ class Candidate(Document):
     picture_limits: PictureLimits | None = None
     """What a picture must have to say something, by the training split. Without them, a device only knows a picture of
     one grey."""
+    drift: DriftReference | None = field(default=None, metadata=LEFT_OUT)
+    """What it learned from, to compare the line with; left out in releases that do not say it."""
 
     def __post_init__(self) -> None:
         check_name("use case", self.use_case)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from inspection.decode import Nms, decode_yolov8
 from inspection.geometry import Detection
-from inspection.picture import PictureLimits, PictureProblem, measure, problem_of
+from inspection.picture import PictureLimits, PictureMeasure, PictureProblem, measure, problem_of
 from inspection.preprocess import Preprocess, letterbox
 from inspection.verdict import ClassThreshold, Verdict, decide
 
@@ -24,15 +24,17 @@ class Inspection:
 
     problem: why the picture says nothing; the verdict is `uncertain` then, whatever was found. None for a picture that
     may be judged.
+    picture: what was measured of the picture; None where nothing was.
     """
 
     detections: tuple[Detection, ...]
     verdict: Verdict
     problem: PictureProblem | None = None
+    picture: PictureMeasure | None = None
 
     def doubted(self, problem: PictureProblem) -> Inspection:
         """The same inspection of a picture that says nothing."""
-        return Inspection(self.detections, Verdict.UNCERTAIN, self.problem or problem)
+        return Inspection(self.detections, Verdict.UNCERTAIN, self.problem or problem, self.picture)
 
 
 class Inspector:
@@ -79,7 +81,8 @@ class Inspector:
         """
         floor = self._floor if score_floor is None else min(self._floor, score_floor)
         tensor, geometry = letterbox(image, self._preprocess)
-        problem = problem_of(measure(tensor, geometry), self._picture_limits)
+        picture = measure(tensor, geometry)
+        problem = problem_of(picture, self._picture_limits)
         detections = decode_yolov8(self._infer(tensor), geometry, self._classes, floor, self._nms)
-        inspection = Inspection(detections, decide(detections, self._thresholds))
+        inspection = Inspection(detections, decide(detections, self._thresholds), None, picture)
         return inspection if problem is None else inspection.doubted(problem)

@@ -15,6 +15,7 @@ import typer
 from kizu.commands import (
     approval,
     doctor,
+    drift,
     enrolment,
     exchange,
     export,
@@ -52,6 +53,7 @@ app.add_typer(approval.app)
 app.add_typer(fleet.app)
 app.add_typer(shadow.shadow_app, name="shadow")
 app.add_typer(reconcile.app)
+app.add_typer(drift.app)
 app.add_typer(enrolment.app)
 app.add_typer(trace.app)
 app.add_typer(keys.app, name="keys")

@@ -148,6 +148,7 @@ def _checked(registry: ModelRegistry, found: ModelVersion) -> _Checked:
         probation=use_case.rollout.to_probation(),
         golden=golden,
         picture_limits=report.picture_limits,
+        drift=report.drift,
         min_agent_version=MIN_AGENT_VERSION,
         dataset_digest=report.dataset_digest,
         training_run=found.run_id,

@@ -30,14 +30,13 @@ from components.stores.models.registry import (
     ModelRegistry,
     NoSuchModel,
 )
-from components.stores.models.training_record import picture_limits_of
+from components.stores.models.training_record import MeasuredPictures, pictures_of
 from components.stores.objects.image_cache import Fetch, cached
 from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
 from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase
 from inspection.codec import DocumentError
 from inspection.image import sha256_of
-from inspection.picture import PictureLimits
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ def run(
         # The champion is not compared with itself.
         beside = beside if beside is not None and beside.version.run_id != run_id else None
         found = evaluate(
-            replace(models, picture_limits=_picture_limits(registry, run_id)),
+            replace(models, measured=_pictures(registry, run_id)),
             manifest,
             use_case,
             cached(fetch, config, [entry.sha256 for entry in entries]),
@@ -202,16 +201,16 @@ def _models(registry: ModelRegistry, run_id: str) -> ModelUnderTest:
     return ModelUnderTest(onnx, None, f"none was made: {said}") if said else ModelUnderTest(onnx)
 
 
-def _picture_limits(registry: ModelRegistry, run_id: str) -> PictureLimits | None:
-    """The limits of a healthy picture that the training measured; None for a run of an earlier version.
+def _pictures(registry: ModelRegistry, run_id: str) -> MeasuredPictures:
+    """What the training measured of its pictures; nothing for a run of an earlier version.
 
     Raises:
         EvaluationError: the training's record cannot be read.
     """
     try:
-        return picture_limits_of(registry.get_artifact(run_id, TRAINING_RECORD))
+        return pictures_of(registry.get_artifact(run_id, TRAINING_RECORD))
     except NoSuchModel:
-        return None
+        return MeasuredPictures()
     except DocumentError as e:
         raise EvaluationError(f"run {run_id}: {e}; train again with --force") from e
 

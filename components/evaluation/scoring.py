@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from components.evaluation.bootstrap import paired_difference
 from components.evaluation.curves import Curves, draw_curves
 from components.evaluation.detect import Detector, detect_all, load
+from components.evaluation.drift_reference import count_detections
 from components.evaluation.examples import choose_examples, draw
 from components.evaluation.golden import Answers
 from components.evaluation.golden import choose as choose_golden
@@ -33,11 +34,12 @@ from components.stores.models.evaluation_report import (
     Scores,
     UncomparedChampion,
 )
+from components.stores.models.training_record import MeasuredPictures
 from components.stores.objects.image_cache import Fetch
 from components.use_case import UseCase
 from inspection.decode import Nms
+from inspection.drift import DriftReference
 from inspection.image import decode_image, sha256_of
-from inspection.picture import PictureLimits
 from inspection.verdict import ClassThreshold
 
 _log = logging.getLogger(__name__)
@@ -49,13 +51,13 @@ _FP32, _INT8, _CHAMPION = "fp32", "int8", "champion"
 class ModelUnderTest:
     """The model of a training, and its int8 variant or the reason why there is none.
 
-    picture_limits: what the training measured of the pictures that it learned from; None where it did not.
+    measured: what the training measured of the pictures that it learned from.
     """
 
     onnx: bytes
     int8: bytes | None = None
     int8_reason: str = "the training made no int8 variant"
-    picture_limits: PictureLimits | None = None
+    measured: MeasuredPictures = field(default_factory=MeasuredPictures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,10 @@ def evaluate(
         test=scores[_FP32][1],
         champion=_champion_scores(champion, test, classes, seen) if champion is not None else None,
         uncompared=uncompared,
-        picture_limits=trained.picture_limits,
+        picture_limits=trained.measured.picture_limits,
+        drift=DriftReference(
+            pictures=trained.measured.picture_counts, detections=count_detections(validation[_FP32], thresholds)
+        ),
         int8=_int8(trained, scores, timed, use_case, [said for i in chosen if (said := answers.differs(i))]),
         golden_sha256=sha256_of(golden.to_json()),
     )

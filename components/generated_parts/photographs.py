@@ -64,6 +64,9 @@ class LineGenerator:
         photographs_per_part: at least 1.
         width, height: of the photographs in pixels; the scene is scaled to fit.
         jpeg_quality: 1..100.
+        lamp: brightness of the light, as a share of that of a new lamp, above 0 and up to 1. The parts and the boxes
+            are those of a new lamp.
+        blur: additional blur of the lens, the standard deviation in pixels at the nominal size; 0: none.
         scratches: `burr`, broad and among many harmless marks, or `hairline`, fine lines on smoother plates.
     """
 
@@ -74,6 +77,8 @@ class LineGenerator:
     height: int = _NOMINAL_HEIGHT
     jpeg_quality: int = 90
     scratches: Scratches = "burr"
+    lamp: float = 1.0
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -86,6 +91,10 @@ class LineGenerator:
             raise ValueError(f"photographs must be at least 64x64 pixels, got {self.width}x{self.height}")
         if not 1 <= self.jpeg_quality <= 100:
             raise ValueError(f"jpeg_quality must be within 1..100, got {self.jpeg_quality}")
+        if not 0.0 < self.lamp <= 1.0:
+            raise ValueError(f"lamp must be above 0 and at most 1, got {self.lamp}")
+        if self.blur < 0.0:
+            raise ValueError(f"blur must be 0 or more, got {self.blur}")
 
     def part(self, index: int) -> tuple[Photograph, ...]:
         """All photographs of part `index` (0 or more), independent of every other part."""
@@ -109,6 +118,11 @@ class LineGenerator:
         fine = (self.width * SUPERSAMPLING, self.height * SUPERSAMPLING)
         pose = _pose(rng, *fine)
         image = _expose(surface, pose, fine, rng)
+        if self.lamp < 1.0:
+            image *= np.float32(self.lamp)
+        if self.blur > 0.0:
+            scale = min(self.width / _NOMINAL_WIDTH, self.height / _NOMINAL_HEIGHT)
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), self.blur * scale), np.float32)
         ok, jpeg = cv2.imencode(".jpg", _develop(image, rng), [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])
         if not ok:
             raise RuntimeError("OpenCV could not encode a JPEG; is this build of OpenCV complete?")

@@ -13,6 +13,7 @@ from components.stores.datasets.manifest import Manifest, ManifestImage, SplitNa
 from components.stores.objects.image_cache import Fetch
 from components.stores.objects.read_ahead import read_ahead
 from components.training.trainer import DetectionDataset, TrainingError
+from inspection.drift import count_pictures
 from inspection.geometry import LabelledBox
 from inspection.image import ImageError, decode_image, sha256_of
 from inspection.picture import PictureMeasure, derive, measure
@@ -38,7 +39,7 @@ def write_dataset(
 
     Args:
         preprocess: the network's input. With it, the images of the training split are measured as the network gets
-            them, and the dataset has the limits of a healthy picture.
+            them, and the dataset has the limits of a healthy picture, and counts of what the pictures are like.
 
     Raises:
         TrainingError: a split has no image, the training split has no box, an image has other bytes or another size
@@ -66,7 +67,7 @@ def write_dataset(
         )
     return DetectionDataset(
         folder, _write_data_file(folder, len(manifest.classes)), manifest.classes, counts, manifest.digest,
-        derive(measured),
+        derive(measured), count_pictures(measured) if preprocess is not None else None,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from components.stores.models.registry import (
     ModelRegistryError,
     RunInfo,
 )
-from components.stores.models.training_record import with_picture_limits
+from components.stores.models.training_record import with_pictures
 from components.stores.objects.image_cache import Fetch, cached
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.images import RawImages
@@ -34,10 +34,9 @@ from components.training.code_digest import code_digest, code_revision, packages
 from components.training.dataset_folder import LEARNED_SPLITS, write_dataset
 from components.training.detectors import trainer_of
 from components.training.quantize import Variant, make_variant
-from components.training.trainer import TrainedModel, Trainer, TrainingError
+from components.training.trainer import DetectionDataset, TrainedModel, Trainer, TrainingError
 from components.use_case import BaseWeights, UseCase
 from inspection.image import sha256_of
-from inspection.picture import PictureLimits
 from inspection.preprocess import Preprocess
 
 _log = logging.getLogger(__name__)
@@ -152,7 +151,7 @@ def train(
 
         trained = go_on(checkpoints, train_from)
         variant = make_variant(trained.onnx_path, dataset, preprocess, workdir / "int8" / "model.onnx")
-        model_sha256 = _store(registry, run_id, trained, variant, dataset.picture_limits)
+        model_sha256 = _store(registry, run_id, trained, variant, dataset)
     except BaseException:
         _mark_failed(registry, run_id)
         raise
@@ -213,7 +212,7 @@ def _inputs(use_case: UseCase, dataset_digest: str, code: str, base: BaseWeights
 
 
 def _store(
-    registry: ModelRegistry, run_id: str, trained: TrainedModel, variant: Variant, limits: PictureLimits | None
+    registry: ModelRegistry, run_id: str, trained: TrainedModel, variant: Variant, dataset: DetectionDataset
 ) -> str:
     data = trained.onnx_path.read_bytes()
     digest = sha256_of(data)
@@ -223,7 +222,7 @@ def _store(
         said["sha256"] = sha256_of(int8)
         registry.put_artifact(run_id, INT8_MODEL_FILE, int8)
         registry.set_run_tag(run_id, INT8_TAG, said["sha256"])
-    said_all = with_picture_limits({**trained.record, "int8": said}, limits)
+    said_all = with_pictures({**trained.record, "int8": said}, dataset.picture_limits, dataset.picture_counts)
     record = json.dumps(said_all, sort_keys=True, indent=2, ensure_ascii=False).encode()
     registry.put_artifact(run_id, TRAINING_RECORD, record)
     registry.put_artifact(run_id, MODEL_FILE, data)

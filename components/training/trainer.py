@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.use_case import TrainingSettings
+from inspection.drift import PictureCounts
 from inspection.picture import PictureLimits
 
 OnEpoch = Callable[[int, Mapping[str, float]], None]
@@ -25,6 +26,7 @@ class DetectionDataset:
     `classes` are the real names, in the order of the labels' numbers. `data_file` names them `c0`, `c1`, … because
     Ultralytics downloads another font where a name is not ASCII. `images`: number of images of each split. `digest`: of
     the manifest. `picture_limits`: of the training split; None where they were not asked for, or it has few images.
+    `picture_counts`: of the same images; None where they were not asked for.
     """
 
     folder: Path
@@ -33,6 +35,7 @@ class DetectionDataset:
     images: Mapping[str, int]
     digest: str
     picture_limits: PictureLimits | None = None
+    picture_counts: PictureCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,13 +31,16 @@ from components.stores.models.registry import (
 from components.use_case import UseCase, parse_use_case
 from inspection.decode import Nms
 from inspection.documents import GoldenSample, InputSpec
+from inspection.drift import DetectionCounter, DriftReference, count_pictures
 from inspection.geometry import Box, Detection
 from inspection.image import sha256_of
-from inspection.picture import PictureLimits
+from inspection.picture import PictureLimits, PictureMeasure
 from inspection.verdict import ClassThreshold
 
 DATASET = "da" * 32
 GOLDEN_IMAGE = b"the bytes of a picture"
+PICTURE_COUNTS = count_pictures([PictureMeasure(brightness=100.0, contrast=30.0, sharpness=55.0)] * 80)
+DRIFT = DriftReference(pictures=PICTURE_COUNTS, detections=DetectionCounter().counts())
 PICTURE_LIMITS = PictureLimits(
     brightness_low=60.5, brightness_high=210.0, contrast_low=20.0, sharpness_low=50.25, pictures=80
 )
@@ -82,6 +85,7 @@ def evaluated_run(
     golden = GoldenSet(samples=(GoldenSample(file=file, sha256=sha256_of(GOLDEN_IMAGE), expected=seen),))
     report = EvaluationReport(
         picture_limits=PICTURE_LIMITS,
+        drift=DRIFT,
         model_sha256=sha256_of(onnx), dataset_digest=dataset, use_case_digest=use_case.digest, classes=("scratch",),
         preprocess=InputSpec(width=64, height=64), nms=Nms(), thresholds={"scratch": ClassThreshold(0.5, 0.25)},
         threshold_source="default", validation=scores, test=scores, champion=champion,

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from inspection.codec import Document, Part
+from inspection.codec import LEFT_OUT, Document, Part
 from inspection.decode import Nms
 from inspection.documents import GoldenSample, InputSpec
+from inspection.drift import DriftReference
 from inspection.intervals import share_interval
 from inspection.picture import PictureLimits
 from inspection.verdict import ClassThreshold
@@ -209,6 +210,8 @@ class EvaluationReport(Document):
     picture_limits: PictureLimits | None = None
     """Of the training split, as the training measured them; here they are part of what is approved."""
     golden_sha256: str = ""
+    drift: DriftReference | None = field(default=None, metadata=LEFT_OUT)
+    """What the model learned from and finds, to compare a line with; left out in reports of earlier versions."""
 
     @property
     def int8_sha256(self) -> str:

@@ -1,33 +1,43 @@
-"""The limits of a healthy picture in the record of a training: the training measures them, evaluation reads them."""
+"""What the pictures of a training were like, in its record: the training measures them, evaluation reads them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, fields
+from typing import Any
 
 from inspection.codec import Document, DocumentError, canonical_json
+from inspection.drift import PictureCounts
 from inspection.picture import PictureLimits
-
-_KEY: Final = "picture_limits"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pictures(Document):
+class MeasuredPictures(Document):
+    """What was measured of the training split; null where nothing was, as in records of earlier versions."""
+
     picture_limits: PictureLimits | None = None
+    """What a healthy picture has; null also where the split has too few pictures."""
+    picture_counts: PictureCounts | None = None
+    """How bright and how sharp the pictures are."""
 
 
-def with_picture_limits(record: Mapping[str, Any], limits: PictureLimits | None) -> dict[str, Any]:
-    """A record with the limits that were derived from the training split; None where it has too few pictures."""
-    return {**record, _KEY: json.loads(_Pictures(picture_limits=limits).to_json())[_KEY]}
+_KEYS = tuple(field.name for field in fields(MeasuredPictures) if field.name.startswith("picture_"))
 
 
-def picture_limits_of(record: bytes) -> PictureLimits | None:
-    """The limits in a record; None where it has none, as that of an earlier version.
+def with_pictures(
+    record: Mapping[str, Any], limits: PictureLimits | None, counts: PictureCounts | None
+) -> dict[str, Any]:
+    """A record with what was measured of the training split."""
+    said = json.loads(MeasuredPictures(picture_limits=limits, picture_counts=counts).to_json())
+    return {**record, **{key: said[key] for key in _KEYS}}
+
+
+def pictures_of(record: bytes) -> MeasuredPictures:
+    """What a record says of the pictures.
 
     Raises:
-        DocumentError: the record is no JSON object, or its limits have another form.
+        DocumentError: the record is no JSON object, or its values have another form.
     """
     try:
         value = json.loads(record)
@@ -35,5 +45,5 @@ def picture_limits_of(record: bytes) -> PictureLimits | None:
         raise DocumentError(f"the training's record: expected JSON, but got {record[:40]!r}") from e
     if not isinstance(value, dict):
         raise DocumentError(f"the training's record: expected an object, but got {record[:40]!r}")
-    # Only this key: the rest may hold a loss that is not finite.
-    return _Pictures.from_json(canonical_json({_KEY: value.get(_KEY)})).picture_limits
+    # Only these keys: the rest may hold a loss that is not finite.
+    return MeasuredPictures.from_json(canonical_json({key: value.get(key) for key in _KEYS}))

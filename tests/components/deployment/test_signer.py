@@ -29,7 +29,7 @@ from components.stores.releases.signer_client import SignerClient, SignerError
 from inspection.codec import DocumentError
 from inspection.documents import DesiredState, Release, Wave
 from inspection.image import sha256_of
-from tests.components.model_runs import DATASET, GOLDEN_IMAGE, PICTURE_LIMITS, evaluated_run, unique_use_case
+from tests.components.model_runs import DATASET, DRIFT, GOLDEN_IMAGE, PICTURE_LIMITS, evaluated_run, unique_use_case
 from tests.components.servers import free_port
 
 CALLERS = Callers(
@@ -115,6 +115,7 @@ def test_an_approved_version_becomes_a_release_with_its_whole_lineage(
     assert (release.dataset_digest, release.approval.by) == (DATASET, "approver")
     assert release.approval.model_sha256 == release.models[0].sha256 == sha256_of(b"onnx")
     assert release.picture_limits == PICTURE_LIMITS
+    assert release.drift == DRIFT
     assert repository.read_target(f"releases/{digest}/model.onnx") == b"onnx"
     assert repository.read_target(f"releases/{digest}/{release.golden[0].file}") == GOLDEN_IMAGE
     assert sha256_of(repository.read_target(f"releases/{digest}/release.json")) == digest

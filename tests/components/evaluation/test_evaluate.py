@@ -34,7 +34,7 @@ from components.stores.models.registry import (
     ModelRegistryError,
     ModelVersion,
 )
-from components.stores.models.training_record import with_picture_limits
+from components.stores.models.training_record import with_pictures
 from components.stores.objects.image_cache import ImageCache
 from components.stores.raw_images.images import RawImages
 from inspection.documents import Capture, Reason
@@ -44,7 +44,7 @@ from inspection.inspector import Inspector
 from inspection.paths import raw_image_key
 from pipelines.run_here import run_pipeline
 from tests.components.evaluation.brightness_detector import MARK, brightness_model, png
-from tests.components.model_runs import PICTURE_LIMITS, unique_use_case
+from tests.components.model_runs import PICTURE_COUNTS, PICTURE_LIMITS, unique_use_case
 
 
 class Pictures:
@@ -182,7 +182,7 @@ def trained(registry, store, installation):
         digest = save_manifest(store, installation.bucket("datasets"), found.manifest(use_case))
         run_id = registry.start_run(use_case.name, "train", {"model_sha256": sha256_of(model)})
         registry.put_artifact(run_id, MODEL_FILE, model)
-        record = json.dumps(with_picture_limits({}, PICTURE_LIMITS)).encode()
+        record = json.dumps(with_pictures({}, PICTURE_LIMITS, PICTURE_COUNTS)).encode()
         registry.put_artifact(run_id, TRAINING_RECORD, record)
         registry.end_run(run_id)
         return run_id, digest
@@ -199,6 +199,8 @@ def test_the_step_stores_report_gate_and_golden_samples_with_the_run(registry, u
     report = EvaluationReport.from_json(registry.get_artifact(run_id, EVALUATION_REPORT))
     assert (sha256_of(report.to_json()), report.dataset_digest) == (done.report_digest, digest)
     assert report.picture_limits == PICTURE_LIMITS
+    assert report.drift.pictures == PICTURE_COUNTS
+    assert report.drift.detections.frames == report.validation.images
     assert GateReport.from_json(registry.get_artifact(run_id, GATE_REPORT)).passed
     for sample in GoldenSet.from_json(registry.get_artifact(run_id, GOLDEN)).samples:
         assert sha256_of(registry.get_artifact(run_id, f"golden/{sample.file}")) == sample.sha256

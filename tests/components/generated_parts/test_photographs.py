@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -127,3 +128,22 @@ def test_thresholding_is_no_inspection(seed):
     best = best_thresholding(list(LineGenerator(seed, photographs_per_part=1).photographs(range(40))))
     assert best.map50 < 0.40, best
     assert best.overkill >= 0.30, best
+
+
+def test_a_lamp_that_ages_and_a_lens_that_blurs_change_the_picture_and_not_the_part():
+    """The same parts with the same boxes, darker or softer; a new lamp and a clean lens give the bytes of before."""
+    usual = LineGenerator(seed=5, photographs_per_part=1)
+    assert LineGenerator(seed=5, photographs_per_part=1, lamp=1.0, blur=0.0).part(3) == usual.part(3)
+    [new], [old], [soft] = usual.part(3), replace(usual, lamp=0.7).part(3), replace(usual, blur=1.5).part(3)
+    assert new.boxes == old.boxes == soft.boxes
+    bright, dark, blurred = (decode_image(photo.jpeg).astype(float) for photo in (new, old, soft))
+    assert dark.mean() == pytest.approx(0.7 * bright.mean(), rel=0.03)
+    assert blurred.mean() == pytest.approx(bright.mean(), rel=0.01)
+    assert cv2.Laplacian(blurred, cv2.CV_64F).var() < 0.5 * cv2.Laplacian(bright, cv2.CV_64F).var()
+
+
+@pytest.mark.parametrize("wrong", [{"lamp": 0.0}, {"lamp": 1.1}, {"blur": -1.0}])
+def test_a_lamp_and_a_blur_that_cannot_be_are_refused(wrong):
+    """A lamp gives some light, and no more than a new one."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        LineGenerator(seed=5, **wrong)

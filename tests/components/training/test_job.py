@@ -22,7 +22,7 @@ from components.stores.models.registry import (
     USE_CASE,
     ModelRegistry,
 )
-from components.stores.models.training_record import picture_limits_of
+from components.stores.models.training_record import pictures_of
 from components.stores.objects.image_cache import ImageCache
 from components.training.checkpoints import S3Checkpoints
 from components.training.job import find_finished, run, train
@@ -119,7 +119,9 @@ def test_a_finished_run_holds_all_and_is_reused(registry, tmp_path, checkpoints)
     assert outcome.model_sha256 == run.tags["model_sha256"] == sha256_of(model)
     record = registry.get_artifact(outcome.run_id, TRAINING_RECORD)
     assert json.loads(record)["epochs_run"] == 2
-    assert picture_limits_of(record).pictures == 10
+    pictures = pictures_of(record)
+    assert pictures.picture_limits.pictures == 10
+    assert sum(pictures.picture_counts.brightness) == 10
     assert registry.get_artifact(outcome.run_id, USE_CASE).decode() == case.to_json()
     assert run.tags["dataset_digest"] == line.manifest.digest
     assert run.tags["code_digest"] == CODE
