@@ -314,6 +314,31 @@ class Settings(BaseModel):
         validation_alias=_env("KIZU_PORT_SIGNER"),
         description="For the signer: the port that it listens on.",
     )
+    fleet_page_host: str = Field(
+        default="127.0.0.1",
+        validation_alias=_env("KIZU_FLEET_PAGE_HOST"),
+        description="For the fleet page: the address that it listens on.",
+    )
+    fleet_page_port: int = Field(
+        default=8088,
+        validation_alias=_env("KIZU_PORT_FLEET_PAGE"),
+        description="For the fleet page: the port that it listens on.",
+    )
+    fleet_page_hosts: str = Field(
+        default="",
+        validation_alias=_env("KIZU_FLEET_PAGE_HOSTS"),
+        description="For the fleet page: names under which browsers call it, with commas between them.",
+    )
+    fleet_page_proxies: str = Field(
+        default="",
+        validation_alias=_env("KIZU_FLEET_PAGE_PROXIES"),
+        description="For the fleet page: addresses or networks of the proxies whose `X-Forwarded-*` headers count.",
+    )
+    fleet_page_data: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_FLEET_PAGE_DATA"),
+        description="For the fleet page: the folder of its history, at most about 100 MB.",
+    )
     local_run: str | None = Field(
         default=None,
         validation_alias=_env("KIZU_LOCAL_RUN"),

@@ -20,6 +20,7 @@ from kizu.commands import (
     exchange,
     export,
     fleet,
+    fleet_page,
     import_formats,  # noqa: F401
     keys,
     labels,
@@ -54,6 +55,7 @@ app.add_typer(fleet.app)
 app.add_typer(shadow.shadow_app, name="shadow")
 app.add_typer(reconcile.app)
 app.add_typer(drift.app)
+app.add_typer(fleet_page.app)
 app.add_typer(enrolment.app)
 app.add_typer(trace.app)
 app.add_typer(keys.app, name="keys")

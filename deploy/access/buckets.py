@@ -44,25 +44,15 @@ def ensure_on_this_machine(layout: Layout) -> None:
 def ensure(client: Any, prefix: str, *, allowed_origins: list[str]) -> list[str]:
     """Make all buckets. The raw bucket keeps versions, forbids delete, and lets labelers' browsers use signed URLs.
 
+    Nobody deletes from the audit log in the state bucket either.
+
     Returns what is lost, in words, where the store does not know versions, policies or CORS rules.
 
     Raises:
         BucketError: a bucket could not be made, or the store refused a rule that it knows.
     """
     raw = f"{prefix}raw"
-    # On SeaweedFS the action `Write` includes delete. This policy forbids it for everybody, also administrators.
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "NobodyDeletesImages",
-                "Effect": "Deny",
-                "Principal": "*",
-                "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
-                "Resource": [f"arn:aws:s3:::{raw}/*"],
-            }
-        ],
-    }
+    state = f"{prefix}state"
     cors = {"AllowedOrigins": allowed_origins, "AllowedMethods": ["GET"], "AllowedHeaders": ["*"]}
     rules: tuple[tuple[Callable[[], object], str], ...] = (
         (
@@ -70,8 +60,14 @@ def ensure(client: Any, prefix: str, *, allowed_origins: list[str]) -> list[str]
             f"versions: an image of {raw} that is overwritten is lost; let only devices and importers write there",
         ),
         (
-            lambda: client.put_bucket_policy(Bucket=raw, Policy=json.dumps(policy)),
+            lambda: client.put_bucket_policy(Bucket=raw, Policy=_nobody_deletes("NobodyDeletesImages", f"{raw}/*")),
             f"bucket policies: who may write to {raw} may be able to delete images; check the rights of each identity",
+        ),
+        (
+            lambda: client.put_bucket_policy(
+                Bucket=state, Policy=_nobody_deletes("NobodyDeletesTheAuditLog", f"{state}/audit/*")
+            ),
+            f"bucket policies: who may write to {state}/audit/ may be able to delete entries of the audit log",
         ),
         (
             lambda: client.put_bucket_cors(Bucket=raw, CORSConfiguration={"CORSRules": [cors]}),
@@ -95,6 +91,18 @@ def ensure(client: Any, prefix: str, *, allowed_origins: list[str]) -> list[str]
     except (ClientError, BotoCoreError) as e:
         raise BucketError(f"the buckets could not be made at {client.meta.endpoint_url}: {e}") from e
     return lost
+
+
+def _nobody_deletes(name: str, objects: str) -> str:
+    """A policy that forbids everybody, also administrators, to delete objects: SeaweedFS's `Write` includes delete."""
+    statement = {
+        "Sid": name,
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
+        "Resource": [f"arn:aws:s3:::{objects}"],
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 def _make(client: Any, name: str) -> None:

@@ -26,7 +26,7 @@ BUCKETS: Final = ("raw", "labels", "datasets", "weights", "mlflow", "releases", 
 PREFIX: Final = "kizu-"
 REGION: Final = "us-east-1"
 
-# identity -> bucket -> SeaweedFS actions.
+# identity -> bucket, or folder in a bucket -> SeaweedFS actions.
 _READ: Final = ("Read", "List")
 _ALL: Final = ("Read", "List", "Write")
 RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
@@ -40,6 +40,8 @@ RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "reconciler": {"fleet": _READ, "releases": _READ, "labels": _READ, "datasets": _READ, "state": _ALL},
     # for tracing a release or an image to its labels and back: read only
     "auditor": {"raw": _READ, "labels": _READ, "datasets": _READ, "releases": _READ, "fleet": _READ},
+    # the audit log only: it puts an entry where there is none, and the bucket's policy forbids to delete one
+    "fleet-page": {"fleet": _READ, "state/audit": _ALL},
     "mlflow": {"mlflow": _ALL},
     "signer": {"releases": _ALL},
 }
@@ -66,6 +68,7 @@ MLFLOW_ACCOUNTS: Final[Mapping[str, str]] = {
 SIGNER_CALLERS: Final[Mapping[str, tuple[str, ...]]] = {
     "deployment": ("read", "publish"),
     "reconciler": ("read", "rollout"),
+    "fleet-page": ("read", "rollout"),
     # a person with the commands `kizu keys recover`, `kizu deploy` and `kizu shadow`
     "operator": ("read", "publish", "rollout", "recover", "shadow"),
 }
@@ -247,7 +250,7 @@ def seaweedfs_config(layout: Layout) -> dict[str, Any]:
     actions = {
         # Write of objects only: for a whole bucket it would include versioning and lifecycle rules, which delete.
         name: [
-            f"{action}:{PREFIX}{bucket}{'/*' if action == 'Write' else ''}"
+            f"{action}:{PREFIX}{bucket}{'/*' if action == 'Write' or '/' in bucket else ''}"
             for bucket, allowed in rights.items()
             for action in allowed
         ]
@@ -304,7 +307,13 @@ def environment_for(layout: Layout, identity: str) -> dict[str, str]:
     # The steps of training read the same images repeatedly. The label report compares the pairs that a freeze compares.
     if identity in ("training", "labeling"):
         environment.setdefault("KIZU_CACHE_DIR", str(layout.cache))
-    if identity in ("deployment", "reconciler"):
+    if identity == "fleet-page":  # it asks MLflow as the person who signs in, and has no account of its own
+        environment |= {
+            "MLFLOW_TRACKING_URI": layout.mlflow_url,
+            "KIZU_PORT_FLEET_PAGE": str(layout.ports.fleet_page),
+            "KIZU_FLEET_PAGE_DATA": str(layout.home / "fleet-page"),
+        }
+    if identity in SIGNER_CALLERS:
         environment["KIZU_SIGNER_URL"] = layout.signer_url
         environment["KIZU_SIGNER_TOKEN"] = known["signer"][identity]
     if identity == "reconciler":

@@ -29,6 +29,7 @@ class Ports:
     mqtt: int = 1883
     edge: int = 8090
     reconciler: int = 8086
+    fleet_page: int = 8088
 
     @classmethod
     def from_environment(cls) -> Ports:
@@ -129,6 +130,11 @@ class Layout:
     def signer_url(self) -> str:
         """The URL of the signer."""
         return f"http://{LOOPBACK}:{self.ports.signer}"
+
+    @property
+    def fleet_page_url(self) -> str:
+        """The URL of the fleet page."""
+        return f"http://{LOOPBACK}:{self.ports.fleet_page}"
 
 
 def make_private(folder: Path) -> None:

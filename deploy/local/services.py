@@ -73,7 +73,8 @@ def script(name: str) -> str:
 
 def all_services(layout: Layout) -> tuple[Service, ...]:
     """Return all servers in the order in which they start."""
-    return (seaweedfs(layout), label_studio(layout), mlflow(layout), mqtt(layout), signer(layout), reconciler(layout))
+    first = (seaweedfs(layout), label_studio(layout), mlflow(layout), mqtt(layout), signer(layout))
+    return (*first, reconciler(layout), fleet_page(layout))
 
 
 def used_ports(layout: Layout) -> dict[int, str]:
@@ -243,3 +244,12 @@ def reconciler(layout: Layout) -> Service:
     return Service(
         "reconciler", command, environment, layout.ports.reconciler, url, f"{url}/healthz", 60, stop_grace_s=30.0
     )
+
+
+def fleet_page(layout: Layout) -> Service:
+    """The fleet page, on loopback. People sign in with their accounts of MLflow."""
+    environment = environment_for(layout, "fleet-page")
+    command = (sys.executable, "-m", "kizu", "fleet-page")
+    url = layout.fleet_page_url
+    needs = ("s3", "mlflow", "signer")
+    return Service("fleet-page", command, environment, layout.ports.fleet_page, url, f"{url}/healthz", 120, needs)

@@ -20,7 +20,7 @@ def up(
         bool, typer.Option("--foreground", help="Stay in the foreground. Ctrl-C stops all servers.")
     ] = False,
 ) -> None:
-    """Start the servers on this machine: S3, MLflow, Label Studio, the signer, an MQTT broker, and the reconciler."""
+    """Start the servers on this machine: S3, MLflow, Label Studio, the signer, an MQTT broker, the reconciler and the fleet page."""
     stack = of_this_machine("deploy.local.stack")
 
     layout = installation()
@@ -77,7 +77,8 @@ def _print_status(found: Any) -> None:
 @app.command()
 def logs(
     service: Annotated[
-        str | None, typer.Argument(help="s3, mlflow, label-studio, signer, mqtt or reconciler. Default: all")
+        str | None,
+        typer.Argument(help="s3, mlflow, label-studio, signer, mqtt, reconciler or fleet-page. Default: all"),
     ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n")] = 40,
 ) -> None:

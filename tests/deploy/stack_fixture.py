@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import pytest
@@ -70,11 +70,11 @@ class Servers:
 def free_ports() -> Ports:
     """Ports of which nobody makes use now, and which no other test process gets."""
     # gRPC ports are 10,000 higher and must stay below the ephemeral ones, which begin at 32,768.
-    at = 11_000 + os.getpid() % 1_100 * 10
+    at = 11_000 + os.getpid() % 550 * 20
     while True:
-        at = at + 10 if at < 20_980 else 11_000
+        at = at + 20 if at < 20_960 else 11_000
         s3 = [at + offset + grpc for offset in (0, *SEAWEEDFS_OFFSETS) for grpc in (0, GRPC_OFFSET)]
-        others = [at + 4, at + 5, at + 6, at + 7, at + 8, at + 9]
+        others = range(at + 4, at + 3 + len(fields(Ports)))
         if reserve((*s3, *others)):
             return Ports(at, *others)
 

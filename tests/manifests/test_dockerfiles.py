@@ -30,7 +30,8 @@ MAY_COPY = {
     "training-permissive": SHARED
     | {"components/training", "components/generated_parts", "locks/training-permissive.txt"},
     "control": SHARED
-    | {"components/deployment", "components/enrolment", "components/ingest", "components/webhooks"}
+    | {"components/deployment", "components/enrolment", "components/fleet_page", "components/ingest"}
+    | {"components/webhooks"}
     | {"pipelines", "reconciler", "kizu", "use_cases"}
     | {"deploy/*.py", "deploy/access/*.py", "deploy/k8s/*.py"},
     "mlflow": SHARED | {"components/approval_server"},
@@ -64,6 +65,8 @@ RUN_IN = {
         "kizu.__main__",
         "kizu.commands.enrolment",
         "kizu.commands.fleet",
+        "kizu.commands.fleet_page",
+        "components.fleet_page.app",
         "kizu.commands.keys",
         "kizu.commands.reconcile",
         "kizu.kubeflow_starter",
