@@ -44,6 +44,7 @@ _KEY_HOLDERS: Final = {
     "admin": (SERVICES, "kizu-bucket-setup"),
     "mlflow": (SERVICES, "kizu-mlflow"),
     "reconciler": (SERVICES, "kizu-reconciler"),
+    "fleet-page": (SERVICES, "kizu-fleet-page"),
     "signer": (SIGNER, "kizu-signer"),
 }
 

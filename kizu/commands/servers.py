@@ -20,7 +20,7 @@ def up(
         bool, typer.Option("--foreground", help="Stay in the foreground. Ctrl-C stops all servers.")
     ] = False,
 ) -> None:
-    """Start the servers on this machine: S3, MLflow, Label Studio, the signer, an MQTT broker, the reconciler and the fleet page."""
+    """Start the servers on this machine: S3, MLflow, Label Studio, signer, MQTT broker, reconciler, and fleet page."""
     stack = of_this_machine("deploy.local.stack")
 
     layout = installation()

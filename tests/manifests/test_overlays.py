@@ -224,8 +224,8 @@ def test_traffic_is_refused_unless_a_policy_allows_it(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", overlay_names())
-def test_only_the_deployment_pipeline_and_the_reconciler_reach_the_signer(overlay: str) -> None:
-    """Only these two may call the signer, and only the signer holds its keys."""
+def test_only_the_deployment_pipeline_the_reconciler_and_the_fleet_page_reach_the_signer(overlay: str) -> None:
+    """Only these three may call the signer, and only the signer holds its keys."""
     callers = [
         (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], peer["podSelector"]["matchLabels"])
         for rule in of_kind(overlay, "NetworkPolicy")["kizu-signer", "signer"]["spec"]["ingress"]
@@ -234,6 +234,7 @@ def test_only_the_deployment_pipeline_and_the_reconciler_reach_the_signer(overla
     assert callers == [
         ("kubeflow", {"kizu-pipeline": "deployment"}),
         ("kizu", {"app.kubernetes.io/name": "reconciler"}),
+        ("kizu", {"app.kubernetes.io/name": "fleet-page"}),
     ]
     holders = {
         workload.name
