@@ -141,8 +141,9 @@ class Shadow:
                 return
             except queue.Full:
                 self._budget.give_back(size)
-        if self._counts is not None:
-            self._counts.skipped += 1
+        counts = self._counts  # another thread may take it away meanwhile
+        if counts is not None:
+            counts.skip()
 
     def tally(self) -> ShadowTally | None:
         """What the candidate decided, for the device report; None where none is ordered."""

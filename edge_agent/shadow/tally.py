@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,7 +36,7 @@ class KeptShadow(Part):
 
 @dataclass(slots=True)
 class Counts:
-    """The counts while they grow. For one thread, but for `skipped`, which the inspection loop alone counts."""
+    """The counts while they grow. Safe to share between threads: one adds, one skips, others report."""
 
     since: datetime
     beside: str
@@ -47,42 +48,51 @@ class Counts:
     former_fail: int = 0
     former_uncertain: int = 0
     cpu_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_TIMES))
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, candidate: Verdict, release: Verdict, cpu_s: float) -> bool:
         """Count a frame that both judged; whether their verdicts differ."""
-        self.frames += 1
-        self.fail += candidate is Verdict.FAIL
-        self.uncertain += candidate is Verdict.UNCERTAIN
-        self.former_fail += release is Verdict.FAIL
-        self.former_uncertain += release is Verdict.UNCERTAIN
-        self.disagreed += candidate is not release
-        self.cpu_ms.append(cpu_s * 1000)
+        with self._lock:
+            self.frames += 1
+            self.fail += candidate is Verdict.FAIL
+            self.uncertain += candidate is Verdict.UNCERTAIN
+            self.former_fail += release is Verdict.FAIL
+            self.former_uncertain += release is Verdict.UNCERTAIN
+            self.disagreed += candidate is not release
+            self.cpu_ms.append(cpu_s * 1000)
         return candidate is not release
+
+    def skip(self) -> None:
+        """Count a frame that the candidate had no time for."""
+        with self._lock:
+            self.skipped += 1
 
     def reported(self, digest: str, reason: str) -> ShadowTally:
         """As the device reports it."""
-        times = sorted(self.cpu_ms)
+        kept = self.kept()
+        times = sorted(kept.cpu_ms)
         return ShadowTally(
             release_digest=digest,
-            since=self.since,
-            frames=self.frames,
-            skipped=self.skipped,
-            disagreed=self.disagreed,
-            fail=self.fail,
-            uncertain=self.uncertain,
-            former_fail=self.former_fail,
-            former_uncertain=self.former_uncertain,
-            p95_ms=round(times[min(len(times) - 1, int(0.95 * len(times)))], 1) if times else None,
+            since=kept.since,
+            frames=kept.frames,
+            skipped=kept.skipped,
+            disagreed=kept.disagreed,
+            fail=kept.fail,
+            uncertain=kept.uncertain,
+            former_fail=kept.former_fail,
+            former_uncertain=kept.former_uncertain,
+            p95_ms=times[min(len(times) - 1, int(0.95 * len(times)))] if times else None,
             reason=reason,
         )
 
     def kept(self) -> KeptShadow:
-        """As it lies on the disk."""
-        return KeptShadow(
-            since=self.since, beside=self.beside, frames=self.frames, skipped=self.skipped, disagreed=self.disagreed,
-            fail=self.fail, uncertain=self.uncertain, former_fail=self.former_fail,
-            former_uncertain=self.former_uncertain, cpu_ms=tuple(round(ms, 1) for ms in self.cpu_ms),
-        )  # fmt: skip
+        """As it lies on the disk, all of one moment."""
+        with self._lock:
+            return KeptShadow(
+                since=self.since, beside=self.beside, frames=self.frames, skipped=self.skipped,
+                disagreed=self.disagreed, fail=self.fail, uncertain=self.uncertain, former_fail=self.former_fail,
+                former_uncertain=self.former_uncertain, cpu_ms=tuple(round(ms, 1) for ms in self.cpu_ms),
+            )  # fmt: skip
 
     @classmethod
     def of(cls, kept: KeptShadow) -> Counts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -171,6 +172,28 @@ def test_the_counts_are_those_of_the_frames_that_both_judged():
         release_digest="b" * 64, since=NOW, frames=5, skipped=2, disagreed=3, fail=1, uncertain=2, former_fail=2,
         former_uncertain=1, p95_ms=50.0,
     )  # fmt: skip
+
+
+def test_counts_that_are_reported_while_they_grow_are_those_of_one_moment():
+    """A report is made by another thread; it never has more disagreements than frames."""
+    counts, stop = Counts(NOW, "a" * 64), threading.Event()
+
+    def grow() -> None:
+        while not stop.is_set():
+            counts.add(Verdict.FAIL, Verdict.PASS, 0.01)
+
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=grow)
+    thread.start()
+    try:
+        for _ in range(300):
+            found = counts.reported("b" * 64, "")
+            assert found.frames == found.disagreed == found.fail
+    finally:
+        stop.set()
+        thread.join(20)
+        sys.setswitchinterval(often)
 
 
 # -- the way of a candidate -------------------------------------------------------------------------------------------
