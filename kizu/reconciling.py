@@ -15,6 +15,7 @@ from kizu.context import is_on_this_machine, layout, of_this_machine
 
 if TYPE_CHECKING:
     from components.settings import Settings
+    from kizu.drift_watch import DriftWatch
     from reconciler.decisions import Decision, DecisionLog
     from reconciler.one_pass import Loop, ProductReport
     from reconciler.products import Products
@@ -33,11 +34,15 @@ class PassResult:
     products: list[ProductReport]
     decisions: list[Decision]
     rollout_failures: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
+    """What it did, or would do, about lines that drift."""
+    drift_failures: tuple[str, ...] = ()
 
     @property
     def failures(self) -> int:
         """How many acts went wrong."""
-        return len(self.rollout_failures) + sum(len(product.failures) for product in self.products)
+        apart = len(self.rollout_failures) + len(self.drift_failures)
+        return apart + sum(len(product.failures) for product in self.products)
 
 
 class Reconciling:
@@ -53,6 +58,7 @@ class Reconciling:
         versions: Versions,
         decisions: DecisionLog,
         starter: Starter | None,
+        drift: DriftWatch,
         still_acting: Callable[[], None] = lambda: None,
         disconnect: Callable[[], None] = lambda: None,
     ) -> None:
@@ -64,6 +70,7 @@ class Reconciling:
         self._versions = versions
         self._decisions = decisions
         self._starter: Any = starter
+        self._drift = drift
         self._still_acting = still_acting
         self._disconnect = disconnect
 
@@ -92,8 +99,21 @@ class Reconciling:
             if any(item.acted for item in rollouts):
                 self._published.new_pass()
         products = self._loop.run(act=act)
+        told, drift_failures = self._tell_of_drift(act=act)
         decisions, self._decisions.written = self._decisions.written, []
-        return PassResult(groups, rollouts, products, decisions, tuple(failures))
+        return PassResult(groups, rollouts, products, decisions, tuple(failures), tuple(told), tuple(drift_failures))
+
+    def _tell_of_drift(self, *, act: bool) -> tuple[list[str], list[str]]:
+        """Tell people of lines that drift. What goes wrong costs no other act of the pass."""
+        from components.stores.objects.s3 import ObjectStoreError
+        from components.stores.releases.signer_client import SignerError
+        from inspection.codec import DocumentError
+
+        try:
+            notices = self._drift.notices(self._loop.languages())
+        except (ObjectStoreError, SignerError, DocumentError) as e:
+            return [], [f"drift: {e}"]
+        return self._loop.tell(notices, act=act)
 
     def took_over(self) -> None:
         """This replica acts from now on: another one may have written decisions meanwhile."""
@@ -134,11 +154,13 @@ def compose(config: Settings, products: Products, still_acting: Callable[[], Non
     Raises:
         SettingsError: a setting is missing.
     """
+    from components.stores.fleet.lines import FleetLines
     from components.stores.fleet.reports import FleetReports
     from components.stores.models.registry import ModelRegistry
     from components.stores.objects.claims import Claims
     from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
     from components.stores.releases.signer_client import SignerClient, SignerError
+    from kizu.drift_watch import DriftWatch
     from reconciler.adapters import MlflowChampions, MlflowRollouts, NotedChampions
     from reconciler.decisions import DecisionLog
     from reconciler.label_studio import LabelStudioAnnotations
@@ -178,8 +200,9 @@ def compose(config: Settings, products: Products, still_acting: Callable[[], Non
     champions = NotedChampions(MlflowChampions(registry), published, decisions, lambda: datetime.now(UTC))
     versions = MlflowRollouts(registry)
     disconnect = annotations.close if annotations is not None else lambda: None
+    drift = DriftWatch(FleetLines(store, config.bucket("fleet")), signer)
     return Reconciling(
-        loop, published, fleet, champions, signer, versions, decisions, starter, still_acting, disconnect
+        loop, published, fleet, champions, signer, versions, decisions, starter, drift, still_acting, disconnect
     )
 
 

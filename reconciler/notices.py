@@ -36,6 +36,12 @@ _TEXTS: Final[Mapping[str, Mapping[Topic, tuple[str, str]]]] = {
             "The rollout of version {version} of {use_case} in the group {group} is paused: {why}. "
             "Look at it with kizu deploy status, then run kizu deploy resume or kizu deploy revert.",
         ),
+        Topic.DRIFT: (
+            "{use_case}: the line of {device} drifts",
+            "Two windows in a row, the line of {device} has not shown what its release of {use_case} learned from "
+            "(medians): {what}. Look at lamp, exposure, lens and distance. If they are as they should be, have images "
+            "of this device labelled. kizu drift shows more.",
+        ),
     },
     "ja": {
         Topic.GATE_FAILED: (
@@ -61,6 +67,12 @@ _TEXTS: Final[Mapping[str, Mapping[Topic, tuple[str, str]]]] = {
             "{use_case}: バージョン {version} の展開が判断待ちです",
             "{use_case} のバージョン {version} のグループ {group} への展開は一時停止中です: {why}。"
             "kizu deploy status で確認し、kizu deploy resume または kizu deploy revert を実行してください。",
+        ),
+        Topic.DRIFT: (
+            "{use_case}: {device} のラインの様子が変わっています",
+            "{device} のラインの画像が、{use_case} のリリースが学習した内容と 2 回続けて異なりました(中央値): {what}。"
+            "照明、露出、レンズ、距離を確認してください。異常がなければ、このデバイスの画像にラベルを付けてください。"
+            "詳細は kizu drift で確認できます。",
         ),
     },
 }

@@ -101,7 +101,7 @@ class Loop:
 
         desired: (group, desired state), as they are published now.
         """
-        languages = {product.name: product.policy.language for product in self._products.read().products}
+        languages = self.languages()
         said = _Said([], [], [])
         for group, state in desired:
             note = note_of(group, state, languages.get(state.use_case, "en"))
@@ -125,6 +125,17 @@ class Loop:
             if note.notice is not None:
                 self._notice(note.notice, said, act=True)
         return said.failures
+
+    def languages(self) -> dict[str, str]:
+        """The products that are served -> the language of their notices."""
+        return {product.name: product.policy.language for product in self._products.read().products}
+
+    def tell(self, notices: Iterable[Notice], *, act: bool) -> tuple[list[str], list[str]]:
+        """Send each notice that was not sent yet. Returns what it did, or would do, and what went wrong, in words."""
+        said = _Said([], [], [])
+        for notice in notices:
+            self._notice(notice, said, act=act)
+        return said.does, said.failures
 
     def _product(self, product: Product, *, act: bool) -> ProductReport:
         view = see(product.policy, self._sources)

@@ -129,6 +129,7 @@ class Topic(StrEnum):
     GAVE_UP = "gave-up"
     ROLLOUT_STOPPED = "rollout-stopped"
     ROLLOUT_PAUSED = "rollout-paused"
+    DRIFT = "drift"
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,16 +53,11 @@ def _judged(use_case: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     from components.stores.fleet.lines import FleetLines
     from components.stores.objects.s3 import S3ObjectStore
     from components.stores.releases.signer_client import SignerClient
-    from reconciler.drift import judge_drift
+    from kizu.drift_watch import DriftWatch
 
-    lines, unread = FleetLines(S3ObjectStore.from_settings(config), config.bucket("fleet")).reading()
+    lines = FleetLines(S3ObjectStore.from_settings(config), config.bucket("fleet"))
     # The correction counts every comparison, so that a line is judged the same whatever is shown.
-    signer = SignerClient.from_settings(config)
-    references = {}
-    for digest in {line.release_digest for line in lines}:
-        release = signer.release(digest)
-        references[digest] = release.drift if release is not None else None
-    found = judge_drift(lines, references)
+    found, unread = DriftWatch(lines, SignerClient.from_settings(config)).judged()
     return tuple(one for one in found if use_case in ("", one.use_case)), unread
 
 

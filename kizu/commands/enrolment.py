@@ -135,9 +135,13 @@ def revoke(
 
 
 def _set_report_aside(store: Any, bucket: str, device: str) -> None:
-    """Rename the device's report. The device never reports again, so its report would hold back the group's rollout."""
+    """Rename the device's report. The device never reports again, so its report would hold back the group's rollout.
+
+    What it told of its line goes: nobody can do anything about a drift of it.
+    """
     from components.stores.objects.s3 import ObjectNotFound
 
+    store.delete(bucket, f"{device}/line.json")
     try:
         last = store.get(bucket, f"{device}/reported.json")
     except ObjectNotFound:

@@ -126,8 +126,10 @@ def print_products(result: PassResult, *, everything: bool) -> None:
         if rollout.desired.rollout is not None and (everything or rollout.acted):
             act, why = rollout.judgement.act, rollout.judgement.why
             _say(f"rollout of {rollout.use_case} in the group {rollout.group}: {act}: {why}")
-    for failure in result.rollout_failures:
+    for failure in (*result.rollout_failures, *result.drift_failures):
         _say(f"FAILED: {failure}")
+    for line in result.drift:
+        _say(f"drift: {line}")
     for product in result.products:
         lines = [*(f"  did:   {line}" for line in product.does), *(f"  FAILED: {line}" for line in product.failures)]
         if everything:

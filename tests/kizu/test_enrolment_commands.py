@@ -74,7 +74,9 @@ def test_a_device_is_enrolled_replaced_and_revoked(run, s3, as_bundle, tmp_path)
 
     fleet = FleetReports(s3.store("reconciler"), "kizu-fleet")
     assert "line20" in [report.device for report in fleet.reports()]
+    assert device.put("kizu-fleet", "line20/line.json", b"{}")
     done = run("revoke", "line20")
+    assert not s3.store("reconciler").exists("kizu-fleet", "line20/line.json"), "nobody is told that it drifts"
     assert (done.returncode, done.stdout) == (0, "line20 is out: its keys are void\n")
     with pytest.raises(AccessDenied):
         device.put("kizu-fleet", "line20/reported.json", report.to_json())

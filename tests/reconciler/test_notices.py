@@ -34,6 +34,7 @@ VALUES = {
     Topic.GAVE_UP: {"pipeline": "training", "why": "no disk"},
     Topic.ROLLOUT_STOPPED: {"version": "4", "group": "line", "why": "two of five refused"},
     Topic.ROLLOUT_PAUSED: {"version": "4", "group": "line", "why": "the figures do not tell"},
+    Topic.DRIFT: {"device": "line-1", "what": "brightness 112 → 88"},
 }
 
 

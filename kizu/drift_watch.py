@@ -1,0 +1,75 @@
+"""Reads what lines show and what their releases learned from, and has both compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from components.stores.fleet.lines import UnreadLine
+    from inspection.documents import Release
+    from inspection.drift import DriftReference, LineWindows
+    from reconciler.drift import Comparison
+    from reconciler.view import Notice
+
+_EVERY_S: Final = 600.0
+"""Devices close no window earlier, so that a pass in between would read the same."""
+
+
+class Lines(Protocol):
+    """Reads what devices tell of their lines."""
+
+    def reading(self) -> tuple[tuple[LineWindows, ...], tuple[UnreadLine, ...]]:
+        """Return what each device tells, and which documents could not be read."""
+
+
+class Releases(Protocol):
+    """Reads published releases."""
+
+    def release(self, digest: str) -> Release | None:
+        """Return the release with this digest; None if it was not published."""
+
+
+class DriftWatch:
+    """Compares lines with their releases. It remembers what a release learned from: a release never changes.
+
+    Args:
+        clock: seconds that only go up.
+    """
+
+    def __init__(self, lines: Lines, releases: Releases, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lines = lines
+        self._releases = releases
+        self._clock = clock
+        self._known: dict[str, DriftReference | None] = {}
+        self._due = clock()
+
+    def judged(self) -> tuple[tuple[Comparison, ...], tuple[UnreadLine, ...]]:
+        """All comparisons of all devices, and the devices whose line cannot be read.
+
+        Raises:
+            ObjectStoreError, SignerError: a server did not answer.
+        """
+        from reconciler.drift import judge_drift  # scipy is large: who watches nothing does not load it
+
+        lines, unread = self._lines.reading()
+        wanted = {line.release_digest for line in lines}
+        for digest in wanted - self._known.keys():
+            release = self._releases.release(digest)
+            self._known[digest] = release.drift if release is not None else None
+        self._known = {digest: self._known[digest] for digest in wanted}
+        return judge_drift(lines, self._known), unread
+
+    def notices(self, languages: Mapping[str, str]) -> tuple[Notice, ...]:
+        """The notices about products that are served; none where the last look is recent, or no product is served.
+
+        languages: product -> language of its notices.
+        """
+        if not languages or self._clock() < self._due:
+            return ()
+        from reconciler.drift_notes import drift_notices
+
+        found, _ = self.judged()
+        self._due = self._clock() + _EVERY_S
+        return drift_notices(found, languages)
