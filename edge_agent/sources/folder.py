@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import logging
 import os
 import time
@@ -134,7 +136,7 @@ class FolderSource:
                 self._disk.remove(path)
             else:
                 stamp = captured_at.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-                self._disk.move(path, self._done_folder / shortened(f"{stamp}-{name}", _MAX_NAME_BYTES))
+                self._disk.move(path, self._done_folder / _kept_name(f"{stamp}-{name}"))
                 moved = True
         except OSError as e:
             if path.exists():  # otherwise another program has removed it, which serves the same purpose
@@ -308,6 +310,8 @@ class FolderSource:
         except FileNotFoundError:
             return None
         except (OSError, MetadataError) as e:
+            if isinstance(e, OSError) and e.errno == errno.ENAMETOOLONG:
+                return None  # beside a file with so long a name no sidecar can lie
             _log.warning("ignored %s: %s", readable_name(sidecar.name), e)
             return None
 
@@ -345,6 +349,16 @@ def subfolders_remark(folder: Path) -> str:
 
 def _time(seen: Seen) -> datetime:
     return datetime.fromtimestamp(min(max(seen.mtime_ns, 0), _LAST_NS) / 1e9, UTC)
+
+
+def _kept_name(name: str) -> str:
+    """A name for `done`. Long names that differ in their ends only, as counters do, stay apart."""
+    if len(os.fsencode(name)) <= _MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    short = shortened(name, _MAX_NAME_BYTES - len(digest) - 1)
+    stem, dot, ending = short.rpartition(".")
+    return f"{stem}~{digest}{dot}{ending}" if dot and name.endswith(f".{ending}") else f"{short}~{digest}"
 
 
 def _sidecar(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from datetime import UTC, datetime
@@ -20,8 +21,10 @@ from edge_agent.sources.port import Frame
 from edge_agent.sources.trigger import TriggerQueue
 from edge_agent.web.access import Access
 from edge_agent.web.inspect import InspectEndpoint
+from inspection import Capture
 from tests.edge_agent.bench import Bench, loaded
-from tests.edge_agent.models import BAD, picture
+from tests.edge_agent.models import BAD, DOUBTFUL, picture
+from tests.edge_agent.servers import wait_for
 
 HOSTILE = {
     "half a surrogate pair": b'{"part_id": "\\ud800"}',
@@ -275,3 +278,51 @@ def test_a_posted_image_with_a_hostile_part_or_name_is_refused(tmp_path, query):
     assert answer.status_code == 400
     assert answer.body.startswith(b"bad-metadata: expected ")
     assert source.next(0.0) is None
+
+
+def fit(stem: str, ending: str, most: int) -> str:
+    """The longest name of at most `most` bytes; each kanji takes three."""
+    while len(os.fsencode(stem + ending)) > most:
+        stem = stem[:-1]
+    return stem + ending
+
+
+def test_long_japanese_names_go_the_whole_way(tmp_path, caplog):
+    """From the camera's folder to the line, `done`, `rejected`, the labelers' Capture and the operator's page."""
+    names = [
+        fit(number + "傷のある部品" * 30, ".png", most) for number, most in (("一", 255), ("二", 254), ("三", 250))
+    ]
+    broken = fit("壊" * 100, ".png", 255)
+    bench = Bench(tmp_path)
+    bench.active.set(loaded(tmp_path / "release"))
+    for number, name in enumerate([*names, broken]):
+        data = b"no picture" if name == broken else picture(*DOUBTFUL, seed=number)
+        (tmp_path / "camera" / name).write_bytes(data)
+    (tmp_path / "camera" / f"{names[2]}.json").write_text(json.dumps({"part_id": "部" * 200}))
+    with bench:
+        wait_for(lambda: len(bench.results()) == 3 and bench.waiting() == [])
+        told = {item["original_name"]: item["part_id"] for item in bench.results()}
+        assert told == {names[0]: None, names[1]: None, names[2]: "部" * 200}
+        captures = {Capture.from_json(item.payload).original_name for item in bench.outbox.images(10)}
+        assert captures == set(names)
+        recent = {frame.result.original_name for frame in bench.recent.all()}
+    assert recent == set(names)
+    assert len(list((tmp_path / "done").iterdir())) == 3
+    assert all(path.suffix == ".png" for path in (tmp_path / "done").iterdir())
+    assert len(list((tmp_path / "camera" / "rejected").iterdir())) == 2
+    assert "File name too long" not in caplog.text
+
+
+def test_long_names_that_differ_at_their_end_alone_are_both_kept(tmp_path):
+    """A camera that numbers its files at the end, and dates them by the second, overwrites none in `done`."""
+    (tmp_path / "camera").mkdir()
+    stem = "傷のある部品" * 13
+    for number in ("1", "2"):
+        path = tmp_path / "camera" / f"{stem}{number}.png"
+        path.write_bytes(picture(1))
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    camera = FolderCamera(path=tmp_path / "camera", poll_interval_s=0.01, settle_s=0.0)
+    source = FolderSource(camera, tmp_path / "done")
+    for _ in range(2):
+        source.done(source.next(1.0), None)
+    assert len(list((tmp_path / "done").iterdir())) == 2
