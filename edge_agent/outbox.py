@@ -27,6 +27,7 @@ from edge_agent.disk import Disk, RealDisk
 from edge_agent.errors import StateError, Unwritable
 from edge_agent.outbox_deferred import Deferred, Place, Write, Writer
 from edge_agent.outbox_index import EXPIRED, FIRST_IMAGE_TO_GO, NEXT_IMAGE, OLDEST_RESULTS, Index
+from edge_agent.outbox_order import RESERVED_SHARE, droppable_bytes, next_to_go, standing
 from edge_agent.outbox_recovery import IndexFile, Owner
 from edge_agent.outbox_schema import Kind, Outgoing, Priority, connect
 from edge_agent.result import Result
@@ -408,7 +409,8 @@ class Outbox:
             )
             return None
         # Nothing is dropped that is more important than the new image.
-        self._drop_until(lambda: self._fits(image), image.priority)
+        more = len(image.data) if image.priority is Priority.CONTROL else 0
+        self._drop_until(lambda: self._fits(image), self._standing(image), more)
         if not self._fits(image):
             _log.warning("dropped %s: less than %d bytes would stay free", image.key, self._limits.min_free_bytes)
             return None
@@ -417,10 +419,19 @@ class Outbox:
 
     def _can_fit(self, image: ImageToSend) -> bool:
         """Whether the image fits where everything went that is no more important than it."""
-        droppable = sum(self._index.tally.image_bytes[other] for other in Priority if other >= image.priority)
+        droppable = droppable_bytes(self._index.tally.image_bytes, self._reserve(image), self._standing(image))
         free = self._disk.free_bytes(self.image_folder) + droppable - len(image.data)
         waits = self.bytes_used() - droppable + len(image.data)
         return free >= self._limits.min_free_bytes and waits <= self._limits.max_bytes
+
+    def _standing(self, image: ImageToSend) -> float:
+        control = self._index.tally.image_bytes[Priority.CONTROL] + len(image.data)
+        return standing(image.priority, control, self._reserve(image))
+
+    def _reserve(self, more: ImageToSend | None = None) -> int:
+        """Bytes that are reserved for control frames: a share of all images, with one that is about to be added."""
+        waiting = sum(self._index.tally.image_bytes.values())
+        return int(RESERVED_SHARE * (waiting + (len(more.data) if more is not None else 0)))
 
     def _fits(self, image: ImageToSend) -> bool:
         return self._disk.free_bytes(self.image_folder) - len(image.data) >= self._limits.min_free_bytes
@@ -473,10 +484,11 @@ class Outbox:
         if self.bytes_used() > self._limits.max_bytes:
             self._drop_until(lambda: self.bytes_used() <= self._limits.max_bytes, Priority.RESULT)
 
-    def _drop_until(self, enough: Callable[[], bool], lowest: Priority) -> None:
+    def _drop_until(self, enough: Callable[[], bool], lowest: float, more_control: int = 0) -> None:
         while not enough():
-            found = self._index.select(FIRST_IMAGE_TO_GO, lowest, 1)
-            if not found and lowest is Priority.RESULT:
+            going = next_to_go(self._index.tally.image_bytes, self._reserve(), lowest, more_control)
+            found = self._index.select(FIRST_IMAGE_TO_GO, going, 1) if going is not None else []
+            if not found and lowest == Priority.RESULT:
                 found = self._index.select(OLDEST_RESULTS, 0, 1)
             if not found:
                 return

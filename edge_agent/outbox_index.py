@@ -15,11 +15,7 @@ from edge_agent.outbox_schema import Kind, Outgoing, Priority, is_damage, is_unw
 
 OLDEST_RESULTS: Final = "kind = 'result' AND item_id > ? ORDER BY priority, item_id LIMIT ?"
 NEXT_IMAGE: Final = "kind = 'image' AND item_id > ? ORDER BY priority, item_id LIMIT ?"
-# The inner query keeps this a look-up: one order over both columns would sort a whole class for each drop.
-FIRST_IMAGE_TO_GO: Final = (
-    "kind = 'image' AND priority = (SELECT max(priority) FROM item WHERE kind = 'image' AND priority >= ?) "
-    "ORDER BY item_id LIMIT ?"
-)
+FIRST_IMAGE_TO_GO: Final = "kind = 'image' AND priority = ? ORDER BY item_id LIMIT ?"
 EXPIRED: Final = "created_at < ? ORDER BY created_at LIMIT ?"
 
 
@@ -63,11 +59,15 @@ class Index:
         self._images = images
         self._renew = renew
         self._lock = threading.Lock()
-        self.tally = Tally()
+        self.tally = self._counted()
         """Changed in a transaction only."""
+
+    def _counted(self) -> Tally:
+        tally = Tally()
         query = "SELECT priority, sum(bytes), sum(bytes - length(payload)), count(*) FROM item GROUP BY priority"
         for priority, size, image_bytes, items in self._db.execute(query):
-            self.tally.add(Priority(priority), int(size), int(image_bytes), int(items))
+            tally.add(Priority(priority), int(size), int(image_bytes), int(items))
+        return tally
 
     def close(self) -> None:
         """Close the connection; the index is not used afterwards."""
@@ -126,7 +126,7 @@ class Index:
             self._db = self._renew()
         except OSError as e:
             raise StateError(f"the outbox index is damaged ({error}), and no new one can be made: {e}") from e
-        self.bytes = int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM item").fetchone()[0])
+        self.tally = self._counted()
         raise StateError(f"the outbox index was damaged ({error}); it is set aside, and a new one began") from error
 
     def select(self, where: str, first: float, limit: int) -> list[Outgoing]:

@@ -23,24 +23,32 @@ class Kind(StrEnum):
 
 
 class Priority(IntEnum):
-    """The order of dropping: the highest number first, and in it the oldest item. Results come last."""
+    """The order of dropping: the highest number first, and in it the oldest item. Results come last.
+
+    A share of the outbox is reserved for control frames; see `outbox_order`.
+    """
 
     RESULT = 0
     OBJECTION = 1
     DEFECT = 2
     UNCERTAIN = 3
     CONTROL = 4
+    """Drawn at random from all frames. All verdicts are in one class: a share of defects can be estimated only where
+    those with a defect are not kept for longer."""
+    NOTHING_FOUND = 5
 
     @classmethod
     def of(cls, reason: Reason, verdict: Verdict | None) -> Priority:
         """The priority of an image, by the reason why it is sent and the verdict on it."""
         if reason is Reason.OBJECTION:
             return cls.OBJECTION
+        if reason is Reason.CONTROL:
+            return cls.CONTROL
         if verdict is Verdict.FAIL:
             return cls.DEFECT
         if reason in (Reason.UNCERTAIN, Reason.DISAGREEMENT):
             return cls.UNCERTAIN
-        return cls.CONTROL
+        return cls.NOTHING_FOUND
 
 
 @dataclass(frozen=True, slots=True)

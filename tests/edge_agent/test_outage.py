@@ -184,8 +184,9 @@ def test_a_floor_of_free_disk_is_kept_and_costs_images_only(fast_folder, quiet):
     assert counters["dropped.control"] > 0
     results, images = line.network_is_back()
     assert results == line.results
-    # The room of 24 images holds the newest doubts and defects, and nothing of less worth took a place from them.
+    # The room of 24 images holds the newest doubts and defects, and one place is reserved for the newest control frame.
     defects = line.images[Priority.DEFECT]
     assert len(images) == 24 > len(defects)
-    assert images == defects + line.images[Priority.UNCERTAIN][len(defects) - 24 :]
+    control = line.images[Priority.CONTROL][-1:]
+    assert images == defects + line.images[Priority.UNCERTAIN][len(defects) - 23 :] + control
     line.outbox.close()

@@ -196,7 +196,14 @@ def test_an_index_of_version_1_keeps_everything_under_columns_of_their_own(tmp_p
     assert outbox.counts("verdict") == {"pass": 3, "fail": 1}
     assert outbox.counts("skipped") == {"top.left": 8}
     assert outbox.counts("verdict", day="2026-01-02") == {"pass": 1, "fail": 1}
-    assert outbox.depth() == {"result": 4, "objection": 1, "defect": 0, "uncertain": 0, "control": 1}
+    assert outbox.depth() == {
+        "result": 4,
+        "objection": 1,
+        "defect": 0,
+        "uncertain": 0,
+        "control": 1,
+        "nothing_found": 0,
+    }
     assert outbox.bytes_used() > used
     assert [int(item.capture_id, 16) for item in outbox.results(10)] == [0, 1, 2, 3]
     assert [item.capture_id for item in outbox.results(10)] == [result(number).capture_id for number in range(4)]
@@ -330,7 +337,9 @@ def test_priorities_are_those_of_the_reasons():
     assert Priority.of(Reason.OBJECTION, Verdict.FAIL) is Priority.OBJECTION
     assert Priority.of(Reason.UNCERTAIN, Verdict.FAIL) is Priority.DEFECT
     assert Priority.of(Reason.UNCERTAIN, Verdict.UNCERTAIN) is Priority.UNCERTAIN
-    assert Priority.of(Reason.NOTHING_FOUND, Verdict.PASS) is Priority.CONTROL
+    assert Priority.of(Reason.NOTHING_FOUND, Verdict.PASS) is Priority.NOTHING_FOUND
+    # A share of defects can be estimated only where control frames of all verdicts are dropped alike.
+    assert {Priority.of(Reason.CONTROL, verdict) for verdict in Verdict} == {Priority.CONTROL}
 
 
 def test_the_answers_to_idempotency_keys_outlive_the_agent_and_are_bounded(tmp_path):
@@ -367,3 +376,19 @@ def test_an_index_of_version_2_gets_the_table_of_answers_and_keeps_its_items(tmp
     with closing(connect(tmp_path / "new.sqlite")) as new:
         assert _salvage(tmp_path / "outbox.sqlite", new) >= 3
         assert new.execute("SELECT count(*) FROM item WHERE kind = 'result'").fetchone() == (1,)
+
+
+def test_what_waits_is_counted_anew_where_a_damaged_index_is_replaced_in_use(tmp_path):
+    """Rows that could not be read are not counted as waiting: they would take room for ever."""
+    outbox = Outbox(tmp_path, LIMITS)
+    for number in range(3):
+        put(outbox, number)
+    outbox._index._db.execute("DELETE FROM item")  # as if their pages could not be read
+    error = sqlite3.DatabaseError("database disk image is malformed")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    with pytest.raises(StateError, match="a new one began"), outbox._index.reading():
+        raise error
+    assert (sum(outbox.depth().values()), outbox.bytes_used()) == (0, 0)
+    put(outbox, 9)
+    assert outbox.depth()["result"] == 1
+    outbox.close()

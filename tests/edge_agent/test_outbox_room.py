@@ -10,6 +10,7 @@ from edge_agent.config import OutboxLimits
 from edge_agent.disk import RealDisk
 from edge_agent.errors import StateError
 from edge_agent.outbox import Outbox
+from edge_agent.outbox_order import droppable_bytes, next_to_go, standing
 from edge_agent.outbox_schema import Priority, connect
 from inspection import Reason, Verdict
 from tests.edge_agent.outbox_items import LIMITS, image, put, result
@@ -34,7 +35,14 @@ def test_where_other_data_fills_the_disk_only_the_new_image_goes(tmp_path):
         put(outbox, number, reason=Reason.CONTROL)
     disk.others = 9_500_000
     put(outbox, 20, verdict=Verdict.FAIL)
-    assert outbox.depth() == {"result": 21, "objection": 0, "defect": 0, "uncertain": 0, "control": 20}
+    assert outbox.depth() == {
+        "result": 21,
+        "objection": 0,
+        "defect": 0,
+        "uncertain": 0,
+        "control": 20,
+        "nothing_found": 0,
+    }
     assert outbox.counts("dropped") == {"defect": 1}
     outbox.close()
 
@@ -143,3 +151,49 @@ def test_the_index_of_an_earlier_agent_shrinks_too(tmp_path):
     _, empty = fill_and_empty(outbox, 1000)
     assert empty < 1_500_000
     outbox.close()
+
+
+def test_a_few_control_frames_stay_when_an_outbox_fills_up_with_other_images(tmp_path):
+    """They alone estimate the line. The oldest of what is over their share goes first, and defects go before them."""
+    size = len(image(0).data) + len(image(0).capture.to_json())
+    outbox = Outbox(tmp_path, OutboxLimits(min_free_bytes=0, max_bytes=60 * size))
+
+    def add(number: int, **kind) -> None:
+        outbox.record(f"f{number}", result(number), image(number, **kind), publish=False)
+
+    for number in range(30):
+        add(number, reason=Reason.CONTROL)
+    for number in range(30, 200):
+        add(number, verdict=Verdict.FAIL if number % 2 else Verdict.UNCERTAIN)
+    depth = outbox.depth()
+    images = depth["control"] + depth["defect"] + depth["uncertain"]
+    assert 1 <= depth["control"] <= max(2, 0.06 * images)
+    assert depth["uncertain"] == 0
+    assert depth["defect"] > 10
+    before = outbox.depth()["defect"]
+    for number in range(200, 202):
+        add(number, reason=Reason.NOTHING_FOUND)
+    assert outbox.depth()["nothing_found"] == 0
+    assert before - outbox.depth()["defect"] <= 2
+    outbox.close()
+
+
+def test_the_order_in_which_classes_go():
+    """Control frames over their share go before doubtful ones; within it, after defects and before objections."""
+    waiting = dict.fromkeys(Priority, 100)
+    assert next_to_go(waiting, 50, 0.0) is Priority.NOTHING_FOUND
+    waiting[Priority.NOTHING_FOUND] = 0
+    assert next_to_go(waiting, 50, 0.0) is Priority.CONTROL
+    assert next_to_go(waiting, 100, 0.0) is Priority.UNCERTAIN
+    waiting[Priority.UNCERTAIN] = 0
+    assert next_to_go(waiting, 100, 0.0) is Priority.DEFECT
+    waiting[Priority.DEFECT] = 0
+    assert next_to_go(waiting, 100, 0.0) is Priority.CONTROL
+    assert next_to_go(waiting, 100, 2.0) is None
+    waiting[Priority.CONTROL] = 0
+    assert next_to_go(waiting, 100, 0.0) is Priority.OBJECTION
+    assert next_to_go(dict.fromkeys(Priority, 0), 100, 0.0) is None
+    full = dict.fromkeys(Priority, 100)
+    assert droppable_bytes(full, 30, standing(Priority.DEFECT, 100, 30)) == 100 + 100 + 70 + 100
+    assert droppable_bytes(full, 30, standing(Priority.CONTROL, 30, 30)) == 100 + 100 + 100 + 100
+    assert droppable_bytes(full, 30, standing(Priority.NOTHING_FOUND, 100, 30)) == 100
