@@ -33,6 +33,26 @@ class KeptShadow(Part):
     former_uncertain: int = 0
     cpu_ms: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        self.reported("0" * 64, "")  # what a device could not report is damaged
+
+    def reported(self, digest: str, reason: str) -> ShadowTally:
+        """As the device reports it."""
+        times = sorted(self.cpu_ms)
+        return ShadowTally(
+            release_digest=digest,
+            since=self.since,
+            frames=self.frames,
+            skipped=self.skipped,
+            disagreed=self.disagreed,
+            fail=self.fail,
+            uncertain=self.uncertain,
+            former_fail=self.former_fail,
+            former_uncertain=self.former_uncertain,
+            p95_ms=times[min(len(times) - 1, int(0.95 * len(times)))] if times else None,
+            reason=reason,
+        )
+
 
 @dataclass(slots=True)
 class Counts:
@@ -69,21 +89,7 @@ class Counts:
 
     def reported(self, digest: str, reason: str) -> ShadowTally:
         """As the device reports it."""
-        kept = self.kept()
-        times = sorted(kept.cpu_ms)
-        return ShadowTally(
-            release_digest=digest,
-            since=kept.since,
-            frames=kept.frames,
-            skipped=kept.skipped,
-            disagreed=kept.disagreed,
-            fail=kept.fail,
-            uncertain=kept.uncertain,
-            former_fail=kept.former_fail,
-            former_uncertain=kept.former_uncertain,
-            p95_ms=times[min(len(times) - 1, int(0.95 * len(times)))] if times else None,
-            reason=reason,
-        )
+        return self.kept().reported(digest, reason)
 
     def kept(self) -> KeptShadow:
         """As it lies on the disk, all of one moment."""

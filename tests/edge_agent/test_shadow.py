@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -174,28 +173,6 @@ def test_the_counts_are_those_of_the_frames_that_both_judged():
     )  # fmt: skip
 
 
-def test_counts_that_are_reported_while_they_grow_are_those_of_one_moment():
-    """A report is made by another thread; it never has more disagreements than frames."""
-    counts, stop = Counts(NOW, "a" * 64), threading.Event()
-
-    def grow() -> None:
-        while not stop.is_set():
-            counts.add(Verdict.FAIL, Verdict.PASS, 0.01)
-
-    often = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    thread = threading.Thread(target=grow)
-    thread.start()
-    try:
-        for _ in range(300):
-            found = counts.reported("b" * 64, "")
-            assert found.frames == found.disagreed == found.fail
-    finally:
-        stop.set()
-        thread.join(20)
-        sys.setswitchinterval(often)
-
-
 # -- the way of a candidate -------------------------------------------------------------------------------------------
 
 
@@ -356,10 +333,15 @@ def test_another_order_interrupts_a_frame_and_the_memory_of_it_is_free(device, j
     assert device.budget.free_bytes() == device.budget.waiting_bytes
 
 
-def test_a_damaged_state_file_is_set_aside_and_the_next_poll_orders_again(device):
-    """It holds up neither the agent nor the next order."""
+@pytest.mark.parametrize("damage", ["half", "more disagreements than frames"])
+def test_a_damaged_state_file_is_set_aside_and_the_next_poll_orders_again(device, judged, damage):
+    """It holds up neither the agent nor the next order, and its counts are not reported."""
     device.bring_up()
-    (device.folder / "shadow" / "shadow.json").write_text('{"order"')
+    device.judges(judged["good"], Answer(Verdict.PASS, 0.0))
+    device.shadow.stop()
+    file = device.folder / "shadow" / "shadow.json"
+    text = file.read_text()
+    file.write_text(text[:9] if damage == "half" else text.replace('"disagreed":0', '"disagreed":7'))
     device.start()
     assert (device.shadow.tally(), DamagedFiles(device.folder / "damaged").count()) == (None, 1)
     device.bring_up()
