@@ -33,7 +33,7 @@ class ReconcilerService:
     Args:
         every_s: seconds between two passes.
         listen: address and port of the door; None: no door.
-        idle: without a product, do nothing but wait.
+        idle: do nothing but wait until a product is automated or a release is ordered.
     """
 
     def __init__(
@@ -106,12 +106,12 @@ class ReconcilerService:
 
     def _turn(self) -> None:
         if self._products is None:
-            if self._idle and not has_files(self._config):
+            if self._idle and not has_files(self._config) and not self._is_released():
                 return
             self._products = products_of(self._config)
         served = self._products.read()
         self._counters.serves(len(served.products), len(served.damaged))
-        if self._idle and not served.products and self._reconciling is None:
+        if self._idle and not served.products and self._reconciling is None and not self._is_released():
             return
         if self._reconciling is None:
             self._reconciling = self._compose(self._config, self._products, self._still_acting)
@@ -121,6 +121,15 @@ class ReconcilerService:
         self._counters.decided(result.decisions)
         self._counters.failed(result.failures)
         self._say(result)
+
+    def _is_released(self) -> bool:
+        """Whether something was released, whose rollout and champion need passes; no where the signer is away."""
+        from components.stores.releases.signer_client import SignerClient, SignerError
+
+        try:
+            return bool(SignerClient.from_settings(self._config).desired_names())
+        except SignerError:
+            return False
 
     def _acts(self) -> bool:
         """Whether this replica holds the lease, after trying to."""

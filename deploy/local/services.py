@@ -232,7 +232,7 @@ def signer(layout: Layout) -> Service:
 
 
 def reconciler(layout: Layout) -> Service:
-    """The reconciler. It waits until a product is automated, and keeps trying while other servers are away."""
+    """The reconciler. It waits for a product or a release, and keeps trying while other servers are away."""
     environment = environment_for(layout, "reconciler")
     listen = f"{LOOPBACK}:{layout.ports.reconciler}"
     command = (

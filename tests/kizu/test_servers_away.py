@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from components.settings import Settings, SettingsError
+from components.stores.releases.signer_client import SignerClient
 from deploy.access import identities
 from deploy.access.layout import Layout
 from kizu.cli import app
@@ -81,6 +82,22 @@ def test_a_pass_that_cannot_ever_work_ends_the_command(service):
     with pytest.raises(SettingsError):
         service(reconciling).run()
     assert reconciling.passes == 1
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_a_service_without_products_makes_passes_once_something_is_released(tmp_path, monkeypatch, released):
+    """A rollout needs passes though nobody automated the product; before the first release there is nothing to do."""
+    reconciling = _Reconciling()
+    reconciling.passes = 1
+    monkeypatch.setattr(ReconcilerService, "_acts", lambda self: True)
+    names = [("metal-tag", "line")] if released else []
+    monkeypatch.setattr(SignerClient, "desired_names", lambda self: names)
+    config = Settings(
+        use_cases=str(tmp_path), s3_endpoint="http://127.0.0.1:9", signer_url="http://127.0.0.1:9", signer_token="t"
+    )
+    service = ReconcilerService(config, 0.01, None, idle=True, composed=lambda *_: reconciling)
+    service._turn()
+    assert reconciling.passes == (2 if released else 1)
 
 
 @pytest.fixture
