@@ -114,9 +114,14 @@ def device(
 
 @dataclass(frozen=True)
 class Updated:
-    """A device that has taken the release, and what it said about the pictures on the way."""
+    """A device that has taken the release and was stopped, and what it said on the way.
+
+    release: what it said of its releases. report: what it told the fleet. frame_ms: median.
+    """
 
     device: ArmDevice
+    release: dict
+    report: Reported
     answers: dict[str, Answer]
     frame_ms: float
 
@@ -124,11 +129,12 @@ class Updated:
 @pytest.fixture(scope="module")
 def updated(
     device: ArmDevice,
+    store: Seaweed,
     signer: tuple[ReleaseRepository, bytes],
     built: BuiltRelease,
     pictures: dict[str, bytes],
 ) -> Updated:
-    """Start the agent, order the release, and let its probation pass with the pictures."""
+    """Start the agent, order the release, let its probation pass with the pictures, and stop the agent in order."""
     desired = DesiredState(
         sequence=1, use_case="tags", waves=(Wave(release_digest=built.digest, percent=100.0),), probation_s=_PROBATION_S
     )
@@ -152,8 +158,17 @@ def updated(
     results = {name: device.inspect(data) for name, data in pictures.items()}
     wait_for(lambda: device.release().get("phase") == "idle", 120, 1.0)
     assert {result.release_digest for result in results.values()} == {built.digest}
+    release = wait_for(device.release, 60, 1.0)
+
+    def reported() -> Reported | None:
+        report = Reported.from_json(store.store("admin").get("kizu-fleet", "dev1/reported.json"))
+        return report if report.state == "running" else None
+
+    report = wait_for(reported, 120, 1.0)
+    assert device.end() == 0
     answers = {name: Answer(result.verdict, result.detections) for name, result in results.items()}
-    return Updated(device, answers, float(np.median([result.infer_ms for result in results.values()])))
+    frame_ms = float(np.median([result.infer_ms for result in results.values()]))
+    return Updated(device, release, report, answers, frame_ms)
 
 
 def judged_here(
@@ -171,25 +186,17 @@ def judged_here(
 
 def test_the_selftest_passes_on_arm(device: ArmDevice) -> None:
     """Disk, camera, store and signed releases, as a device sees them that has no release yet."""
-    said = device.selftest_alone()
+    said = device.selftest()
     found = {line.split(":")[0].split(maxsplit=1)[1]: line.split()[0] for line in said.splitlines() if ": " in line}
     assert found["state folder"] == found["cameras"] == found["S3, own identity"] == found["releases"] == "ok", said
     assert "FAILED" not in said
 
 
-def test_a_signed_release_is_tried_kept_and_reported_on_arm(
-    updated: Updated, store: Seaweed, built: BuiltRelease
-) -> None:
+def test_a_signed_release_is_tried_kept_and_reported_on_arm(updated: Updated, built: BuiltRelease) -> None:
     """The device had no release. It took one from the store, tried it, kept it after probation, and reports it."""
-    release = updated.device.release()
+    release, report = updated.release, updated.report
     assert (release["running"], release["phase"], release["pending"]) == (built.digest, "idle", None)
     assert (release["failed"], release["reason"]) == ({}, "up-to-date")
-
-    def reported() -> Reported | None:
-        report = Reported.from_json(store.store("admin").get("kizu-fleet", "dev1/reported.json"))
-        return report if report.state == "running" else None
-
-    report = wait_for(reported, 60, 1.0)
     assert (report.running_release, report.pending_release, report.sequence_seen) == (built.digest, None, 1)
     assert report.frames >= PROBATION_FRAMES
     assert report.problem == ""
@@ -203,7 +210,7 @@ def test_golden_samples_and_verdicts_on_arm_are_those_of_x86(
     All verdicts are equal, and all detections within the tolerance of the release. The pictures give all three
     verdicts, and with another threshold on one side the comparison fails.
     """
-    said = updated.device.selftest_beside()
+    said = updated.device.selftest()
     assert f"release {built.digest[:12]} reproduces {len(built.release.golden)} samples" in said, said
 
     threshold, tolerance = built.release.thresholds[CLASS], built.release.golden[0].tolerance
