@@ -66,6 +66,9 @@ bench-labels: setup ## Time a scan for images without an approved label, of a mi
 bench-fleet: setup ## Roll good and bad releases out to simulated fleets: how far they come, how soon they are stopped. OPTIONS='--campaigns 70': fewer
 	.venv/bin/python -m benchmarks.fleet $(OPTIONS)
 
+bench-reconcile: setup ## Time a pass of the reconciler over 10 use cases, 10,000 versions and 10,000 devices
+	.venv/bin/python -m benchmarks.reconcile $(OPTIONS)
+
 bench-accuracy: setup ## Compare scores on parts never seen with plain training. Needs KIZU_PUBLIC_TAGS=<folder>; one or two hours, continues where it stopped
 	.venv/bin/python -m benchmarks.accuracy $(OPTIONS)
 

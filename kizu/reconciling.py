@@ -60,6 +60,7 @@ class Reconciling:
         starter: Starter | None,
         drift: DriftWatch,
         still_acting: Callable[[], None] = lambda: None,
+        new_pass: Callable[[], None] = lambda: None,
         disconnect: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = loop
@@ -72,6 +73,7 @@ class Reconciling:
         self._starter: Any = starter
         self._drift = drift
         self._still_acting = still_acting
+        self._new_pass = new_pass
         self._disconnect = disconnect
 
     def run(self, *, act: bool = True) -> PassResult:
@@ -82,6 +84,7 @@ class Reconciling:
 
         self._published.new_pass()
         self._fleet.new_pass()
+        self._new_pass()
         now = datetime.now(UTC)
         failures: list[str] = []
         if not act:
@@ -176,11 +179,12 @@ def compose(config: Settings, products: Products, still_acting: Callable[[], Non
     signer = SignerClient.from_settings(config)
     published = PublishedInAPass(signer)
     decisions = DecisionLog(store, state)
+    facts = KnownFacts(config)
     annotations = LabelStudioAnnotations.from_settings(config)
     sources = Sources(
         models=MlflowModels(registry),
         desired=SeenDesiredStates(published, (SignerError, ObjectStoreError)),
-        labels=KnownFacts(config),
+        labels=facts,
         annotations=annotations,
     )
     starter = _starter(config, store, state)
@@ -202,7 +206,18 @@ def compose(config: Settings, products: Products, still_acting: Callable[[], Non
     disconnect = annotations.close if annotations is not None else lambda: None
     drift = DriftWatch(FleetLines(store, config.bucket("fleet")), signer)
     return Reconciling(
-        loop, published, fleet, champions, signer, versions, decisions, starter, drift, still_acting, disconnect
+        loop,
+        published,
+        fleet,
+        champions,
+        signer,
+        versions,
+        decisions,
+        starter,
+        drift,
+        still_acting,
+        facts.new_pass,
+        disconnect,
     )
 
 

@@ -40,6 +40,11 @@ class KnownFacts:
         self._store = S3ObjectStore.from_settings(config)
         self._registry = ModelRegistry.from_settings(config)
         self._known: dict[str, tuple[Mark, str, TrainingFacts | None]] = {}
+        self._labels: tuple[LabelStore, Mark] | None = None
+
+    def new_pass(self) -> None:
+        """Ask the label store again for its version, once for all products."""
+        self._labels = None
 
     def facts(self, use_case: str, last_run: str) -> TrainingFacts | None:
         """The facts; None where the label store is empty. last_run: the id of the newest finished training run.
@@ -48,8 +53,10 @@ class KnownFacts:
             CannotSee: a store or the registry cannot be read.
         """
         try:
-            labels = LabelStore.open(self._config)
-            mark = labels.mark()
+            if self._labels is None:
+                opened = LabelStore.open(self._config)
+                self._labels = opened, opened.mark()
+            labels, mark = self._labels
             known = self._known.get(use_case)
             if known is not None and known[:2] == (mark, last_run):
                 return known[2]

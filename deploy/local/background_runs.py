@@ -127,7 +127,8 @@ class BackgroundRuns:
             if noted.is_set():
                 _log.exception("run %s of %s", run_id, pipeline)
                 run.ended(RunState.FAILED, f"{type(e).__name__}: {e}")
-            failure.append(e)
+            else:
+                failure.append(e)
             return
         finally:
             noted.set()

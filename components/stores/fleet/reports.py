@@ -38,11 +38,15 @@ class FleetReading:
 
 
 class FleetReports:
-    """Reports in the fleet bucket. One that cannot be read, or does not parse, is logged and costs no other one."""
+    """Reports in the fleet bucket. One that cannot be read, or does not parse, is logged and costs no other one.
+
+    It remembers what it read. A later reading lists all reports, and reads those whose ETag changed since.
+    """
 
     def __init__(self, store: S3ObjectStore, bucket: str) -> None:
         self._store = store
         self._bucket = bucket
+        self._known: dict[str, tuple[str, Reported | UnreadReport]] = {}
 
     def reading(self) -> FleetReading:
         """The latest report of each device, sixteen read at once; and which reports could not be read, with the reason.
@@ -50,16 +54,32 @@ class FleetReports:
         Raises:
             ObjectStoreError: the bucket cannot be listed, or there is none.
         """
-        keys = (info.key.partition("/") for info in self._store.list(self._bucket))
-        devices = (device for device, _, name in keys if name == "reported.json")
+        listed = {
+            device: info.etag
+            for info in self._store.list(self._bucket)
+            for device, _, name in (info.key.partition("/"),)
+            if name == "reported.json"
+        }
+        known = {device: found for device, found in self._known.items() if listed.get(device) == found[0]}
+        changed = [device for device in listed if device not in known]
+        passing: dict[str, UnreadReport] = {}
+        for device, (found, given) in zip(changed, read_ahead(self._read, changed, at_most=_AHEAD), strict=True):
+            if isinstance(found, UnreadReport):
+                _log.warning("the report of %s is passed over: %s", found.device, found.reason)
+            if found is not None and given:
+                # A report that is written between the listing and the reading has another ETag at the next listing.
+                known[device] = (listed[device], found)
+            elif isinstance(found, UnreadReport):
+                passing[device] = found
+        self._known = known
         reports: list[Reported] = []
         unread: list[UnreadReport] = []
-        for found in read_ahead(self._read, devices, at_most=_AHEAD):
-            if isinstance(found, Reported):
-                reports.append(found)
-            elif found is not None:
-                unread.append(found)
-                _log.warning("the report of %s is passed over: %s", found.device, found.reason)
+        for device in listed:
+            report = known[device][1] if device in known else passing.get(device)
+            if isinstance(report, Reported):
+                reports.append(report)
+            elif report is not None:
+                unread.append(report)
         return FleetReading(tuple(reports), tuple(unread))
 
     def reports(self) -> tuple[Reported, ...]:
@@ -81,16 +101,19 @@ class FleetReports:
         _log.warning("the report of %s is passed over: %s", device, found.reason)
         return None
 
-    def _read(self, device: str) -> Reported | UnreadReport | None:
-        """The report; None where it is gone since the listing: the device was revoked."""
+    def _read(self, device: str) -> tuple[Reported | UnreadReport | None, bool]:
+        """The report, and whether the store gave it; None where it is gone since the listing: the device was revoked.
+
+        What the store did not give is asked for again at the next reading, whatever its ETag.
+        """
         try:
-            return self._parsed(device, self._store.get(self._bucket, f"{device}/reported.json"))
+            return self._parsed(device, self._store.get(self._bucket, f"{device}/reported.json")), True
         except ObjectNotFound:
-            return None
+            return None, True
         except BucketNotFound:
             raise
         except ObjectStoreError as e:
-            return UnreadReport(device, str(e))
+            return UnreadReport(device, str(e)), False
 
     def _parsed(self, device: str, data: bytes) -> Reported | UnreadReport:
         try:

@@ -91,3 +91,41 @@ def test_a_bucket_that_is_not_there_is_no_empty_fleet():
     """Where the bucket itself is gone, the pass fails: no device is unknown for a reason of its own."""
     with pytest.raises(BucketNotFound):
         FleetReports(Bucket(d1=BucketNotFound("no such bucket")), "fleet").reading()
+
+
+class Changing:
+    """A bucket whose reports change; it notes which are read."""
+
+    def __init__(self, **reports):
+        self.reports, self.read = reports, []
+
+    def list(self, bucket):
+        at = datetime(2025, 4, 1, tzinfo=UTC)
+        return [ObjectInfo(f"{name}/reported.json", 1, f"e{len(data)}", at) for name, data in self.reports.items()]
+
+    def get(self, bucket, key):
+        device = key.partition("/")[0]
+        self.read.append(device)
+        data = self.reports[device]
+        if data == b"away":
+            raise ObjectStoreError("the line broke")
+        return data
+
+
+def test_only_reports_that_changed_are_read_again():
+    """A later reading lists the bucket, and reads what has another ETag, what is new, and what the store kept back."""
+    bucket = Changing(d1=reported("d1").to_json(), d2=reported("d2").to_json(), d3=b"away", d4=b"{")
+    fleet = FleetReports(bucket, "fleet")
+    first = fleet.reading()
+    assert sorted(bucket.read) == ["d1", "d2", "d3", "d4"]
+    bucket.read.clear()
+    assert fleet.reading() == first
+    assert bucket.read == ["d3"]
+    bucket.read.clear()
+    bucket.reports |= {"d2": reported("d2", reason="slow").to_json(), "d3": reported("d3").to_json()}
+    bucket.reports["d5"] = reported("d5").to_json()
+    del bucket.reports["d1"]
+    later = fleet.reading()
+    assert sorted(bucket.read) == ["d2", "d3", "d5"]
+    assert [(report.device, report.reason) for report in later.reports] == [("d2", "slow"), ("d3", ""), ("d5", "")]
+    assert [found.device for found in later.unread] == ["d4"]

@@ -1,0 +1,1 @@
+"""How long a pass of the reconciler takes, and how much memory it needs."""
