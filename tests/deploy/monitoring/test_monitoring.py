@@ -145,3 +145,19 @@ def wait_for_alert(port, process):
             return {name: value for name, value in firing[0].items() if name not in hidden}
         time.sleep(0.2)
     raise AssertionError(f"no alert fired; it was {NOW} in the world of the test")
+
+
+def test_prometheus_is_let_in_where_each_server_of_the_cluster_listens():
+    """Each policy names a workload of the manifests and a port that it opens."""
+    opened = {}
+    for file in (REPOSITORY / "deploy" / "k8s" / "base").glob("*/deployment.yaml"):
+        deployment = yaml.safe_load(file.read_text(encoding="utf-8"))
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        ports = {port["containerPort"] for port in container.get("ports", ())}
+        opened[deployment["metadata"]["namespace"], deployment["metadata"]["name"]] = ports
+    policies = list(yaml.safe_load_all((FOLDER / "networkpolicies.yaml").read_text(encoding="utf-8")))
+    for policy in policies:
+        name = policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"]
+        (rule,) = policy["spec"]["ingress"]
+        assert {port["port"] for port in rule["ports"]} <= opened[policy["metadata"]["namespace"], name]
+    assert len(policies) == 4
