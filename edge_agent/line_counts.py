@@ -38,6 +38,7 @@ class LineCounts:
         self._utc_now = utc_now
         self._lock = threading.Lock()
         self._digest = ""
+        self._first: LineWindow | None = None
         self._full: tuple[LineWindow, ...] = ()
         self._since = utc_now()
         self._counted = 0
@@ -49,7 +50,7 @@ class LineCounts:
         """Count one frame of `width` x `height` pixels that was judged. Another release than before begins anew."""
         with self._lock:
             if result.release_digest != self._digest:
-                self._digest, self._full = result.release_digest or "", ()
+                self._digest, self._first, self._full = result.release_digest or "", None, ()
                 self._begin()
             if not self._counted:
                 self._since = self._utc_now()
@@ -70,17 +71,23 @@ class LineCounts:
         with self._lock:
             if not self._full:
                 return None
-            return LineWindows(device=device, use_case=use_case, release_digest=self._digest, windows=self._full)
+            return LineWindows(
+                device=device,
+                use_case=use_case,
+                release_digest=self._digest,
+                windows=self._full,
+                first=self._first,
+            )
 
-    def kept(self) -> tuple[str, tuple[LineWindow, ...], LineWindow] | None:
-        """The release, its full windows, and the open one as it is now; None where nothing was counted."""
+    def kept(self) -> tuple[str, LineWindow | None, tuple[LineWindow, ...], LineWindow] | None:
+        """The release, its first window, the latest full ones, and the open one; None where nothing was counted."""
         with self._lock:
-            return (self._digest, self._full, self._window()) if self._digest else None
+            return (self._digest, self._first, self._full, self._window()) if self._digest else None
 
-    def restore(self, digest: str, full: tuple[LineWindow, ...], begun: LineWindow) -> None:
+    def restore(self, digest: str, first: LineWindow | None, full: tuple[LineWindow, ...], begun: LineWindow) -> None:
         """Go on from what an earlier start had counted. For the start, before anything else."""
         with self._lock:
-            self._digest, self._full = digest, full[-LineWindows.MOST :]
+            self._digest, self._first, self._full = digest, first, full[-LineWindows.MOST :]
             self._since = begun.since
             self._pictures = PictureCounter(begun.pictures)
             self._detections = DetectionCounter(begun.detections)
@@ -101,6 +108,8 @@ class LineCounts:
     def _close_if_full(self) -> None:
         age = self._utc_now() - self._since
         if self._counted and (age >= LONGEST or (self._counted >= self._frames and age >= self._shortest)):
-            self._full = (*self._full, self._window())[-LineWindows.MOST :]
+            window = self._window()
+            self._first = self._first or window
+            self._full = (*self._full, window)[-LineWindows.MOST :]
             self.closed += 1
             self._begin()

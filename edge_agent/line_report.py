@@ -34,15 +34,16 @@ _LOOK_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptLine(Document):
-    """The whole file: the full windows of a release, newest last, and the open one as it was at the last writing."""
+    """The whole file: the first and the latest full windows of a release, and the open one as it was at the writing."""
 
     release_digest: str
     windows: tuple[LineWindow, ...]
     begun: LineWindow
+    first: LineWindow | None = None
 
     def __post_init__(self) -> None:
         check_sha256(self.release_digest)
-        windows = (*self.windows, self.begun)
+        windows = (*self.windows, self.begun, *([self.first] if self.first is not None else []))
         if any(window.pictures.bins != BINS or window.detections.bins != BINS for window in windows):
             raise ValueError(f"expected counts in bins {BINS}, but got others; another version of the agent wrote them")
 
@@ -100,7 +101,7 @@ class LineReport:
             except OSError as error:
                 _log.error("cannot set %s aside: %s", self._path, error)
             return
-        self._counts.restore(kept.release_digest, kept.windows, kept.begun)
+        self._counts.restore(kept.release_digest, kept.first, kept.windows, kept.begun)
 
     def run(self, stop: threading.Event) -> None:
         """Look after the counts until `stop` is set, and save once more then."""
@@ -122,8 +123,8 @@ class LineReport:
         kept = self._counts.kept()
         if kept is None:
             return
-        digest, windows, begun = kept
-        document = KeptLine(release_digest=digest, windows=windows, begun=begun)
+        digest, first, windows, begun = kept
+        document = KeptLine(release_digest=digest, first=first, windows=windows, begun=begun)
         try:
             self._disk.write(self._path, document.to_json())
         except OSError as e:

@@ -122,6 +122,9 @@ class LineWindows(Document):
     """The release."""
     windows: tuple[LineWindow, ...]
     """Newest last."""
+    first: LineWindow | None = None
+    """The first full window of this release on this device, with which the shares of later verdicts are compared; null
+    in a document that does not say it."""
 
     def __post_init__(self) -> None:
         check_name("device", self.device)

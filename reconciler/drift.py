@@ -1,7 +1,8 @@
 """Whether a line still shows what its release learned from: a rule over counts, without I/O.
 
 Each device, class and quantity is one comparison of two histograms: the release's reference and a full window of the
-device. A comparison *differs* in a window where both hold:
+device; for shares of verdicts, the first full window and a later one. A comparison *differs* in a window where both
+hold:
 
 - it is significant: a chi-square test of homogeneity and a Kolmogorov-Smirnov test on the bins (the smaller p-value,
   doubled for the choice), after Benjamini and Hochberg's correction over all comparisons of all devices, at `ALPHA`;
@@ -35,6 +36,7 @@ from inspection.drift import (
     LineWindows,
     median,
 )
+from inspection.verdict import Verdict
 
 ALPHA: Final = 0.01
 """At most this share of the comparisons that are called significant is so by chance."""
@@ -53,6 +55,8 @@ class Quantity(StrEnum):
     SIZE = "box-size"
     BRIGHTNESS = "brightness"
     SHARPNESS = "sharpness"
+    VERDICTS = "verdicts"
+    """The shares of pass, uncertain and fail, against those in the first window of the release on this device."""
 
 
 class State(StrEnum):
@@ -70,6 +74,8 @@ ADVICE: Final = {
     Quantity.SIZE: "look at the camera's distance and zoom; then have this device's images labelled",
     Quantity.BRIGHTNESS: "look at the lamp, the exposure and the lens; then have this device's images labelled",
     Quantity.SHARPNESS: "look at the focus, the lens and what shakes; then have this device's images labelled",
+    Quantity.VERDICTS: "look at the parts and at the pictures behind the verdicts: either the production has changed, "
+    "or what the camera sees",
 }
 """What a person should do about an alert."""
 _EDGES: Final = {
@@ -98,7 +104,8 @@ class Difference:
 class Comparison:
     """One device, class and quantity. class_name: '' for a quantity of the whole picture.
 
-    from_median, to_median: about the medians of the reference and of the latest window. values: how many the latest
+    from_median, to_median: about the medians of the reference and of the latest window; of verdicts, the share of
+    frames that did not pass, 0..1. values: how many the latest
     window has. latest, former: of the two latest windows; None where that one has too few values.
     """
 
@@ -199,7 +206,38 @@ def _of_line(line: LineWindows, reference: DriftReference | None) -> list[Compar
     names |= set(reference.detections.scores) if reference else set()
     wanted = [(Quantity.BRIGHTNESS, ""), (Quantity.SHARPNESS, "")]
     wanted += [(quantity, name) for name in sorted(names) for quantity in (Quantity.SCORE, Quantity.SIZE)]
-    return [_compared(line, reference, latest, former, quantity, name) for quantity, name in wanted]
+    found = [_compared(line, reference, latest, former, quantity, name) for quantity, name in wanted]
+    return found if line.first is None else [*found, _of_verdicts(line, line.first)]
+
+
+def _of_verdicts(line: LineWindows, first: LineWindow) -> Comparison:
+    """The verdicts of the latest windows beside those of the first one, which is no later window itself."""
+    before = _verdicts(first)
+    later = [_verdicts(window) for window in line.windows if window.since > first.since]
+    one = Comparison(
+        line.device, line.use_case, line.release_digest, Quantity.VERDICTS, "", State.STEADY, "",
+        until=line.windows[-1].until if line.windows else None, from_median=_not_passed(before),
+    )  # fmt: skip
+    if not later:
+        return replace(one, state=State.TOO_FEW, reason="no window after the first one is there yet")
+    one = replace(one, values=sum(later[-1]), to_median=_not_passed(later[-1]))
+    if min(sum(before), sum(later[-1])) < LEAST_VALUES:
+        return replace(one, state=State.TOO_FEW, reason=f"a window has fewer than {LEAST_VALUES} frames")
+    return replace(
+        one,
+        latest=difference(before, later[-1]),
+        former=difference(before, later[-2]) if len(later) > 1 and sum(later[-2]) >= LEAST_VALUES else None,
+    )
+
+
+def _verdicts(window: LineWindow) -> tuple[int, ...]:
+    """Frames from the best verdict to the worst, so that the test on steps has an order."""
+    found = window.detections.verdicts
+    return tuple(found.get(verdict, 0) for verdict in (Verdict.PASS, Verdict.UNCERTAIN, Verdict.FAIL))
+
+
+def _not_passed(counts: Sequence[int]) -> float | None:
+    return sum(counts[1:]) / sum(counts) if sum(counts) else None
 
 
 def _compared(

@@ -16,6 +16,7 @@ _NAMES: Final[Mapping[str, Mapping[Quantity, str]]] = {
         Quantity.SIZE: "枠の大きさ",
         Quantity.BRIGHTNESS: "明るさ",
         Quantity.SHARPNESS: "鮮明さ",
+        Quantity.VERDICTS: "合格以外の割合",
     },
 }
 

@@ -97,6 +97,8 @@ def test_another_release_begins_anew(clock):
     see(counts, 4, B)
     assert counts.windows("dev1", "metal-tag").release_digest == B
     assert told(counts) == [5]
+    found = counts.windows("dev1", "metal-tag")
+    assert found.first == found.windows[0]
 
 
 def report_of(counts, folder, store, clock) -> LineReport:
@@ -143,6 +145,11 @@ def test_what_was_counted_survives_a_restart_and_full_windows_are_told_again(clo
     clock.go_on(minutes=10)
     see(again, 3)
     assert told(again) == [5, 5]
+    clock.go_on(minutes=10)
+    for _ in range(2):
+        see(again, 6)
+        clock.go_on(minutes=10)
+    assert again.windows("dev1", "metal-tag").first == counts.windows("dev1", "metal-tag").windows[0]
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"schema_version":1,"release_digest":"x"}'])
@@ -164,7 +171,7 @@ def test_the_loop_counts_each_frame_with_its_picture_and_its_detections(tmp_path
         bench.feed(name, picture(*kind))
         assert bench.loop.step(release, 2.0)
     bench.outbox.close()
-    digest, _, begun = counts.kept()
+    digest, _, _, begun = counts.kept()
     assert digest == release.digest
     assert begun.detections.verdicts == {"pass": 1, "fail": 1, "uncertain": 1}
     assert sum(begun.pictures.brightness) == sum(begun.pictures.sharpness) == 3

@@ -159,6 +159,13 @@ def test_p_values_are_corrected_for_the_number_of_comparisons(rng):
     assert alone.latest.p < next(one for one in among if one.device == "weak").latest.p
 
 
+def rejecting(window, rng):
+    """The window with as many rejected parts as a line has that rejects one in twenty."""
+    frames = window.detections.frames
+    fail = int(rng.binomial(frames, 0.05))
+    return replace(window, detections=replace(window.detections, verdicts={"pass": frames - fail, "fail": fail}))
+
+
 @pytest.mark.parametrize("sizes", [(40, 30, 500, 40), (300, 100, 500, 120), (2000, 900, 500, 60)])
 def test_stable_lines_raise_no_more_false_alarms_than_promised(sizes):
     """100 seeded lines that show what their release learned from: at most one of them raises an alert."""
@@ -166,9 +173,30 @@ def test_stable_lines_raise_no_more_false_alarms_than_promised(sizes):
     for seed in range(100):
         rng = np.random.default_rng(seed)
         reference = reference_of(*side(rng, *sizes[:2]))
-        line = line_of(side(rng, *sizes[2:]), side(rng, *sizes[2:]))
+        line = line_of(*(side(rng, *sizes[2:]) for _ in range(2)))
+        first, *later = (rejecting(window, rng) for window in (line.windows[0], *line.windows))
+        line = replace(line, first=replace(first, since=NOON - timedelta(days=1)), windows=tuple(later))
+        assert (Quantity.VERDICTS, "") in judged(line, reference)
         alarms += any(one.state is State.ALERT for one in judged(line, reference).values())
     assert alarms <= 100 * PROMISED
+
+
+def test_verdicts_are_compared_with_the_first_window_of_the_release_on_the_device(rng):
+    """A line that rejects more and more is an alert; the first window itself is compared with nothing."""
+    reference = reference_of(*side(rng, 400, 200))
+    few, many = side(rng, 500, 20), side(rng, 500, 240)
+
+    def verdicts(*sides, first):
+        line = line_of(*sides)
+        one = judged(replace(line, first=first or line.windows[0]), reference)[Quantity.VERDICTS, ""]
+        return one.state, one.from_median, one.to_median
+
+    earlier = replace(line_of(few).windows[0], since=NOON - timedelta(days=1))
+    assert verdicts(few, first=None) == (State.TOO_FEW, 0.02, None)
+    assert verdicts(few, many, first=None) == (State.WATCHED, 0.02, 0.24)
+    assert verdicts(many, many, first=earlier) == (State.ALERT, 0.02, 0.24)
+    assert verdicts(few, few, first=earlier) == (State.STEADY, 0.02, 0.02)
+    assert (Quantity.VERDICTS, "") not in judged(line_of(few, many), reference), "an agent that tells no first window"
 
 
 # -- on pictures ------------------------------------------------------------------------------------------------------
