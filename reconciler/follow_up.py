@@ -106,9 +106,12 @@ def _training(view: ProductView, now: datetime) -> Following:
 
 
 def _labeling(view: ProductView, now: datetime) -> Following:
-    """One run at a time: for what people finished, else for the schedule."""
+    """A run for what people finished, and one for the schedule.
+
+    Claims lie below the hour that they are of, so that whoever looks for rivals reads those of one hour only. Two runs
+    at once, of two hours, are safe: a lease of labeling makes one wait for the other.
+    """
     policy, waits = view.policy, []
-    below = f"label/{policy.name}/"
     wants = []
     if Part.LABEL_STUDIO in view.unread:
         waits.append(f"labeling: Label Studio cannot be read: {view.unread[Part.LABEL_STUDIO]}")
@@ -116,6 +119,7 @@ def _labeling(view: ProductView, now: datetime) -> Following:
         waits.append("labeling: nobody has finished anything in Label Studio")
     else:
         at = view.finished.newest
+        below = f"label/{policy.name}/{at:%Y%m%dT%H}/"
         wants.append(
             Want(
                 act=Act.START_LABELING,
@@ -128,6 +132,7 @@ def _labeling(view: ProductView, now: datetime) -> Following:
         )
     slot = policy.labeling.came_due(now) if policy.labeling is not None else None
     if slot is not None:
+        below = f"label/{policy.name}/{slot:%Y%m%dT%H}/"
         wants.append(
             Want(
                 act=Act.START_LABELING,

@@ -99,10 +99,10 @@ def test_labeling_follows_each_newer_annotation_and_each_time_of_its_schedule_on
     at = datetime(2026, 3, 2, 11, 58, 1, 250_000, tzinfo=UTC)
     view = replace(EMPTY, policy=replace(POLICY, labeling=DAILY), finished=FinishedLabels(at))
     assert claims(view, "labeling") == [
-        "label/tag/finished-20260302T115801250000Z", "label/tag/schedule-20260302T0600Z",
+        "label/tag/20260302T11/finished-20260302T115801250000Z", "label/tag/20260302T06/schedule-20260302T0600Z",
     ]  # fmt: skip
     assert claims(view, "labeling", NOW + timedelta(hours=17)) == claims(view, "labeling")
-    assert claims(view, "labeling", NOW + timedelta(days=9))[1] == "label/tag/schedule-20260311T0600Z"
+    assert claims(view, "labeling", NOW + timedelta(days=9))[1] == "label/tag/20260311T06/schedule-20260311T0600Z"
     assert claims(replace(EMPTY, finished=FinishedLabels(None)), "labeling") == []
 
 

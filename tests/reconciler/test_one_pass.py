@@ -18,7 +18,7 @@ from tests.reconciler.pass_world import NAME, NOW, Killed, World
 EVERYTHING = [
     ("deployment", f"deploy/{NAME}/3"),
     ("training", f"train/{NAME}/57"),
-    ("labeling", f"label/{NAME}/finished-20260302T115700000000Z"),
+    ("labeling", f"label/{NAME}/20260302T11/finished-20260302T115700000000Z"),
 ]
 TOLD = {"gate-failed", "waits-for-approval"}
 
@@ -71,7 +71,7 @@ def test_explaining_changes_nothing_and_says_what_would_be_done_and_what_all_els
     (report,) = world.loop().run(act=False)
     assert (world.store.objects, world.runs.starts, world.mail.taken) == ({}, [], [])
     said = "\n".join(report.does)
-    for claim in ("deploy/metal-tag/3", "train/metal-tag/57", "label/metal-tag/finished-"):
+    for claim in ("deploy/metal-tag/3", "train/metal-tag/57", "label/metal-tag/20260302T11/finished-"):
         assert claim in said
     assert "would send the notice" in said
     world.loop().run()
