@@ -58,6 +58,10 @@ class FleetReporter:
                 if self._backoff.failures == 0:
                     _log.warning("cannot report to the fleet: %s", e)
                 stop.wait(self._backoff.failed())
+            except Exception:
+                # Whatever a part of the report meets while it is made: the line inspects without it.
+                _log.exception("the device report could not be made")
+                stop.wait(self._backoff.failed())
 
     def report_if_due(self) -> bool:
         """Put the report where the last one is old, or differs in more than numbers that always move.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from edge_agent import __version__
+from edge_agent.backoff import Backoff
 from edge_agent.camera_states import CameraStates
 from edge_agent.fleet_report import FleetReporter
 from edge_agent.ota.activation import State
@@ -38,6 +40,25 @@ def puts_after(change: dict) -> int:
     said[0] = replace(REPORT, reported_at=LATER, **change)
     reporter.report_if_due()
     return store.puts
+
+
+def test_a_report_that_cannot_be_made_ends_nothing(caplog):
+    """The thread tells it, waits, and makes the next one."""
+    store, stop, seen = MemoryStore(), threading.Event(), []
+
+    def describe():
+        seen.append(1)
+        if len(seen) == 1:
+            raise OSError("no such file system")
+        stop.set()
+        return REPORT
+
+    reporter = FleetReporter(store, "kizu-fleet", "dev1", describe, every_s=3600.0)
+    reporter._backoff = Backoff(limit_s=0.01)
+    reporter.changed()
+    reporter.run(stop)
+    assert store.puts == 1
+    assert "the device report could not be made" in caplog.text
 
 
 @pytest.mark.parametrize(
