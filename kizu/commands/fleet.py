@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from kizu.context import console, settings_as
+
+if TYPE_CHECKING:
+    from components.stores.fleet.standing import Filter
 
 app = typer.Typer()
 
@@ -41,12 +44,16 @@ def devices(
         console.print_json(data=standing.to_value())
         return
     if not standing.groups:
-        console.print("no device and no group is like that" if chosen.any else _NOTHING_RELEASED)
+        console.print(_why_nothing(chosen), highlight=False, markup=False)
     for found in standing.groups:
         _print_standing(found)
 
 
-_NOTHING_RELEASED = "nothing was released to any group yet; run: kizu deploy"
+def _why_nothing(chosen: Filter) -> str:
+    if chosen.any and chosen != type(chosen)(group=chosen.group):
+        return "no device and no group is like that"
+    where = f"the group {chosen.group}" if chosen.group else "any group"
+    return f"nothing was released to {where} yet; run: kizu deploy"
 
 
 def _standing() -> Any:

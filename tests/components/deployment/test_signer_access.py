@@ -44,6 +44,9 @@ class Operations:
     def release(self, digest):
         self.asked.append(("read", digest))
 
+    def candidate(self, digest):
+        self.asked.append(("candidate", digest))
+
 
 class Quiet:
     """A repository that needs nothing."""
@@ -83,8 +86,9 @@ def ask(app, method, path, token=None, **options):
 @pytest.mark.parametrize("token", [None, "", "guessed", "\u00e9"])
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/releases"), ("POST", "/desired"), ("POST", "/recover"), ("GET", "/desired"),
-     ("GET", "/desired/metal-tag/line"), ("GET", f"/releases/{'ab' * 32}")],
+    [("POST", "/releases"), ("POST", "/desired"), ("POST", "/recover"), ("POST", "/rollout"), ("POST", "/prune"),
+     ("POST", "/shadow"), ("POST", "/shadow/end"), ("GET", "/desired"), ("GET", "/desired/metal-tag/line"),
+     ("GET", f"/releases/{'ab' * 32}"), ("GET", f"/candidates/{'ab' * 32}")],
 )  # fmt: skip
 def test_nobody_without_a_token_is_served(app, operations, method, path, token):
     """Neither an order nor a look: 401, and nothing is done."""
@@ -101,7 +105,10 @@ def test_nobody_without_a_token_is_served(app, operations, method, path, token):
         ("deployment", "POST", "/releases", 200), ("operator", "POST", "/releases", 200),
         ("reconciler", "POST", "/releases", 403), ("reconciler", "POST", "/desired", 403),
         ("reconciler", "POST", "/recover", 403), ("deployment", "POST", "/recover", 403),
-        ("reconciler", "GET", "/desired", 200), ("deployment", "GET", "/desired/metal-tag/line", 404),
+        ("fleet-page", "POST", "/desired", 403), ("fleet-page", "POST", "/prune", 403),
+        ("reconciler", "POST", "/prune", 403), ("deployment", "POST", "/rollout", 403),
+        ("reconciler", "POST", "/shadow", 403), ("deployment", "POST", "/shadow", 403),
+        ("fleet-page", "POST", "/shadow", 403), ("reconciler", "GET", "/desired", 200), ("deployment", "GET", "/desired/metal-tag/line", 404),
     ],
 )  # fmt: skip
 def test_each_caller_may_do_what_it_is_for(app, layout, caller, method, path, status):
@@ -169,11 +176,12 @@ def test_tokens_are_made_once_and_the_signer_holds_digests_alone(layout):
     path = write_signer_callers(layout)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     tokens = {name: signer_token(layout, name) for name in SIGNER_CALLERS}
-    assert len(set(tokens.values())) == len(tokens) == 3
+    assert len(set(tokens.values())) == len(tokens) == 4
     assert not any(token in path.read_text() for token in tokens.values())
     assert write_signer_callers(layout).read_text() == path.read_text()
     assert environment_for(layout, "deployment")["KIZU_SIGNER_TOKEN"] == tokens["deployment"]
     assert environment_for(layout, "reconciler")["KIZU_SIGNER_TOKEN"] == tokens["reconciler"]
+    assert environment_for(layout, "fleet-page")["KIZU_SIGNER_TOKEN"] == tokens["fleet-page"]
     for identity in ("training", "labeling", "signer", "mlflow", "auditor"):
         assert "KIZU_SIGNER_TOKEN" not in environment_for(layout, identity)
 

@@ -55,9 +55,10 @@ def test_a_bucket_is_made_in_the_region_of_the_store(region, said):
 def test_what_a_store_does_not_know_is_said_and_the_rest_is_done():
     """A store without policies and CORS rules gets buckets and versions; the administrator learns what is lost."""
     store = OtherStore("eu-1", {"put_bucket_policy": "NotImplemented", "put_bucket_cors": "MethodNotAllowed"})
-    policy, cors = ensure(store, "kizu-", allowed_origins=ORIGIN)
+    policy, audit, cors = ensure(store, "kizu-", allowed_origins=ORIGIN)
     assert "policies" in policy
     assert "delete" in policy
+    assert "audit log" in audit
     assert ORIGIN[0] in cors
     assert len(store.made) == len(BUCKETS)
 
