@@ -110,12 +110,19 @@ class Cluster:
     def environment(self, workload: Workload, container: dict[str, Any]) -> dict[str, str]:
         """The container's variables, read from the ConfigMaps of the overlay and the Secrets."""
         found: dict[str, str] = {}
+        # As the kubelet does: an optional Secret or key that is not there sets no variable.
         for source in container.get("envFrom", []):
-            name = source["configMapRef"]["name"]
-            found |= of_kind(self.overlay, "ConfigMap")[workload.namespace, name]["data"]
+            if "secretRef" in source:
+                place = (workload.namespace, source["secretRef"]["name"])
+                found |= self.secrets[place] if place in self.secrets or not _optional(source["secretRef"]) else {}
+            else:
+                found |= of_kind(self.overlay, "ConfigMap")[workload.namespace, source["configMapRef"]["name"]]["data"]
         for variable in container.get("env", []):
             reference = variable["valueFrom"]["secretKeyRef"]
-            found[variable["name"]] = self.secrets[workload.namespace, reference["name"]][reference["key"]]
+            place, key = (workload.namespace, reference["name"]), reference["key"]
+            if _optional(reference) and key not in self.secrets.get(place, {}):
+                continue
+            found[variable["name"]] = self.secrets[place][key]
         return found
 
     def _mount(self, workload: Workload, image: str, mount: dict[str, Any]) -> list[str]:
@@ -206,3 +213,8 @@ class Pod:
     def execute(self, *command: str) -> str:
         """Run a command beside it, as its user."""
         return self.cluster.docker.run("exec", self.container, *command)
+
+
+def _optional(reference: dict[str, Any]) -> bool:
+    """Whether a pod starts without the Secret or the key that this names."""
+    return bool(reference.get("optional", False))

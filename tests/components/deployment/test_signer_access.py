@@ -108,7 +108,8 @@ def test_nobody_without_a_token_is_served(app, operations, method, path, token):
         ("fleet-page", "POST", "/desired", 403), ("fleet-page", "POST", "/prune", 403),
         ("reconciler", "POST", "/prune", 403), ("deployment", "POST", "/rollout", 403),
         ("reconciler", "POST", "/shadow", 403), ("deployment", "POST", "/shadow", 403),
-        ("fleet-page", "POST", "/shadow", 403), ("reconciler", "GET", "/desired", 200), ("deployment", "GET", "/desired/metal-tag/line", 404),
+        ("fleet-page", "POST", "/shadow", 403), ("reconciler", "GET", "/desired", 200),
+        ("deployment", "GET", "/desired/metal-tag/line", 404),
     ],
 )  # fmt: skip
 def test_each_caller_may_do_what_it_is_for(app, layout, caller, method, path, status):
