@@ -10,14 +10,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from inspection.documents import DesiredState, Reported, Wave
 from inspection.intervals import difference_interval, share_interval
 from inspection.report_parts import LineTally
 from inspection.rollout import LineBounds, PausedFor, RolloutPlan, RolloutState, Stage
+from reconciler.rules import UnreadReport
 
 MOST_NAMED: Final = 20
 """Devices that a stop names at most."""
@@ -119,28 +120,8 @@ class Judgement:
     paused_for: PausedFor | None = None
 
 
-class Unread(Protocol):
-    """A report that cannot be relied on. group, use_case: None where the report does not say it."""
-
-    @property
-    def device(self) -> str:
-        """The device."""
-
-    @property
-    def reason(self) -> str:
-        """Why not."""
-
-    @property
-    def group(self) -> str | None:
-        """The device's group."""
-
-    @property
-    def use_case(self) -> str | None:
-        """What it inspects."""
-
-
 def judge_rollout(
-    group: str, desired: DesiredState, reports: Iterable[Reported], unread: Iterable[Unread], now: datetime
+    group: str, desired: DesiredState, reports: Iterable[Reported], unread: Iterable[UnreadReport], now: datetime
 ) -> Judgement:
     """Decide on a group's rollout.
 
@@ -154,12 +135,13 @@ def judge_rollout(
     plan = desired.rollout
     if plan is None:
         return Judgement(RolloutAct.NOTHING, "all devices were asked at once, without a plan")
-    of_group = [r for r in reports if r.group == group and r.use_case in (None, desired.use_case)]
-    own = [report for report in of_group if _is_open(plan, report.device)]
+    of_group = [report for report in reports if report.counts_for(desired.use_case, group)]
+    is_open = _is_open(plan)
+    own = [report for report in of_group if is_open(report.device)]
     missing = [
         DeviceOutcome(item.device, Outcome.UNREAD, item.reason)
         for item in unread
-        if item.group in (None, group) and item.use_case in (None, desired.use_case) and _is_open(plan, item.device)
+        if item.group in (None, group) and item.use_case in (None, desired.use_case) and is_open(item.device)
     ]
     progress = _progress(plan, desired, own, missing, now)
     if plan.state is not RolloutState.RUNNING:
@@ -170,9 +152,10 @@ def judge_rollout(
     return _failed(plan.stage, progress) or _worse(progress) or _complete(plan, progress, now)
 
 
-def _is_open(plan: RolloutPlan, device: str) -> bool:
+def _is_open(plan: RolloutPlan) -> Callable[[str], bool]:
     """Whether a device has the release by now: by name or by hash."""
-    return device in plan.named() or Wave(release_digest=plan.release_digest, percent=plan.percent()).includes(device)
+    named, share = frozenset(plan.named()), Wave(release_digest=plan.release_digest, percent=plan.percent())
+    return lambda device: device in named or share.includes(device)
 
 
 def _standing_still(plan: RolloutPlan) -> str:
@@ -188,8 +171,7 @@ def _standing_still(plan: RolloutPlan) -> str:
 def _progress(
     plan: RolloutPlan, desired: DesiredState, own: Sequence[Reported], missing: list[DeviceOutcome], now: datetime
 ) -> Progress:
-    late_after = timedelta(seconds=desired.report_timeout_s)
-    devices = [_outcome(plan, desired, report, now - report.reported_at > late_after) for report in own]
+    devices = [_outcome(plan, desired, report, desired.is_late(report.reported_at, now)) for report in own]
     tallies = [tally for report in own if (tally := _tally(report, plan.release_digest)) is not None]
     return Progress(
         tuple(sorted([*devices, *missing], key=lambda item: item.device)),

@@ -203,7 +203,7 @@ def _reports(name: str, group: str) -> list[Reported]:
 
     config = settings_as("reconciler")
     found = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet")).reports()
-    return [report for report in found if report.group == group and report.use_case in (None, name)]
+    return [report for report in found if report.counts_for(name, group)]
 
 
 def _say(line: str) -> None:
