@@ -16,12 +16,13 @@ from kizu.context import is_on_this_machine, layout, of_this_machine
 if TYPE_CHECKING:
     from components.settings import Settings
     from kizu.drift_watch import DriftWatch
+    from reconciler.adapters import MlflowRollouts, NotedChampions
     from reconciler.decisions import Decision, DecisionLog
     from reconciler.one_pass import Loop, ProductReport
     from reconciler.products import Products
     from reconciler.published import PublishedInAPass, ReadingOfAPass
-    from reconciler.rollout_pass import Judged, Steps, Versions
-    from reconciler.rules import Champions, GroupState
+    from reconciler.rollout_pass import Judged, Steps
+    from reconciler.rules import GroupState
     from reconciler.starts import Starter
 
 
@@ -53,9 +54,9 @@ class Reconciling:
         loop: Loop,
         published: PublishedInAPass,
         fleet: ReadingOfAPass,
-        champions: Champions,
+        champions: NotedChampions,
         steps: Steps,
-        versions: Versions,
+        versions: MlflowRollouts,
         decisions: DecisionLog,
         starter: Starter | None,
         drift: DriftWatch,
@@ -91,6 +92,7 @@ class Reconciling:
             groups = group_states(self._published, self._fleet, now)
             rollouts = judge_all(self._published, self._fleet.reading(), now) if groups else []
         else:
+            self._champions.finish_moves()
             groups = move_champions(self._published, self._fleet, self._champions, now)
             self._still_acting()
             reading = self._fleet.reading() if groups else None
@@ -119,8 +121,9 @@ class Reconciling:
         return self._loop.tell(notices, act=act)
 
     def took_over(self) -> None:
-        """This replica acts from now on: another one may have written decisions meanwhile."""
+        """This replica acts from now on: another one may have written decisions and ends of rollouts meanwhile."""
         self._decisions.forget()
+        self._versions.forget()
 
     def wait_for_runs(self) -> None:
         """Wait for the runs that this process started on this machine."""

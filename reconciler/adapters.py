@@ -32,11 +32,18 @@ class MlflowChampions:
 
 
 class MlflowRollouts:
-    """Notes in MLflow's registry how the rollout of a version ended: the tags `rollout` and `rollout_reason`."""
+    """Notes in MLflow's registry how the rollout of a version ended: the tags `rollout` and `rollout_reason`.
+
+    It remembers what it read. Call `forget` where another process may have noted an end since.
+    """
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
         self._known: dict[tuple[str, int], str] = {}
+
+    def forget(self) -> None:
+        """Read again at the next question how a rollout ended: another process may have noted it since."""
+        self._known.clear()
 
     def rollout_of(self, model: str, version: int) -> str:
         """Return `failed` or `done`; '' where no rollout has ended. What was read once is not read again."""
@@ -54,7 +61,11 @@ class MlflowRollouts:
 
 
 class NotedChampions:
-    """Champions whose moves are written as decisions. published: says under which sequence a group runs a version."""
+    """Champions whose moves are written as decisions. published: says under which sequence a group runs a version.
+
+    A move leaves nothing but the alias, so it is announced before. Whoever is killed between the move and its decision
+    loses none: `finish_moves` writes it.
+    """
 
     def __init__(
         self, champions: Champions, published: Publisher, decisions: DecisionLog, clock: Callable[[], datetime]
@@ -71,16 +82,35 @@ class NotedChampions:
     def move(self, model: str, version: int) -> None:
         """Give the alias to a version, and write why."""
         former = self._champions.current(model)
-        self._champions.move(model, version)
         states = [self._published.desired(*name) for name in self._published.desired_names() if name[0] == model]
         sequence = max((state.sequence for state in states if state is not None), default=0)
-        self._decisions.write(
-            Decision(
-                use_case=model,
-                act=Act.MOVE_CHAMPION,
-                subject=f"version {version}, sequence {sequence}",
-                why=f"a whole group runs version {version}",
-                at=self._clock(),
-                facts={"version": version, "former": former, "sequence": sequence},
-            )
+        decision = Decision(
+            use_case=model,
+            act=Act.MOVE_CHAMPION,
+            subject=f"version {version}, sequence {sequence}",
+            why=f"a whole group runs version {version}",
+            at=self._clock(),
+            facts={"version": version, "former": former, "sequence": sequence},
         )
+        self._decisions.announce(decision)
+        self._champions.move(model, version)
+        self._finish(decision)
+
+    def finish_moves(self) -> None:
+        """Write the decision of each announced move that was done; an announced move that was not is forgotten.
+
+        Raises:
+            ObjectStoreError, ModelRegistryError: a server did not answer; the next pass does it.
+        """
+        for model in sorted({name for name, _ in self._published.desired_names()}):
+            announced = self._decisions.announced(model, Act.MOVE_CHAMPION)
+            if announced is None:
+                continue
+            if self._champions.current(model) == announced.facts.get("version"):
+                self._finish(announced)
+            else:
+                self._decisions.withdraw(model, Act.MOVE_CHAMPION)
+
+    def _finish(self, decision: Decision) -> None:
+        self._decisions.write(decision)
+        self._decisions.withdraw(decision.use_case, decision.act)

@@ -4,6 +4,9 @@ A decision is written after its act is known to have happened, once. The object 
 name is made from act and subject, is written first and under a condition. It holds the decision, and so the time that
 the key of the decision is made of. A pass that finds an act done without its decision writes it then. A pass that
 decides nothing writes nothing.
+
+Where only the act itself would tell that it was done, it is announced before: `announced/<use case>/<act>.json` holds
+its decision. A pass that finds an announcement sees by what is there now whether the act was done.
 """
 
 from __future__ import annotations
@@ -16,10 +19,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
-from inspection.codec import Document
+from inspection.codec import Document, DocumentError
 from inspection.paths import check_name
 
 _log = logging.getLogger(__name__)
+_ANNOUNCED: Final = "announced/"
 _DECIDED: Final = "decided/"
 _DECISIONS: Final = "decisions/"
 _NAME_LENGTH: Final = 20
@@ -63,23 +67,66 @@ def decision_name(act: str, subject: str, group: str = "") -> str:
     return hashlib.sha256("\x1f".join((act, subject, group)).encode()).hexdigest()[:_NAME_LENGTH]
 
 
+def _place(use_case: str, act: str) -> str:
+    return f"{_ANNOUNCED}{use_case}/{act}.json"
+
+
 class DecisionLog:
     """The decisions of one installation. bucket: the state bucket.
 
-    It remembers which decisions are written, so that a pass asks the store about each only once. Call `forget` where
-    another process may have written since.
+    It remembers which decisions are written and which acts are announced, so that a pass asks the store about each only
+    once. Call `forget` where another process may have written since.
     """
 
     def __init__(self, store: S3ObjectStore, bucket: str) -> None:
         self._store = store
         self._bucket = bucket
         self._known: dict[str, set[str]] = {}
+        self._announced: dict[tuple[str, str], Decision | None] = {}
         self.written: list[Decision] = []
         """The decisions that this process wrote, for whoever counts them; the owner empties it."""
 
     def forget(self) -> None:
-        """Read again at the next question which decisions are written."""
+        """Read again at the next question what is written and announced."""
         self._known.clear()
+        self._announced.clear()
+
+    def announce(self, decision: Decision) -> None:
+        """Keep a decision whose act is about to be done, in the place of the former announcement of such an act.
+
+        Raises:
+            ObjectStoreError: the store did not answer; the act must not be done.
+        """
+        what = decision.use_case, decision.act
+        self._announced.pop(what, None)
+        self._store.put(self._bucket, _place(*what), decision.to_json(), content_type="application/json")
+        self._announced[what] = decision
+
+    def announced(self, use_case: str, act: str) -> Decision | None:
+        """The decision whose act was about to be done; None where none was, or where it cannot be read.
+
+        Raises:
+            ObjectStoreError: the store did not answer.
+        """
+        if (use_case, act) not in self._announced:
+            found = None
+            try:
+                found = Decision.from_json(self._store.get(self._bucket, _place(use_case, act)))
+            except ObjectNotFound:
+                pass
+            except DocumentError as e:
+                _log.warning("the announcement %s is not readable and counts as none: %s", _place(use_case, act), e)
+            self._announced[use_case, act] = found
+        return self._announced[use_case, act]
+
+    def withdraw(self, use_case: str, act: str) -> None:
+        """Remove an announcement: its decision is written, or its act was not done.
+
+        Raises:
+            ObjectStoreError: the store did not answer; call it again.
+        """
+        self._store.delete(self._bucket, _place(use_case, act))
+        self._announced[use_case, act] = None
 
     def is_written(self, use_case: str, act: str, subject: str, group: str = "") -> bool:
         """Whether the act is known to have been done.
