@@ -34,7 +34,7 @@ from deploy.access.identities import (
     write_private,
 )
 from deploy.access.layout import REPOSITORY, Layout, Ports
-from pipelines.wiring import OPTIONAL_KEYS, SECRET_KEYS
+from pipelines.wiring import IDENTITIES, OPTIONAL_KEYS, SECRET_KEYS
 
 FILE: Final = "secrets.yaml"
 SERVICES: Final = "kizu"
@@ -63,6 +63,11 @@ class Addresses:
     mlflow: str = "http://mlflow.kizu.svc:5000"
     label_studio: str = "http://labelstudio.kizu.svc:8080"
     signer: str = "http://signer.kizu-signer.svc:8085"
+
+
+def pipeline_accounts() -> dict[str, str]:
+    """Return identity -> the ServiceAccount that its runs have in the namespace of the pipelines."""
+    return {identity: f"kizu-{identity}" for identity in IDENTITIES.values()}
 
 
 def shipped_use_cases() -> list[UseCase]:

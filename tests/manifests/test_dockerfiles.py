@@ -298,6 +298,16 @@ def test_every_package_comes_from_a_lock_file_with_hashes(dockerfile: Path) -> N
 
 
 @pytest.mark.parametrize("dockerfile", [COMPONENTS, EDGE], ids=lambda path: path.parent.name)
+def test_a_change_of_one_lock_file_installs_the_packages_of_its_own_image_alone_again(dockerfile: Path) -> None:
+    """A stage that installs sees its own lock file and that of the installer; the folder would bring all of them."""
+    for stage in stages(dockerfile).values():
+        for line in stage.lines:
+            mounted = set(re.findall(r"target=/run/locks(\S*)", line))
+            installed = re.findall(r"install-locked /run/locks(\S+)", line)
+            assert not installed or mounted == {"/uv.txt", *installed}, f"{stage.name} mounts {sorted(mounted)}"
+
+
+@pytest.mark.parametrize("dockerfile", [COMPONENTS, EDGE], ids=lambda path: path.parent.name)
 def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
     """hadolint reports nothing; an exception would be in the file with its reason."""
     done = subprocess.run([script("hadolint"), str(dockerfile)], capture_output=True, text=True, check=False)
