@@ -127,6 +127,27 @@ class Settings(BaseModel):
         validation_alias=_env("KIZU_IMAGE_REGISTRY"),
         description="For the reconciler: the registry that the cluster pulls the images of its runs from.",
     )
+    steps_small: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_STEPS_SMALL"),
+        description="Requests and limits of small steps on a cluster. Without it: `cpu=100m/1 memory=256Mi/2Gi`.",
+    )
+    steps_large: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_STEPS_LARGE"),
+        description="Those of steps that read many images. Without it: `cpu=500m/4 memory=1Gi/8Gi`.",
+    )
+    steps_training: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_STEPS_TRAINING"),
+        description="Those of steps that train, for use cases whose `resources` have no cpu or memory. Without it: "
+        "`cpu=500m/8 memory=2Gi/16Gi`.",
+    )
+    kueue_queue: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_KUEUE_QUEUE"),
+        description="Kueue's LocalQueue in the namespace of the pipelines. With it, each step's pod waits in it.",
+    )
     mlflow_public_url: str | None = Field(
         default=None,
         validation_alias=_env("KIZU_MLFLOW_PUBLIC_URL"),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from kfp import dsl
 
 from components.deployment.component import publish_release, resolve_approved
-from pipelines.wiring import settled
+from pipelines.wiring import pipeline_config, settled
 
 
 class DeploymentOutputs(NamedTuple):
@@ -16,7 +16,11 @@ class DeploymentOutputs(NamedTuple):
     sequence: int
 
 
-@dsl.pipeline(name="deployment", description="Have the signer publish an approved model to its group of devices.")
+@dsl.pipeline(
+    name="deployment",
+    description="Have the signer publish an approved model to its group of devices.",
+    pipeline_config=pipeline_config(days=1),
+)
 def deployment(use_case: str, version: int = 0, again: bool = False, downgrade: bool = False) -> DeploymentOutputs:
     """use_case: canonical JSON. version: the model version; 0 takes the newest approved one. again: order it anew.
 

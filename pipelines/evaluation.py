@@ -10,7 +10,7 @@ from kfp import dsl
 
 from components.registry.component import find_version, renew_version
 from pipelines.evaluating import evaluated
-from pipelines.wiring import settled
+from pipelines.wiring import pipeline_config, settled
 
 
 class EvaluationOutputs(NamedTuple):
@@ -26,7 +26,11 @@ class EvaluationOutputs(NamedTuple):
     approval: str
 
 
-@dsl.pipeline(name="evaluation", description="Evaluate a registered version again, beside the champion of now.")
+@dsl.pipeline(
+    name="evaluation",
+    description="Evaluate a registered version again, beside the champion of now.",
+    pipeline_config=pipeline_config(days=1),
+)
 def evaluation(use_case: str, version: int) -> EvaluationOutputs:
     """use_case: canonical JSON, whose name is that of the model. version: as MLflow shows it."""
     found = settled(find_version(use_case=use_case, version=version), "training")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from components.settings import Settings
 from components.stores.objects.claims import RunState
 from components.use_case import UseCase, parse_use_case
 from pipelines.compile import FOLDER
+from pipelines.step_pods import StepPods
 from pipelines.submit import SubmitError, connect, submit
 
 _STATES: Final[Mapping[str, RunState]] = {
@@ -36,6 +37,7 @@ class Kubeflow:
     registry: str | None = None
     token: str | None = None
     cookie: str | None = None
+    pods: StepPods = field(default_factory=StepPods)
 
     def __repr__(self) -> str:
         return f"Kubeflow({self.endpoint})"
@@ -54,6 +56,7 @@ class Kubeflow:
             settings.image_registry,
             token.get_secret_value() if token else None,
             cookie.get_secret_value() if cookie else None,
+            StepPods.from_settings(settings),
         )
 
 
@@ -117,8 +120,8 @@ class KubeflowRuns:
         at = self._kubeflow
         return submit(
             self._compiled / f"{self._pipeline}.yaml", arguments, endpoint=at.endpoint, namespace=at.namespace,
-            experiment=use_case.name, registry=at.registry, use_case=use_case, token=at.token, cookie=at.cookie,
-            run_name=run_name(self._pipeline, claim),
+            experiment=use_case.name, registry=at.registry, use_case=use_case, pods=at.pods, token=at.token,
+            cookie=at.cookie, run_name=run_name(self._pipeline, claim),
         )  # fmt: skip
 
     def _ask(self, act: str, method: str, *given: Any, **named: Any) -> Any:

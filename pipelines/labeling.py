@@ -10,7 +10,8 @@ from kfp import dsl
 
 from components.labeling.component import find_unlabelled, label, verify
 from components.reporting.component import report_labels
-from pipelines.wiring import settled
+from pipelines.step_pods import LONGEST_RUN_DAYS
+from pipelines.wiring import pipeline_config, settled
 
 
 class LabelingOutputs(NamedTuple):
@@ -25,7 +26,11 @@ class LabelingOutputs(NamedTuple):
     label_version: int
 
 
-@dsl.pipeline(name="labeling", description="Find images without an approved label, have people label and verify them.")
+@dsl.pipeline(
+    name="labeling",
+    description="Find images without an approved label, have people label and verify them.",
+    pipeline_config=pipeline_config(days=LONGEST_RUN_DAYS),
+)
 def labeling(use_case: str, wait_s: int = 0) -> LabelingOutputs:
     """use_case: the use case as canonical JSON. wait_s: how long to wait for people; 0 collects what is finished."""
     found = settled(find_unlabelled(use_case=use_case), "labeling")

@@ -15,6 +15,7 @@ import yaml
 
 from components.container_images import REGISTRY
 from components.use_case import UseCase
+from pipelines.step_pods import StepPods, with_step_pods
 from pipelines.training_pod import for_use_case
 
 _MOST_SAID: Final = 1000
@@ -52,6 +53,7 @@ def submit(
     experiment: str,
     registry: str | None,
     use_case: UseCase | None = None,
+    pods: StepPods | None = None,
     token: str | None = None,
     cookie: str | None = None,
     run_name: str | None = None,
@@ -67,8 +69,10 @@ def submit(
     """
     name = compiled.stem
     text = compiled.read_text(encoding="utf-8")
+    pods = pods or StepPods()
+    text = with_step_pods(text, pods)
     if use_case is not None:
-        text = for_use_case(text, use_case)
+        text = for_use_case(text, use_case, pods.sizes["training"])
     text = with_registry(text, registry)
     version_name = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,8 @@ from components.evaluation.component import apply_gate
 from components.registry.component import register_model
 from components.training.component import prepare_base_weights, train_detector
 from pipelines.evaluating import evaluated
-from pipelines.wiring import settled
+from pipelines.step_pods import LONGEST_RUN_DAYS
+from pipelines.wiring import pipeline_config, settled
 
 
 class TrainingOutputs(NamedTuple):
@@ -28,7 +29,11 @@ class TrainingOutputs(NamedTuple):
     note: str
 
 
-@dsl.pipeline(name="training", description="Freeze a dataset, train, evaluate as deployed, gate, register.")
+@dsl.pipeline(
+    name="training",
+    description="Freeze a dataset, train, evaluate as deployed, gate, register.",
+    pipeline_config=pipeline_config(days=LONGEST_RUN_DAYS),
+)
 def training(use_case: str, label_version: int = -1, force: bool = False) -> TrainingOutputs:
     """use_case: canonical JSON. label_version: -1 takes the latest labels. force: train the same inputs again."""
     frozen = settled(freeze_dataset(use_case=use_case, label_version=label_version), "training")

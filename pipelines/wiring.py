@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kfp import kubernetes
+from kfp import dsl, kubernetes
+
+from pipelines.step_pods import SIZES, ask_of_every_step, size_of
 
 _S3: Final = (
     "KIZU_S3_ENDPOINT",
@@ -58,8 +60,22 @@ CA_FOLDER: Final = "/etc/kizu/ca"
 """Where each pod finds the files of that ConfigMap. `KIZU_S3_CA_FILE` is then `/etc/kizu/ca/ca.pem`."""
 
 
+_DAY_S: Final = 24 * 3600
+
+
+def pipeline_config(*, days: int) -> dsl.PipelineConfig:
+    """How long a run may take, and how long its objects stay on the cluster. Kubeflow Pipelines keeps its own record.
+
+    Args:
+        days: after which a run is ended from outside.
+    """
+    return dsl.PipelineConfig(
+        ttl_seconds_after_success=_DAY_S, ttl_seconds_after_failure=7 * _DAY_S, active_deadline_seconds=days * _DAY_S
+    )
+
+
 def settled(task: Any, pipeline: str) -> Any:
-    """The task with its settings and certificates, the pod label of the pipeline, and kfp's cache off.
+    """The task with its settings, certificates, size, account and pod labels, and kfp's cache off.
 
     Settings come from the Secret `kizu-<pipeline>`, certificates from the ConfigMap `kizu-ca`.
 
@@ -73,4 +89,6 @@ def settled(task: Any, pipeline: str) -> Any:
     kubernetes.use_config_map_as_volume(task, CA_CONFIG_MAP, CA_FOLDER, optional=True)
     # The network policies of the signer and of Label Studio select a pipeline's pods by this label.
     kubernetes.add_pod_label(task, "kizu-pipeline", pipeline)
+    kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "kizu")
+    ask_of_every_step(task, SIZES[size_of(task.name)])
     return task.set_caching_options(False)

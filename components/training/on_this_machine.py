@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from components.settings import Settings
 from components.training.device import CPU
 from components.training.trainer import Checkpoint, CheckpointError, DetectionDataset, TrainingError
+
+_CGROUP: Final = Path("/sys/fs/cgroup/cpu.max")
+
+
+def processors(allowed: int, cgroup: Path = _CGROUP) -> int:
+    """Processors that this process may use: those that it may run on, within the CPU limit of its container.
+
+    Args:
+        allowed: those that it may run on. In a container, these are all of the node.
+        cgroup: the kernel's file with the limit: `<microseconds> <period>`, or `max <period>`.
+    """
+    try:
+        quota, period = cgroup.read_text(encoding="ascii").split()
+        limit = math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # no such file, or no limit
+        return allowed
+    return max(1, min(allowed, limit))
 
 
 class OnThisMachine:
     """Base class of trainers that train in this process.
 
     Args:
-        threads: CPU threads; all cores where None.
+        threads: CPU threads; where None, one for each processor that the process may use.
         base_weights: a file to begin from, in the trainer's own form.
         device: see `chosen_device`.
         workers: processes that load images, for each GPU; on a CPU there are none.
@@ -25,7 +43,7 @@ class OnThisMachine:
     def __init__(
         self, threads: int | None = None, base_weights: Path | None = None, *, device: str = CPU, workers: int = 0
     ) -> None:
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or processors(len(os.sched_getaffinity(0)))
         self._base_weights = base_weights
         self._device, self._workers = device, workers
 

@@ -72,16 +72,20 @@ def compile_command(
         Path | None, typer.Option(help="The use case whose `resources` and detector the training steps get.")
     ] = None,
 ) -> None:
-    """Compile the pipelines to pipelines/compiled/, or for one use case to another folder."""
+    """Compile the pipelines to pipelines/compiled/, or for one use case and this installation to another folder."""
+    from components.settings import settings
     from pipelines.compile import FOLDER, compile_all
+    from pipelines.step_pods import StepPods, with_step_pods
     from pipelines.training_pod import for_use_case
 
     if use_case is not None and output is None:
         raise CommandError("expected --output with --use-case: pipelines/compiled/ is the same for all use cases")
     asks = read_use_case(use_case) if use_case is not None else None
+    pods = StepPods.from_settings(settings()) if asks is not None else StepPods()
     for path in compile_all(output or FOLDER):
         if asks is not None:
-            path.write_text(for_use_case(path.read_text(encoding="utf-8"), asks), encoding="utf-8")
+            text = with_step_pods(path.read_text(encoding="utf-8"), pods)
+            path.write_text(for_use_case(text, asks, pods.sizes["training"]), encoding="utf-8")
         console.print(str(path), highlight=False)
 
 
@@ -99,6 +103,7 @@ def submit(
     """Upload a compiled pipeline to Kubeflow Pipelines and start it."""
     from components.settings import settings
     from pipelines.compile import FOLDER, PIPELINES
+    from pipelines.step_pods import StepPods
     from pipelines.submit import submit as submit_run
 
     if pipeline not in PIPELINES:
@@ -121,6 +126,7 @@ def submit(
         experiment=read_use_case(use_case).name,
         registry=registry,
         use_case=read_use_case(use_case),
+        pods=StepPods.from_settings(config),
         token=config.kfp_token.get_secret_value() if config.kfp_token else None,
         cookie=config.kfp_cookie.get_secret_value() if config.kfp_cookie else None,
     )

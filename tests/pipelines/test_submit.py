@@ -115,14 +115,14 @@ def test_images_come_from_the_clusters_registry(kubeflow, compiled):
 
 def test_a_use_cases_resources_are_a_version_of_their_own(kubeflow):
     """The uploaded pipeline asks for the resources; the arguments of the run do not contain them."""
-    for memory in ("8Gi", "8Gi", "16Gi"):
+    for memory in ("9Gi", "9Gi", "17Gi"):
         submit(
             FOLDER / "training.yaml", {"use_case": "{}"}, endpoint=f"http://127.0.0.1:{kubeflow.server_port}",
             namespace="kubeflow", experiment="metal-tag", registry=None,
             use_case=CASE.model_copy(update={"resources": Resources(memory=memory)}),
         )  # fmt: skip
     uploads = [body for path, _, body in kubeflow.calls if path.startswith("/pipelines/upload_version")]
-    assert [(b"resourceMemoryLimit: 8Gi" in body, b"resourceMemoryLimit: 16Gi" in body) for body in uploads] == [
+    assert [(b"resourceMemoryLimit: 9Gi" in body, b"resourceMemoryLimit: 17Gi" in body) for body in uploads] == [
         (True, False), (False, True),
     ]  # fmt: skip
     assert {tuple(run["runtime_config"]["parameters"]) for run in kubeflow.runs} == {("use_case",)}

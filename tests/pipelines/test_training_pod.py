@@ -68,23 +68,26 @@ def test_all_that_a_use_case_asks_reaches_the_steps_that_train(step):
 def test_nothing_else_of_the_pipeline_changes():
     """Other steps stay as they are, and so do image, command, settings and label of the steps that train."""
     executors, platform, tasks, specification = parts(with_resources(TEXT, ALL))
+    old_executors, old_platform, old_tasks, old_specification = parts(TEXT)
     for step in STEPS:
-        for key in ("resources", "env"):
-            del executors[f"exec-{step}"]["container"][key]
+        del executors[f"exec-{step}"]["container"]["env"]
+        executors[f"exec-{step}"]["container"]["resources"] = old_executors[f"exec-{step}"]["container"]["resources"]
         for key in ("nodeSelector", "tolerations", "emptyDirMounts"):
             del platform[f"exec-{step}"][key]
-        del tasks[step]["retryPolicy"]
-    old_executors, old_platform, _, old_specification = parts(TEXT)
+        tasks[step]["retryPolicy"]["maxRetryCount"] = old_tasks[step]["retryPolicy"]["maxRetryCount"]
     assert (executors, platform, specification) == (old_executors, old_platform, old_specification)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_without_a_wish_the_pod_trains_on_the_processors_and_is_started_again(step):
-    """By default there is no shared memory, selector or toleration, and a lost pod is started again."""
+    """By default there is no shared memory, selector or toleration, and a lost pod is started again.
+
+    It asks for what every training asks for, and the training takes as many threads as the limit allows.
+    """
     executors, platform, tasks, _ = parts(with_resources(TEXT, Resources()))
     container = executors[f"exec-{step}"]["container"]
     assert container["env"] == [{"name": "KIZU_TRAINING_DEVICE", "value": "cpu"}]
-    assert "resources" not in container
+    assert container["resources"] == parts(TEXT)[0][f"exec-{step}"]["container"]["resources"]
     assert platform[f"exec-{step}"] == parts(TEXT)[1][f"exec-{step}"]
     assert tasks[step]["retryPolicy"]["maxRetryCount"] == 2
     assert "retryPolicy" not in parts(with_resources(TEXT, Resources(retries=0)))[2][step]
