@@ -6,12 +6,12 @@ A rule says which run should be there and under which claim. Whether it is there
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from inspection.rollout import RolloutState
 from reconciler.training_due import DueDecision, judge_due
-from reconciler.view import Act, Following, Notice, Part, ProductView, SeenVersion, Topic, Want
+from reconciler.view import Act, Following, Notice, Part, ProductPolicy, ProductView, SeenVersion, Topic, Want
 
 HOLDING_PLANS: Final = (RolloutState.PAUSED, RolloutState.PINNED)
 """States of a rollout in which nothing else is deployed to the group by itself."""
@@ -110,6 +110,9 @@ def _labeling(view: ProductView, now: datetime) -> Following:
 
     Claims lie below the hour that they are of, so that whoever looks for rivals reads those of one hour only. Two runs
     at once, of two hours, are safe: a lease of labeling makes one wait for the other.
+
+    While people work without a break, each pass sees a newer annotation. A run for what people finished therefore keeps
+    its distance from the run before, which collected all that was there. A run of the schedule keeps none.
     """
     policy, waits = view.policy, []
     wants = []
@@ -128,6 +131,8 @@ def _labeling(view: ProductView, now: datetime) -> Following:
                 why=f"people finished something at {_at(at)}",
                 arguments={"wait_s": 0},
                 alone_below=below,
+                quiet_s=policy.labeling_quiet_s,
+                quiet_below=_hours(policy, at, now) if policy.labeling_quiet_s > 0 else (),
             )
         )
     slot = policy.labeling.came_due(now) if policy.labeling is not None else None
@@ -146,6 +151,24 @@ def _labeling(view: ProductView, now: datetime) -> Following:
     if policy.labeling is not None:
         waits.append(f"labeling: its schedule comes due at {_at(policy.labeling.comes_due(now))}")
     return Following(wants=tuple(wants), waits=tuple(waits))
+
+
+def _hours(policy: ProductPolicy, at: datetime, now: datetime) -> tuple[str, ...]:
+    """Where the claims of the latest labeling runs are. A run that was of an earlier hour's work is not looked for."""
+    times = (at, now, now - timedelta(hours=1), now - timedelta(hours=1, seconds=policy.labeling_quiet_s))
+    return tuple(dict.fromkeys(f"label/{policy.name}/{time:%Y%m%dT%H}/" for time in times))
+
+
+def quiet_until(changed_at: datetime | None, quiet_s: float, now: datetime) -> datetime | None:
+    """Until when a run waits; None where it may start.
+
+    changed_at: of the latest claim: when its run was started or ended; None where there is none. A time of the future
+    is that of a wrong clock, and counts as now.
+    """
+    if changed_at is None:
+        return None
+    until = min(changed_at, now) + timedelta(seconds=quiet_s)
+    return until if until > now else None
 
 
 def _notices(view: ProductView) -> Following:

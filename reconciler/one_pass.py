@@ -17,7 +17,7 @@ from components.stores.objects.claims import ClaimLost, Claims, ClaimState, Refu
 from components.stores.objects.s3 import ObjectStoreError
 from inspection.documents import DesiredState
 from reconciler.decisions import Decision, DecisionLog
-from reconciler.follow_up import gave_up, what_follows
+from reconciler.follow_up import gave_up, quiet_until, what_follows
 from reconciler.notices import message_of
 from reconciler.notifier import NoticeError, Notifier
 from reconciler.products import Product, Products
@@ -169,6 +169,10 @@ class Loop:
             said.waits.append(f"{want.pipeline}: nothing can start it: KIZU_KFP_ENDPOINT is not set ({want.why})")
             return None
         found = self._claims.look(want.claim, want.alone_below, self._starter.runs(want.pipeline), self._clock())
+        if found is None and (until := self._quiet_until(want)) is not None:
+            waits = f"waits until {until:%H:%M:%S} UTC, {want.quiet_s:g} s after the last run"
+            said.waits.append(f"{want.pipeline}: it {waits} ({want.why})")
+            return None
         if found is None and not act:
             said.does.append(f"would start {want.pipeline} under the claim {want.claim}: {want.why}")
             return None
@@ -192,6 +196,11 @@ class Loop:
         if found.state is ClaimState.DONE and found.name == want.claim:
             self._done.add(want.claim)
         return found
+
+    def _quiet_until(self, want: Want) -> datetime | None:
+        if not want.quiet_below:
+            return None
+        return quiet_until(self._claims.changed_at(*want.quiet_below), want.quiet_s, self._clock())
 
     def _write(self, product: Product, want: Want, run_id: str, at: datetime) -> None:
         group = product.policy.group if want.act is Act.START_DEPLOYMENT else ""

@@ -55,6 +55,7 @@ def product_of(use_case: UseCase) -> Product:
         retraining=use_case.retraining,
         labeling=_schedule(use_case.name, "labeling", use_case.schedules.labeling),
         training=_schedule(use_case.name, "training", use_case.schedules.training),
+        labeling_quiet_s=use_case.schedules.labeling_quiet_s,
     )
     return Product(use_case, policy)
 

@@ -64,7 +64,10 @@ class FinishedLabels:
 
 @dataclass(frozen=True, slots=True)
 class ProductPolicy:
-    """What the use case file says about the loop. labeling, training: the schedules, where there are some."""
+    """What the use case file says about the loop. labeling, training: the schedules, where there are some.
+
+    labeling_quiet_s: least seconds between the end of a labeling run and the next one that people's work starts.
+    """
 
     name: str
     group: str
@@ -72,6 +75,7 @@ class ProductPolicy:
     retraining: RetrainingPolicy
     labeling: CronSchedule | None = None
     training: CronSchedule | None = None
+    labeling_quiet_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,8 @@ class Want:
 
     alone_below: where it is set, the run starts only while no other run is at work under a claim below it.
     arguments: the pipeline's arguments, besides the use case.
+    quiet_s, quiet_below: where they are set, the run starts only so many seconds after the latest change of any claim
+    below one of `quiet_below`.
     """
 
     act: Act
@@ -119,6 +125,8 @@ class Want:
     why: str
     arguments: Mapping[str, Any]
     alone_below: str = ""
+    quiet_s: float = 0.0
+    quiet_below: tuple[str, ...] = ()
 
 
 class Topic(StrEnum):

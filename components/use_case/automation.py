@@ -36,9 +36,12 @@ class Schedule(Section):
 
 
 class Schedules(Section):
-    """When the reconciler starts a run by the clock, besides what it starts because something is there to do."""
+    """When the reconciler starts a run by the clock, and how often at most it starts labeling for what people did."""
 
     labeling: Schedule | None = None
     """When labeling runs; null: only when people finished something."""
+    labeling_quiet_s: Annotated[float, Field(ge=0.0, le=3600.0)] = 120.0
+    """Least seconds from the end of a labeling run to the start of the next one that people's work starts. While people
+    work without a break, it keeps runs from following each other at once."""
     training: Schedule | None = None
     """When a training is due if at least one label is new; null: only by `retraining`."""

@@ -72,6 +72,7 @@ class MemoryObjects:
 
     def __init__(self, faults: Faults) -> None:
         self.objects: dict[str, bytes] = {}
+        self._modified: dict[str, datetime] = {}
         self._faults = faults
 
     def _do(self, call, *arguments, **named):
@@ -89,6 +90,7 @@ class MemoryObjects:
         if if_match is not None and (key not in self.objects or etag(self.objects[key]) != if_match):
             return False
         self.objects[key] = data
+        self._modified[key] = max(self._modified.values(), default=NOW) + timedelta(seconds=1)
         return True
 
     def get(self, bucket, key):
@@ -110,7 +112,12 @@ class MemoryObjects:
 
     def list(self, bucket, prefix="") -> Iterator[ObjectInfo]:
         found = self._do(lambda: sorted(key for key in self.objects if key.startswith(prefix)))
-        return iter([ObjectInfo(key, len(self.objects[key]), etag(self.objects[key]), NOW) for key in found])
+        return iter(
+            [
+                ObjectInfo(key, len(self.objects[key]), etag(self.objects[key]), self._modified.get(key, NOW))
+                for key in found
+            ]
+        )
 
 
 def etag(data: bytes) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from components.use_case import Retraining
-from reconciler.follow_up import what_follows
+from reconciler.follow_up import quiet_until, what_follows
 from reconciler.schedules import CronSchedule
 from reconciler.training_due import LastTraining, TrainingFacts
 from reconciler.view import FinishedLabels, Part, ProductPolicy, ProductView, SeenDesired, SeenRun, SeenVersion, Topic
@@ -127,3 +127,24 @@ def test_a_part_that_cannot_be_read_holds_up_only_what_needs_it(part):
     held = {Part.MODELS: "deployment", Part.DESIRED: "deployment", Part.LABELS: "training"}.get(part, "labeling")
     assert found == {"deployment", "training", "labeling"} - {held}
     assert "it is away" in waits(view, held)
+
+
+@pytest.mark.parametrize(
+    ("changed", "until"),
+    [(None, None), (timedelta(seconds=30), 90), (timedelta(seconds=120), None), (timedelta(hours=-2), 120)],
+    ids=["no run before", "a run just now", "long enough ago", "of a clock that is ahead"],
+)
+def test_a_labeling_run_keeps_its_distance_from_the_one_before(changed, until):
+    """It waits for the rest of the quiet time; a claim of a wrong clock holds it up for one such time at most."""
+    found = quiet_until(None if changed is None else NOW - changed, 120.0, NOW)
+    assert found == (None if until is None else NOW + timedelta(seconds=until))
+
+
+def test_the_claims_of_the_latest_hours_say_when_labeling_ran_last():
+    """A run that began before the hour is found; without a quiet time nothing is looked for."""
+    at = NOW - timedelta(minutes=1)
+    view = replace(EMPTY, policy=replace(POLICY, labeling_quiet_s=120.0), finished=FinishedLabels(at))
+    (want,) = what_follows(view, NOW).wants
+    assert set(want.quiet_below) == {f"label/tag/20260302T{hour}/" for hour in (10, 11, 12)}
+    (want,) = what_follows(replace(view, policy=POLICY), NOW).wants
+    assert want.quiet_below == ()

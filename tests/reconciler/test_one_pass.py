@@ -5,15 +5,18 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
 from components.stores.objects.claims import MAX_ATTEMPTS, Claim, RunState
 from components.stores.objects.leases import LeaseError
 from components.stores.objects.s3 import ObjectStoreError
+from reconciler.products import Served
+from reconciler.schedules import CronSchedule
 from reconciler.starts import StartError
 from reconciler.view import SeenDesired, SeenVersion
-from tests.reconciler.pass_world import NAME, NOW, Killed, World
+from tests.reconciler.pass_world import NAME, NOW, PRODUCT, Killed, World
 
 EVERYTHING = [
     ("deployment", f"deploy/{NAME}/3"),
@@ -297,3 +300,38 @@ def test_what_goes_wrong_with_one_run_costs_no_other_act(world):
     assert "quota exceeded" in report.failures[0]
     assert len(world.mail.taken) == 2
     assert world.now - NOW < timedelta(minutes=1)
+
+
+def test_while_people_label_without_a_break_labeling_runs_keep_their_distance(world):
+    """Each pass sees a newer annotation; a run starts once the quiet time after the last run's end is over."""
+    world.says(training=None, versions=(), waiting=None, run=None)
+    quiet = timedelta(seconds=PRODUCT.policy.labeling_quiet_s)
+    loop, starts = world.loop(), []
+    for _ in range(61):
+        world.says(annotated_at=world.now)
+        before = len(world.runs.starts)
+        loop.run()
+        if len(world.runs.starts) > before:
+            starts.append(world.now)
+        world.wait(seconds=10)
+        world.runs.end()
+    assert starts[0] == NOW
+    assert len(starts) >= 4
+    assert min(later - earlier for earlier, later in pairwise(starts)) >= quiet
+    world.says(annotated_at=world.now)
+    (report,) = world.loop().run(act=False)
+    assert f"{quiet.seconds} s after the last run (people finished something" in "\n".join(report.waits)
+
+
+def test_a_labeling_run_of_the_schedule_waits_for_no_quiet_time(world):
+    """A time that came due starts its run, also right after one that people's work started."""
+    scheduled = replace(PRODUCT, policy=replace(PRODUCT.policy, labeling=CronSchedule("5 12 * * *", "UTC")))
+    world.products.served = Served((scheduled,))
+    world.says(training=None, versions=(), waiting=None, run=None, annotated_at=NOW)
+    loop = world.loop()
+    world.wait(minutes=4, seconds=59)
+    loop.run()
+    world.runs.end()
+    world.wait(seconds=2)
+    loop.run()
+    assert world.runs.starts[-1] == ("labeling", f"label/{NAME}/20260302T12/schedule-20260302T1205Z")

@@ -250,6 +250,17 @@ class Claims:
             if state in (ClaimState.STARTING, ClaimState.RUNNING):
                 yield name, claim, state
 
+    def changed_at(self, *below: str) -> datetime | None:
+        """When the latest claim below one of these names was taken, or its run started or ended; None without one."""
+        found = [info for name in below for info in self._store.list(self._bucket, _PREFIX + name)]
+        if not found:
+            return None
+        latest = max(found, key=lambda info: info.modified).key.removeprefix(_PREFIX)
+        try:
+            return _parse(latest, self._object(latest).read()[0]).claimed_at
+        except ObjectNotFound:  # withdrawn since
+            return None
+
     def _object(self, name: str) -> FencedObject:
         return FencedObject(self._store, self._bucket, _PREFIX + name)
 
