@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_SAY_AGAIN_S: Final = 60.0
 _LATE: Final = 10
 """After so many intervals without a pass the service is not healthy any more."""
 
@@ -62,6 +63,7 @@ class ReconcilerService:
         self._counters = Counters()
         self._stopped = threading.Event()
         self._alive_at = time.monotonic()
+        self._said: tuple[str, float] | None = None
         self._reconciling: Reconciling | None = None
         self._lease: Any = None
         self._acting = False
@@ -98,11 +100,24 @@ class ReconcilerService:
                     raise
                 except Exception as e:
                     self._counters.failed()
-                    _log.error("this pass failed: %s; the next one is in %.0f s", e, self._every_s, exc_info=True)
+                    self._say_failure(e)
                 else:
                     self._counters.passed(time.monotonic() - began, datetime.now(UTC))
+                    self._said = None
                 self._alive_at = time.monotonic()  # also after a failure: a restart mends no server
                 self._sleep()
+
+    def _say_failure(self, error: Exception) -> None:
+        """One line, and the same again at most once a minute; a trace only where the fault may be in this code."""
+        from components.stores.objects.s3 import ObjectStoreError
+        from components.stores.releases.signer_client import SignerError
+
+        reason, at = str(error), time.monotonic()
+        if self._said is not None and self._said[0] == reason and at - self._said[1] < _SAY_AGAIN_S:
+            return
+        self._said = (reason, at)
+        is_away = isinstance(error, (ObjectStoreError, SignerError))
+        _log.error("this pass failed: %s; the next one is in %.0f s", reason, self._every_s, exc_info=not is_away)
 
     def _turn(self) -> None:
         if self._products is None:

@@ -10,6 +10,7 @@ import logging
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,9 +34,10 @@ from components.deployment.rollout_steps import Asked, Order, begin, take, witho
 from components.deployment.shadow_orders import ShadowRequest, end_shadow, order_shadow
 from components.deployment.signer_http import make_app
 from components.deployment.upkeep import Upkeep
+from components.deployment.waiting import when_there
 from components.settings import Settings, SettingsError, settings
 from components.stores.models.registry import ModelRegistry
-from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
+from components.stores.objects.s3 import AccessDenied, ObjectStoreError, S3ObjectStore
 from components.stores.releases.repository import Published, ReleaseRepository, RepositoryError
 from inspection.documents import Candidate, DesiredState, Release
 from inspection.paths import desired_path, former_desired_path, parse_desired_path
@@ -327,6 +329,25 @@ def compose(config: Settings) -> Starlette:
     return make_app(Signer(repository, ModelRegistry.from_settings(config)), callers, Upkeep(repository, folder))
 
 
+def composed_when_there(
+    config: Settings,
+    *,
+    compose: Callable[[Settings], Starlette] = compose,
+    sleep: Callable[[float], None] = time.sleep,
+    now: Callable[[], float] = time.monotonic,
+) -> Starlette:
+    """Return what `compose` returns, as soon as the store answers and has the bucket of releases.
+
+    Raises:
+        AccessDenied, SettingsError, KeysError, CallersError, RepositoryError: waiting would not help.
+    """
+
+    def is_away(error: Exception) -> bool:
+        return isinstance(error, ObjectStoreError) and not isinstance(error, AccessDenied)
+
+    return when_there(lambda: compose(config), is_away, "the signer", sleep=sleep, now=now)
+
+
 def tls_options(config: Settings) -> dict[str, Any]:
     """What uvicorn needs for TLS: nothing without a certificate; with callers' authorities, callers need one too.
 
@@ -355,7 +376,7 @@ def main() -> int:
     try:
         config = settings()
         options = tls_options(config)
-        app = compose(config)
+        app = composed_when_there(config)
     except (SettingsError, KeysError, CallersError, ObjectStoreError, RepositoryError) as e:
         _log.error("the signer cannot start: %s", e)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import IO
 
 
 def try_lock(path: Path, *, wait: bool = False) -> IO[str] | None:
-    """Take the lock of a file. A missing file is made, in a folder of mode 0700.
+    """Take the lock of a file. A missing file is made with mode 0600, in a folder of mode 0700.
 
     Returns the open file, which holds the lock until it is closed; None if another process holds the lock and `wait` is
     False.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    stream = path.open("a+", encoding="utf-8")
+    # The lock of identities.json stands beside it, and need not look as if others could read either.
+    stream = open(path, "a+", encoding="utf-8", opener=_private)  # noqa: SIM115 - Path.open takes no opener
     try:
         fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -26,6 +28,14 @@ def try_lock(path: Path, *, wait: bool = False) -> IO[str] | None:
         stream.close()
         raise
     return stream
+
+
+def _private(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o600)
+    found = os.fstat(descriptor)
+    if found.st_mode & 0o077 and found.st_uid == os.geteuid():  # made by an earlier version
+        os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def is_locked(path: Path) -> bool:

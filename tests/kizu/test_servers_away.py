@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from components.settings import Settings, SettingsError
+from components.stores.objects.s3 import ObjectStoreError
 from components.stores.releases.signer_client import SignerClient
 from deploy.access import identities
 from deploy.access.layout import Layout
@@ -74,6 +75,24 @@ def test_passes_go_on_after_one_that_failed(service, caplog):
     service(reconciling).run()
     assert reconciling.passes == 3
     assert "the store is away" in caplog.text
+
+
+def test_a_store_that_is_away_for_long_is_one_line_in_the_log_and_no_trace(service, caplog):
+    """On a cluster the reconciler starts before the store: it waits, and nobody reads the same trace each time."""
+
+    class Away(_Reconciling):
+        def run(self):
+            self.passes += 1
+            if self.passes <= 5:
+                raise ObjectStoreError("the store does not answer")
+            self.service.stop()
+            return PassResult([], [], [], [])
+
+    reconciling = Away()
+    service(reconciling).run()
+    said = [record for record in caplog.records if "the store does not answer" in record.getMessage()]
+    assert len(said) == 1
+    assert not said[0].exc_info
 
 
 def test_a_pass_that_cannot_ever_work_ends_the_command(service):

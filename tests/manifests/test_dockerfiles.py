@@ -11,6 +11,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from components import container_images
 from tests.manifests.rendered import REPOSITORY, overlay_names, script, workloads
@@ -313,3 +314,12 @@ def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
     done = subprocess.run([script("hadolint"), str(dockerfile)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert not done.stdout
+
+
+def test_the_mlflow_image_has_the_driver_that_the_documented_address_of_a_database_asks_for() -> None:
+    """SQLAlchemy chooses the driver of `postgresql://`, and another version chooses another one."""
+    driver = make_url("postgresql://user:password@host:5432/database").get_dialect()().driver
+    lock = (REPOSITORY / "locks" / "mlflow.txt").read_text(encoding="utf-8")
+    assert re.search(rf"^{driver}(-binary)?==", lock, re.M), f"the image has no {driver}"
+    assert len(re.findall(r"^psycopg2?(?:-binary)?==", lock, re.M)) <= 2, "two drivers"
+    assert ("psycopg2" in lock) == (driver == "psycopg2")

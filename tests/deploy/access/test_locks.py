@@ -35,3 +35,13 @@ def test_the_folder_of_keys_and_passwords_is_closed_to_others(tmp_path):
     for folder in (new, old):
         make_private(folder)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_the_file_of_a_lock_is_private_also_one_that_an_earlier_version_made(tmp_path):
+    """The lock of the identities lies beside keys and passwords, and has the mode of those."""
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.touch()
+    old.chmod(0o644)
+    for path in (new, old):
+        with locked(path):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
