@@ -51,9 +51,11 @@ class DriftWatch:
         Raises:
             ObjectStoreError, SignerError: a server did not answer.
         """
+        lines, unread = self._lines.reading()
+        if not lines:
+            return (), unread
         from reconciler.drift import judge_drift  # scipy is large: who watches nothing does not load it
 
-        lines, unread = self._lines.reading()
         wanted = {line.release_digest for line in lines}
         for digest in wanted - self._known.keys():
             release = self._releases.release(digest)
@@ -68,8 +70,10 @@ class DriftWatch:
         """
         if not languages or self._clock() < self._due:
             return ()
-        from reconciler.drift_notes import drift_notices
-
         found, _ = self.judged()
         self._due = self._clock() + _EVERY_S
+        if not found:
+            return ()
+        from reconciler.drift_notes import drift_notices
+
         return drift_notices(found, languages)

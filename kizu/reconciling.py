@@ -160,6 +160,7 @@ def compose(config: Settings, products: Products, still_acting: Callable[[], Non
     Raises:
         SettingsError: a setting is missing.
     """
+    from components.stores.fleet.device_documents import FleetListing
     from components.stores.fleet.lines import FleetLines
     from components.stores.fleet.reports import FleetReports
     from components.stores.models.registry import ModelRegistry
@@ -203,11 +204,18 @@ def compose(config: Settings, products: Products, still_acting: Callable[[], Non
         clock=lambda: datetime.now(UTC),
         still_acting=still_acting,
     )
-    fleet = ReadingOfAPass(FleetReports(store, config.bucket("fleet")))
+    objects = store.for_many_small()
+    listing = FleetListing(objects, config.bucket("fleet"))
+    fleet = ReadingOfAPass(FleetReports(objects, config.bucket("fleet"), listing))
     champions = NotedChampions(MlflowChampions(registry), published, decisions, lambda: datetime.now(UTC))
     versions = MlflowRollouts(registry)
+
+    def new_pass() -> None:
+        facts.new_pass()
+        listing.new_pass()
+
     disconnect = annotations.close if annotations is not None else lambda: None
-    drift = DriftWatch(FleetLines(store, config.bucket("fleet")), signer)
+    drift = DriftWatch(FleetLines(objects, config.bucket("fleet"), listing), signer)
     return Reconciling(
         loop,
         published,
@@ -219,7 +227,7 @@ def compose(config: Settings, products: Products, still_acting: Callable[[], Non
         starter,
         drift,
         still_acting,
-        facts.new_pass,
+        new_pass,
         disconnect,
     )
 

@@ -23,12 +23,16 @@ _PASSES: Final = 5
 
 @dataclass(frozen=True)
 class Passes:
-    """Seconds of the first pass, of later ones in which nothing changed, and of one after which some changed."""
+    """The first pass, later ones in which nothing changed, and one after which some changed.
 
-    first_s: float
-    quiet_s: tuple[float, ...]
-    changed_s: float
+    Each as seconds, and seconds of processor time of this process, which other programs on the machine change less.
+    """
+
+    first: tuple[float, float]
+    quiet: tuple[tuple[float, float], ...]
+    changed: tuple[float, float]
     memory_mb: float
+    first_requests: dict[str, int]
     quiet_requests: dict[str, int]
     changed_requests: dict[str, int]
 
@@ -90,10 +94,10 @@ def measure(url: str, products: int) -> Passes:
         reconciling = compose(config, Products(Path(folder)))
         store = S3ObjectStore.from_settings(config)
 
-        def timed() -> float:
-            began = time.perf_counter()
+        def timed() -> tuple[float, float]:
+            began, worked = time.perf_counter(), time.process_time()
             result = reconciling.run()
-            took = time.perf_counter() - began
+            took = time.perf_counter() - began, time.process_time() - worked
             assert len(result.products) == products, result
             assert not result.failures, result
             for product in result.products:
@@ -107,8 +111,9 @@ def measure(url: str, products: int) -> Passes:
             said = store.get("kizu-state", "bench/counted").decode()
             return {name: int(count) for name, _, count in (item.partition("=") for item in said.split(","))}
 
-        first = timed()
         counted()
+        first = timed()
+        first_requests = counted()
         quiet = tuple(timed() for _ in range(_PASSES))
         quiet_requests = {name: count // _PASSES for name, count in counted().items()}
         store.put("kizu-state", "bench/change", b"")
@@ -117,4 +122,4 @@ def measure(url: str, products: int) -> Passes:
         changed_requests = counted()
         reconciling.close()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Passes(first, quiet, changed, memory, quiet_requests, changed_requests)
+    return Passes(first, quiet, changed, memory, first_requests, quiet_requests, changed_requests)

@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
+from components.stores.objects.list_page import ObjectInfo
 from components.stores.objects.read_ahead import READERS, read_ahead
-from components.stores.objects.s3 import ObjectInfo, ObjectNotFound
+from components.stores.objects.s3 import ObjectNotFound
 from inspection.codec import Document, DocumentError
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from components.stores.objects.s3 import ObjectInfo, ObjectStoreError, S3ObjectStore
+from components.stores.objects.list_page import ObjectInfo
+from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
 from components.training.trainer import Checkpoint, CheckpointError, TrainedModel
 from inspection.codec import canonical_json
 from inspection.image import sha256_of

@@ -60,10 +60,9 @@ def _standing() -> Any:
     config = settings_as("reconciler")
     from components.stores.fleet.reports import FleetReports
     from components.stores.fleet.standing import fleet_standing
-    from components.stores.objects.s3 import S3ObjectStore
     from components.stores.releases.signer_client import SignerClient
 
-    reports = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet"))
+    reports = FleetReports.from_settings(config)
     return fleet_standing(SignerClient.from_settings(config), reports, datetime.now(UTC))
 
 

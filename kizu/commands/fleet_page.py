@@ -87,7 +87,7 @@ def make_site(config: Settings) -> Any:
         history = History(folder / "history.db")
     except OSError as e:
         raise CommandError(f"cannot keep the history in {folder} (KIZU_FLEET_PAGE_DATA): {e.strerror}") from e
-    watcher = Watcher(signer, FleetReports(store, config.bucket("fleet")), judge, history, now)
+    watcher = Watcher(signer, FleetReports(store.for_many_small(), config.bucket("fleet")), judge, history, now)
     hosts = frozenset(name.strip() for name in config.fleet_page_hosts.split(",") if name.strip())
     return Site(watcher, history, accounts, Acts(signer, audit), audit, now, hosts)
 

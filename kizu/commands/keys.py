@@ -72,12 +72,11 @@ def recover(
     from components.deployment.recovery import recover as recover_release
     from components.stores.fleet.reports import FleetReports
     from components.stores.models.registry import CHAMPION, ModelRegistry
-    from components.stores.objects.s3 import S3ObjectStore
     from components.stores.releases.signer_client import SignerClient
 
     config = settings_as_operator()
     name = read_use_case(use_case).name
-    fleet = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet")).reading()
+    fleet = FleetReports.from_settings(config).reading()
     unread = [f"{report.device} ({report.reason})" for report in fleet.unread if report.use_case in (None, name)]
     if unread:
         console.print(

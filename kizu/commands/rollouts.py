@@ -132,11 +132,10 @@ def prune(
     A pruned version that is ordered again is published again from the registry, with the same digest.
     """
     from components.stores.fleet.reports import FleetReports
-    from components.stores.objects.s3 import S3ObjectStore
     from components.stores.releases.signer_client import SignerClient
 
     config = settings_as_operator()
-    reading = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet")).reading()
+    reading = FleetReports.from_settings(config).reading()
     if reading.unread:
         names = "; ".join(f"{item.device} ({item.reason})" for item in reading.unread)
         raise CommandError(f"nothing is deleted, because what these devices run is not known: {names}")
@@ -184,7 +183,6 @@ def _head(desired: DesiredState, found: RolloutPlan, group: str) -> str:
 
 def _judged(path: Any) -> tuple[DesiredState, Judgement, str]:
     from components.stores.fleet.reports import FleetReports
-    from components.stores.objects.s3 import S3ObjectStore
     from components.stores.releases.signer_client import SignerClient
     from reconciler.rollout import judge_rollout
 
@@ -193,16 +191,15 @@ def _judged(path: Any) -> tuple[DesiredState, Judgement, str]:
     desired = SignerClient.from_settings(config).desired(product.name, group)
     if desired is None:
         raise CommandError(f"nothing was released for {product.name} in group {group} yet; run: kizu deploy")
-    reading = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet")).reading()
+    reading = FleetReports.from_settings(config).reading()
     return desired, judge_rollout(group, desired, reading.reports, reading.unread, datetime.now(UTC)), group
 
 
 def _reports(name: str, group: str) -> list[Reported]:
     from components.stores.fleet.reports import FleetReports
-    from components.stores.objects.s3 import S3ObjectStore
 
     config = settings_as("reconciler")
-    found = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet")).reports()
+    found = FleetReports.from_settings(config).reports()
     return [report for report in found if report.counts_for(name, group)]
 
 

@@ -66,7 +66,6 @@ def report(
     """Show the version and the running release side by side, on the frames that both judged."""
     from components.stores.fleet.reports import FleetReports
     from components.stores.fleet.shadow_report import shadow_report
-    from components.stores.objects.s3 import S3ObjectStore
     from components.stores.releases.signer_client import SignerClient
 
     product = read_use_case(use_case)
@@ -77,7 +76,7 @@ def report(
     if desired is None or desired.shadow is None:
         raise CommandError(f"no version judges beside the release of {product.name}; run: kizu shadow start VERSION")
     candidate = signer.candidate(desired.shadow.release_digest)
-    reports = FleetReports(S3ObjectStore.from_settings(config), config.bucket("fleet")).reports()
+    reports = FleetReports.from_settings(config).reports()
     found = shadow_report(desired, reports)
     assert found is not None
     release = signer.release(found.release) if found.release else None

@@ -22,7 +22,7 @@ from inspection.drift import (
 from inspection.image import decode_image
 from inspection.picture import measure
 from inspection.preprocess import Preprocess, letterbox
-from reconciler.drift import LEAST_VALUES, Quantity, State, difference, judge_drift
+from reconciler.drift import LEAST_VALUES, Quantity, State, corrected_for_many, difference, judge_drift
 
 NOON = datetime(2025, 4, 1, 12, 0, tzinfo=UTC)
 SHA = "a" * 64
@@ -224,3 +224,13 @@ def test_a_lamp_that_ages_is_flagged_within_three_windows_and_a_new_one_is_not()
 
     assert State.ALERT in states([0.9, 0.8, 0.7])
     assert states([1.0, 1.0]) == [State.STEADY, State.STEADY]
+
+
+def test_p_values_are_corrected_as_scipy_corrects_them():
+    """Ties, zeros and ones included; one value stays as it is."""
+    from scipy.stats import false_discovery_control
+
+    rng = np.random.default_rng(3)
+    for size in (1, 2, 7, 400):
+        p = [*rng.random(size).tolist(), *([0.0, 1.0, 0.5, 0.5] if size > 2 else [])]
+        assert corrected_for_many(p) == pytest.approx(false_discovery_control(p).tolist())

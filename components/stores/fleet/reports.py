@@ -7,13 +7,14 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from components.stores.objects.read_ahead import READERS, read_ahead
-from components.stores.objects.s3 import BucketNotFound, ObjectNotFound, ObjectStoreError, S3ObjectStore
+from components.settings import Settings
+from components.stores.fleet.device_documents import Bucket, DeviceDocuments, FleetListing
+from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
 from inspection.codec import DocumentError
 from inspection.documents import Reported
 
 _log = logging.getLogger(__name__)
-_AHEAD: Final = 4 * READERS
+_NAME: Final = "reported.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,26 @@ class FleetReports:
     """Reports in the fleet bucket. One that cannot be read, or does not parse, is logged and costs no other one.
 
     It remembers what it read. A later reading lists all reports, and reads those whose ETag changed since.
+
+    Args:
+        listing: where other readers share the listing of the bucket.
     """
 
-    def __init__(self, store: S3ObjectStore, bucket: str) -> None:
+    def __init__(self, store: Bucket, bucket: str, listing: FleetListing | None = None) -> None:
         self._store = store
         self._bucket = bucket
-        self._known: dict[str, tuple[str, Reported | UnreadReport]] = {}
+        self._documents = DeviceDocuments[Reported | UnreadReport](
+            store, bucket, _NAME, read=self._parsed, not_given=UnreadReport, listing=listing
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> FleetReports:
+        """The reports in the fleet bucket that the settings name.
+
+        Raises:
+            SettingsError: a setting is missing.
+        """
+        return cls(S3ObjectStore.from_settings(settings).for_many_small(), settings.bucket("fleet"))
 
     def reading(self) -> FleetReading:
         """The latest report of each device, sixteen read at once; and which reports could not be read, with the reason.
@@ -54,32 +69,13 @@ class FleetReports:
         Raises:
             ObjectStoreError: the bucket cannot be listed, or there is none.
         """
-        listed = {
-            device: info.etag
-            for info in self._store.list(self._bucket)
-            for device, _, name in (info.key.partition("/"),)
-            if name == "reported.json"
-        }
-        known = {device: found for device, found in self._known.items() if listed.get(device) == found[0]}
-        changed = [device for device in listed if device not in known]
-        passing: dict[str, UnreadReport] = {}
-        for device, (found, given) in zip(changed, read_ahead(self._read, changed, at_most=_AHEAD), strict=True):
-            if isinstance(found, UnreadReport):
-                _log.warning("the report of %s is passed over: %s", found.device, found.reason)
-            if found is not None and given:
-                # A report that is written between the listing and the reading has another ETag at the next listing.
-                known[device] = (listed[device], found)
-            elif isinstance(found, UnreadReport):
-                passing[device] = found
-        self._known = known
         reports: list[Reported] = []
         unread: list[UnreadReport] = []
-        for device in listed:
-            report = known[device][1] if device in known else passing.get(device)
-            if isinstance(report, Reported):
-                reports.append(report)
-            elif report is not None:
-                unread.append(report)
+        for found in self._documents.reading(changed=_log_unread):
+            if isinstance(found, Reported):
+                reports.append(found)
+            else:
+                unread.append(found)
         return FleetReading(tuple(reports), tuple(unread))
 
     def reports(self) -> tuple[Reported, ...]:
@@ -93,27 +89,11 @@ class FleetReports:
             ObjectStoreError: the store did not give it.
         """
         try:
-            found = self._parsed(device, self._store.get(self._bucket, f"{device}/reported.json"))
+            found = self._parsed(device, self._store.get(self._bucket, f"{device}/{_NAME}"))
         except ObjectNotFound:
             return None
-        if isinstance(found, Reported):
-            return found
-        _log.warning("the report of %s is passed over: %s", device, found.reason)
-        return None
-
-    def _read(self, device: str) -> tuple[Reported | UnreadReport | None, bool]:
-        """The report, and whether the store gave it; None where it is gone since the listing: the device was revoked.
-
-        What the store did not give is asked for again at the next reading, whatever its ETag.
-        """
-        try:
-            return self._parsed(device, self._store.get(self._bucket, f"{device}/reported.json")), True
-        except ObjectNotFound:
-            return None, True
-        except BucketNotFound:
-            raise
-        except ObjectStoreError as e:
-            return UnreadReport(device, str(e)), False
+        _log_unread(found)
+        return found if isinstance(found, Reported) else None
 
     def _parsed(self, device: str, data: bytes) -> Reported | UnreadReport:
         try:
@@ -123,6 +103,11 @@ class FleetReports:
         if report.device != device:
             return UnreadReport(device, f"it reports as {report.device}", report.group, report.use_case)
         return report
+
+
+def _log_unread(found: Reported | UnreadReport) -> None:
+    if isinstance(found, UnreadReport):
+        _log.warning("the report of %s is passed over: %s", found.device, found.reason)
 
 
 def _said(data: bytes) -> tuple[str | None, str | None]:

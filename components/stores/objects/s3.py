@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
-from functools import cached_property, partial
-from typing import Any, Final
-from xml.etree.ElementTree import ParseError
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components.settings import Settings
-from components.stores.objects.list_page import ListPage, read_page
+from components.stores.objects.list_page import (
+    BODY,
+    ListingError,
+    ListPage,
+    ObjectInfo,
+    keep_page,
+    parse_objects,
+    parse_page,
+)
+from components.stores.objects.quick_reads import QuickReads
 from inspection.image import sha256_of
 
+T = TypeVar("T")
 _NOT_FOUND: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion"})
 _NO_BUCKET: Final = "NoSuchBucket"
 _DENIED: Final = frozenset({"403", "AccessDenied", "InvalidAccessKeyId", "InvalidObjectState", "SignatureDoesNotMatch"})
@@ -45,16 +52,6 @@ class ObjectTooLarge(ObjectStoreError):
 
 class AccessDenied(ObjectStoreError):
     """This identity may not do that."""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """A listed object; size in bytes."""
-
-    key: str
-    size: int
-    etag: str
-    modified: datetime
 
 
 def parse_uri(uri: str) -> tuple[str, str]:
@@ -105,8 +102,7 @@ class S3ObjectStore:
     ) -> None:
         self.endpoint = endpoint
         self._sleep = sleep
-        self._new_client = partial(
-            boto3.client,
+        self._client: Any = boto3.client(
             "s3",
             endpoint_url=endpoint,
             region_name=region,
@@ -116,7 +112,12 @@ class S3ObjectStore:
             verify=ca_file,
             config=client_config(addressing, attempts=5, connect_timeout=5, read_timeout=60, max_pool_connections=32),
         )
-        self._client: Any = self._new_client()
+        self._client.meta.events.register("before-parse.s3.ListObjectsV2", keep_page)
+        self._new_quick_reads = (
+            partial(QuickReads, endpoint, region, access_key_id, secret_access_key, session_token, ca_file)
+            if endpoint and addressing == "path"
+            else None
+        )
 
     @classmethod
     def from_settings(cls, settings: Settings) -> S3ObjectStore:
@@ -262,31 +263,33 @@ class S3ObjectStore:
 
     def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects below a prefix, in the order of their keys."""
-        try:
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                for item in page.get("Contents", ()):
-                    yield ObjectInfo(item["Key"], item["Size"], item["ETag"], item["LastModified"])
-        except (ClientError, BotoCoreError) as e:
-            raise self._error(e, f"list s3://{bucket}/{prefix}") from e
+        token: str | None = None
+        while True:
+            found, following = self._listed(parse_objects, bucket, prefix, {"ContinuationToken": token})
+            yield from found
+            if following is None:
+                return
+            if following == token:
+                raise ObjectStoreError(f"list s3://{bucket}/{prefix}: the store gave the same page twice, {token!r}")
+            token = following
 
     def list_page(
         self, bucket: str, *, prefix: str = "", delimiter: str = "", start_after: str = "", token: str | None = None
     ) -> ListPage:
         """One page of a listing, in the order of the keys; start_after: only keys that sort after it."""
         more = {"Delimiter": delimiter, "StartAfter": start_after, "ContinuationToken": token}
+        return self._listed(parse_page, bucket, prefix, more)
+
+    def _listed(self, parse: Callable[[bytes], T], bucket: str, prefix: str, more: Mapping[str, str | None]) -> T:
         given = {name: value for name, value in more.items() if value}
         try:
-            page: ListPage = self._pages.list_objects_v2(Bucket=bucket, Prefix=prefix, **given)["Page"]
-        except (ClientError, BotoCoreError, ParseError) as e:
+            return parse(self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, **given)[BODY])
+        except (ClientError, BotoCoreError, ListingError) as e:
             raise self._error(e, f"list s3://{bucket}/{prefix}") from e
-        return page
 
-    @cached_property
-    def _pages(self) -> Any:
-        """A client whose listings are read by `read_page`."""
-        client = self._new_client()
-        client.meta.events.register("before-parse.s3.ListObjectsV2", read_page)
-        return client
+    def for_many_small(self) -> SmallObjects:
+        """The same store for whoever reads thousands of small objects that a listing names."""
+        return SmallObjects(self, self._new_quick_reads() if self._new_quick_reads is not None else None)
 
     def delete(self, bucket: str, key: str) -> None:
         """Remove an object; no error where there is none."""
@@ -309,6 +312,23 @@ class S3ObjectStore:
                 f"{act}: refused for this identity ({code}); check keys and rights, and whether it is archived"
             )
         return ObjectStoreError(f"{act} at {self.endpoint or 'the default endpoint'} failed: {error}")
+
+
+class SmallObjects:
+    """A store that is read object by object; `S3ObjectStore.for_many_small` makes it. Safe to share between threads."""
+
+    def __init__(self, store: S3ObjectStore, quick: QuickReads | None) -> None:
+        self._store = store
+        self._quick = quick
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
+        """As `S3ObjectStore.list`."""
+        return self._store.list(bucket, prefix)
+
+    def get(self, bucket: str, key: str) -> bytes:
+        """As `S3ObjectStore.get`."""
+        found = self._quick.read(bucket, key) if self._quick is not None else None
+        return self._store.get(bucket, key) if found is None else found
 
 
 def _code(error: ClientError) -> str:

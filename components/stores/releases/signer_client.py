@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import httpx
@@ -169,10 +170,15 @@ class SignerClient:
                 headers=self._headers,
                 timeout=self._timeout_s,
                 trust_env=False,
-                verify=self._tls or True,
+                verify=self._context,
             )
         except httpx.HTTPError as e:
             raise SignerError(f"the signer at {self._url} does not answer: {e}; is it running?") from e
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        """Made once: reading the machine's certificates takes longer than an answer of the signer."""
+        return self._tls or httpx.create_ssl_context(trust_env=False)
 
     def _check(self, response: httpx.Response) -> None:
         if response.status_code >= 400:
