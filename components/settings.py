@@ -107,6 +107,21 @@ class Settings(BaseModel):
         validation_alias=_env("KIZU_KFP_COOKIE"),
         description="A session's cookie for Kubeflow Pipelines behind a login, as a browser sends it: `name=value`.",
     )
+    kfp_token_file: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_KFP_TOKEN_FILE"),
+        description="A file with such a token, which is read again for each request: that of a ServiceAccount.",
+    )
+    kfp_ca_file: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_KFP_CA_FILE"),
+        description="PEM file with the authority of the certificate of Kubeflow Pipelines, where it is your own.",
+    )
+    kfp_page: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_KFP_PAGE"),
+        description="The page of Kubeflow Pipelines as a browser calls it, for links. Without it, `KIZU_KFP_ENDPOINT`.",
+    )
     use_cases: str | None = Field(
         default=None,
         validation_alias=_env("KIZU_USE_CASES"),
@@ -120,12 +135,12 @@ class Settings(BaseModel):
     kfp_namespace: str = Field(
         default="kubeflow",
         validation_alias=_env("KIZU_KFP_NAMESPACE"),
-        description="For the reconciler: the namespace of Kubeflow Pipelines.",
+        description="The namespace of the pipelines: that of Kubeflow Pipelines, or a profile.",
     )
     image_registry: str | None = Field(
         default=None,
         validation_alias=_env("KIZU_IMAGE_REGISTRY"),
-        description="For the reconciler: the registry that the cluster pulls the images of its runs from.",
+        description="The registry that the cluster pulls the images of runs from.",
     )
     steps_small: str | None = Field(
         default=None,

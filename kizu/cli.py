@@ -23,6 +23,7 @@ from kizu.commands import (
     fleet_page,
     import_formats,  # noqa: F401
     keys,
+    kubeflow,
     labels,
     reconcile,
     rename,  # noqa: F401
@@ -49,6 +50,7 @@ app.command("ingest", help="Images into the raw bucket: the same as `kizu import
 app.add_typer(export.export_app, name="export")
 app.add_typer(labels.labels_app, name="labels")
 app.add_typer(runs.app)
+app.add_typer(kubeflow.app)
 app.add_typer(train.app)
 app.add_typer(approval.app)
 app.add_typer(fleet.app)

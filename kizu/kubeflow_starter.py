@@ -7,8 +7,8 @@ from typing import Any
 
 from components.settings import Settings
 from components.stores.objects.claims import RunState
-from pipelines.kubeflow_runs import Kubeflow, KubeflowRuns
-from pipelines.submit import SubmitError
+from pipelines.connection import Kubeflow, SubmitError
+from pipelines.kubeflow_runs import KubeflowRuns
 from reconciler.starts import StartedRun, StartError
 
 

@@ -31,12 +31,14 @@ class EvaluationOutputs(NamedTuple):
     description="Evaluate a registered version again, beside the champion of now.",
     pipeline_config=pipeline_config(days=1),
 )
-def evaluation(use_case: str, version: int) -> EvaluationOutputs:
-    """use_case: canonical JSON, whose name is that of the model. version: as MLflow shows it."""
+def evaluation(use_case: str, version: int = 0) -> EvaluationOutputs:
+    """use_case: canonical JSON, whose name is that of the model. version: as MLflow shows it; 0: the newest."""
     found = settled(find_version(use_case=use_case, version=version), "training")
     report = evaluated(found, found.outputs["dataset_digest"], use_case, again=True)
     renewed = settled(
-        renew_version(use_case=use_case, version=version, report_digest=report.outputs["report_digest"]),
+        renew_version(
+            use_case=use_case, version=found.outputs["version"], report_digest=report.outputs["report_digest"]
+        ),
         "training",
     )
     return EvaluationOutputs(

@@ -5,18 +5,15 @@ Kubeflow Pipelines gives a run its id when it starts. If that answer is lost, on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from components.settings import Settings
 from components.stores.objects.claims import RunState
 from components.use_case import UseCase, parse_use_case
 from pipelines.compile import FOLDER
-from pipelines.step_pods import StepPods
-from pipelines.submit import SubmitError, connect, submit
+from pipelines.connection import Api, Kubeflow, SubmitError
+from pipelines.submit import submit
 
 _STATES: Final[Mapping[str, RunState]] = {
     "SUCCEEDED": RunState.SUCCEEDED,
@@ -25,39 +22,6 @@ _STATES: Final[Mapping[str, RunState]] = {
     "SKIPPED": RunState.FAILED,
 }
 """What ended. Every other state (PENDING, RUNNING, PAUSED, CANCELING, and none yet) still goes on."""
-_MOST_PAGES: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Kubeflow:
-    """One Kubeflow Pipelines, and how to reach it. registry: where its images come from; None: as compiled."""
-
-    endpoint: str
-    namespace: str
-    registry: str | None = None
-    token: str | None = None
-    cookie: str | None = None
-    pods: StepPods = field(default_factory=StepPods)
-
-    def __repr__(self) -> str:
-        return f"Kubeflow({self.endpoint})"
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Kubeflow:
-        """The one that the settings name.
-
-        Raises:
-            SettingsError: they name none.
-        """
-        token, cookie = settings.kfp_token, settings.kfp_cookie
-        return cls(
-            settings.required("kfp_endpoint"),
-            settings.kfp_namespace,
-            settings.image_registry,
-            token.get_secret_value() if token else None,
-            cookie.get_secret_value() if cookie else None,
-            StepPods.from_settings(settings),
-        )
 
 
 def run_name(pipeline: str, claim: str) -> str:
@@ -72,7 +36,7 @@ class KubeflowRuns:
         self._kubeflow = kubeflow
         self._pipeline = pipeline
         self._compiled = compiled
-        self._client: Any = None
+        self._api: Api | None = None
 
     def find(self, claim: str) -> str | None:
         """The newest run under a claim.
@@ -80,21 +44,10 @@ class KubeflowRuns:
         Raises:
             SubmitError: Kubeflow Pipelines did not answer.
         """
-        name = run_name(self._pipeline, claim)
-        only = json.dumps({"predicates": [{"key": "display_name", "operation": "EQUALS", "stringValue": name}]})
-        token = ""
-        for _ in range(_MOST_PAGES):
-            page = self._ask(
-                "find a run", "list_runs", page_token=token, page_size=100, sort_by="created_at desc",
-                namespace=self._kubeflow.namespace, filter=only,
-            )  # fmt: skip
-            for run in page.runs or []:
-                if run.display_name == name:  # whatever the server makes of the filter
-                    return str(run.run_id)
-            token = page.next_page_token or ""
-            if not token:
-                return None
-        return None
+        api = self._connected()
+        name, at = run_name(self._pipeline, claim), self._kubeflow.namespace
+        found = api.named("find a run", api.runs.run_service_list_runs, "runs", name, namespace=at)
+        return str(found[0].run_id) if found else None
 
     def state(self, run_id: str) -> RunState:
         """The state of a run; LOST where there is no such run.
@@ -102,13 +55,14 @@ class KubeflowRuns:
         Raises:
             SubmitError: Kubeflow Pipelines did not answer.
         """
+        api = self._connected()
         try:
-            run = self._ask("read a run", "get_run", run_id)
+            run = api.ask("read a run", api.runs.run_service_get_run, run_id)
         except SubmitError as e:
-            if getattr(e.__cause__, "status", None) == 404:
+            if e.missing:
                 return RunState.LOST
             raise
-        return _STATES.get(str(run.state or ""), RunState.RUNNING)
+        return state_of(run)
 
     def start(self, arguments: Mapping[str, Any], claim: str) -> str:
         """Start a run under a claim, in the experiment of its use case, and return its id.
@@ -117,19 +71,17 @@ class KubeflowRuns:
             SubmitError: it was not started, or the answer was lost.
         """
         use_case: UseCase = parse_use_case(str(arguments["use_case"]))
-        at = self._kubeflow
-        return submit(
-            self._compiled / f"{self._pipeline}.yaml", arguments, endpoint=at.endpoint, namespace=at.namespace,
-            experiment=use_case.name, registry=at.registry, use_case=use_case, pods=at.pods, token=at.token,
-            cookie=at.cookie, run_name=run_name(self._pipeline, claim),
-        )  # fmt: skip
+        compiled = self._compiled / f"{self._pipeline}.yaml"
+        called = run_name(self._pipeline, claim)
+        return submit(self._connected(), compiled, use_case, arguments, run_name=called).run_id
 
-    def _ask(self, act: str, method: str, *given: Any, **named: Any) -> Any:
-        at = self._kubeflow
-        try:
-            if self._client is None:
-                self._client = connect(at.endpoint, at.namespace, at.token, at.cookie)
-            return getattr(self._client, method)(*given, **named)
-        except Exception as e:  # the generated client raises errors of three libraries
-            self._client = None if getattr(e, "status", None) != 404 else self._client
-            raise SubmitError(f"Kubeflow Pipelines at {at.endpoint} did not {act}: {str(e).strip()[:500]}") from e
+    def _connected(self) -> Api:
+        # Kept once it answered. A later call that finds nobody says so itself.
+        if self._api is None:
+            self._api = Api(self._kubeflow)
+        return self._api
+
+
+def state_of(run: Any) -> RunState:
+    """The state of a run as the API tells it."""
+    return _STATES.get(str(run.state or ""), RunState.RUNNING)

@@ -1,138 +1,182 @@
-"""Upload a compiled pipeline to Kubeflow Pipelines and start a run of it."""
+"""Upload a pipeline to Kubeflow Pipelines for a product, and start a run of it."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import secrets
 import tempfile
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import kfp
-import yaml
+import kfp_server_api
 
-from components.container_images import REGISTRY
 from components.use_case import UseCase
-from pipelines.step_pods import StepPods, with_step_pods
-from pipelines.training_pod import for_use_case
+from pipelines.connection import Api, SubmitError
+from pipelines.product import name_for, text_for
+from pipelines.wiring import IDENTITIES
 
-_MOST_SAID: Final = 1000
-_LOGIN: Final = (
-    "If it is behind a login, set KIZU_KFP_TOKEN to a token, or KIZU_KFP_COOKIE to the cookie of a browser that is "
-    "logged in"
-)
+__all__ = ["Started", "SubmitError", "Uploaded", "service_account", "submit", "upload"]
 
 
-class SubmitError(RuntimeError):
-    """Kubeflow Pipelines does not answer or refuses the pipeline."""
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A pipeline on the cluster, and the version with our text. name: of the pipeline."""
+
+    name: str
+    pipeline_id: str
+    version_id: str
 
 
-def with_registry(text: str, registry: str | None) -> str:
-    """The compiled pipeline with the images of another registry: `kizu/data` becomes `<registry>/data`."""
-    if not registry:
-        return text
-    documents = list(yaml.safe_load_all(text))
-    for document in documents:
-        executors = document.get("deploymentSpec", {}).get("executors", {})
-        for executor in executors.values():
-            container = executor.get("container", {})
-            image = str(container.get("image", ""))
-            if image.startswith(f"{REGISTRY}/"):
-                container["image"] = f"{registry.rstrip('/')}/{image.removeprefix(f'{REGISTRY}/')}"
-    return yaml.safe_dump_all(documents, sort_keys=False)
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run that was started. address: its page for people."""
+
+    run_id: str
+    address: str
+
+
+def service_account(pipeline: str) -> str:
+    """The ServiceAccount that the runs of a pipeline have: that of its identity, with no right to Secrets of ours."""
+    return f"kizu-{IDENTITIES[pipeline]}"
 
 
 def submit(
+    api: Api,
     compiled: Path,
+    use_case: UseCase,
     arguments: Mapping[str, Any],
     *,
-    endpoint: str,
-    namespace: str,
-    experiment: str,
-    registry: str | None,
-    use_case: UseCase | None = None,
-    pods: StepPods | None = None,
-    token: str | None = None,
-    cookie: str | None = None,
     run_name: str | None = None,
-) -> str:
-    """Upload a pipeline, as a new version where it is known, and start a run; returns the run's id.
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Started:
+    """Upload a pipeline for a product, as a new version where its text is new, and start a run.
 
-    use_case: its resources and detector are written into the steps that train, if the pipeline has such steps.
-    token, cookie: a bearer token, or a session's cookie (`name=value`), where the API is behind a login.
-    run_name: what the run is called; the pipeline's name by default.
+    Args:
+        compiled: the compiled pipeline; the file has the pipeline's name.
+        arguments: of the run. Those that are missing have their defaults, the use case among them.
+        run_name: what the run is called. Without it, a name that no other run has: where the answer to the start is
+            lost, the run is found by it.
 
     Raises:
-        SubmitError: the endpoint does not answer or refuses.
+        SubmitError: the API does not answer or refuses.
     """
-    name = compiled.stem
-    text = compiled.read_text(encoding="utf-8")
-    pods = pods or StepPods()
-    text = with_step_pods(text, pods)
-    if use_case is not None:
-        text = for_use_case(text, use_case, pods.sizes["training"])
-    text = with_registry(text, registry)
-    version_name = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / f"{name}.yaml"
-        package.write_text(text, encoding="utf-8")
-        try:
-            client = connect(endpoint, namespace, token, cookie)
-            pipeline_id, version_id = _upload(client, package, name, version_name)
-            experiment_id = client.create_experiment(experiment, namespace=namespace).experiment_id
-            run = client.run_pipeline(
-                experiment_id,
-                job_name=run_name or name,
-                params=dict(arguments),
-                pipeline_id=pipeline_id,
-                version_id=version_id,
-                enable_caching=False,
-            )
-        except Exception as e:  # the generated client raises errors of three libraries
-            said = f"Kubeflow Pipelines at {endpoint} did not take the pipeline {name}: {str(e).strip()[:_MOST_SAID]}"
-            raise SubmitError(f"{said}. {_LOGIN}" if _wants_a_login(e) else said) from e
-    return str(run.run_id)
+    uploaded = upload(api, compiled, use_case)
+    called = run_name or f"{uploaded.name} {now():%Y-%m-%d %H:%M:%S} {secrets.token_hex(3)}"
+    run = kfp_server_api.V2beta1Run(
+        experiment_id=experiment_of(api, use_case.name),
+        display_name=called,
+        pipeline_version_reference=reference_to(uploaded),
+        runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=dict(arguments)),
+        service_account=service_account(compiled.stem),
+    )
+    try:
+        run_id = str(api.ask("start the run", api.runs.run_service_create_run, run).run_id)
+    except SubmitError as e:
+        if e.refused or run_name is not None:  # a caller who names runs finds them again itself
+            raise
+        started = api.named("find the run", api.runs.run_service_list_runs, "runs", called, namespace=api.at.namespace)
+        if not started:
+            raise
+        run_id = str(started[0].run_id)
+    return Started(run_id, api.at.address_of(run_id))
 
 
-def connect(endpoint: str, namespace: str, token: str | None, cookie: str | None) -> Any:
-    """A client of the API. It asks the server at once, and raises the errors of three libraries."""
-    with warnings.catch_warnings():
-        # The client warns at each start about the versions that it supports; nobody can act on it.
-        warnings.filterwarnings("ignore", "This client only works with Kubeflow", FutureWarning)
-        return kfp.Client(host=endpoint, namespace=namespace, existing_token=token, cookies=cookie)
+def upload(api: Api, compiled: Path, use_case: UseCase) -> Uploaded:
+    """Make the text of a pipeline for a product a version on the cluster, unless it is one.
+
+    A version is named by the digest of its text. Of two callers at once, the second takes what the first made.
+
+    Raises:
+        SubmitError: the API does not answer or refuses.
+    """
+    name = name_for(compiled.stem, use_case.name)
+    text = text_for(compiled.read_text(encoding="utf-8"), compiled.stem, use_case, api.at.pods, api.at.registry)
+    version = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    pipeline_id = _pipeline(api, name, f"{compiled.stem} of {use_case.name}, by Kizu")
+
+    def found() -> str | None:
+        versions = api.named(
+            "list the versions of the pipeline", api.pipelines.pipeline_service_list_pipeline_versions,
+            "pipeline_versions", version, pipeline_id,
+        )  # fmt: skip
+        return str(versions[0].pipeline_version_id) if versions else None
+
+    def make() -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            package = Path(folder) / f"{name}.yaml"
+            package.write_text(text, encoding="utf-8")
+            made = api.ask(
+                f"take the pipeline {name}", api.uploads.upload_pipeline_version, str(package),
+                name=version, pipelineid=pipeline_id,
+            )  # fmt: skip
+        return str(made.pipeline_version_id)
+
+    return Uploaded(name, pipeline_id, _found_or_made(found, make))
 
 
-def _wants_a_login(error: Exception) -> bool:
-    """Whether an answer is that of a gateway that knows no user."""
-    return getattr(error, "status", None) in (401, 403)
+def experiment_of(api: Api, name: str) -> str:
+    """The id of an experiment, which is made where there is none.
+
+    Raises:
+        SubmitError: the API does not answer or refuses.
+    """
+
+    def found() -> str | None:
+        same = api.named(
+            "list the experiments", api.experiments.experiment_service_list_experiments, "experiments", name,
+            namespace=api.at.namespace,
+        )  # fmt: skip
+        return str(same[0].experiment_id) if same else None
+
+    def make() -> str:
+        asked = kfp_server_api.V2beta1Experiment(display_name=name, namespace=api.at.namespace)
+        made = api.ask("make the experiment", api.experiments.experiment_service_create_experiment, asked)
+        return str(made.experiment_id)
+
+    return _found_or_made(found, make)
 
 
-def _upload(client: Any, package: Path, name: str, version_name: str) -> tuple[str, str]:
-    """Make the text a version of the pipeline, unless it is one; returns (pipeline id, version id)."""
-    pipeline_id = client.get_pipeline_id(name)
-    if pipeline_id is None:
-        pipeline_id = client.upload_pipeline(str(package), pipeline_name=name).pipeline_id
-    if pipeline_id is None:
-        # The client reads the page of a login as an answer without any field.
-        raise SubmitError(f"it answers, but not as Kubeflow Pipelines does. {_LOGIN}")
-    predicate = {"key": "display_name", "operation": "EQUALS", "stringValue": version_name}
-    token = ""
-    while True:
-        # The newest first: a server that does not know the filter still finds a recent version on its first page.
-        page = client.list_pipeline_versions(
-            pipeline_id,
-            page_token=token,
-            page_size=100,
-            sort_by="created_at desc",
-            filter=json.dumps({"predicates": [predicate]}),
+def reference_to(uploaded: Uploaded) -> kfp_server_api.V2beta1PipelineVersionReference:
+    """What a run or a recurring run names a version by."""
+    return kfp_server_api.V2beta1PipelineVersionReference(
+        pipeline_id=uploaded.pipeline_id, pipeline_version_id=uploaded.version_id
+    )
+
+
+def _pipeline(api: Api, name: str, description: str) -> str:
+    """The id of a pipeline, which is made where there is none: without a version, because uploading makes its own."""
+
+    def found() -> str | None:
+        same = api.named(
+            "list the pipelines", api.pipelines.pipeline_service_list_pipelines, "pipelines", name,
+            namespace=api.at.namespace,
+        )  # fmt: skip
+        return str(same[0].pipeline_id) if same else None
+
+    def make() -> str:
+        asked = kfp_server_api.V2beta1Pipeline(
+            name=name, display_name=name, description=description, namespace=api.at.namespace
         )
-        for version in page.pipeline_versions or []:
-            if version.display_name == version_name:
-                return pipeline_id, version.pipeline_version_id
-        token = page.next_page_token or ""
-        if not token:
-            break
-    uploaded = client.upload_pipeline_version(str(package), version_name, pipeline_id=pipeline_id)
-    return pipeline_id, uploaded.pipeline_version_id
+        made = api.ask(f"make the pipeline {name}", api.pipelines.pipeline_service_create_pipeline, asked)
+        return str(made.pipeline_id)
+
+    return _found_or_made(found, make)
+
+
+def _found_or_made(found: Callable[[], str | None], make: Callable[[], str]) -> str:
+    """The id of an object that is there, or was made.
+
+    Where making it fails, it is looked for once more: another caller may have made it meanwhile (Kubeflow Pipelines
+    says so with status 409, or with 500), or the answer was lost.
+    """
+    if (known := found()) is not None:
+        return known
+    try:
+        return make()
+    except SubmitError:
+        if (known := found()) is not None:
+            return known
+        raise

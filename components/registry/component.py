@@ -32,18 +32,22 @@ def register_model(run_id: str, use_case: str, label_version: int, pipeline_run:
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
-def find_version(use_case: str, version: int) -> NamedTuple("Outputs", [("run_id", str), ("dataset_digest", str)]):
-    """The training run and the dataset of a registered version."""
+def find_version(use_case: str, version: int) -> NamedTuple(
+    "Outputs", [("run_id", str), ("dataset_digest", str), ("version", int)]
+):
+    """The training run and the dataset of a registered version; version 0: of the newest one."""
     from components.settings import settings
     from components.stores.models.registry import ModelRegistry
     from components.use_case import parse_use_case
 
-    found = ModelRegistry.from_settings(settings()).version(parse_use_case(use_case).name, int(version))
+    registry, name = ModelRegistry.from_settings(settings()), parse_use_case(use_case).name
+    newest = registry.newest_versions(name, {}, 1) if int(version) <= 0 else []
+    found = newest[0] if newest else registry.version(name, int(version))
     if not found.run_id or "dataset_digest" not in found.tags:
         raise ValueError(
             f"expected {found.name} version {version} to name its run and its dataset, as `kizu train` registers it"
         )
-    return (found.run_id, found.tags["dataset_digest"])
+    return (found.run_id, found.tags["dataset_digest"], found.version)
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)

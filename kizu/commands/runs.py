@@ -1,8 +1,7 @@
-"""`kizu label`, `deploy`, `compile` and `submit`: the pipelines, on this machine or on Kubeflow Pipelines."""
+"""`kizu label`, `deploy` and `compile`: the pipelines on this machine. On a cluster: `kizu.commands.kubeflow`."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,65 +68,30 @@ def order(
 def compile_command(
     output: Annotated[Path | None, typer.Option(help="The output folder. Default: pipelines/compiled/")] = None,
     use_case: Annotated[
-        Path | None, typer.Option(help="The use case whose `resources` and detector the training steps get.")
+        Path | None,
+        typer.Option(help="The use case: its name, resources and detector, and the default of the parameter."),
     ] = None,
 ) -> None:
-    """Compile the pipelines to pipelines/compiled/, or for one use case and this installation to another folder."""
+    """Compile the pipelines to pipelines/compiled/, or for one use case and this installation to another folder.
+
+    The files of a use case can be uploaded in the page of Kubeflow Pipelines: `kizu-training-metal-tag.yaml`.
+    """
     from components.settings import settings
     from pipelines.compile import FOLDER, compile_all
-    from pipelines.step_pods import StepPods, with_step_pods
-    from pipelines.training_pod import for_use_case
+    from pipelines.product import name_for, text_for
+    from pipelines.step_pods import StepPods
 
     if use_case is not None and output is None:
         raise CommandError("expected --output with --use-case: pipelines/compiled/ is the same for all use cases")
-    asks = read_use_case(use_case) if use_case is not None else None
-    pods = StepPods.from_settings(settings()) if asks is not None else StepPods()
-    for path in compile_all(output or FOLDER):
-        if asks is not None:
-            text = with_step_pods(path.read_text(encoding="utf-8"), pods)
-            path.write_text(for_use_case(text, asks, pods.sizes["training"]), encoding="utf-8")
-        console.print(str(path), highlight=False)
-
-
-@app.command()
-def submit(
-    pipeline: Annotated[str, typer.Argument(help="labeling, training, evaluation or deployment")],
-    endpoint: Annotated[str, typer.Option(envvar="KIZU_KFP_ENDPOINT", help="The Kubeflow Pipelines API.")],
-    use_case: UseCaseOption = DEFAULT_USE_CASE,
-    argument: Annotated[
-        list[str] | None, typer.Option("--argument", "-a", help="NAME=VALUE; the value is JSON or text.")
-    ] = None,
-    namespace: Annotated[str, typer.Option(help="The namespace of Kubeflow Pipelines.")] = "kubeflow",
-    registry: Annotated[str | None, typer.Option(help="The registry that the cluster pulls the images from.")] = None,
-) -> None:
-    """Upload a compiled pipeline to Kubeflow Pipelines and start it."""
-    from components.settings import settings
-    from pipelines.compile import FOLDER, PIPELINES
-    from pipelines.step_pods import StepPods
-    from pipelines.submit import submit as submit_run
-
-    if pipeline not in PIPELINES:
-        raise CommandError(f"expected one of {', '.join(PIPELINES)}, but got {pipeline!r}")
-    arguments: dict[str, Any] = {"use_case": read_use_case(use_case).to_json()}
-    for item in argument or []:
-        name, separator, value = item.partition("=")
-        if not separator:
-            raise CommandError(f"expected --argument NAME=VALUE, but got {item!r}")
-        try:
-            arguments[name] = json.loads(value)
-        except ValueError:
-            arguments[name] = value
-    config = settings()
-    run_id = submit_run(
-        FOLDER / f"{pipeline}.yaml",
-        arguments,
-        endpoint=endpoint,
-        namespace=namespace,
-        experiment=read_use_case(use_case).name,
-        registry=registry,
-        use_case=read_use_case(use_case),
-        pods=StepPods.from_settings(config),
-        token=config.kfp_token.get_secret_value() if config.kfp_token else None,
-        cookie=config.kfp_cookie.get_secret_value() if config.kfp_cookie else None,
-    )
-    console.print(f"started run {run_id}", highlight=False)
+    if use_case is None:
+        for path in compile_all(output or FOLDER):
+            console.print(str(path), highlight=False)
+        return
+    product, config = read_use_case(use_case), settings()
+    pods, folder = StepPods.from_settings(config), Path(output or FOLDER)
+    for path in compile_all(folder):
+        made = path.with_name(f"{name_for(path.stem, product.name)}.yaml")
+        text = text_for(path.read_text(encoding="utf-8"), path.stem, product, pods, config.image_registry)
+        path.unlink()
+        made.write_text(text, encoding="utf-8")
+        console.print(str(made), highlight=False)

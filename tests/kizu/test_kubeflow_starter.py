@@ -9,7 +9,8 @@ import pytest
 from components.settings import Settings
 from components.stores.objects.claims import RunState
 from kizu.kubeflow_starter import KubeflowStarter
-from pipelines.kubeflow_runs import Kubeflow, run_name
+from pipelines.connection import Kubeflow
+from pipelines.kubeflow_runs import run_name
 from reconciler.starts import StartError
 from tests.pipelines.kubeflow import running
 from tests.reconciler.pass_world import NAME, World

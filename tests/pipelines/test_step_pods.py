@@ -7,7 +7,7 @@ from components.settings import Settings, SettingsError
 from components.training.on_this_machine import processors
 from components.use_case import Resources
 from pipelines.compile import FOLDER, PIPELINES
-from pipelines.kubeflow_runs import Kubeflow
+from pipelines.connection import Kubeflow
 from pipelines.step_pods import QUEUE_LABEL, SIZES, PodSize, StepPods, size_of, tasks_of, with_step_pods
 from pipelines.training_pod import with_resources
 

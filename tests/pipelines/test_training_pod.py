@@ -114,7 +114,9 @@ def test_the_command_compiles_with_a_use_cases_resources_to_a_folder_of_its_own(
     with pytest.raises(CommandError, match="--output"):
         compile_command(None, case)
     compile_command(tmp_path / "out", case)
-    executors = parts((tmp_path / "out" / "training.yaml").read_text(encoding="utf-8"))[0]
+    executors = parts((tmp_path / "out" / "kizu-training-metal-tag.yaml").read_text(encoding="utf-8"))[0]
     for step in STEPS:
         assert executors[f"exec-{step}"]["container"]["resources"]["resourceMemoryLimit"] == "3Gi"
-    assert (tmp_path / "out" / "labeling.yaml").read_text() == (FOLDER / "labeling.yaml").read_text()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"kizu-{pipeline}-metal-tag.yaml" for pipeline in sorted(PIPELINES)
+    ]
