@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from inspection.buffers import Buffers
 from inspection.codec import Part
 from inspection.preprocess import Letterbox
 
@@ -81,24 +82,32 @@ class PictureLimits(Part):
             raise ValueError(f"sharpness_low is not negative, but got {self.sharpness_low}")
 
 
-def measure(tensor: NDArray[np.float32], geometry: Letterbox) -> PictureMeasure:
+def measure(tensor: NDArray[np.float32], geometry: Letterbox, buffers: Buffers | None = None) -> PictureMeasure:
     """Measure a picture as the network gets it, so that the size of the camera's picture costs nothing more.
 
     Args:
         tensor: (1, 3, height, width) float32 in 0..1, see `letterbox`.
         geometry: where the picture lies in it.
+        buffers: what is computed on the way lies here; without them, in new arrays.
     """
+    buffers = buffers or Buffers()
     top, left = geometry.pad_top, geometry.pad_left
     height = max(1, round(geometry.image_height * geometry.scale_y))
     width = max(1, round(geometry.image_width * geometry.scale_x))
     first, second, third = tensor[0, :, top : top + height, left : left + width]
     # The sum of the channels does not depend on their order, and the mean is a third of it.
-    grey = cv2.add(cv2.add(first, second), third)
-    mean, deviation = cv2.meanStdDev(grey)
-    _, edges = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))
-    return PictureMeasure(
-        float(mean[0, 0]) * _TO_GREY, float(deviation[0, 0]) * _TO_GREY, (float(edges[0, 0]) * _TO_GREY) ** 2
-    )
+    # The memory of the scaled picture, which is in the tensor now: it is in the processor's cache still.
+    grey, edges = buffers.array("pictures", (2, height, width), np.float32)
+    np.add(np.add(first, second, out=grey), third, out=grey)
+    cv2.Laplacian(grey, cv2.CV_32F, dst=edges)
+    (brightness, contrast), (_, sharpness) = _mean_and_variance(grey), _mean_and_variance(edges)
+    return PictureMeasure(brightness * _TO_GREY, math.sqrt(contrast) * _TO_GREY, sharpness * _TO_GREY**2)
+
+
+def _mean_and_variance(values: NDArray[np.float32]) -> tuple[float, float]:
+    # As cv2.meanStdDev defines both, in double precision; it adds up one value after the other, these several at once.
+    mean = cv2.sumElems(values)[0] / values.size  # type: ignore[index]  # four numbers; the stubs allow one
+    return mean, max(0.0, cv2.norm(values, cv2.NORM_L2SQR) / values.size - mean * mean)
 
 
 def derive(measures: Sequence[PictureMeasure]) -> PictureLimits | None:

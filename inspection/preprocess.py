@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from inspection.buffers import Buffers
+
 Interpolation = Literal["linear", "area"]
 ColourOrder = Literal["rgb", "bgr"]
 
@@ -59,15 +61,22 @@ class Letterbox:
         """Convert boxes, (n, 4) xyxy, from pixels of the input to pixels of the image; not clipped."""
         offset = np.array([self.pad_left, self.pad_top, self.pad_left, self.pad_top], dtype=np.float64)
         scale = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y], dtype=np.float64)
-        result: NDArray[np.float64] = (xyxy.astype(np.float64).reshape(-1, 4) - offset) / scale
+        result: NDArray[np.float64] = (np.asarray(xyxy, dtype=np.float64).reshape(-1, 4) - offset) / scale
         return result
 
+    def point_in_image(self, x: float, y: float) -> tuple[float, float]:
+        """Convert one point in the same way."""
+        return (x - self.pad_left) / self.scale_x, (y - self.pad_top) / self.scale_y
 
-def letterbox(image: NDArray[np.uint8], preprocess: Preprocess) -> tuple[NDArray[np.float32], Letterbox]:
+
+def letterbox(
+    image: NDArray[np.uint8], preprocess: Preprocess, buffers: Buffers | None = None
+) -> tuple[NDArray[np.float32], Letterbox]:
     """Scale an image without distortion, centre it on a grey border, and normalise it.
 
     Args:
         image: (h, w, 3) uint8, BGR, not empty.
+        buffers: where the result lies until the next image; without them it is a new array.
 
     Returns:
         (1, 3, height, width) float32 in 0..1, and the geometry. The border is split as Ultralytics' LetterBox splits
@@ -82,21 +91,22 @@ def letterbox(image: NDArray[np.uint8], preprocess: Preprocess) -> tuple[NDArray
     ratio = min(preprocess.height / height, preprocess.width / width)
     inner_width = max(1, round(width * ratio))
     inner_height = max(1, round(height * ratio))
+    buffers = buffers or Buffers()
+    first, second = buffers.array("pictures", (2, inner_height, inner_width, 3), np.uint8)
+    resized = image
     if (inner_width, inner_height) != (width, height):
-        resized = cv2.resize(
-            image, (inner_width, inner_height), interpolation=_INTERPOLATIONS[preprocess.interpolation]
-        )
-    else:
-        resized = image
+        interpolation = _INTERPOLATIONS[preprocess.interpolation]
+        cv2.resize(image, (inner_width, inner_height), dst=first, interpolation=interpolation)
+        resized = first
     left = round((preprocess.width - inner_width) / 2 - 0.1)
     top = round((preprocess.height - inner_height) / 2 - 0.1)
-    tensor = np.empty((1, 3, preprocess.height, preprocess.width), dtype=np.float32)
+    tensor = buffers.array("tensor", (1, 3, preprocess.height, preprocess.width), np.float32)
     _fill_border(tensor, top, left, inner_height, inner_width, np.float32(preprocess.pad_value) / _WHITE)
     # One plane at a time: a pass over whole pixels would read and write every third byte.
-    planes = cv2.split(resized)
-    for channel, plane in enumerate(planes[::-1] if preprocess.colour_order == "rgb" else planes):
-        inner = tensor[0, channel, top : top + inner_height, left : left + inner_width]
-        np.divide(plane, _WHITE, out=inner, dtype=np.float32)
+    planes = second.reshape(3, inner_height, inner_width)
+    cv2.split(resized, list(planes[::-1] if preprocess.colour_order == "rgb" else planes))
+    inner = tensor[0, :, top : top + inner_height, left : left + inner_width]
+    np.divide(planes, _WHITE, out=inner, dtype=np.float32)
     return tensor, Letterbox(
         scale_x=inner_width / width,
         scale_y=inner_height / height,

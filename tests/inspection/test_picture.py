@@ -47,6 +47,27 @@ def test_a_checkerboard_has_the_numbers_worked_out_by_hand():
     assert found.sharpness == pytest.approx(80**2, rel=0.01)
 
 
+def as_opencv_adds_up(image, size=SIZE) -> PictureMeasure:
+    """The same numbers by `cv2.meanStdDev`, which adds one value after the other."""
+    tensor, geometry = letterbox(image, size)
+    height, width = round(geometry.image_height * geometry.scale_y), round(geometry.image_width * geometry.scale_x)
+    inner = tensor[0, :, geometry.pad_top :, geometry.pad_left :][:, :height, :width]
+    grey = (inner[0] + inner[1]) + inner[2]
+    mean, deviation = cv2.meanStdDev(grey)
+    _, edges = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))
+    return PictureMeasure(float(mean[0, 0]) * 85, float(deviation[0, 0]) * 85, (float(edges[0, 0]) * 85) ** 2)
+
+
+def test_the_order_in_which_values_are_added_up_changes_no_number_and_no_limit(line):
+    """The numbers are those of `cv2.meanStdDev` but for the last digits of a double, and the limits are the same."""
+    found, expected = [measured(image) for image in line], [as_opencv_adds_up(image) for image in line]
+    for one, other in zip(found, expected, strict=True):
+        assert one.brightness == pytest.approx(other.brightness, rel=1e-11)
+        assert one.contrast == pytest.approx(other.contrast, rel=1e-11)
+        assert one.sharpness == pytest.approx(other.sharpness, rel=1e-11)
+    assert derive(found) == derive(expected)
+
+
 def test_the_border_of_the_input_is_not_measured():
     """A wide picture has the same numbers as the picture alone."""
     wide = np.concatenate([checkerboard(0, 200)] * 2, axis=1)
