@@ -23,8 +23,8 @@ class Box:
     height: float
 
     def __post_init__(self) -> None:
-        values = (self.x, self.y, self.width, self.height)
-        if not all(math.isfinite(value) for value in values):
+        x, y, width, height = values = (self.x, self.y, self.width, self.height)
+        if not (math.isfinite(x) and math.isfinite(y) and math.isfinite(width) and math.isfinite(height)):
             raise ValueError(f"a box needs finite numbers, but got {values}")
         if self.width <= 0 or self.height <= 0:
             raise ValueError(f"a box needs a positive width and height, but got {self.width} x {self.height}")
@@ -109,7 +109,7 @@ def iou_matrix(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.flo
     b = np.asarray(b, dtype=np.float64).reshape(-1, 4)
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = np.clip(high - low, 0.0, None)
+    sides = np.maximum(high - low, 0.0)
     overlap = sides[..., 0] * sides[..., 1]
     area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
     area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])

@@ -171,3 +171,24 @@ def test_random_outputs_give_what_ultralytics_gives(seed, agnostic):
     assert [TWO.index(d.class_name) for d in ours] == theirs[whole, 5].int().tolist()
     assert [d.score for d in ours] == pytest.approx(theirs[whole, 4].tolist())
     assert np.abs(np.array([d.box.xyxy for d in ours]) - boxes[whole]).max() < 0.01
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+@pytest.mark.parametrize("most", [3, 100])
+def test_few_and_many_candidates_go_by_the_same_rule_to_the_last_bit(monkeypatch, class_agnostic, most):
+    """Random boxes that overlap, some without a side or outside the image: with numbers and with arrays the same."""
+    draw = np.random.default_rng(8)
+    geometry = Letterbox(0.7111, 0.71, 3, 5, 450, 300)
+    kept = 0
+    for count in range(1, 33):
+        output = np.zeros((1, 6, count), np.float32)
+        output[0, :2] = draw.uniform(-20, 340, (2, count)).round(-1)
+        output[0, 2:4] = draw.uniform(-5, 80, (2, count))
+        output[0, 4:] = draw.uniform(0, 1, (2, count)).round(1)  # several have the same score
+        nms = Nms(iou=0.3, max_detections=most, class_agnostic=class_agnostic)
+        found = decode(output, geometry=geometry, nms=nms)
+        monkeypatch.setattr("inspection.decode._FEW", 0)
+        assert decode(output, geometry=geometry, nms=nms) == found
+        monkeypatch.undo()
+        kept += len(found)
+    assert kept > 40
