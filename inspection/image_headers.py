@@ -234,6 +234,8 @@ def is_truncated(kind: ImageFormat, data: bytes) -> bool:
     """Whether the end of the file is missing, as far as its format tells."""
     # libjpeg fills what is missing with grey and libpng stops in the middle; both would pass as a picture.
     if kind == "jpeg":
+        if data.endswith(b"\xff\xd9"):
+            return False
         # Before the frame header, an end mark is that of a thumbnail; after it, other data may follow.
         return data.rfind(b"\xff\xd9") < _jpeg_frame(data)
     if kind == "png":
