@@ -74,6 +74,10 @@ class Refusals:
         known = self._refused.get(item_id)
         return known is not None and self.clock() < known.due
 
+    def was_refused(self, item_id: int) -> bool:
+        """Whether an item was refused and not accepted since."""
+        return item_id in self._refused
+
     def count(self) -> int:
         """How many items are refused at present."""
         return len(self._refused)

@@ -92,6 +92,9 @@ class Uploader:
         if self._refusals.paused_s() > 0:
             return None
         waiting = self._outbox.images(self._refusals.count() + 1)
+        if self._refusals.in_doubt:
+            # An image that was never refused says whether the store refuses one of them or all.
+            waiting.sort(key=lambda item: self._refusals.was_refused(item.item_id))
         for item in waiting:
             if not self._refusals.waits(item.item_id):
                 return item

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "the stack" if file.startswith(NEED_THE_STACK) else file
 
     return OneStack(config, log)
+
+
+OPEN_FILES = Path("/proc/self/fd")
+MANY_OPEN_FILES = 500
+"""About five times what the servers and stores of all tests need. `select()`, which Paho calls, ends at 1,024."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """A test that leaves files or sockets open is found here, not by another test's failure an hour later."""
+    count = len(list(OPEN_FILES.iterdir())) if OPEN_FILES.is_dir() else 0
+    if count > MANY_OPEN_FILES:
+        pytest.fail(f"this process has {count} open files after {item.nodeid}: the tests before it do not close theirs")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,39 +5,41 @@ from __future__ import annotations
 import fcntl
 import tempfile
 from collections.abc import Iterable
-from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import IO
 
 from deploy.local.services import is_free
 
-_FOLDER = Path(tempfile.gettempdir()) / "kizu-test-ports"
-_HELD: dict[int, IO[str]] = {}
-"""The lock files of the ports of this process. The kernel releases them when it ends, however it ends."""
+_FILE = Path(tempfile.gettempdir()) / "kizu-test-ports.lock"
+_HELD: set[int] = set()
+"""The ports of this process. Each is a locked byte of one file; the kernel unlocks them when the process ends."""
 
 
 def reserve(ports: Iterable[int]) -> bool:
     """Take all of these ports for this process, if they are free and no other test process has one; else none."""
-    with ExitStack() as stack:
-        taken: dict[int, IO[str]] = {}
-        for port in ports:
-            stream = None if port in _HELD else _lock(port)
-            if stream is None:
-                return False
-            taken[port] = stack.enter_context(stream)
-            if not is_free(port):
-                return False
-        _HELD.update(taken)
-        stack.pop_all()  # they stay locked
+    taken: set[int] = set()
+    for port in ports:
+        if port not in _HELD | taken and _lock(port):
+            taken.add(port)
+            if is_free(port):
+                continue
+        for mine in taken:
+            fcntl.lockf(_file(), fcntl.LOCK_UN, 1, mine)
+        return False
+    _HELD.update(taken)
     return True
 
 
-def _lock(port: int) -> IO[str] | None:
-    _FOLDER.mkdir(exist_ok=True)
-    stream = (_FOLDER / str(port)).open("a", encoding="utf-8")
+@cache
+def _file() -> IO[bytes]:
+    # One open file for all ports: to close a second one would unlock them all.
+    return _FILE.open("ab")
+
+
+def _lock(port: int) -> bool:
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        stream.close()
-        return None
-    return stream
+        fcntl.lockf(_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True

@@ -138,7 +138,8 @@ def test_a_candidate_judges_beside_the_release_until_its_order_ends(device, publ
     assert f'kizu_shadow_frames_total{{digest="{candidate.digest}"}}' in metrics
     publisher.desire(first.digest, probation_s=0.5)
     wait_for(lambda: device.status()["shadow"] is None, 30)
-    assert list((device.folder / "state" / "shadow").iterdir()) == []
+    # Its files go a moment after the status says that there is no candidate.
+    wait_for(lambda: list((device.folder / "state" / "shadow").iterdir()) == [], 30)
     assert device.stop() == 0
 
 

@@ -60,6 +60,18 @@ def test_one_refused_key_waits_and_the_others_are_sent(outbox):
     assert uploader.problem == ""
 
 
+def test_after_a_refusal_an_image_that_was_never_refused_is_tried_first(outbox):
+    """It says whether the store refuses one image or all; the refused one may be due at the same moment."""
+    clock = [100.0]
+    for number in range(2):
+        put(outbox, number)
+    uploader = Uploader(outbox, Refusing({image(0).key}), "kizu-raw", clock=lambda: clock[0])
+    uploader.send_next()
+    clock[0] += 1.0
+    uploader.send_next()
+    assert [item.image_key for item in outbox.images(10)] == [image(0).key]
+
+
 def test_a_store_that_refuses_everything_is_not_hammered(outbox):
     """While nothing is taken, images are tried one at a time, with pauses."""
     clock = [100.0]
