@@ -100,8 +100,9 @@ class Frames(Scenario):
         counters = {name: n for name, n in outbox.counters().items() if not name.startswith(("day.", "verdict."))}
         days = sum(n for name, n in outbox.counters().items() if name.startswith("day."))
         verdicts = sum(n for name, n in outbox.counters().items() if name.startswith("verdict."))
-        if (counters, days, verdicts) != ({"frames": 5, "rejected.not-an-image": 1}, 5, 5):
-            yield f"expected 5 frames and one rejected file to be counted, but got {outbox.counters()}"
+        frames = len(self.pictures)
+        if (counters, days, verdicts) != ({"frames": frames, "rejected.not-an-image": 1}, frames, frames):
+            yield f"expected {frames} frames and one rejected file to be counted, but got {outbox.counters()}"
         if outbox.recorded_keys() or sum(outbox.depth().values()) or outbox.bytes_used():
             yield f"expected an empty outbox, but got {outbox.recorded_keys()}, {outbox.depth()}"
         outbox.close()
@@ -113,9 +114,10 @@ class Frames(Scenario):
             yield f"created twice in the store: {twice}"
         keys = [parse_raw_key(str(path.relative_to(folder / "s3"))) for path in (folder / "s3").rglob("*.*")]
         captures = sorted(key.capture_id for key in keys if key.capture_id)
-        wanted = sorted(key for key, item in by_id.items() if item["original_name"] in ("3.png", "4.png", "6.png"))
-        if captures != wanted or sum(1 for key in keys if not key.capture_id) != 2:
-            yield f"expected Captures {wanted} and their two images in the store, but got {keys}"
+        doubtful = {name: seed for name, kind, seed in self.pictures if kind == DOUBTFUL}
+        wanted = sorted(key for key, item in by_id.items() if item["original_name"] in doubtful)
+        if captures != wanted or sum(1 for key in keys if not key.capture_id) != len(set(doubtful.values())):
+            yield f"expected Captures {wanted} and their images, each once, in the store, but got {keys}"
 
     def _folders(self, folder: Path) -> Iterator[str]:
         left = sorted(str(path.relative_to(folder / "camera")) for path in (folder / "camera").rglob("*"))
@@ -123,7 +125,7 @@ class Frames(Scenario):
             yield f"expected the rejected file alone with the camera, but got {left}"
         done = sorted(path.name.split("-", 1)[1] for path in (folder / "state" / "done").iterdir())
         if done != [name for name, _, _ in self.pictures]:
-            yield f"expected the five pictures to be kept, but got {done}"
+            yield f"expected all pictures to be kept, but got {done}"
         if images := list((folder / "state" / "outbox" / "images").iterdir()):
             yield f"expected no image to wait, but got {images}"
         yield from rubbish(folder)
@@ -190,7 +192,12 @@ class Posted(Scenario):
 
 
 class FramesApart(Frames):
-    """The steps of `Frames`, with the camera's folder and the state folder on different file systems."""
+    """The steps of `Frames`, with the camera's folder and the state folder on different file systems.
+
+    Two pictures are enough: only how a file is moved is another matter, and each kind of move is among them.
+    """
+
+    pictures = (("1.png", GOOD, 1), ("6.png", DOUBTFUL, 6))
 
     def on(self, steps: Steps, folder: Path) -> Steps:
         return Apart(steps, folder)
