@@ -2,7 +2,10 @@
 
 `python -m tests.edge_agent.crash_points <scenario> <how> <folder>` is a fork server: it imports everything once, starts
 no thread, and forks a child for the run that is killed and another for the start after it. It prints what it tried as
-JSON, `{"tried": {kind: number}, "problems": […]}`.
+JSON, `{"tried": {kind: number}, "ends": number, "problems": […]}`: the points, and how often the process was ended.
+
+A kill at a point where the disk, and what the outside world has seen, are as at the point before leaves the same behind:
+such neighbours are tried once.
 
 A point lies before and after each call of the `Disk` port, of a statement or commit of SQLite and of the object store,
 before each single step that a call of the port is made of, and before each change that python-tuf makes to its cache.
@@ -10,6 +13,7 @@ before each single step that a call of the port is made of, and before each chan
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -32,15 +36,27 @@ _CHANGES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlin
 
 
 class Points:
-    """Numbers the moments of a run. At number `fatal` it calls `end`, which does not return."""
+    """Numbers the moments of a run. At number `fatal` it calls `end`, which does not return.
 
-    def __init__(self, fatal: int = 0, end: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGKILL)) -> None:
+    Args:
+        left: what a kill would leave behind now; `states` has it for each moment.
+    """
+
+    def __init__(
+        self,
+        fatal: int = 0,
+        end: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGKILL),
+        left: Callable[[], str] = str,
+    ) -> None:
         self.names: list[str] = []
+        self.states: list[str] = []
         self.fatal = fatal
         self.end = end
+        self.left = left
 
     def __call__(self, name: str) -> None:
         self.names.append(name)
+        self.states.append(self.left())
         if len(self.names) == self.fatal:
             self.end()
 
@@ -165,6 +181,8 @@ def try_all(scenario, how: str, root: Path) -> dict:
 
     def run(folder: Path, fatal: int):
         points = Points(fatal)
+        if how == "kill" and not fatal:
+            points.left = partial(_left_behind, folder)
         steps = Steps()
         if how != "kill":
             steps = PowerSteps(folder, how)
@@ -172,17 +190,21 @@ def try_all(scenario, how: str, root: Path) -> dict:
         watch = Watch(points, scenario.on(steps, folder))
         watch.listen(folder)
         scenario.run(folder, watch, partial(_say, folder))
-        return points.names, watch.past_the_port
+        return points.names, points.states, watch.past_the_port
 
     clean = _copy(template, root / "clean")
-    names, past_the_port = _must(in_child(lambda: run(clean, 0)))
+    names, states, past_the_port = _must(in_child(lambda: run(clean, 0)))
     problems = [f"not through the port: {item}" for item in past_the_port]
     problems += _must(in_child(partial(_checked, scenario, clean)))
     tried: Counter[str] = Counter()
+    ends = 0
     for number, name in enumerate(names, start=1):
         if how != "kill" and not name.startswith(("step", "tuf", "sqlite: after COMMIT")):
             continue  # the disk is as it was at the point before
         tried[name.split(":")[0]] += 1
+        if how == "kill" and number > 1 and states[number - 1] == states[number - 2]:
+            continue
+        ends += 1
         folder = _copy(template, root / "point")
         code, answer = in_child(partial(run, folder, number))
         where = f"point {number}, {name}"
@@ -191,7 +213,20 @@ def try_all(scenario, how: str, root: Path) -> dict:
             continue
         code, answer = in_child(partial(_checked, scenario, folder))
         problems += [f"{where}: {item}" for item in (answer if code == 0 else [f"the next start failed: {answer}"])]
-    return {"tried": tried, "problems": problems}
+    return {"tried": tried, "ends": ends, "problems": problems}
+
+
+def _left_behind(folder: Path) -> str:
+    """A digest of all files and links under `folder`, and of what the outside world has seen."""
+    found = hashlib.sha256(str(_said(folder)).encode())
+    for path in sorted(folder.rglob("*")):
+        found.update(f"{path.relative_to(folder)} {path.lstat().st_mode} ".encode())
+        if path.is_symlink():
+            found.update(str(path.readlink()).encode())
+        # SQLite makes the index of its log anew from the log.
+        elif path.is_file() and not path.name.endswith("-shm"):
+            found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
 
 
 def _checked(scenario, folder: Path) -> list[str]:

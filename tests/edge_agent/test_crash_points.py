@@ -33,22 +33,24 @@ def try_all(scenario: str, how: str, folder: Path) -> dict:
     return json.loads(done.stdout)
 
 
-def show(scenario: str, how: str, tried: dict, capsys, record_property) -> None:
+def show(scenario: str, how: str, outcome: dict, capsys, record_property) -> None:
+    tried = outcome["tried"]
     record_property("points", json.dumps(tried))
     with capsys.disabled():
         kinds = ", ".join(f"{n} {kind}" for kind, n in tried.items())
-        print(f"\n{scenario}, {how}: {sum(tried.values())} points tried ({kinds})", end=" ")
+        print(f"\n{scenario}, {how}: {sum(tried.values())} points ({kinds}), ended {outcome['ends']} times", end=" ")
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(scenario, fast_folder, capsys, record_property):
     """The next start runs a verified release, and completes what was interrupted."""
     outcome = try_all(scenario, "kill", fast_folder)
-    show(scenario, "kill -9", outcome["tried"], capsys, record_property)
+    show(scenario, "kill -9", outcome, capsys, record_property)
     assert outcome["problems"] == []
     # A harness that finds no points would find no faults.
     assert {"disk", "step", "store"} <= outcome["tried"].keys()
     assert sum(outcome["tried"].values()) > 100
+    assert outcome["ends"] > 25
 
 
 @pytest.mark.parametrize("how", ["cut-all", "cut-bytes", "cut-half"])
@@ -58,7 +60,7 @@ def test_a_power_cut_at_any_point_loses_nothing_and_doubles_nothing(
 ):
     """What was not synced is lost, in each of the ways in which file systems lose it."""
     outcome = try_all(scenario, how, fast_folder)
-    show(scenario, how, outcome["tried"], capsys, record_property)
+    show(scenario, how, outcome, capsys, record_property)
     assert outcome["problems"] == []
     assert outcome["tried"]["step"] > 30
 
@@ -67,7 +69,7 @@ def test_a_power_cut_at_any_point_loses_nothing_and_doubles_nothing(
 def test_a_posted_image_has_one_answer_whenever_the_agent_is_killed(how, fast_folder, capsys, record_property):
     """The sender posts it again with its idempotency key, and gets the result that the line was told."""
     outcome = try_all("Posted", how, fast_folder)
-    show("Posted", how, outcome["tried"], capsys, record_property)
+    show("Posted", how, outcome, capsys, record_property)
     assert outcome["problems"] == []
     assert outcome["tried"]["sqlite"] > (30 if how == "kill" else 2)
 
@@ -76,7 +78,7 @@ def test_a_posted_image_has_one_answer_whenever_the_agent_is_killed(how, fast_fo
 def test_a_crash_while_the_tables_of_an_earlier_agent_change_loses_nothing(how, fast_folder, capsys, record_property):
     """At each statement of the change, the next start finds either the old tables or the new ones, complete."""
     outcome = try_all("OldIndex", how, fast_folder)
-    show("OldIndex", how, outcome["tried"], capsys, record_property)
+    show("OldIndex", how, outcome, capsys, record_property)
     assert outcome["problems"] == []
     assert outcome["tried"]["sqlite"] > (60 if how == "kill" else 2)
 
@@ -85,7 +87,7 @@ def test_a_crash_while_the_tables_of_an_earlier_agent_change_loses_nothing(how, 
 def test_a_crash_while_a_candidate_comes_and_goes_leaves_the_release_alone(how, fast_folder, capsys, record_property):
     """The next start runs the release, and the candidate judges where it is ordered and leaves nothing where not."""
     outcome = try_all("Beside", how, fast_folder)
-    show("Beside", how, outcome["tried"], capsys, record_property)
+    show("Beside", how, outcome, capsys, record_property)
     assert outcome["problems"] == []
     assert outcome["tried"]["step"] > 20
 
@@ -93,7 +95,7 @@ def test_a_crash_while_a_candidate_comes_and_goes_leaves_the_release_alone(how, 
 def test_a_crash_while_a_damaged_outbox_is_replaced_loses_no_image(fast_folder, capsys, record_property):
     """At each step the next start finds the damaged index, or the new one, and every image is sent."""
     outcome = try_all("DamagedIndex", "kill", fast_folder)
-    show("DamagedIndex", "kill -9", outcome["tried"], capsys, record_property)
+    show("DamagedIndex", "kill -9", outcome, capsys, record_property)
     assert outcome["problems"] == []
     assert sum(outcome["tried"].values()) > 10
 
