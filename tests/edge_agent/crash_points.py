@@ -4,8 +4,8 @@
 no thread, and forks a child for the run that is killed and another for the start after it. It prints what it tried as
 JSON, `{"tried": {kind: number}, "ends": number, "problems": […]}`: the points, and how often the process was ended.
 
-A kill at a point where the disk, and what the outside world has seen, are as at the point before leaves the same behind:
-such neighbours are tried once.
+A kill at a point where the disk, and what the outside world has seen, are as at the point before leaves the same
+behind: such neighbours are tried once.
 
 A point lies before and after each call of the `Disk` port, of a statement or commit of SQLite and of the object store,
 before each single step that a call of the port is made of, and before each change that python-tuf makes to its cache.
