@@ -14,6 +14,7 @@ import typer
 # report, reopen and rename add to `labels`, import_formats to `import`, rollouts to `deploy`
 from kizu.commands import (
     approval,
+    cluster,
     doctor,
     drift,
     enrolment,
@@ -62,6 +63,7 @@ app.add_typer(enrolment.app)
 app.add_typer(trace.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(doctor.app)
+app.add_typer(cluster.app, name="cluster")
 
 
 @app.callback()

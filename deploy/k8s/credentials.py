@@ -132,6 +132,19 @@ def make(
     return secrets
 
 
+def with_database(secrets: Sequence[dict[str, Any]], uri: str) -> None:
+    """Add the address of MLflow's database to the Secret of MLflow, for the overlays that keep its tables there.
+
+    Raises:
+        CredentialsError: it is no address of a PostgreSQL. The message does not hold it, as it has a password.
+    """
+    if not uri.startswith("postgresql://") or len(uri.split()) != 1:
+        raise CredentialsError("expected one line postgresql://<user>:<password>@<host>:5432/<database>")
+    for secret in secrets:
+        if (secret["metadata"]["namespace"], secret["metadata"]["name"]) == (SERVICES, "kizu-mlflow"):
+            secret["stringData"]["MLFLOW_BACKEND_STORE_URI"] = uri
+
+
 def pipeline_settings(known: Mapping[str, Any], pipeline: str, addresses: Addresses) -> dict[str, str]:
     """Return every setting that may be a key in a pipeline's Secret."""
     browser = known["s3"]["labelstudio"]

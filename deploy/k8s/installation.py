@@ -1,0 +1,208 @@
+"""Installs, shows and removes Kizu on a cluster, through kubectl. Every act can be done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from deploy.access.layout import REPOSITORY
+from deploy.k8s.checks import Finding, Level, judge, missing_secrets, refuse_empty_registry, tables_of, too_small
+from deploy.k8s.facts import SERVICES, Facts, gather
+from deploy.k8s.kubectl import Document, Kubectl, as_yaml, did, items, rendered
+from deploy.k8s.tailoring import tailor
+from deploy.k8s.values import Values
+
+OVERLAYS: Final = REPOSITORY / "deploy" / "k8s" / "overlays"
+NAMESPACES: Final = (SERVICES, "kizu-signer", "kizu-edge")
+_OF_PIPELINES: Final = ("kizu-labeling", "kizu-training", "kizu-deployment")
+_WAITED_FOR: Final = ("Deployment", "StatefulSet")
+
+
+class InstallationError(RuntimeError):
+    """An act was refused; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """One cluster, and how to tell a person what is done.
+
+    dry_run: print what would be applied and deleted, and change nothing.
+    """
+
+    kubectl: Kubectl
+    values: Values
+    say: Callable[[str], None]
+    show: Callable[[str], None]
+    dry_run: bool = False
+
+    def facts(self) -> Facts:
+        """Look at the cluster."""
+        return gather(self.kubectl, self.values.pipelines_namespace)
+
+    def overlay(self) -> list[Document]:
+        """Return the documents of the overlay as the repository has them.
+
+        Raises:
+            InstallationError: there is no such overlay.
+        """
+        folder = OVERLAYS / self.values.overlay
+        if not (folder / "kustomization.yaml").is_file():
+            names = ", ".join(sorted(path.parent.name for path in OVERLAYS.glob("*/kustomization.yaml")))
+            raise InstallationError(f"expected one of the overlays {names}, but got {self.values.overlay!r}")
+        return rendered(self.kubectl, folder)
+
+    def install(self, facts: Facts, *, empty_registry: bool = False, wait_s: int = 600) -> Values:
+        """Apply the overlay as this cluster needs it, and wait until everything is up. Returns the completed values.
+
+        Raises:
+            InstallationError: the cluster lacks something, or data would be lost.
+            KubectlError: kubectl refused an act, or something did not come up in time.
+        """
+        values = self.values.completed(facts)
+        lacking = [item for item in judge(facts, values) if item.level is Level.MISSING]
+        if lacking:
+            raise InstallationError("; ".join(f"{item.what}: {item.found}: {item.do}" for item in lacking))
+        source = self.overlay()
+        tables = tables_of(source)
+        refusal = None if empty_registry else refuse_empty_registry(facts, tables)
+        if refusal:
+            raise InstallationError(refusal)
+        kept = too_small(facts, values)
+        for claim, why in kept.items():
+            self.say(f"the volume {claim} stays as it is: {why}")
+        documents = tailor(source, values, tables=tables, kept=kept)
+        self._apply([d for d in documents if d["kind"] == "Namespace"])
+        absent = missing_secrets(documents, self._secrets())
+        if absent and not self.dry_run:
+            raise InstallationError(
+                f"the Secrets {', '.join('/'.join(item) for item in absent)} are missing; run: kizu cluster secrets"
+            )
+        if facts.old_store:
+            self.say("the store's StatefulSet is replaced by one with a volume that can grow; its data stay")
+            self._delete("statefulset", "seaweedfs", "-n", SERVICES, "--cascade=orphan")
+        for document in documents:
+            if document["kind"] == "Job":  # a Job cannot be changed; what it does can be done again
+                self._delete("job", document["metadata"]["name"], "-n", document["metadata"]["namespace"])
+        self._apply([d for d in documents if d["kind"] != "Namespace"])
+        if not self.dry_run and wait_s:
+            self._wait(documents, wait_s)
+        return values
+
+    def apply_secrets(self, namespaces: Iterable[Document], secrets: Sequence[Document]) -> None:
+        """Apply the namespaces and the Secrets. Values are printed in no case."""
+        self._apply(list(namespaces))
+        if self.dry_run:
+            for secret in secrets:
+                where = f"{secret['metadata']['namespace']}/{secret['metadata']['name']}"
+                self.show(f"# Secret {where} with {', '.join(secret['stringData'])}")
+            return
+        # Server-side: the annotation of a client-side apply would hold the values a second time.
+        did(self.kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=as_yaml(secrets))
+
+    def status(self) -> list[Finding]:
+        """Say of each workload and volume of Kizu whether it is as it should be."""
+        found = []
+        for namespace in NAMESPACES:
+            for document in items(self.kubectl, "deployments,statefulsets", "-n", namespace):
+                found.append(_state(document))
+            for document in items(self.kubectl, "persistentvolumeclaims", "-n", namespace):
+                phase = document.get("status", {}).get("phase", "unknown")
+                level = Level.OK if phase == "Bound" else Level.WARNING
+                size = document["spec"]["resources"]["requests"]["storage"]
+                found.append(Finding(f"volume {namespace}/{document['metadata']['name']}", level, f"{phase}, {size}"))
+        return found
+
+    def uninstall(self, *, delete_data: bool) -> list[str]:
+        """Remove the servers, policies and accounts. Volumes and Secrets stay unless `delete_data`.
+
+        Returns what stays, in words.
+        """
+        documents = [
+            document
+            for document in tailor(self.overlay_for_removal(), self.values, tables="", examples=True)
+            if document["kind"] not in ("Namespace", "PersistentVolumeClaim")
+            and document["metadata"]["name"] != "mlflow-tables"
+        ]
+        self._delete_all(documents)
+        place = self.values.pipelines_namespace
+        if delete_data:
+            self._delete("secret", *_OF_PIPELINES, "-n", place)
+            self._delete("namespace", *NAMESPACES)
+            return []
+        volumes = [
+            f"{namespace}/{item['metadata']['name']}"
+            for namespace in NAMESPACES
+            for item in items(self.kubectl, "persistentvolumeclaims", "-n", namespace)
+        ]
+        return [
+            f"volumes: {', '.join(volumes) or 'none'}",
+            f"the namespaces {', '.join(NAMESPACES)} with their Secrets and ConfigMaps",
+            f"the Secrets {', '.join(_OF_PIPELINES)} in {place}",
+        ]
+
+    def overlay_for_removal(self) -> list[Document]:
+        """Return the documents of every overlay once: nobody need know which one was applied."""
+        found: dict[tuple[str, str, str], Document] = {}
+        for folder in sorted(path.parent for path in OVERLAYS.glob("*/kustomization.yaml")):
+            for document in rendered(self.kubectl, folder):
+                meta = document["metadata"]
+                found[document["kind"], meta.get("namespace", ""), meta["name"]] = document
+        return list(found.values())
+
+    def _secrets(self) -> set[tuple[str, str]]:
+        return {
+            (namespace, line.removeprefix("secret/"))  # names only: nobody here needs the values
+            for namespace in NAMESPACES
+            for line in did(self.kubectl, "get", "secrets", "-n", namespace, "-o", "name").split()
+        }
+
+    def _apply(self, documents: Sequence[Document]) -> None:
+        if not documents:
+            return
+        if self.dry_run:
+            self.show(as_yaml(documents))
+            return
+        for line in did(self.kubectl, "apply", "-f", "-", stdin=as_yaml(documents)).splitlines():
+            if not line.endswith(" unchanged"):
+                self.say(line)
+
+    def _delete(self, *arguments: str) -> None:
+        if self.dry_run:
+            self.show(f"# kubectl delete {' '.join(arguments)}")
+            return
+        did(self.kubectl, "delete", *arguments, "--ignore-not-found", "--wait=true")
+
+    def _delete_all(self, documents: Sequence[Document]) -> None:
+        if self.dry_run:
+            for document in documents:
+                self.show(f"# kubectl delete {document['kind']} {document['metadata']['name']}")
+            return
+        did(self.kubectl, "delete", "-f", "-", "--ignore-not-found", stdin=as_yaml(documents))
+
+    def _wait(self, documents: Sequence[Document], wait_s: int) -> None:
+        for document in documents:
+            kind, meta = document["kind"], document["metadata"]
+            if kind in _WAITED_FOR and meta["namespace"] != "kizu-edge":
+                self.say(f"waiting for {meta['name']}")
+                did(
+                    self.kubectl, "rollout", "status", f"{kind.lower()}/{meta['name']}",
+                    "-n", meta["namespace"], f"--timeout={wait_s}s",
+                )  # fmt: skip
+
+
+def _state(document: Document) -> Finding:
+    meta, status = document["metadata"], document.get("status", {})
+    wanted, ready = document["spec"].get("replicas", 1), status.get("readyReplicas", 0)
+    name = f"{meta['namespace']}/{meta['name']}"
+    if ready >= wanted:
+        return Finding(name, Level.OK, f"{ready} of {wanted} ready")
+    return Finding(
+        name, Level.MISSING, f"{ready} of {wanted} ready",
+        f"kubectl -n {meta['namespace']} describe pod -l app.kubernetes.io/name={meta['name']}",
+    )  # fmt: skip
+
+
+def namespaces_of(documents: Iterable[Document]) -> list[Document]:
+    """Return the namespaces among documents."""
+    return [document for document in documents if document["kind"] == "Namespace"]

@@ -1,0 +1,194 @@
+"""`kizu cluster`: Kizu on a Kubernetes cluster beside Kubeflow Pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.table import Table
+
+from kizu.context import CommandError, console
+
+if TYPE_CHECKING:
+    from deploy.k8s.checks import Finding
+    from deploy.k8s.installation import Installation
+
+app = typer.Typer(
+    no_args_is_help=True, help="Install Kizu on a Kubernetes cluster. Each command can be run again, and has --dry-run."
+)
+FOLDER: Final = Path("~/kizu-cluster")
+
+FolderOption = Annotated[
+    Path, typer.Option("--folder", help="Private folder of this cluster: values.yaml, identities, keys. Keep it safe.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print what would be applied; change nothing.")]
+KubectlOption = Annotated[str | None, typer.Option("--kubectl", help="The kubectl command; default: the one found.")]
+ContextOption = Annotated[str | None, typer.Option("--context", help="The context of the kubeconfig.")]
+OverlayOption = Annotated[str | None, typer.Option("--overlay", help="local, prod or airgap; remembered.")]
+
+
+@app.command()
+def check(
+    folder: FolderOption = FOLDER,
+    kubectl: KubectlOption = None,
+    context: ContextOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Show what the cluster has and lacks, and change nothing. Ends with 1 if something is missing."""
+    from deploy.k8s.checks import judge
+
+    installation = _installation(folder, kubectl, context, dry_run=dry_run)
+    _show(judge(installation.facts(), installation.values))
+
+
+@app.command()
+def secrets(
+    signer_keys: Annotated[
+        Path | None,
+        typer.Option("--signer-keys", help="As made by `kizu keys init`; default: signer-keys in the folder."),
+    ] = None,
+    use_case: Annotated[
+        list[Path] | None,
+        typer.Option("--use-case", "-u", help="Whose approvers MLflow shall know; default: the shipped."),
+    ] = None,
+    mlflow_database: Annotated[
+        Path | None,
+        typer.Option("--mlflow-database", help="File with postgresql://…, for prod and airgap; remembered."),
+    ] = None,
+    folder: FolderOption = FOLDER,
+    kubectl: KubectlOption = None,
+    context: ContextOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Make the Secrets of the cluster once, and apply them. A second call applies the same ones again."""
+    from components.use_case import load_use_case
+    from deploy.access.identities import write_private
+    from deploy.k8s.credentials import FILE, Addresses, make, with_database
+    from deploy.k8s.installation import namespaces_of
+    from deploy.k8s.kubectl import as_yaml
+
+    folder = folder.expanduser()
+    installation = _installation(folder, kubectl, context, dry_run=dry_run)
+    values = installation.values
+    defaults = Addresses()
+    made = make(
+        folder,
+        signer_keys or folder / "signer-keys",
+        replace(defaults, s3_public=values.s3_public or defaults.s3),
+        pipelines_namespace=values.pipelines_namespace,
+        use_cases=[load_use_case(path) for path in use_case] if use_case else None,
+    )
+    database = folder / "mlflow-database"
+    if mlflow_database is not None:
+        write_private(database, mlflow_database.read_bytes())
+    if database.exists():
+        with_database(made, database.read_text(encoding="utf-8").strip())
+    write_private(folder / FILE, as_yaml(made).encode())
+    installation.apply_secrets(namespaces_of(installation.overlay()), made)
+    if not dry_run:
+        console.print(f"{len(made)} Secrets are applied; protect {folder} like the root key", highlight=False)
+
+
+@app.command()
+def install(
+    overlay: OverlayOption = None,
+    registry: Annotated[str | None, typer.Option(help="Registry and folder of the images; remembered.")] = None,
+    storage_class: Annotated[str | None, typer.Option(help="Of all volumes; remembered.")] = None,
+    s3_public: Annotated[str | None, typer.Option(help="URL of S3 for labelers' browsers; remembered.")] = None,
+    label_studio_public: Annotated[str | None, typer.Option(help="URL of Label Studio; remembered.")] = None,
+    mlflow_host: Annotated[str | None, typer.Option(help="Host name of MLflow at the ingress; remembered.")] = None,
+    fleet_host: Annotated[str | None, typer.Option(help="Host name of the fleet page; remembered.")] = None,
+    ingress_namespace: Annotated[str | None, typer.Option(help="Of the ingress controller; remembered.")] = None,
+    empty_registry: Annotated[
+        bool, typer.Option("--empty-registry", help="Begin with no versions, although the store has data from before.")
+    ] = False,
+    wait: Annotated[int, typer.Option(help="Seconds to wait for each server; 0: do not wait.")] = 600,
+    folder: FolderOption = FOLDER,
+    kubectl: KubectlOption = None,
+    context: ContextOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Apply the manifests with the addresses of this cluster, and wait until every server is up. Also upgrades."""
+    from deploy.k8s.values import write
+
+    said = {
+        "overlay": overlay, "registry": registry, "storage_class": storage_class, "s3_public": s3_public,
+        "label_studio_public": label_studio_public, "mlflow_host": mlflow_host, "fleet_host": fleet_host,
+        "ingress_namespace": ingress_namespace,
+    }  # fmt: skip
+    installation = _installation(folder, kubectl, context, dry_run=dry_run, **said)
+    values = installation.install(installation.facts(), empty_registry=empty_registry, wait_s=wait)
+    if not dry_run:
+        console.print(f"installed; the values are in {write(folder.expanduser(), values)}", highlight=False)
+
+
+@app.command()
+def status(
+    folder: FolderOption = FOLDER,
+    kubectl: KubectlOption = None,
+    context: ContextOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Show each server and volume, and change nothing. Ends with 1 if a server is not ready."""
+    found = _installation(folder, kubectl, context, dry_run=dry_run).status()
+    if not found:
+        raise CommandError("Kizu is not installed on this cluster; run: kizu cluster install")
+    _show(found)
+
+
+@app.command()
+def uninstall(
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="Delete volumes, Secrets and namespaces too: images, labels, models.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --delete-data: do not ask.")] = False,
+    folder: FolderOption = FOLDER,
+    kubectl: KubectlOption = None,
+    context: ContextOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Remove the servers. Volumes and Secrets stay unless --delete-data; what stays is named."""
+    installation = _installation(folder, kubectl, context, dry_run=dry_run)
+    if delete_data and not (yes or dry_run):
+        typer.confirm("Delete all images, labels, models and releases of this cluster for good?", abort=True)
+    for line in installation.uninstall(delete_data=delete_data):
+        console.print(f"stays: {line}", highlight=False, markup=False)
+
+
+def _installation(
+    folder: Path, kubectl: str | None, context: str | None, *, dry_run: bool, **said: str | None
+) -> Installation:
+    from deploy.k8s.installation import Installation
+    from deploy.k8s.kubectl import KubectlProcess
+    from deploy.k8s.values import read
+
+    kept = read(folder.expanduser())
+    changed: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+    values = replace(kept, **changed)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
+    return Installation(KubectlProcess.found(kubectl, context), values, say, _show_text, dry_run)
+
+
+def _show_text(text: str) -> None:
+    typer.echo(text)  # as it is: it may be applied by hand
+
+
+def _show(findings: Sequence[Finding]) -> None:
+    from deploy.k8s.checks import Level
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "", "", "what to do"):
+        table.add_column(title, overflow="fold")
+    for item in findings:
+        colour: Any = {Level.OK: "green", Level.WARNING: "yellow", Level.MISSING: "red"}[item.level]
+        table.add_row(item.what, f"[{colour}]{item.level}[/]", item.found, item.do)
+    console.print(table, highlight=False)
+    bad = [item for item in findings if item.level is Level.MISSING]
+    if bad:
+        raise CommandError(f"{len(bad)} things are missing")

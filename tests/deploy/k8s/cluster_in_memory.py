@@ -1,0 +1,150 @@
+"""A cluster that answers kubectl's questions from memory, with documents as real API servers send them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from deploy.k8s.kubectl import Answer
+from tests.manifests.rendered import render
+
+KINDS = {
+    "deployments": "Deployment",
+    "statefulsets": "StatefulSet",
+    "configmaps": "ConfigMap",
+    "persistentvolumeclaims": "PersistentVolumeClaim",
+    "namespaces": "Namespace",
+    "storageclasses": "StorageClass",
+    "services": "Service",
+    "endpointslices": "EndpointSlice",
+    "daemonsets": "DaemonSet",
+    "secrets": "Secret",
+}
+ADDED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def document(kind: str, name: str, namespace: str | None = None, /, **more: Any) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name, **more.pop("metadata", {})}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"kind": kind, "metadata": metadata, **more}
+
+
+def of_a_new_cluster() -> list[dict[str, Any]]:
+    """k3s-like: a default class that cannot grow, a DNS Service, the API server, and Kubeflow Pipelines 2.17."""
+    return [
+        document("Namespace", "default"),
+        document("Namespace", "kube-system"),
+        document("Namespace", "kubeflow"),
+        document(
+            "StorageClass", "local-path",
+            metadata={"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+            provisioner="rancher.io/local-path", volumeBindingMode="WaitForFirstConsumer",
+        ),
+        document(
+            "StorageClass", "fast", provisioner="csi.example.com", allowVolumeExpansion=True,
+        ),
+        document(
+            "Service", "kubernetes", "default",
+            spec={"clusterIP": "10.43.0.1", "clusterIPs": ["10.43.0.1"], "ports": [{"name": "https", "port": 443}]},
+        ),
+        document(
+            "EndpointSlice", "kubernetes", "default",
+            metadata={"labels": {"kubernetes.io/service-name": "kubernetes"}}, addressType="IPv4",
+            endpoints=[{"addresses": ["192.0.2.10"], "conditions": {"ready": True}}],
+            ports=[{"name": "https", "port": 6443, "protocol": "TCP"}],
+        ),
+        document(
+            "Service", "rke2-coredns", "kube-system",
+            spec={"selector": {"k8s-app": "coredns"}, "ports": [{"name": "udp-53", "port": 53, "protocol": "UDP"}]},
+        ),
+        document("DaemonSet", "calico-node", "kube-system"),
+        document(
+            "Deployment", "ml-pipeline", "kubeflow",
+            spec={"template": {"spec": {"containers": [{"image": "ghcr.io/kubeflow/kfp-api-server:2.17.0"}]}}},
+        ),
+    ]  # fmt: skip
+
+
+class ClusterInMemory:
+    """Implements `deploy.k8s.kubectl.Kubectl`. calls: every command that was run, without what was only asked."""
+
+    def __init__(self, documents: Sequence[dict[str, Any]] = (), version: str = "v1.36.2") -> None:
+        self.objects = {self._key(item): item for item in documents or of_a_new_cluster()}
+        self.version = version
+        self.refused: set[str] = set()
+        self.calls: list[tuple[str, ...]] = []
+
+    @staticmethod
+    def _key(item: dict[str, Any]) -> tuple[str, str, str]:
+        return item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"]
+
+    def names(self, kind: str) -> set[str]:
+        return {name for found, _, name in self.objects if found == kind}
+
+    def __call__(self, arguments: Sequence[str], stdin: str | None = None) -> Answer:
+        words = list(arguments)
+        if words[0] not in ("get", "version", "auth", "kustomize"):
+            self.calls.append(tuple(words))
+        return getattr(self, f"_{words[0]}")(words[1:], stdin)
+
+    def _version(self, words: list[str], _: str | None) -> Answer:
+        return Answer(0, json.dumps({"clientVersion": {}, "serverVersion": {"gitVersion": self.version}}), "")
+
+    def _auth(self, words: list[str], _: str | None) -> Answer:
+        refused = words[2] in self.refused
+        return Answer(int(refused), "no\n" if refused else "yes\n", "")
+
+    def _kustomize(self, words: list[str], _: str | None) -> Answer:
+        return Answer(0, yaml.safe_dump_all(render(words[0].rsplit("/", 1)[-1])), "")
+
+    def _get(self, words: list[str], _: str | None) -> Answer:
+        options = {words[i]: words[i + 1] for i in range(len(words) - 1) if words[i] in ("-n", "-o", "-l")}
+        kinds = [KINDS[kind] for kind in words[0].split(",")]
+        found = [
+            item
+            for (kind, namespace, name), item in self.objects.items()
+            if kind in kinds
+            and ("-n" not in options or namespace == options["-n"])
+            and (len(words) < 2 or words[1].startswith("-") or name == words[1])
+        ]
+        if options["-o"] == "name":
+            return Answer(0, "".join(f"{item['kind'].lower()}/{item['metadata']['name']}\n" for item in found), "")
+        if len(words) > 1 and not words[1].startswith("-"):
+            return Answer(0, json.dumps(found[0]) if found else "", "")
+        return Answer(0, json.dumps({"kind": "List", "items": found}), "")
+
+    def _apply(self, words: list[str], stdin: str | None) -> Answer:
+        lines = []
+        for item in yaml.safe_load_all(stdin or ""):
+            key = self._key(item)
+            if key[1] and not any(name == key[1] for kind, _, name in self.objects if kind == "Namespace"):
+                return Answer(1, "", f'namespaces "{key[1]}" not found')
+            before = self.objects.get(key)
+            if before and item["kind"] == "StatefulSet":
+                kept = ("volumeClaimTemplates", "serviceName", "selector")
+                if any(before["spec"].get(field) != item["spec"].get(field) for field in kept):
+                    return Answer(1, "", "updates to statefulset spec for fields other than 'replicas' are forbidden")
+            if before and item["kind"] == "Job" and before["spec"] != item["spec"]:
+                return Answer(1, "", "field is immutable")
+            self.objects[key] = item
+            lines.append(f"{key[0].lower()}/{key[2]} {'unchanged' if before == item else 'configured'}")
+        return Answer(0, "\n".join(lines) + "\n", "")
+
+    def _delete(self, words: list[str], stdin: str | None) -> Answer:
+        if words[0] == "-f":
+            gone = {self._key(item) for item in yaml.safe_load_all(stdin or "")}
+        else:
+            kind = {"statefulset": "StatefulSet", "job": "Job", "secret": "Secret", "namespace": "Namespace"}[words[0]]
+            names = [word for word in words[1:] if not word.startswith("-")]
+            namespace = words[words.index("-n") + 1] if "-n" in words else ""
+            gone = {(kind, namespace, name) for name in names}
+        removed = {name for kind, _, name in gone if kind == "Namespace"}
+        self.objects = {key: item for key, item in self.objects.items() if key not in gone and key[1] not in removed}
+        return Answer(0, "", "")
+
+    def _rollout(self, words: list[str], _: str | None) -> Answer:
+        return Answer(0, "successfully rolled out\n", "")
