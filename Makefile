@@ -87,6 +87,10 @@ mutation: setup ## Change inspection/ and edge_agent/ota/ one thing at a time, a
 images: ## Build every container image, including training; needs a Docker engine. PLATFORM=linux/arm64: for another processor
 	@tools/images $(if $(PLATFORM),--platform "$(PLATFORM)")
 
+.PHONY: agent-wheels
+agent-wheels: setup ## Fetch and make the wheels of the agent into TO=<folder>, for `kizu agent publish`. KINDS='3.11-aarch64': for other devices
+	@tools/agent-wheels "$(or $(TO),.kizu/agent-wheels)" $(KINDS)
+
 .PHONY: compile
 compile: setup ## Compile the pipelines to pipelines/compiled/
 	@$(KIZU) compile

@@ -46,12 +46,15 @@ def run(config: ConfigFile = Path("config.yaml")) -> None:
     """Inspect frames until Ctrl-C or SIGTERM."""
     # Imported here, since it loads the inference runtime: the other commands must answer at once.
     from edge_agent.assembly import run_agent
+    from edge_agent.software.launched import launched
     from edge_agent.watchdog import ServiceManager
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    raise typer.Exit(run_agent(load_config(config), stop, ServiceManager.of(os.environ)))
+    raise typer.Exit(
+        run_agent(load_config(config), stop, ServiceManager.of(os.environ), launched(os.environ), config.absolute())
+    )
 
 
 @app.command()

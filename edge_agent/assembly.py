@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from edge_agent.agent import InspectionLoop
 from edge_agent.camera_states import CameraStates
@@ -44,6 +47,11 @@ from edge_agent.shadow.files import METADATA_FOLDER as SHADOW_METADATA_FOLDER
 from edge_agent.shadow.files import ShadowFiles
 from edge_agent.shadow.process import ShadowProcess
 from edge_agent.shadow.shadow import Shadow, order_for
+from edge_agent.software.rules import Launched
+from edge_agent.software.software import Software
+from edge_agent.software.store import METADATA_FOLDER as SOFTWARE_METADATA_FOLDER
+from edge_agent.software.store import SoftwareStore
+from edge_agent.software.trial import try_software
 from edge_agent.sources.make import check_cameras, make_source, queues_by_camera, trigger_queues
 from edge_agent.sources.port import FrameSource
 from edge_agent.status import Gauges
@@ -52,17 +60,26 @@ from edge_agent.watchdog import ServiceManager
 from edge_agent.web.access import Access, load_or_make_token
 from edge_agent.web.metrics import Metrics
 from edge_agent.web.server import PageServer, Site, http_source, make_app
+from inspection import DesiredState
 
 _log = logging.getLogger(__name__)
 
 _LEAVE_S = 5.0
 
 
-def run_agent(config: Config, stop: threading.Event, manager: ServiceManager | None = None) -> int:
+def run_agent(
+    config: Config,
+    stop: threading.Event,
+    manager: ServiceManager | None = None,
+    launched: Launched | None = None,
+    config_file: Path = Path("config.yaml"),
+) -> int:
     """Inspect until `stop` is set.
 
     Args:
         manager: the service manager that watches this process; None for none.
+        launched: the launcher that started this process; None where its software is not replaced here.
+        config_file: what `config` was read from, for the trial of new software.
 
     Returns:
         The exit code: 0 where the agent ended in order, 1 where one of its threads died.
@@ -74,12 +91,14 @@ def run_agent(config: Config, stop: threading.Event, manager: ServiceManager | N
     keep_heap_flat()
     lock = FolderLock(config.state_folder)
     try:
-        return _run_locked(config, stop, manager or ServiceManager())
+        return _run_locked(config, stop, manager or ServiceManager(), launched, config_file)
     finally:
         lock.release()
 
 
-def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) -> int:
+def _run_locked(
+    config: Config, stop: threading.Event, manager: ServiceManager, launched: Launched | None, config_file: Path
+) -> int:
     started = time.monotonic()
     check_cameras(config.cameras, with_broker=config.mqtt is not None)
     asked = threading.Event()
@@ -122,9 +141,37 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         differs=send_back.candidate_differs,
         changed=lambda: _call_all(listeners),
     )  # fmt: skip
+    software = Software(
+        SoftwareStore(config.state_folder, disk, damaged),
+        lambda interrupted: ReleaseClient.from_config(config, store, disk, interrupted, SOFTWARE_METADATA_FOLDER),
+        launched,
+        lambda site, interrupt: try_software(
+            launched.python if launched else sys.executable, site, config_file, release_files(), interrupt
+        ),
+        device=config.device,
+        use_case=config.use_case,
+        observe=lambda: (health.silent_s(), active.get() is not None or updates.state.running is None, health.problem),
+        needed=lambda: running.release.min_agent_version if (running := active.get()) else "0",
+        idle=lambda: updates.state.phase is Phase.IDLE,
+        leave=stop.set,
+        image_digest=config.image_digest,
+        heartbeat_timeout_s=config.intervals.heartbeat_timeout_s,
+        changed=lambda: _call_all(listeners),
+        alarm=signal.alarm,
+    )
+
+    def release_files() -> tuple[Path, str] | None:
+        running = active.get()
+        return (releases.folder(running.digest), running.digest) if running else None
+
+    def accepted(desired: DesiredState | None) -> None:
+        shadow.want(order_for(desired, device=config.device, use_case=config.use_case))
+        software.want(desired)
+
+    releases = ReleaseStore(config.state_folder, disk=disk)
     updates = Updates(
         Identity(config.device, config.group, config.use_case),
-        ReleaseStore(config.state_folder, disk=disk),
+        releases,
         lambda: ReleaseClient.from_config(config, store, disk, updates.interrupted),
         RuntimeChoice.from_config(config.inference),
         health,
@@ -132,7 +179,8 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         heartbeat_timeout_s=config.intervals.heartbeat_timeout_s,
         tallies=tallies,
         changed=lambda: _call_all(listeners),
-        accepted=lambda desired: shadow.want(order_for(desired, device=config.device, use_case=config.use_case)),
+        accepted=accepted,
+        held=lambda: software.on_probation,
     )
     gauges = Gauges(
         config,
@@ -148,6 +196,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         tallies,
         cameras,
         shadow,
+        software,
     )
     fleet_reporter = FleetReporter(
         store, config.buckets.fleet, config.device, gauges.reported, config.intervals.report_s
@@ -193,6 +242,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
             )
         site = Site(gauges, recent, config.page, access, Objections(outbox, config.site), updates, metrics, budget)
         page = PageServer(make_app(site, http_source(sources)), config.page)
+        software.boot()
         updates.boot()
         shadow.boot()
     except EdgeError:
@@ -214,6 +264,7 @@ def _run_locked(config: Config, stop: threading.Event, manager: ServiceManager) 
         "fleet-reporter": fleet_reporter.run,
         "updates": lambda event: updates.run(event, config.intervals.update_poll_s),
         "shadow": shadow.run,
+        "software": software.run,
         "line-report": line_report.run,
         "tallies": lambda event: tally_file.run(tallies, event),
     }

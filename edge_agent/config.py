@@ -208,6 +208,9 @@ class Config(Section):
     time_zone: str | None = None
     """The zone of the plant's day, such as `Asia/Tokyo`: *today* begins at midnight there, and the page shows its time.
     Default: the zone of this machine, in a container usually UTC."""
+    image_digest: str = ""
+    """`sha256:…` of the container image that the agent was started from, set by whoever starts the container. The
+    device reports it, and says whether it is the one that was ordered."""
     state_folder: Path = Path("state")
     """Where it keeps releases, outbox and state."""
     root_metadata: Path = Path("root.json")

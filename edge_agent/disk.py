@@ -30,7 +30,7 @@ def shortened(name: str, max_bytes: int) -> str:
 
 
 class Disk(Protocol):
-    """The file operations of the agent that must survive a crash. Each but `append` is durable when it returns.
+    """The file operations of the agent that must survive a crash. All but `append` and `link` are durable at their end.
 
     The files of SQLite and the metadata cache of python-tuf do not go through here: those libraries write them.
     """
@@ -44,6 +44,12 @@ class Disk(Protocol):
         This is not durable before `finish`. After a power cut the file may hold less, or zeros, so a caller that
         continues it must check the digest of the whole.
         """
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name on the same file system. The name is not durable before `sync_tree`."""
+
+    def sync_tree(self, path: Path) -> None:
+        """Make a folder with everything in it durable: what `append` and `link` left there."""
 
     def finish(self, part: Path, target: Path) -> None:
         """Rename an unfinished file to `target` in the same folder, which is replaced."""
@@ -100,6 +106,10 @@ class Steps:
         """Rename a file; `target` is replaced at once. Raises OSError EXDEV where it lies on another file system."""
         source.replace(target)
 
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name. Raises FileExistsError where there is one."""
+        target.hardlink_to(source)
+
     def unlink(self, path: Path) -> None:
         """Remove a file. Raises FileNotFoundError where there is none."""
         path.unlink()
@@ -139,6 +149,17 @@ class RealDisk:
     def append(self, path: Path, data: bytes) -> None:
         """See `Disk.append`."""
         self._steps.append(path, data)
+
+    def link(self, source: Path, target: Path) -> None:
+        """See `Disk.link`."""
+        self._steps.link(source, target)
+
+    def sync_tree(self, path: Path) -> None:
+        """See `Disk.sync_tree`."""
+        for folder, _, names in os.walk(path, topdown=False):
+            for name in names:
+                self._steps.sync(Path(folder, name))
+            self._steps.sync_folder(Path(folder))
 
     def finish(self, part: Path, target: Path) -> None:
         """See `Disk.finish`."""

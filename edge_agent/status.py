@@ -27,6 +27,7 @@ from edge_agent.ota.tallies import Tallies
 from edge_agent.outbox import Outbox
 from edge_agent.result_publisher import ResultPublisher
 from edge_agent.shadow.shadow import Shadow
+from edge_agent.software.software import Software
 from edge_agent.uploader import Uploader
 from inspection import FailedRelease, Reported
 
@@ -41,7 +42,7 @@ class Gauges:
 
     result_publisher: None where no broker is configured. started: `time.monotonic()` at the start. damaged: the state
     files that were set aside. camera_clocks: the cameras whose pictures are dated too early. tallies: what the latest
-    releases decided. shadow: the candidate beside the release.
+    releases decided. shadow: the candidate beside the release. software: the agent's own.
     """
 
     config: Config
@@ -57,6 +58,7 @@ class Gauges:
     tallies: Tallies
     cameras: CameraStates
     shadow: Shadow
+    software: Software
 
     def free_bytes(self) -> int:
         """Free bytes on the file system of the state folder."""
@@ -112,6 +114,7 @@ class Gauges:
             verdicts=self.outbox.counts("verdict"),
             cameras=self.cameras.all(),
             shadow=self.shadow.tally(),
+            agent=self.software.reported(),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -143,6 +146,7 @@ class Gauges:
                 "failed": {digest: failure.reason for digest, failure in state.failed.items()},
             },
             "shadow": self._shadow(),
+            "agent": self._software(),
             "frames": {
                 "inspected": self.outbox.total("frames"),
                 "today": self.outbox.today(),
@@ -169,6 +173,19 @@ class Gauges:
             "clock": datetime.now(UTC).isoformat(),
             "time_zone": self.config.time_zone or datetime.now().astimezone().tzname(),
             "versions": versions(),
+        }
+
+    def _software(self) -> dict[str, Any]:
+        """Which software of the agent runs, and why not what was ordered."""
+        found = self.software.reported()
+        return {
+            "version": found.version,
+            "slot": found.slot,
+            "state": found.state,
+            "release": found.release_digest,
+            "wanted": found.wanted_digest,
+            "image": found.image_digest,
+            "reason": found.reason,
         }
 
     def _shadow(self) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from inspection.codec import DocumentError
 from inspection.decode import Nms, OutputError, decode_yolov8
 from inspection.documents import (
+    AgentOrder,
     Approval,
     Candidate,
     Capture,
@@ -27,14 +28,15 @@ from inspection.inspector import Infer, Inspection, Inspector
 from inspection.paths import capture_key, parse_raw_key, raw_image_key
 from inspection.picture import PictureLimits, PictureProblem
 from inspection.preprocess import Letterbox, Preprocess, letterbox
-from inspection.report_parts import CameraState, FailedRelease, LineTally, ShadowTally
+from inspection.report_parts import AgentState, CameraState, FailedRelease, LineTally, ShadowTally
 from inspection.verdict import ClassThreshold, Verdict, decide
 
 __all__ = [
-    "Approval", "Box", "CameraState", "Candidate", "Capture", "ClassThreshold", "DesiredState", "Detection",
-    "DocumentError", "FailedRelease", "GoldenSample", "ImageError", "Infer", "InputSpec", "Inspection", "Inspector",
-    "LabelledBox", "LabelledImage", "LabelledRegion", "Letterbox", "LineTally", "ModelFile", "Nms", "OutputError",
-    "PictureLimits", "PictureProblem", "Preprocess", "Reason", "Release", "Reported", "Sampling", "ShadowOrder",
-    "ShadowTally", "ShadowVerdict", "Tolerance", "Verdict", "Wave", "capture_key", "decide", "decode_image",
-    "decode_yolov8", "image_format", "iou", "iou_matrix", "letterbox", "parse_raw_key", "raw_image_key", "sha256_of",
+    "AgentOrder", "AgentState", "Approval", "Box", "CameraState", "Candidate", "Capture", "ClassThreshold",
+    "DesiredState", "Detection", "DocumentError", "FailedRelease", "GoldenSample", "ImageError", "Infer", "InputSpec",
+    "Inspection", "Inspector", "LabelledBox", "LabelledImage", "LabelledRegion", "Letterbox", "LineTally", "ModelFile",
+    "Nms", "OutputError", "PictureLimits", "PictureProblem", "Preprocess", "Reason", "Release", "Reported", "Sampling",
+    "ShadowOrder", "ShadowTally", "ShadowVerdict", "Tolerance", "Verdict", "Wave", "capture_key", "decide",
+    "decode_image", "decode_yolov8", "image_format", "iou", "iou_matrix", "letterbox", "parse_raw_key", "raw_image_key",
+    "sha256_of",
 ]  # fmt: skip

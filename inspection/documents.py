@@ -17,7 +17,7 @@ from inspection.paths import check_name
 from inspection.paths import check_sha256 as check_sha256  # its readers import it with the documents
 from inspection.picture import PictureLimits
 from inspection.preprocess import ColourOrder, Interpolation, Preprocess
-from inspection.report_parts import CameraState, FailedRelease, LineTally, ShadowTally
+from inspection.report_parts import AgentState, CameraState, FailedRelease, LineTally, ShadowTally
 from inspection.rollout import RolloutPlan
 from inspection.verdict import ClassThreshold, Verdict
 
@@ -342,6 +342,29 @@ class ShadowOrder(Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOrder(Part):
+    """Which release of the agent's own software the devices of a group should run."""
+
+    waves: tuple[Wave, ...]
+    """The first wave that includes a device decides for it; `release_digest` names a release of the agent. A device
+    that no wave includes keeps the software that it has."""
+    since: int
+    """The sequence under which this was ordered: a device tries the software once more where it refused it before."""
+    probation_s: float = 120.0
+    """How long new software must run well before it is kept."""
+
+    def __post_init__(self) -> None:
+        if not self.waves:
+            raise ValueError("an order for the agent's software needs at least one wave")
+        if self.probation_s < 0:
+            raise ValueError(f"probation_s is not negative, but got {self.probation_s}")
+
+    def release_for(self, device: str) -> str | None:
+        """The release of the agent for a device; None where no wave includes it."""
+        return next((wave.release_digest for wave in self.waves if wave.includes(device)), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredState(Document):
     """`desired/<use case>/<group>.json`: what the devices of a group that inspect a product should run.
 
@@ -366,6 +389,8 @@ class DesiredState(Document):
     rollout: RolloutPlan | None = None
     """How the release reaches the group stage by stage; null where all devices were asked at once. Devices read `waves`
     alone."""
+    agent: AgentOrder | None = field(default=None, metadata=LEFT_OUT)
+    """Which software of the agent the group should run; left out where none was ordered."""
 
     @property
     def ordered(self) -> str | None:
@@ -446,6 +471,8 @@ class Reported(Document):
     """Its cameras, by name; null in a report that does not say it."""
     shadow: ShadowTally | None = None
     """The candidate that judges beside the running release; null for none."""
+    agent: AgentState | None = field(default=None, metadata=LEFT_OUT)
+    """Which software of the agent runs, and where from; left out in a report that does not say it."""
 
     def counts_for(self, use_case: str, group: str) -> bool:
         """Whether the device belongs to a group and inspects a product.

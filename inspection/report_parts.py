@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from inspection.codec import Part
@@ -102,6 +103,29 @@ class ShadowTally(Part):
         counts = ("disagreed", "fail", "uncertain", "former_fail", "former_uncertain")
         _check_counts(self, "frames", "skipped", *counts)
         _check_part(self, self.frames, *counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentState(Part):
+    """The software of the agent on a device: what runs, and why not what was ordered."""
+
+    version: str
+    """The version that the running agent says of itself."""
+    slot: str
+    """Where it was started from: `a` or `b`, `installed` for what was installed by hand, `image` for a container."""
+    state: str
+    """`kept`, `probation` for new software that must still run well, `standby` where the software that should run did
+    not stay up, or `fixed` where nothing here can replace it."""
+    release_digest: str | None = None
+    """The release of the agent that runs; null for software that came by no release."""
+    wanted_digest: str | None = None
+    """The release of the agent that was ordered for this device; null for none."""
+    image_digest: str = ""
+    """The image that a container was started from, as the device was told; empty where it was not."""
+    reason: str = ""
+    """Why what was ordered does not run, as a fixed word, a colon and a message; empty where all is well."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """The releases of the agent that were refused here, by digest, and why."""
 
 
 def _check_counts(of: Part, *names: str) -> None:

@@ -13,6 +13,7 @@ import typer
 
 # report, reopen and rename add to `labels`, import_formats to `import`, rollouts to `deploy`
 from kizu.commands import (
+    agent,
     approval,
     cluster,
     doctor,
@@ -56,6 +57,7 @@ app.add_typer(train.app)
 app.add_typer(approval.app)
 app.add_typer(fleet.app)
 app.add_typer(shadow.shadow_app, name="shadow")
+app.add_typer(agent.agent_app, name="agent")
 app.add_typer(reconcile.app)
 app.add_typer(drift.app)
 app.add_typer(fleet_page.app)

@@ -22,7 +22,7 @@ class CallersError(ValueError):
 class Right(StrEnum):
     """What a caller may ask for. READ: what is published. PUBLISH: a release, a desired state. ROLLOUT: one step of a
     rollout. RECOVER: numbers above what devices have seen. SHADOW: that a candidate judges beside the release on some
-    devices.
+    devices. AGENT: the agent's own software, published and ordered.
     """
 
     READ = "read"
@@ -30,6 +30,7 @@ class Right(StrEnum):
     ROLLOUT = "rollout"
     RECOVER = "recover"
     SHADOW = "shadow"
+    AGENT = "agent"
 
 
 @dataclass(frozen=True, slots=True)

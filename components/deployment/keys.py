@@ -1,8 +1,9 @@
-"""TUF keys: a root key that stays with the operator, and three that the signer holds.
+"""TUF keys: a root key that stays with the operator, and four that the signer holds.
 
 The signer's folder holds `targets.pem`, `snapshot.pem`, `timestamp.pem`, every root metadata as `<version>.root.json`,
-and the one in force as `root.json`. The root's folder holds `root.pem` and copies of the root metadata. A key that
-`rotation.py` has made but not yet put in place is called `<role>.next.pem`.
+and the one in force as `root.json`. `agent.pem` signs the agent's software; no root lists it, the targets metadata do.
+The root's folder holds `root.pem` and copies of the root metadata. A key that `rotation.py` has made but not yet put in
+place is called `<role>.next.pem`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from components.stores.releases.key_chain import ROOT_LIFETIME, KeyChain, KeyCha
 ONLINE_ROLES: Final = ("targets", "snapshot", "timestamp")
 ROOT_FILE: Final = "root.json"
 UNFINISHED: Final = "unfinished"
+AGENT_KEY_FILE: Final = "agent.pem"
 
 
 class KeysError(RuntimeError):
@@ -53,7 +55,11 @@ def init_once(root_folder: Path, signer_folder: Path) -> Path:
     """
     with locked(root_folder, signer_folder):
         path = signer_folder / ROOT_FILE
-        return path if path.exists() else _init(root_folder, signer_folder, datetime.now(UTC))
+        if not path.exists():
+            return _init(root_folder, signer_folder, datetime.now(UTC))
+        if not (signer_folder / AGENT_KEY_FILE).exists():
+            _write_agent_key(signer_folder)  # the folder is of before there was one
+        return path
 
 
 def _init(root_folder: Path, signer_folder: Path, now: datetime) -> Path:
@@ -73,6 +79,7 @@ def _init(root_folder: Path, signer_folder: Path, now: datetime) -> Path:
         key = CryptoSigner.generate_ed25519()
         root.add_key(key.public_key, role)
         write_whole(signer_folder / f"{role}.pem", key.private_bytes, PRIVATE)
+    _write_agent_key(signer_folder)
     metadata = Metadata(root)
     metadata.sign(root_key)
     for path in (root_folder / version_file(1), signer_folder / version_file(1), signer_folder / ROOT_FILE):
@@ -118,7 +125,7 @@ def load_chain(folder: Path) -> KeyChain:
     """
     root, signers = load_root(folder), load_signers(folder)
     try:
-        return KeyChain((*load_former(folder), root), signers)
+        return KeyChain((*load_former(folder), root), signers, load_agent_key(folder))
     except KeyChainError as e:
         raise KeysError(f"{folder}: {e}") from e
 
@@ -130,6 +137,37 @@ def load_signers(folder: Path) -> dict[str, CryptoSigner]:
         KeysError: a key is missing or readable by others.
     """
     return {role: load_key(folder / f"{role}.pem", role, lambda: load_root(folder).signed) for role in ONLINE_ROLES}
+
+
+def load_agent_key(folder: Path) -> CryptoSigner | None:
+    """The key of the agent's software; None in a folder of before there was one.
+
+    Raises:
+        KeysError: it is damaged or readable by others.
+    """
+    path = folder / AGENT_KEY_FILE
+    return read_key(path) if path.exists() else None
+
+
+def make_agent_key(folder: Path, *, replace: bool = False) -> bool:
+    """Make the key of the agent's software beside the signer's other keys; False where there is one and it stays.
+
+    The signer then names the new key in the targets metadata, and signs again what the former key signed.
+
+    Raises:
+        KeysError: the folder holds no keys of a signer.
+    """
+    with locked(folder):
+        load_root(folder)
+        if (folder / AGENT_KEY_FILE).exists() and not replace:
+            return False
+        _write_agent_key(folder)
+        return True
+
+
+def _write_agent_key(folder: Path) -> None:
+    write_whole(folder / AGENT_KEY_FILE, CryptoSigner.generate_ed25519().private_bytes, PRIVATE)
+    sync_folder(folder)
 
 
 def load_key(path: Path, role: str, root: Callable[[], Root]) -> CryptoSigner:

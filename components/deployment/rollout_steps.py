@@ -143,6 +143,7 @@ def begin(
         again=current.asked_since if ordered and current is not None else sequence,
         rollout=begun,
         shadow=current.shadow if current is not None else None,
+        agent=current.agent if current is not None else None,
     )
 
 

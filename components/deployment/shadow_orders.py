@@ -93,19 +93,10 @@ def _change(
     wanted: list[DesiredState] = []
 
     def files(published: Published) -> Iterator[tuple[str, bytes]]:
-        path, former_path = desired_path(use_case, group), former_desired_path(group)
-        former = _state(published.read(former_path))
-        if former is not None and former.use_case != use_case:
-            former = None  # another product had the group's former name first
-        current = _state(published.read(path)) or former
-        if current is None:
-            raise ReleaseError(
-                f"nothing was deployed to the group {group} of {use_case}, so there is nothing to compare with; "
-                "deploy a release first"
-            )
+        current, paths = current_state(published, use_case, group)
         yield from targets
         wanted[:] = [current if current.shadow == order else with_shadow(current, order)]
-        for name in (path,) if former is None else (path, former_path):
+        for name in paths:
             yield name, wanted[0].to_json()
 
     if repository.change(files):
@@ -114,6 +105,25 @@ def _change(
         )
         _log.info("desired state %d of %s in group %s: %s", wanted[0].sequence, use_case, group, said)
     return wanted[0]
+
+
+def current_state(published: Published, use_case: str, group: str) -> tuple[DesiredState, tuple[str, ...]]:
+    """The desired state of a group, and the paths at which the next one is written.
+
+    Raises:
+        ReleaseError: the group has none.
+    """
+    path, former_path = desired_path(use_case, group), former_desired_path(group)
+    former = _state(published.read(former_path))
+    if former is not None and former.use_case != use_case:
+        former = None  # another product had the group's former name first
+    current = _state(published.read(path)) or former
+    if current is None:
+        raise ReleaseError(
+            f"nothing was deployed to the group {group} of {use_case}, so there is nothing to compare with; "
+            "deploy a release first"
+        )
+    return current, (path,) if former is None else (path, former_path)
 
 
 def with_shadow(current: DesiredState, order: ShadowOrder | None) -> DesiredState:

@@ -20,6 +20,14 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from components.deployment.agent_orders import (
+    AgentRequest,
+    agent_releases,
+    missing_wheels,
+    order_agent,
+    publish_agent,
+    upload_wheel,
+)
 from components.deployment.callers import Callers, CallersError
 from components.deployment.keys import KeysError, load_chain
 from components.deployment.pruning import Prunable, digests_of, prunable
@@ -39,6 +47,7 @@ from components.settings import Settings, SettingsError, settings
 from components.stores.models.registry import ModelRegistry
 from components.stores.objects.s3 import AccessDenied, ObjectStoreError, S3ObjectStore
 from components.stores.releases.repository import Published, ReleaseRepository, RepositoryError
+from inspection.agent_release import AgentRelease, WheelFile
 from inspection.documents import Candidate, DesiredState, Release
 from inspection.paths import desired_path, former_desired_path, parse_desired_path
 
@@ -194,6 +203,37 @@ class Signer:
         with self._lock:
             return end_shadow(self._repository, use_case, group)
 
+    def missing_wheels(self, release: AgentRelease) -> tuple[WheelFile, ...]:
+        """The wheels of a release of the agent whose bytes are not here yet."""
+        return missing_wheels(self._repository, release)
+
+    def upload_wheel(self, wheel: WheelFile, data: bytes) -> None:
+        """Put the bytes of a wheel, which count for nothing before a release of the agent names them."""
+        upload_wheel(self._repository, wheel, data)
+
+    def publish_agent(self, release: AgentRelease) -> str:
+        """Sign a release of the agent with the key of its role, and return its digest.
+
+        Raises:
+            ReleaseError: the bytes of a wheel are not here.
+        """
+        with self._lock:
+            publish_agent(self._repository, release)
+            return release.digest
+
+    def order_agent(self, request: AgentRequest) -> DesiredState:
+        """Publish the desired state of a group with an order for the agent's software.
+
+        Raises:
+            ReleaseError: see `agent_orders.order_agent`.
+        """
+        with self._lock:
+            return order_agent(self._repository, request)
+
+    def agent_releases(self) -> list[AgentRelease]:
+        """All published releases of the agent, the newest version last."""
+        return agent_releases(self._repository)
+
     def candidate(self, digest: str) -> Candidate | None:
         """Return the candidate with this digest; None if it was not published."""
         data = self._repository.read_target(f"shadow/{digest}/candidate.json")
@@ -323,6 +363,7 @@ def compose(config: Settings) -> Starlette:
         keys.newest,
         keys.signers,
         former=keys.roots[:-1],
+        agent=keys.agent,
     )
     repository.initialise()
     repository.renew()

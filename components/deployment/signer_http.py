@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from components.deployment.agent_orders import MAX_DOCUMENT_BYTES, MAX_WHEEL_BYTES, AgentRequest
 from components.deployment.callers import Callers, Right
 from components.deployment.pruning import Prunable
 from components.deployment.release import ReleaseError
@@ -28,6 +29,7 @@ from components.stores.models.approval import ApprovalError
 from components.stores.models.registry import ModelRegistryError, NoSuchModel
 from components.stores.objects.s3 import ObjectStoreError
 from components.stores.releases.repository import RepositoryError
+from inspection.agent_release import AgentRelease, WheelFile
 from inspection.codec import DocumentError, canonical_json
 from inspection.documents import Candidate, DesiredState, Release
 from inspection.paths import check_name, check_sha256
@@ -37,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 4096
 BODY_TIMEOUT_S: Final = 10.0
+WHEEL_TIMEOUT_S: Final = 600.0
 MAX_FLOOR: Final = 10**12
 _REFUSALS = (ApprovalError, ReleaseError, NoSuchModel, DocumentError, ValueError, RecursionError)
 _FAILURES = (ModelRegistryError, ObjectStoreError, RepositoryError)
@@ -65,6 +68,21 @@ class Operations(Protocol):
     def end_shadow(self, use_case: str, group: str) -> DesiredState:
         """Have no candidate judge in a group any more."""
 
+    def missing_wheels(self, release: AgentRelease) -> tuple[WheelFile, ...]:
+        """The wheels whose bytes are not here yet."""
+
+    def upload_wheel(self, wheel: WheelFile, data: bytes) -> None:
+        """Put the bytes of a wheel."""
+
+    def publish_agent(self, release: AgentRelease) -> str:
+        """Publish a release of the agent; returns its digest."""
+
+    def order_agent(self, request: AgentRequest) -> DesiredState:
+        """Order the agent's software for a group."""
+
+    def agent_releases(self) -> list[AgentRelease]:
+        """All published releases of the agent."""
+
     def candidate(self, digest: str) -> Candidate | None:
         """A candidate; None if it was not published."""
 
@@ -85,8 +103,9 @@ def make_app(signer: Operations, callers: Callers, upkeep: Upkeep) -> Starlette:
     """Make the HTTP application.
 
     It serves POST /releases, POST /desired, POST /rollout, POST /recover, POST /prune, POST /shadow, POST /shadow/end,
-    GET /desired, GET /desired/{use_case}/{group}, GET /releases/{digest} and GET /candidates/{digest} to callers with a
-    token and the right. GET /livez, GET /healthz and GET /metrics say to everybody how the signer is.
+    POST /agent, POST /agent/missing, PUT /agent/wheels/{sha256}/{file}, POST /agent/order, GET /agent, GET /desired,
+    GET /desired/{use_case}/{group}, GET /releases/{digest} and GET /candidates/{digest} to callers with a token and the
+    right. GET /livez, GET /healthz and GET /metrics say to everybody how the signer is.
     """
 
     @contextlib.asynccontextmanager
@@ -100,8 +119,13 @@ def make_app(signer: Operations, callers: Callers, upkeep: Upkeep) -> Starlette:
             stop.set()
             thread.join(timeout=5)
 
-    def act(path: str, right: Right, operation: Callable[[Operations, dict[str, Any]], dict[str, Any]]) -> Route:
-        return Route(path, _Guard(callers, right, _Act(partial(operation, signer))), methods=["POST"])
+    def act(
+        path: str,
+        right: Right,
+        operation: Callable[[Operations, dict[str, Any]], dict[str, Any]],
+        max_bytes: int = MAX_BODY_BYTES,
+    ) -> Route:
+        return Route(path, _Guard(callers, right, _Act(partial(operation, signer), max_bytes)), methods=["POST"])
 
     def read(path: str, operation: Callable[..., Any]) -> Route:
         return Route(path, _Guard(callers, Right.READ, _Read(operation)), methods=["GET"])
@@ -118,6 +142,11 @@ def make_app(signer: Operations, callers: Callers, upkeep: Upkeep) -> Starlette:
             act("/shadow", Right.SHADOW, _shadow),
             act("/shadow/end", Right.SHADOW, _end_shadow),
             act("/prune", Right.RECOVER, _prune),
+            act("/agent", Right.AGENT, _publish_agent, MAX_DOCUMENT_BYTES),
+            act("/agent/missing", Right.AGENT, _missing_wheels, MAX_DOCUMENT_BYTES),
+            act("/agent/order", Right.AGENT, _order_agent),
+            Route("/agent/wheels/{sha256}/{file}", _Guard(callers, Right.AGENT, _TakeWheel(signer)), methods=["PUT"]),
+            read("/agent", lambda: _Agents(signer.agent_releases())),
             read("/desired", lambda: _Names(signer.desired_names())),
             read("/desired/{use_case}/{group}", signer.desired),
             read("/releases/{digest}", signer.release),
@@ -173,6 +202,19 @@ def _end_shadow(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
     if set(body) != {"use_case", "group"} or not isinstance(use_case, str) or not isinstance(group, str):
         raise ValueError(f'expected {{"use_case": "<name>", "group": "<name>"}}, but got the keys {sorted(body)}')
     return as_json(signer.end_shadow(check_name("use case", use_case), check_name("group", group)))
+
+
+def _publish_agent(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    return {"digest": signer.publish_agent(AgentRelease.from_json(canonical_json(body)))}
+
+
+def _missing_wheels(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    found = signer.missing_wheels(AgentRelease.from_json(canonical_json(body)))
+    return {"missing": [wheel.sha256 for wheel in found]}
+
+
+def _order_agent(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    return as_json(signer.order_agent(AgentRequest.from_json(body)))
 
 
 def _prune(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
@@ -277,8 +319,9 @@ class _Guard:
 class _Act:
     """Answers a POST with a small JSON object: 409 if the signer refuses, 502 if MLflow or S3 fails."""
 
-    def __init__(self, act: Any) -> None:
+    def __init__(self, act: Any, max_bytes: int = MAX_BODY_BYTES) -> None:
         self._act = act
+        self._max_bytes = max_bytes
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
@@ -287,11 +330,11 @@ class _Act:
     async def _respond(self, request: Request) -> Response:
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
-                raw = await _bounded_body(request)
+                raw = await _bounded_body(request, self._max_bytes)
         except TimeoutError:
             return JSONResponse({"error": f"expected the whole request within {BODY_TIMEOUT_S:g} s"}, 408)
         if raw is None:
-            return JSONResponse({"error": f"expected at most {MAX_BODY_BYTES} bytes"}, 413)
+            return JSONResponse({"error": f"expected at most {self._max_bytes} bytes"}, 413)
         try:
             body = json.loads(raw) if raw else {}
             if not isinstance(body, dict):
@@ -307,17 +350,48 @@ class _Act:
             return JSONResponse({"error": str(e)}, 409)
 
 
-async def _bounded_body(request: Request) -> bytes | None:
+class _TakeWheel:
+    """Takes the bytes of one wheel, one request at a time: they lie in memory until they are in the store."""
+
+    def __init__(self, signer: Operations) -> None:
+        self._signer = signer
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        async with self._turn:
+            response = await self._respond(request)
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        try:
+            async with asyncio.timeout(WHEEL_TIMEOUT_S):
+                raw = await _bounded_body(request, MAX_WHEEL_BYTES)
+        except TimeoutError:
+            return JSONResponse({"error": f"expected the whole wheel within {WHEEL_TIMEOUT_S:g} s"}, 408)
+        if raw is None:
+            return JSONResponse({"error": f"expected at most {MAX_WHEEL_BYTES} bytes"}, 413)
+        try:
+            wheel = WheelFile(**request.path_params, bytes=len(raw))
+            await run_in_threadpool(self._signer.upload_wheel, wheel, raw)
+        except (ValueError, RepositoryError) as e:
+            return JSONResponse({"error": str(e)}, 409)
+        except ObjectStoreError as e:
+            return JSONResponse({"error": str(e)}, 502)
+        return JSONResponse({"sha256": wheel.sha256})
+
+
+async def _bounded_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes | None:
     """The body, or None where it is too long. Nothing is read of a body that says that it is."""
     said = request.headers.get("content-length", "")
-    if said and (not said.isdecimal() or len(said) > 9 or int(said) > MAX_BODY_BYTES):
+    if said and (not said.isdecimal() or len(said) > 9 or int(said) > max_bytes):
         return None
-    raw = b""
+    raw = bytearray()
     async for piece in request.stream():
         raw += piece
-        if len(raw) > MAX_BODY_BYTES:
+        if len(raw) > max_bytes:
             return None
-    return raw
+    return bytes(raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +403,17 @@ class _Names:
     def to_json(self) -> bytes:
         """As `SignerClient.desired_names` reads it."""
         return canonical_json({"desired": [{"use_case": use_case, "group": group} for use_case, group in self.names]})
+
+
+@dataclass(frozen=True, slots=True)
+class _Agents:
+    """The published releases of the agent."""
+
+    releases: list[AgentRelease]
+
+    def to_json(self) -> bytes:
+        """As `SignerClient.agent_releases` reads it."""
+        return canonical_json({"agent": [json.loads(release.to_json()) for release in self.releases]})
 
 
 class _Read:

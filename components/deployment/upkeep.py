@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 
-from components.deployment.keys import ROOT_FILE, load_chain
+from components.deployment.keys import AGENT_KEY_FILE, ROOT_FILE, load_chain
 from components.stores.releases.key_chain import KeyChain
 
 _log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Upkeep:
                 return
 
     def look(self) -> None:
-        """Take new keys over if root.json changed, and renew if an hour has passed, or a minute after a failure."""
+        """Take new keys over if root.json or the agent's key changed; renew each hour, or a minute after a failure."""
         if self._root_file() != self._root:
             self._take_keys()
         if self._monotonic() >= self._due:
@@ -134,6 +134,7 @@ class Upkeep:
         if self._folder is None:
             return None
         try:
-            return (self._folder / ROOT_FILE).read_bytes()
+            agent = self._folder / AGENT_KEY_FILE
+            return (self._folder / ROOT_FILE).read_bytes() + (agent.read_bytes() if agent.exists() else b"")
         except OSError:  # it is being replaced, or gone: what was loaded is used on
             return self._root

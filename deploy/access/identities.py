@@ -69,8 +69,8 @@ SIGNER_CALLERS: Final[Mapping[str, tuple[str, ...]]] = {
     "deployment": ("read", "publish"),
     "reconciler": ("read", "rollout"),
     "fleet-page": ("read", "rollout"),
-    # a person with the commands `kizu keys recover`, `kizu deploy` and `kizu shadow`
-    "operator": ("read", "publish", "rollout", "recover", "shadow"),
+    # a person with the commands `kizu keys recover`, `kizu deploy`, `kizu shadow` and `kizu agent`
+    "operator": ("read", "publish", "rollout", "recover", "shadow", "agent"),
 }
 """Caller of the signer -> its rights, as components/deployment/callers.py knows them."""
 SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -20,7 +20,7 @@ from typing import Any, Final
 import yaml
 
 from components.deployment.callers import callers_document
-from components.deployment.keys import ROOT_FILE, KeysError, load_chain, version_file
+from components.deployment.keys import AGENT_KEY_FILE, ROOT_FILE, KeysError, load_chain, version_file
 from components.use_case import UseCase, UseCaseError, load_use_case
 from deploy.access.identities import (
     MLFLOW_ACCOUNTS,
@@ -176,6 +176,8 @@ def _signer_keys(folder: Path) -> dict[str, str]:
     # Devices that pinned an early root need every one that follows.
     roots = {version_file(root.signed.version): root.to_bytes().decode() for root in chain.roots}
     keys = {f"{role}.pem": signer.private_bytes.decode() for role, signer in chain.signers.items()}
+    if chain.agent is not None:
+        keys[AGENT_KEY_FILE] = chain.agent.private_bytes.decode()
     return {**keys, **roots, ROOT_FILE: chain.newest.to_bytes().decode()}
 
 

@@ -42,6 +42,7 @@ from edge_agent.ota.offer import Keep, Take, choose
 from edge_agent.ota.operator_command import REASON, Command, describe, obey
 from edge_agent.ota.orders import ANSWER_S, STOPPING, Orders
 from edge_agent.ota.probation import Refuse, Tally, Wait, judge, without_frames
+from edge_agent.ota.release_client import WAITS_FOR_AGENT
 from edge_agent.ota.store import ReleaseStore
 from edge_agent.ota.tallies import Tallies
 from edge_agent.ota.trial import TrialResult, try_release_aside
@@ -75,6 +76,7 @@ class Updates:
         trial: tries a release before it is loaded here: folder, digest, runtime choice, and an event that ends it.
         tallies: what the latest releases have decided; the inspection loop adds to it.
         changed: called after each change of the state or of the reason.
+        held: whether no release is to be taken now, because the agent's own software is new.
         accepted: called with each desired state that was read and is not older than one before; None where none was
             published.
         monotonic: seconds, by a clock that never jumps; measures probations and the time between polls.
@@ -96,6 +98,7 @@ class Updates:
         tallies: Tallies | None = None,
         changed: Callable[[], None] = lambda: None,
         accepted: Callable[[DesiredState | None], None] = lambda _: None,
+        held: Callable[[], bool] = lambda: False,
         monotonic: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
         answer_s: float = ANSWER_S,
@@ -112,6 +115,9 @@ class Updates:
         self._tallies = tallies or Tallies()
         self._changed = changed
         self._accepted = accepted
+        self._held = held
+        self._waits: dict[str, str] = {}
+        """Releases that need a newer agent, and what they need. Another agent is another process."""
         self._monotonic = monotonic
         self._utc_now = utc_now
         self._lock = threading.Lock()
@@ -210,6 +216,12 @@ class Updates:
                 self._say(f"{answer.reason}: {answer.message}" if answer.message else answer.reason)
             # Only now: while a release may still be wanted, an interrupted download goes on from what is here.
             self._store.clean(self._state.kept)
+            return
+        if answer.digest in self._waits or self._held():
+            if answer.sequence > self._state.sequence:
+                self._apply(Seen(answer.sequence))
+            needs = self._waits.get(answer.digest, "the software of this agent is on probation")
+            self._say(f"{WAITS_FOR_AGENT}: {needs}")
             return
         self._say(f"taking: {answer.digest}")
         act = self._apply(Offered(answer.digest, answer.sequence, answer.probation_s, answer.again))
@@ -390,6 +402,8 @@ class Updates:
         except Interrupted:
             raise
         except UpdateError as e:
+            if e.reason == WAITS_FOR_AGENT:
+                self._waits[digest] = str(e)
             return self._failure(act, f"{e.reason}: {e}", e.transient)
         except InferenceError as e:
             return self._failure(act, f"unusable-model: {e}", transient=False)

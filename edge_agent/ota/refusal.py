@@ -39,6 +39,7 @@ _TRANSIENT: Final = frozenset(
         "trial-crashed",
         "damaged",
         "missed-heartbeat",
+        "no-contact",
         STOPPED,
         STOPPED_OFTEN,
     }

@@ -10,8 +10,10 @@ from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 from tuf.api import exceptions as tuf_errors
+from tuf.api.metadata import Metadata, Targets
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
+from edge_agent import __version__
 from edge_agent.config import Config
 from edge_agent.disk import Disk, RealDisk
 from edge_agent.errors import AccessDenied, EdgeError, Interrupted, ObjectNotFound, UpdateError
@@ -19,6 +21,7 @@ from edge_agent.inference import CANDIDATE_FILE, RELEASE_FILE
 from edge_agent.object_store import ObjectStore
 from edge_agent.ota.download import PIECE_BYTES, Download
 from inspection import Candidate, DesiredState, DocumentError, Release
+from inspection.agent_release import AGENT_FILE, AgentRelease, WheelFile, agent_path, version_numbers
 from inspection.paths import desired_path, former_desired_path
 
 _log = logging.getLogger(__name__)
@@ -27,6 +30,8 @@ Content = TypeVar("Content", bound=Candidate)
 
 METADATA_FOLDER: Final = "tuf"
 """The folder of TUF's metadata inside the state folder."""
+WAITS_FOR_AGENT: Final = "waits-for-agent"
+"""Why a release is not taken that a newer agent can take."""
 MAX_TARGETS_METADATA_BYTES: Final = 5_000_000
 
 
@@ -55,6 +60,7 @@ class ReleaseClient:
             by rename and without fsync: what a power cut damages there does not verify and is fetched again.
         min_free_bytes: what a download leaves free on the disk.
         interrupted: whether a download should end for now.
+        agent_version: of this agent; a release for a newer one waits.
     """
 
     def __init__(
@@ -68,7 +74,9 @@ class ReleaseClient:
         min_free_bytes: int = 0,
         piece_bytes: int = PIECE_BYTES,
         interrupted: Callable[[], bool] = lambda: False,
+        agent_version: str = __version__,
     ) -> None:
+        self._agent_version = agent_version
         self._disk = disk or RealDisk()
         self._metadata_folder = metadata_folder
         self._download = Download(
@@ -159,7 +167,11 @@ class ReleaseClient:
                 of them complete.
             Interrupted: the download should end for now.
         """
-        return self._fetch("releases", digest, RELEASE_FILE, folder, read_release)
+
+        def check(release: Release) -> None:
+            wait_for_agent(release, self._agent_version)
+
+        return self._fetch("releases", digest, RELEASE_FILE, folder, read_release, check)
 
     def fetch_candidate(self, digest: str, folder: Path) -> Candidate:
         """Bring all files of a candidate into `folder`, as `fetch_release` does for a release.
@@ -169,13 +181,57 @@ class ReleaseClient:
         """
         return self._fetch("shadow", digest, CANDIDATE_FILE, folder, read_candidate)
 
-    def _fetch(self, place: str, digest: str, name: str, folder: Path, read: Callable[[bytes], Content]) -> Content:
+    def fetch_agent(self, digest: str, target: Path) -> AgentRelease:
+        """Bring the document of a release of the agent's software to `target`, signed by that role.
+
+        Raises:
+            UpdateError, Interrupted: see `fetch_release`.
+        """
+        self._fetch_of_agent(agent_path(digest, AGENT_FILE), target)
+        data = target.read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise UpdateError("wrong-hash", f"the agent's software {digest[:12]} has another digest than its name says")
+        try:
+            return AgentRelease.from_json(data)
+        except DocumentError as e:
+            raise UpdateError("unreadable-release", f"{AGENT_FILE} is signed but not understood: {e}") from e
+
+    def fetch_wheel(self, wheel: WheelFile, target: Path) -> None:
+        """Bring one wheel of the agent's software to `target`, signed by that role.
+
+        Raises:
+            UpdateError, Interrupted: see `fetch_release`.
+        """
+        self._fetch_of_agent(agent_path(wheel.sha256, wheel.file), target)
+        if target.stat().st_size != wheel.bytes or sha256_of_file(target) != wheel.sha256:
+            raise UpdateError("wrong-hash", f"{wheel.file} is not the file that the release names")
+
+    def _fetch_of_agent(self, path: str, target: Path) -> None:
+        with _Named(path):
+            # TUF asks the targets role first. What that role signs is no software of the agent.
+            if path in Metadata[Targets].from_file(str(self._metadata_folder / "targets.json")).signed.targets:
+                raise UpdateError("wrong-role", f"{path} is signed by the targets role, and not by the agent's own")
+            info = self._updater.get_targetinfo(path)
+            if info is None:
+                raise UpdateError("not-published", f"{path} is not among the signed files", transient=True)
+            self._download.bring(info, target)
+
+    def _fetch(
+        self,
+        place: str,
+        digest: str,
+        name: str,
+        folder: Path,
+        read: Callable[[bytes], Content],
+        check: Callable[[Content], None] = lambda _: None,
+    ) -> Content:
         with _Named(str(folder)):
             self._disk.make_folder(folder)
         data = self._fetch_file(f"{place}/{digest}", name, folder).read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
             raise UpdateError("wrong-hash", f"{name} of {digest[:12]} has another digest than its name says")
         release = read(data)
+        check(release)
         files = {model.file: model.sha256 for model in release.models}
         files |= {sample.file: sample.sha256 for sample in release.golden}
         for name, sha256 in files.items():
@@ -202,6 +258,21 @@ def sha256_of_file(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal. Reads the file in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def wait_for_agent(release: Candidate, agent_version: str = __version__) -> None:
+    """Refuse, for now, a release for newer agents: nothing more of it is fetched before the agent is new enough.
+
+    Raises:
+        UpdateError: `waits-for-agent`, transient, or `unreadable-release`.
+    """
+    try:
+        too_old = version_numbers(agent_version) < version_numbers(release.min_agent_version)
+    except ValueError as e:
+        raise UpdateError("unreadable-release", f"its min_agent_version: {e}") from e
+    if too_old:
+        message = f"it needs agent {release.min_agent_version} or newer, this is {agent_version}"
+        raise UpdateError(WAITS_FOR_AGENT, message, transient=True)
 
 
 def read_candidate(data: bytes) -> Candidate:

@@ -66,12 +66,16 @@ def _standing() -> Any:
     return fleet_standing(SignerClient.from_settings(config), reports, datetime.now(UTC))
 
 
+def _of_software(reason: str) -> str:
+    return f"agent: {reason}" if reason else ""
+
+
 def _print_standing(found: Any) -> None:
     from components.stores.fleet.standing import STEPS
 
     desired = found.desired
     table = Table(title=f"{desired.use_case}, group {found.group}, sequence {desired.sequence}", box=None)
-    for column in ("device", "runs", "should run", "wave", "state", "next step", "waits for", ""):
+    for column in ("device", "runs", "should run", "wave", "state", "next step", "waits for", "agent", ""):
         table.add_column(column)
     for device in found.devices:
         step, waits_for = STEPS[device.next_step]
@@ -83,6 +87,7 @@ def _print_standing(found: Any) -> None:
             device.shown_state,
             step,
             waits_for or "-",
-            Text(device.reason),
+            device.software,
+            Text("; ".join(filter(None, (device.reason, _of_software(device.software_reason))))),
         )
     console.print(table)

@@ -37,6 +37,24 @@ def keys_init(
     console.print(f"devices pin {root} at enrolment", highlight=False)
 
 
+@app.command("agent")
+def keys_agent(
+    signer: SignerOption = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the key that is there.")] = False,
+) -> None:
+    """Make the key that signs the agent's software, where the signer has none yet. Devices notice nothing."""
+    from components.deployment.keys import make_agent_key
+
+    folder = signer or layout().keys
+    made = make_agent_key(folder, replace=replace)
+    console.print(
+        f"{'made' if made else 'kept'} the key of the agent's software in {folder}; a running signer of this machine "
+        "takes it over within seconds",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 @app.command()
 def rotate(roles: RolesArgument, root_key: RootKeyOption = None, signer: SignerOption = None) -> None:
     """Replace keys by new ones, and renew the root for ten years. Devices notice nothing.

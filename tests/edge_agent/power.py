@@ -63,6 +63,10 @@ class PowerSteps(Steps):
         super().rename(source, target)
         self._names[target] = self._names.pop(source)
 
+    def link(self, source: Path, target: Path) -> None:
+        super().link(source, target)
+        self._names[target] = self._names[source]
+
     def unlink(self, path: Path) -> None:
         super().unlink(path)
         self._names.pop(path, None)

@@ -8,14 +8,18 @@ import pytest
 from pydantic import SecretStr
 
 from components.deployment import keys
+from components.deployment.agent_orders import AgentRequest, missing_wheels, order_agent, publish_agent, upload_wheel
+from components.deployment.release import ReleaseError
 from components.deployment.rotation import ROLES, replace_keys
 from components.stores.releases.repository import ReleaseRepository as Publisher
+from components.stores.releases.repository import RepositoryError
 from edge_agent.config import Credentials
 from edge_agent.errors import UpdateError
 from edge_agent.object_store import S3ObjectStore
 from edge_agent.ota.release_client import ReleaseClient
-from inspection import DesiredState, Wave
+from inspection import AgentOrder, DesiredState, Wave
 from inspection.paths import desired_path
+from tests.edge_agent.agent_wheels import BuiltAgent, build_agent
 from tests.edge_agent.models import build_release
 
 BUCKET = "kizu-releases"
@@ -35,7 +39,10 @@ def publish(tmp_path, root, seaweed):
 
     def publisher(now=lambda: datetime.now(UTC)) -> Publisher:
         folder = tmp_path / "signer"
-        return Publisher(seaweed.store("signer"), BUCKET, keys.load_root(folder), keys.load_signers(folder), now=now)
+        return Publisher(
+            seaweed.store("signer"), BUCKET, keys.load_root(folder), keys.load_signers(folder),
+            agent=keys.load_agent_key(folder), now=now,
+        )  # fmt: skip
 
     return publisher
 
@@ -98,3 +105,93 @@ def test_a_device_that_pinned_the_first_root_takes_what_is_published_after_rotat
         repository = look(seaweed, root, tmp_path / device)
         repository.refresh()
         assert repository.desired_state("tags", "line1") == desired
+
+
+def publish_software(publisher: Publisher, built: BuiltAgent) -> None:
+    for wheel in built.wheels.values():
+        if wheel.described() in missing_wheels(publisher, built.release):
+            upload_wheel(publisher, wheel.described(), wheel.data)
+    publish_agent(publisher, built.release)
+
+
+def test_a_device_reads_the_agents_software_that_the_signer_published(publish, seaweed, root, tmp_path):
+    """The document and its wheels are signed by the role agent, whose key is replaced while the device is away."""
+    publisher = publish()
+    publisher.initialise()
+    one, two = build_agent("one"), build_agent("two", "0.2.0")
+    with pytest.raises(ReleaseError, match="expected all wheels to be uploaded before, but 2 are not there"):
+        publish_agent(publisher, one.release)
+    wheel = next(iter(one.wheels.values()))
+    with pytest.raises(RepositoryError, match="expected the bytes of agent/"):
+        upload_wheel(publisher, wheel.described(), wheel.data[:-1] + b"x")
+    publish_software(publisher, one)
+    look_at(look(seaweed, root, tmp_path / "dev1"), one, tmp_path)
+    keys.make_agent_key(tmp_path / "signer", replace=True)
+    publisher = publish()
+    publisher.initialise()
+    assert [item.file for item in missing_wheels(publisher, two.release)] == ["kizu_edge-0.2.0-py3-none-any.whl"]
+    publish_software(publisher, two)
+    publish(now=lambda: datetime.now(UTC) + timedelta(days=20)).renew()
+    for built in (two, one):
+        look_at(look(seaweed, root, tmp_path / "dev1"), built, tmp_path)
+
+
+def look_at(client: ReleaseClient, built: BuiltAgent, tmp_path) -> None:
+    client.refresh()
+    assert client.fetch_agent(built.digest, tmp_path / "agent.json") == built.release
+    for name, wheel in built.wheels.items():
+        client.fetch_wheel(wheel.described(), tmp_path / name)
+        assert (tmp_path / name).read_bytes() == wheel.data
+
+
+def test_the_agents_software_is_ordered_for_some_devices_then_for_all(publish):
+    """A canary and a share come first; the others keep what was ordered for all before, and a canary stays in."""
+    publisher = publish()
+    publisher.initialise()
+    one, two = build_agent("one", "0.1.0"), build_agent("two", "0.2.0")
+    for built in (one, two):
+        publish_software(publisher, built)
+
+    def order(built, **more) -> DesiredState:
+        return order_agent(publisher, AgentRequest("tags", "line1", built.digest, **more))
+
+    with pytest.raises(ReleaseError, match="nothing was deployed to the group line1"):
+        order(one)
+    release = build_release()
+    before = DesiredState(
+        sequence=4, use_case="tags", waves=(Wave(release_digest=release.digest, percent=100.0),), probation_s=15.0
+    )
+    files = [(f"releases/{release.digest}/{name}", data) for name, data in release.files.items()]
+    publisher.publish([*files, (desired_path("tags", "line1"), before.to_json())])
+    everywhere = order(one)
+    assert everywhere.agent == AgentOrder(waves=(Wave(release_digest=one.digest, percent=100.0),), since=5)
+    assert (everywhere.waves, everywhere.asked_since) == (before.waves, before.asked_since)
+    canary = order(two, devices=("dev1",))
+    share = order(two, percent=10.0)
+    whole = order(two)
+    assert [state.agent.release_for("dev1") for state in (canary, share, whole)] == [two.digest] * 3
+    assert [state.agent.release_for("dev2") for state in (canary, share, whole)] == [one.digest, one.digest, two.digest]
+    assert [state.agent.since for state in (canary, share, whole)] == [6, 6, 6], "a wider stage is no new try"
+    assert order(two) == whole
+    assert order(two, again=True).agent.since == 9
+    with pytest.raises(ReleaseError, match=r"agent 0\.1\.0 is older than 0\.2\.0, which is ordered now"):
+        order(one)
+    assert order(one, downgrade=True).agent.release_for("dev2") == one.digest
+    with pytest.raises(ReleaseError, match="is not published; run: kizu agent publish"):
+        order(build_agent("three"))
+
+
+def test_software_that_is_too_old_for_the_release_of_its_devices_is_not_ordered(publish):
+    """The signer reads the releases that are desired now; a device would refuse it as well."""
+    publisher = publish()
+    publisher.initialise()
+    old = build_agent("one", "0.1.0")
+    publish_software(publisher, old)
+    release = build_release(min_agent_version="0.2.0")
+    state = DesiredState(
+        sequence=1, use_case="tags", waves=(Wave(release_digest=release.digest, percent=100.0),), probation_s=15.0
+    )
+    files = [(f"releases/{release.digest}/{name}", data) for name, data in release.files.items()]
+    publisher.publish([*files, (desired_path("tags", "line1"), state.to_json())])
+    with pytest.raises(ReleaseError, match=r"needs agent 0\.2\.0 or newer, but this is 0\.1\.0"):
+        order_agent(publisher, AgentRequest("tags", "line1", old.digest))

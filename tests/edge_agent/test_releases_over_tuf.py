@@ -251,7 +251,6 @@ def test_an_unreachable_store_changes_nothing(device):
         (lambda: build_release(2, model=b"not a model"), "unusable-model"),
         (lambda: build_release(2, model=quadrant_model(side=96)), "unusable-model"),
         (lambda: build_release(2, latency_budget_ms=0.0001), "too-slow"),
-        (lambda: build_release(2, min_agent_version="99.0.0"), "newer-agent-needed"),
     ],
 )
 def test_a_release_that_fails_its_trial_is_remembered_and_not_tried_again(device, built, reason):
@@ -383,3 +382,39 @@ def test_the_trial_process_reports_a_model_that_kills_it(tmp_path):
     (folder / "model.onnx").mkdir()
     result = try_release_aside(folder, built.digest, RuntimeChoice(threads=1), threading.Event())
     assert (result.ok, result.reason) == (False, "unusable-model")
+
+
+def test_a_release_that_needs_a_newer_agent_waits_for_it_and_is_not_refused(device):
+    """The present release inspects on; nothing is remembered against the new one, and no model is fetched in vain."""
+    first, second = build_release(1), build_release(2, min_agent_version="99.0.0")
+    device.take(first)
+    device.commit()
+    device.take(second)
+    for _ in range(2):
+        device.updates.poll()
+        assert device.updates.reason.startswith("waits-for-agent: it needs agent 99.0.0 or newer, this is ")
+        state = device.updates.state
+        assert (state.phase, state.sequence, dict(state.failed)) == (Phase.IDLE, 2, {})
+        assert device.running() == first.digest
+        device.start()
+        device.updates.poll()
+    assert not (device.folder / "releases" / second.digest / "model.onnx").exists()
+    newer = ReleaseClient(
+        device.store, BUCKET, device.publisher.root_bytes, device.folder / "tuf", agent_version="99.0.0"
+    )
+    newer.refresh()
+    assert newer.fetch_release(second.digest, device.folder / "fetched") == second.release
+
+
+def test_no_release_is_taken_while_the_software_of_the_agent_is_new(device):
+    """Nobody could say which of the two failed; the release is taken once the software is kept."""
+    held = [True]
+    device.held = lambda: held[0]
+    device.start()
+    built = build_release()
+    device.take(built)
+    assert device.running() is None
+    assert device.updates.reason == "waits-for-agent: the software of this agent is on probation"
+    held[0] = False
+    device.updates.poll()
+    assert device.running() == built.digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Device:
     publisher: Publisher
     folder: Path
     now_s: float = 0.0
+    held: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         self.health = Health(self.clock)
@@ -44,6 +46,7 @@ class Device:
             self.health,
             active=self.active,
             trial=lambda folder, digest, choice, stop: try_release(folder, digest, choice),
+            held=lambda: self.held(),
             monotonic=self.clock,
         )
         self.updates.boot()

@@ -18,7 +18,7 @@ from deploy.access.layout import Ports
 from edge_agent.__main__ import app as edge_app
 from edge_agent.config import ENVIRONMENT_PREFIX, Config
 from edge_agent.result import Presence, Result
-from inspection import documents, drift, report_parts, rollout
+from inspection import agent_release, documents, drift, report_parts, rollout
 from inspection.codec import Part
 from kizu.cli import app as kizu_app
 from tools.docs.tables import cell_text, code, default_text, explained, table, type_text
@@ -261,6 +261,7 @@ def documents_page() -> str:
     wanted = [item for item in vars(documents).values() if isinstance(item, type) and issubclass(item, Part)]
     of_module = [item for item in wanted if item.__module__ == documents.__name__]
     of_module += [item for item in wanted if item.__module__ == report_parts.__name__]
+    of_module += [agent_release.AgentRelease, agent_release.AgentBuild, agent_release.WheelFile]
     of_module += [rollout.RolloutPlan, rollout.Stage, rollout.LineBounds, rollout.Window]
     of_module += [drift.DriftReference, drift.LineWindows, drift.LineWindow, drift.PictureCounts, drift.DetectionCounts]
     for model in (*of_module, Result, Presence):

@@ -31,6 +31,7 @@ class Step(StrEnum):
     RETRY = "retry"
     SEE_ORDER = "see-order"
     FETCH = "fetch"
+    WAIT_FOR_AGENT = "wait-for-agent"
     TRY = "try"
     LOAD = "load"
     PROBATION = "probation"
@@ -47,6 +48,7 @@ STEPS: Final[dict[Step, tuple[str, str]]] = {
     Step.RETRY: ("try the refused release again", "the cause to pass, or a new order: kizu deploy --again"),
     Step.SEE_ORDER: ("see the newest order", "its next look at the releases"),
     Step.FETCH: ("fetch the release", "its next look at the releases"),
+    Step.WAIT_FOR_AGENT: ("take the release", "newer software of its agent: kizu agent order"),
     Step.TRY: ("try the release beside the present one", "the rest of the download"),
     Step.LOAD: ("load the release", "the end of its trial"),
     Step.PROBATION: ("start the probation", "the release to be loaded"),
@@ -111,6 +113,36 @@ class DeviceStanding:
         """The state, or `late` for a device that is: what it reported last is no longer known to be so."""
         return "late" if self.late else self.state
 
+    @property
+    def software(self) -> str:
+        """The software of its agent in a few words: version, slot, and its state where that is not `kept`."""
+        agent = self.report.agent if self.report else None
+        if agent is None:
+            return (self.report.versions or {}).get("agent", "-") if self.report else "-"
+        where = f"{agent.version} ({agent.slot})"
+        return where if agent.state in ("kept", "fixed") else f"{where} {agent.state}"
+
+    @property
+    def software_reason(self) -> str:
+        """Why the software that was ordered does not run; empty where all is well."""
+        agent = self.report.agent if self.report else None
+        return agent.reason if agent is not None else ""
+
+    def _agent(self) -> dict[str, Any] | None:
+        agent = self.report.agent if self.report else None
+        if agent is None:
+            return None
+        return {
+            "version": agent.version,
+            "slot": agent.slot,
+            "state": agent.state,
+            "release": agent.release_digest,
+            "wanted": agent.wanted_digest,
+            "image": agent.image_digest,
+            "reason": agent.reason,
+            "refused": dict(agent.refused),
+        }
+
     def to_value(self) -> dict[str, Any]:
         """The same for JSON."""
         step, waits_for = STEPS[self.next_step]
@@ -130,6 +162,7 @@ class DeviceStanding:
             "next_step_text": step,
             "waits_for": waits_for,
             "outbox_depth": report.outbox_depth if report else None,
+            "agent": self._agent(),
         }
 
 
@@ -224,6 +257,8 @@ def next_step(desired: DesiredState, report: Reported, now: datetime) -> Step:
         return _BY_STATE[report.state]
     if report.sequence_seen < desired.sequence:
         return Step.SEE_ORDER
+    if report.reason.startswith("waits-for-agent:"):
+        return Step.WAIT_FOR_AGENT
     # A report that does not name its failures says in `reason` why the device does not run what it should.
     refused = wanted in report.failures if report.failures is not None else bool(report.reason)
     return Step.RETRY if refused else Step.FETCH

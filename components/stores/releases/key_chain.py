@@ -27,10 +27,14 @@ class KeyChainError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class KeyChain:
-    """roots: in the order of their versions, each signed by the one before it. signers: by role, without the root."""
+    """roots: in the order of their versions, each signed by the one before it. signers: by role, without the root.
+
+    agent: the key of the role that signs the agent's software; no root lists it. None where there is none.
+    """
 
     roots: tuple[Metadata[Root], ...]
     signers: Mapping[str, CryptoSigner]
+    agent: CryptoSigner | None = None
 
     def __post_init__(self) -> None:
         if not self.roots:

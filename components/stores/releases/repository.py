@@ -24,19 +24,21 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Tar
 
 from components.stores.objects.fenced import FencedObject
 from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
+from components.stores.releases.agent_role import AGENT, METADATA_FILE, delegate, delegates_to, signs, verifies
 from components.stores.releases.key_chain import KeyChain
 
 _log = logging.getLogger(__name__)
 
 LIFETIMES: Final[Mapping[str, timedelta]] = {
     "targets": timedelta(days=3650),
+    AGENT: timedelta(days=3650),
     "snapshot": timedelta(days=30),
     "timestamp": timedelta(days=7),
 }
 RENEW_BEFORE: Final = 0.5  # of a lifetime left
 _TIMESTAMP: Final = "metadata/timestamp.json"
 _ATTEMPTS: Final = 20
-_NUMBERED: Final = re.compile(r"metadata/(\d{1,15})\.(targets|snapshot)\.json")
+_NUMBERED: Final = re.compile(r"metadata/(\d{1,15})\.(targets|snapshot|agent)\.json")
 
 Role = TypeVar("Role", Targets, Snapshot, Timestamp)
 
@@ -55,7 +57,10 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is published at one moment. read: a target's bytes, checked; None where it is not published."""
+    """What is published at one moment, by the roles `targets` and `agent` together.
+
+    read: a target's bytes, checked; None where it is not published.
+    """
 
     targets: Mapping[str, TargetFile]
     read: Callable[[str], bytes | None]
@@ -63,12 +68,21 @@ class Published:
 
 @dataclass(slots=True)
 class _Metadata:
-    """The three roles as they are in the bucket, or about to be. etag: of the timestamp; None where there is none."""
+    """The roles as they are in the bucket, or about to be. etag: of the timestamp; None where there is none.
+
+    agent: None where no software of the agent was published.
+    """
 
     targets: Targets = field(default_factory=Targets)
+    agent: Targets | None = None
     snapshot: Snapshot = field(default_factory=Snapshot)
     timestamp: Timestamp = field(default_factory=Timestamp)
     etag: str | None = None
+
+    def all_targets(self) -> Mapping[str, TargetFile]:
+        """What both roles sign."""
+        agents = self.agent.targets if self.agent is not None else {}
+        return {**self.targets.targets, **agents}
 
 
 class ReleaseRepository:
@@ -77,6 +91,7 @@ class ReleaseRepository:
     Args:
         root: the newest root metadata.
         signers: the keys of the roles targets, snapshot and timestamp.
+        agent: the key of the role agent; None where this publisher publishes no software of the agent.
         former: the root metadata before the newest one, in their order.
     """
 
@@ -88,11 +103,12 @@ class ReleaseRepository:
         signers: Mapping[str, CryptoSigner],
         *,
         former: Sequence[Metadata[Root]] = (),
+        agent: CryptoSigner | None = None,
         now: Callable[[], datetime] = _now,
     ) -> None:
         self._store = store
         self._bucket = bucket
-        self._keys = KeyChain((*former, root), signers)
+        self._keys = KeyChain((*former, root), signers, agent)
         self._now = now
         self._lock = threading.RLock()
 
@@ -127,7 +143,7 @@ class ReleaseRepository:
     def targets(self) -> Mapping[str, TargetFile]:
         """All published targets: path -> length and hashes."""
         with self._lock:
-            return dict(self._open().targets.targets)
+            return self._open().all_targets()
 
     def read_target(self, path: str) -> bytes | None:
         """A published target's bytes, checked; None where it is not published."""
@@ -141,19 +157,41 @@ class ReleaseRepository:
             return {
                 "root": self._keys.newest.signed.expires,
                 "targets": found.targets.expires,
+                **({AGENT: found.agent.expires} if found.agent is not None else {}),
                 "snapshot": found.snapshot.expires,
                 "timestamp": found.timestamp.expires,
             }
+
+    def upload(self, target: TargetFile, data: bytes) -> None:
+        """Put the bytes of a target that a later `change` names; nobody trusts them before.
+
+        Raises:
+            RepositoryError: they are other bytes than the target says.
+        """
+        try:
+            target.verify_length_and_hashes(data)
+        except TufError as e:
+            raise RepositoryError(f"expected the bytes of {target.path}, but got others: {e}") from e
+        self._store.put(self._bucket, _target_key(target.path, target.hashes["sha256"]), data)
+
+    def holds(self, target: TargetFile) -> bool:
+        """Whether the bytes of a target are in the bucket, by name and size."""
+        try:
+            found = self._store.head(self._bucket, _target_key(target.path, target.hashes["sha256"]))
+        except ObjectNotFound:
+            return False
+        return found.size == target.length
 
     def publish(self, files: Iterable[tuple[str, bytes]]) -> bool:
         """Add or replace targets, all at once; False where they were all there already."""
         given = list(files)
         return self.change(lambda _: given)
 
-    def change(self, make: Callable[[Published], Iterable[tuple[str, bytes]]], *, above: int = 0) -> bool:
+    def change(self, make: Callable[[Published], Iterable[tuple[str, bytes | TargetFile]]], *, above: int = 0) -> bool:
         """Add or replace the targets that `make` returns for what is published; False where they were all there.
 
-        Where another signer publishes at the same moment, `make` is asked again for what is published then.
+        Where another signer publishes at the same moment, `make` is asked again for what is published then. A target
+        below `agent/` is signed by that role. A `TargetFile` in place of bytes names what was uploaded before.
 
         Args:
             above: every metadata file gets a higher version than this, even if no target changes.
@@ -165,22 +203,24 @@ class ReleaseRepository:
             uploaded: set[str] = set()
             for _ in range(_ATTEMPTS):
                 found = self._open()
-                changed = above > 0
+                changed, agents_changed = above > 0, False
                 for path, data in make(self._published(found)):
-                    target = TargetFile.from_data(path, data, ["sha256"])
-                    if found.targets.targets.get(path) == target:
+                    target = data if isinstance(data, TargetFile) else TargetFile.from_data(path, data, ["sha256"])
+                    if found.all_targets().get(path) == target:
                         continue
                     key = _target_key(path, target.hashes["sha256"])
-                    if key not in uploaded:
+                    if key not in uploaded and isinstance(data, bytes):
                         self._store.put(self._bucket, key, data)
                         uploaded.add(key)
-                    found.targets.targets[path] = target
-                    changed = True
+                    self._role_of(path, found).targets[path] = target
+                    changed, agents_changed = True, agents_changed or signs(path)
                 if not changed:
                     return False
                 for signed in (found.targets, found.snapshot, found.timestamp):
                     signed.version = max(signed.version, above)
-                if self._commit(found):
+                if found.agent is not None and above > 0:
+                    found.agent.version, agents_changed = max(found.agent.version, above), True
+                if self._commit(found, agent_too=agents_changed):
                     return True
                 _log.info("another signer published to %s meanwhile; reading it again", self._bucket)
             raise RepositoryError(f"other signers changed {self._bucket} {_ATTEMPTS} times in a row; try again")
@@ -201,8 +241,8 @@ class ReleaseRepository:
             for _ in range(_ATTEMPTS):
                 found = self._open()
                 paths = tuple(choose(self._published(found)))
-                named = [path for path in paths if found.targets.targets.pop(path, None) is not None]
-                if not named or self._commit(found):
+                named = [path for path in paths if self._withdrawn(path, found)]
+                if not named or self._commit(found, agent_too=any(signs(path) for path in named)):
                     break
                 _log.info("another signer published to %s meanwhile; reading it again", self._bucket)
             else:
@@ -219,17 +259,17 @@ class ReleaseRepository:
         with self._lock:
             found = self._open()
             now = self._now()
-            due = [
-                role
-                for role, signed in (
-                    ("targets", found.targets), ("snapshot", found.snapshot), ("timestamp", found.timestamp)
-                )
-                if signed.expires - now < LIFETIMES[role] * RENEW_BEFORE
-            ]  # fmt: skip
+            roles = [("targets", found.targets), ("snapshot", found.snapshot), ("timestamp", found.timestamp)]
+            if found.agent is not None and self._keys.agent is not None:
+                roles.append((AGENT, found.agent))
+            due = [role for role, signed in roles if signed.expires - now < LIFETIMES[role] * RENEW_BEFORE]
             if not due:
                 return False
             renewed = self._commit(
-                found, targets_too="targets" in due, snapshot_too="snapshot" in due or "targets" in due
+                found,
+                targets_too="targets" in due,
+                snapshot_too=bool({"snapshot", "targets", AGENT} & set(due)),
+                agent_too=AGENT in due,
             )
             if renewed:
                 _log.info("renewed %s", " and ".join(due))
@@ -247,8 +287,28 @@ class ReleaseRepository:
                 self._put_root(root)
                 _log.info("published root %d to %s", root.signed.version, self._bucket)
             former = root
-        if not self._fits(self._keys.newest):
+        if not self._fits(self._keys.newest) or self._agent_key_is_another():
             self._sign_again()
+
+    def _agent_key_is_another(self) -> bool:
+        """Whether the agent's key was replaced since the delegation was written."""
+        named = delegates_to(self._open().targets)
+        return named is not None and self._keys.agent is not None and named != self._keys.agent.public_key
+
+    def _role_of(self, path: str, found: _Metadata) -> Targets:
+        """The metadata that sign this path."""
+        if not signs(path):
+            return found.targets
+        if self._keys.agent is None:
+            raise RepositoryError("this signer has no key for the agent's software; run: kizu keys agent")
+        if found.agent is None:
+            found.agent = Targets()
+            found.agent.version = 0
+        return found.agent
+
+    def _withdrawn(self, path: str, found: _Metadata) -> bool:
+        role = found.agent if signs(path) else found.targets
+        return role is not None and role.targets.pop(path, None) is not None
 
     def _fits(self, root: Metadata[Root]) -> bool:
         """Whether whoever trusts this root accepts what is in the bucket. Metadata of unknown keys are an error."""
@@ -274,7 +334,7 @@ class ReleaseRepository:
             except _NotOfTheseKeys as e:
                 _log.warning("%s; going on from what keys in force signed", e)
                 found = self._salvaged()
-            if self._commit(found):
+            if self._commit(found, agent_too=found.agent is not None and self._keys.agent is not None):
                 _log.info("signed all metadata in %s again, with the keys of root %d", self._bucket, self._version)
                 return
         raise RepositoryError(f"other signers changed {self._bucket} {_ATTEMPTS} times in a row; try again")
@@ -282,7 +342,7 @@ class ReleaseRepository:
     def _salvaged(self) -> _Metadata:
         data, etag = self._store.get_with_etag(self._bucket, _TIMESTAMP)
         found = _Metadata(timestamp=_parsed(data, Timestamp), etag=etag)
-        numbers: dict[str, list[int]] = {"targets": [0], "snapshot": [0]}
+        numbers: dict[str, list[int]] = {"targets": [0], "snapshot": [0], AGENT: [0]}
         for info in self._store.list(self._bucket, "metadata/"):
             if match := _NUMBERED.fullmatch(info.key):
                 numbers[match[2]].append(int(match[1]))
@@ -290,6 +350,7 @@ class ReleaseRepository:
         if newest := self._highest("snapshot", Snapshot, numbers["snapshot"]):
             version = newest.meta["targets.json"].version
             found.targets = self._highest("targets", Targets, [version]) or found.targets
+        found.agent = self._highest_agent(found.targets, numbers[AGENT])
         # No number that a device may have seen comes again.
         found.targets.version, found.snapshot.version = max(numbers["targets"]), max(numbers["snapshot"])
         return found
@@ -301,6 +362,23 @@ class ReleaseRepository:
             except RepositoryError:
                 continue
         return None
+
+    def _highest_agent(self, targets: Targets, numbers: Iterable[int]) -> Targets | None:
+        """The newest metadata of the agent's role that the delegation accepts, with a number that is free."""
+        if (highest := max(numbers)) == 0:
+            return None
+        for number in sorted(set(numbers) - {0}, reverse=True):
+            try:
+                found = self._read_agent(number, targets)
+            except RepositoryError:
+                continue
+            found.version = highest
+            return found
+        return Targets(version=highest)
+
+    def _read_agent(self, number: int, targets: Targets) -> Targets:
+        key = f"metadata/{number}.{METADATA_FILE}"
+        return self._checked(self._get(key)[0], key, AGENT, Targets, lambda _, metadata: verifies(targets, metadata))
 
     def _readable(self, role: str, metadata: Metadata[Any]) -> bool:
         return self._keys.readable(role, metadata, self._now())
@@ -327,7 +405,7 @@ class ReleaseRepository:
 
     def _published(self, found: _Metadata) -> Published:
         def read(path: str) -> bytes | None:
-            target = found.targets.targets.get(path)
+            target = found.all_targets().get(path)
             if target is None:
                 return None
             data = self._store.get(self._bucket, _target_key(path, target.hashes["sha256"]))
@@ -337,7 +415,7 @@ class ReleaseRepository:
                 raise RepositoryError(f"the published {path} has other bytes than were signed: {e}") from e
             return data
 
-        return Published(found.targets.targets, read)
+        return Published(found.all_targets(), read)
 
     def _open(self, accept: Callable[[str, Metadata[Any]], bool] | None = None) -> _Metadata:
         accept = accept or self._readable
@@ -346,7 +424,10 @@ class ReleaseRepository:
         key = f"metadata/{timestamp.snapshot_meta.version}.snapshot.json"
         snapshot = self._read(key, "snapshot", Snapshot, accept)
         key = f"metadata/{snapshot.meta['targets.json'].version}.targets.json"
-        return _Metadata(self._read(key, "targets", Targets, accept), snapshot, timestamp, etag)
+        targets = self._read(key, "targets", Targets, accept)
+        meta = snapshot.meta.get(METADATA_FILE)
+        agent = self._read_agent(meta.version, targets) if meta is not None else None
+        return _Metadata(targets, agent, snapshot, timestamp, etag)
 
     def _get(self, key: str) -> tuple[bytes, str]:
         try:
@@ -373,8 +454,13 @@ class ReleaseRepository:
             raise RepositoryError(f"{self._bucket}/{key} is {metadata.signed.type} metadata, expected {role}")
         return metadata.signed
 
-    def _commit(self, found: _Metadata, *, targets_too: bool = True, snapshot_too: bool = True) -> bool:
+    def _commit(
+        self, found: _Metadata, *, targets_too: bool = True, snapshot_too: bool = True, agent_too: bool = False
+    ) -> bool:
         """Sign and write; False where another signer replaced the timestamp meanwhile, so that nothing is visible."""
+        if agent_too and found.agent is not None and self._keys.agent is not None:
+            targets_too = delegate(found.targets, self._keys.agent) or targets_too
+            found.snapshot.meta[METADATA_FILE] = self._put_next(AGENT, found.agent)
         if targets_too:
             found.snapshot.meta["targets.json"] = self._put_next("targets", found.targets)
         if snapshot_too:
@@ -398,7 +484,9 @@ class ReleaseRepository:
     def _sign(self, role: str, signed: Targets | Snapshot | Timestamp) -> bytes:
         signed.expires = self._now().replace(microsecond=0) + LIFETIMES[role]
         metadata: Metadata[Any] = Metadata(signed)
-        metadata.sign(self._keys.signers[role])
+        key = self._keys.agent if role == AGENT else self._keys.signers[role]
+        assert key is not None
+        metadata.sign(key)
         return metadata.to_bytes()
 
     def _put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any, Self
 import httpx
 
 from components.settings import Settings
+from inspection.agent_release import AgentRelease, WheelFile
 from inspection.codec import canonical_json
 from inspection.documents import Candidate, DesiredState, Release
 
@@ -118,6 +120,40 @@ class SignerClient:
         """Have no candidate judge in a group any more. Returns the desired state without the order."""
         return _document(self._ask("POST", "/shadow/end", {"use_case": use_case, "group": group}))
 
+    def missing_wheels(self, release: AgentRelease) -> frozenset[str]:
+        """The digests of a release's wheels whose bytes the signer does not have yet."""
+        return frozenset(self._ask("POST", "/agent/missing", json.loads(release.to_json()))["missing"])
+
+    def upload_wheel(self, wheel: WheelFile, data: bytes) -> None:
+        """Have the bytes of a wheel put where devices will find them once a release names them."""
+        self._check(self._send("PUT", f"/agent/wheels/{wheel.sha256}/{wheel.file}", None, content=data))
+
+    def publish_agent(self, release: AgentRelease) -> str:
+        """Have a release of the agent signed and published. Returns its digest."""
+        return str(self._ask("POST", "/agent", json.loads(release.to_json()))["digest"])
+
+    def agent_releases(self) -> list[AgentRelease]:
+        """All published releases of the agent, the newest version last."""
+        found = self._ask("GET", "/agent", None)["agent"]
+        return [AgentRelease.from_json(canonical_json(item)) for item in found]
+
+    def order_agent(
+        self,
+        use_case: str,
+        group: str,
+        digest: str,
+        *,
+        devices: Sequence[str] = (),
+        percent: float = 100.0,
+        probation_s: float = 120.0,
+        again: bool = False,
+        downgrade: bool = False,
+    ) -> DesiredState:
+        """Have the agent's software ordered for a group, or some of its devices. Returns the desired state."""
+        asked: dict[str, Any] = {"use_case": use_case, "group": group, "digest": digest, "devices": list(devices)}
+        asked |= {"percent": percent, "probation_s": probation_s, "again": again, "downgrade": downgrade}
+        return _document(self._ask("POST", "/agent/order", asked))
+
     def prune(self, used: Iterable[str], newest: int, *, act: bool) -> list[dict[str, Any]]:
         """Have the files of releases deleted that nobody needs; without `act`, only say which these are.
 
@@ -161,12 +197,15 @@ class SignerClient:
         answer: dict[str, Any] = response.json()
         return answer
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+    def _send(
+        self, method: str, path: str, body: dict[str, Any] | None, content: bytes | None = None
+    ) -> httpx.Response:
         try:
             return httpx.request(
                 method,
                 self._url + path,
                 json=body,
+                content=content,
                 headers=self._headers,
                 timeout=self._timeout_s,
                 trust_env=False,

@@ -21,12 +21,12 @@ def contents(*folders):
 
 
 def test_the_root_key_lies_apart_from_the_signers(folders):
-    """One key with the operator, three with the signer, and with both the root metadata that devices pin."""
+    """One key with the operator, four with the signer, and with both the root metadata that devices pin."""
     root, signer = folders
     assert init(root, signer) == signer / "root.json"
     assert {path.name for path in root.iterdir()} == {"root.pem", "1.root.json"}
     assert {path.name for path in signer.iterdir()} == {
-        "targets.pem", "snapshot.pem", "timestamp.pem", "root.json", "1.root.json",
+        "targets.pem", "snapshot.pem", "timestamp.pem", "agent.pem", "root.json", "1.root.json",
     }  # fmt: skip
     assert (signer / "1.root.json").read_bytes() == (root / "1.root.json").read_bytes()
 

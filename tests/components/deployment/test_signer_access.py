@@ -1,6 +1,7 @@
 """Who may ask the signer, and how much of a request is read before it is known."""
 
 import asyncio
+import hashlib
 import json
 import logging
 import stat
@@ -18,9 +19,13 @@ from components.deployment.upkeep import Upkeep
 from components.settings import Settings, SettingsError
 from components.stores.releases.signer_client import SignerClient, SignerError
 from deploy.access.identities import SIGNER_CALLERS, environment_for, signer_token, write_signer_callers
+from inspection.agent_release import AgentRelease
+from inspection.codec import canonical_json
+from inspection.documents import DesiredState, Wave
 from tests.certificates import Authority
 from tests.components.servers import free_port
 from tests.deploy.stack_fixture import make_layout
+from tests.edge_agent.agent_wheels import build_agent
 
 ORDER = {"model": "metal-tag", "version": 3}
 
@@ -43,6 +48,26 @@ class Operations:
 
     def release(self, digest):
         self.asked.append(("read", digest))
+
+    def missing_wheels(self, release):
+        return tuple(wheel for build in release.builds for wheel in build.wheels)
+
+    def upload_wheel(self, wheel, data):
+        if hashlib.sha256(data).hexdigest() != wheel.sha256:
+            raise ValueError("expected the bytes of the wheel, but got others")
+        self.asked.append(("wheel", wheel.file, len(data)))
+
+    def publish_agent(self, release):
+        self.asked.append(("agent", release.version))
+        return release.digest
+
+    def order_agent(self, request):
+        self.asked.append(("order", request.digest, request.devices, request.percent))
+        waves = (Wave(release_digest="cd" * 32, percent=100.0),)
+        return DesiredState(sequence=7, use_case=request.use_case, waves=waves, probation_s=1.0)
+
+    def agent_releases(self):
+        return [build_agent().release]
 
     def candidate(self, digest):
         self.asked.append(("candidate", digest))
@@ -87,7 +112,9 @@ def ask(app, method, path, token=None, **options):
 @pytest.mark.parametrize(
     ("method", "path"),
     [("POST", "/releases"), ("POST", "/desired"), ("POST", "/recover"), ("POST", "/rollout"), ("POST", "/prune"),
-     ("POST", "/shadow"), ("POST", "/shadow/end"), ("GET", "/desired"), ("GET", "/desired/metal-tag/line"),
+     ("POST", "/shadow"), ("POST", "/shadow/end"), ("POST", "/agent"), ("POST", "/agent/order"),
+     ("PUT", f"/agent/wheels/{'ab' * 32}/a-1-py3-none-any.whl"), ("GET", "/agent"), ("GET", "/desired"),
+     ("GET", "/desired/metal-tag/line"),
      ("GET", f"/releases/{'ab' * 32}"), ("GET", f"/candidates/{'ab' * 32}")],
 )  # fmt: skip
 def test_nobody_without_a_token_is_served(app, operations, method, path, token):
@@ -108,6 +135,9 @@ def test_nobody_without_a_token_is_served(app, operations, method, path, token):
         ("fleet-page", "POST", "/desired", 403), ("fleet-page", "POST", "/prune", 403),
         ("reconciler", "POST", "/prune", 403), ("deployment", "POST", "/rollout", 403),
         ("reconciler", "POST", "/shadow", 403), ("deployment", "POST", "/shadow", 403),
+        ("reconciler", "POST", "/agent", 403), ("deployment", "POST", "/agent", 403),
+        ("deployment", "PUT", f"/agent/wheels/{'ab' * 32}/a-1-py3-none-any.whl", 403),
+        ("reconciler", "POST", "/agent/order", 403), ("reconciler", "GET", "/agent", 200),
         ("fleet-page", "POST", "/shadow", 403), ("reconciler", "GET", "/desired", 200),
         ("deployment", "GET", "/desired/metal-tag/line", 404),
     ],
@@ -258,3 +288,50 @@ def test_callers_certificates_without_the_signers_own_are_a_mistake():
     """Else it would speak plain HTTP and ask nobody."""
     with pytest.raises(SettingsError, match="KIZU_SIGNER_CERT_FILE"):
         tls_options(Settings(signer_client_ca_file="/ca.pem"))
+
+
+def test_an_operator_publishes_and_orders_software_of_the_agent(app, layout, operations):
+    """The wheels that are missing are sent by digest, then the document is signed, then it is ordered for a group."""
+    built = build_agent()
+    token = signer_token(layout, "operator")
+    document = json.loads(built.release.to_json())
+    missing = ask(app, "POST", "/agent/missing", token, json=document).json()["missing"]
+    assert missing == [wheel.sha256 for wheel in built.wheels.values()]
+    for wheel in built.wheels.values():
+        path = f"/agent/wheels/{wheel.sha256}/{wheel.file}"
+        assert ask(app, "PUT", path, token, content=wheel.data).status_code == 200
+    assert ask(app, "POST", "/agent", token, json=document).json() == {"digest": built.digest}
+    order = {"use_case": "metal-tag", "group": "line", "digest": built.digest, "devices": ["dev1"]}
+    assert ask(app, "POST", "/agent/order", token, json=order).json()["sequence"] == 7
+    assert operations.asked == [
+        *(("wheel", wheel.file, len(wheel.data)) for wheel in built.wheels.values()),
+        ("agent", "0.1.0"),
+        ("order", built.digest, ("dev1",), 100.0),
+    ]
+    assert AgentRelease.from_json(canonical_json(ask(app, "GET", "/agent", token).json()["agent"][0])) == built.release
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        (f"/agent/wheels/{'ab' * 32}/runtime-1.0-py3-none-any.whl", b"other bytes", 409),
+        (f"/agent/wheels/{'ab' * 32}/no-wheel.txt", b"x", 409),
+        ("/agent/wheels/short/runtime-1.0-py3-none-any.whl", b"x", 409),
+    ],
+)
+def test_what_is_no_wheel_of_its_digest_is_refused(app, layout, operations, path, content, status):
+    """The signer keeps no bytes under a name that is not theirs."""
+    assert ask(app, "PUT", path, signer_token(layout, "operator"), content=content).status_code == status
+    assert operations.asked == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"percent": 0}, {"percent": "all"}, {"devices": "dev1"}, {"probation_s": -1}, {"again": "yes"}, {"other": 1},
+     {"group": "a/b"}, {"percent": True}],
+)  # fmt: skip
+def test_an_order_for_the_agent_that_is_not_understood_is_refused(app, layout, operations, more):
+    """Each value is checked before the desired state is read."""
+    order = {"use_case": "metal-tag", "group": "line", "digest": "ab" * 32} | more
+    assert ask(app, "POST", "/agent/order", signer_token(layout, "operator"), json=order).status_code == 409
+    assert operations.asked == []

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from components.stores.fleet.reports import FleetReading, UnreadReport
 from components.stores.fleet.standing import STEPS, UNKNOWN, Filter, FleetStanding, Step, fleet_standing, next_step
 from inspection.documents import DesiredState, Reported, Wave
-from inspection.report_parts import FailedRelease
+from inspection.report_parts import AgentState, FailedRelease
 from kizu.cli import app
 from kizu.commands import fleet
 
@@ -71,6 +71,7 @@ class World:
         (report(reason="too-slow: 900 ms a frame here"), Step.RETRY),
         (report(failures={NEW: FailedRelease(reason="too-slow: x", at=NOW, sequence=5)}), Step.RETRY),
         (report(failures={OLD: FailedRelease(reason="too-slow: x", at=NOW, sequence=5)}, reason="x"), Step.FETCH),
+        (report(reason="waits-for-agent: it needs agent 9.0 or newer, this is 0.1.0"), Step.WAIT_FOR_AGENT),
         (report(pinned_release=OLD), Step.UNPIN),
         (report(running=NEW, pinned_release=NEW), Step.NOTHING),
         (report(running=None, state="no-release", sequence=0), Step.SEE_ORDER),
@@ -152,6 +153,28 @@ def test_kizu_devices_shows_the_next_step_and_what_it_waits_for(monkeypatch):
     done = CliRunner().invoke(app, ["devices", "--group", "line"])
     assert "keep the release" in done.stdout
     assert "the end of the probation" in done.stdout
+
+
+def test_kizu_devices_shows_the_software_of_each_agent(monkeypatch):
+    """Version and slot, what it is doing where it is not kept, and why what was ordered does not run."""
+    new = AgentState(version="0.2.0", slot="b", state="probation", release_digest=NEW, wanted_digest=NEW)
+    stuck = AgentState(
+        version="0.1.0", slot="a", state="kept", release_digest=OLD, wanted_digest=NEW, reason="no-build: for 3.12"
+    )
+    world = World(
+        report("line-1", agent=new), report("line-2", agent=stuck), report("line-3", versions={"agent": "0.0.9"})
+    )
+    monkeypatch.setattr(fleet.console, "_width", 260)
+    monkeypatch.setattr(fleet, "_standing", world.standing)
+    lines = {
+        line.split()[0]: line for line in CliRunner().invoke(app, ["devices"]).stdout.splitlines() if "line-" in line
+    }
+    assert "0.2.0 (b) probation" in lines["line-1"]
+    assert "0.1.0 (a) " in lines["line-2"]
+    assert "agent: no-build: for 3.12" in lines["line-2"]
+    assert "0.0.9" in lines["line-3"]
+    shown = json.loads(CliRunner().invoke(app, ["devices", "--json"]).stdout)["groups"][0]["devices"]
+    assert [device["agent"] and device["agent"]["slot"] for device in shown] == ["b", "a", None]
 
 
 def test_nothing_released_and_nothing_found_are_told_apart(monkeypatch):
