@@ -299,6 +299,8 @@ def _python_default(field: dataclasses.Field[Any]) -> str:
         return "none"
     if dataclasses.is_dataclass(field.default):
         return "see there"
+    if field.default_factory is not dataclasses.MISSING:
+        return "empty"
     return code(str(field.default)) if field.default not in ("", ()) else "empty"
 
 
