@@ -250,6 +250,11 @@ class Settings(BaseModel):
         validation_alias=_env("KIZU_MLFLOW_APPROVERS"),
         description="For MLflow's server: the administrator's file that says who may approve which model.",
     )
+    mlflow_backend_store_uri: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("MLFLOW_BACKEND_STORE_URI"),
+        description="For moving MLflow's tables: the address of the new database.",
+    )
     label_studio_url: str | None = Field(
         default=None,
         validation_alias=_env("LABEL_STUDIO_URL"),

@@ -40,13 +40,13 @@ class Installation:
         """Look at the cluster."""
         return gather(self.kubectl, self.values.pipelines_namespace)
 
-    def overlay(self) -> list[Document]:
-        """Return the documents of the overlay as the repository has them.
+    def overlay(self, name: str | None = None) -> list[Document]:
+        """Return the documents of an overlay as the repository has them. name: by default that of the values.
 
         Raises:
             InstallationError: there is no such overlay.
         """
-        folder = OVERLAYS / self.values.overlay
+        folder = OVERLAYS / (name or self.values.overlay)
         if not (folder / "kustomization.yaml").is_file():
             names = ", ".join(sorted(path.parent.name for path in OVERLAYS.glob("*/kustomization.yaml")))
             raise InstallationError(f"expected one of the overlays {names}, but got {self.values.overlay!r}")
@@ -61,8 +61,10 @@ class Installation:
         """
         values = self.values.completed(facts)
         lacking = [item for item in judge(facts, values) if item.level is Level.MISSING]
-        if lacking:
+        if lacking and not self.dry_run:
             raise InstallationError("; ".join(f"{item.what}: {item.found}: {item.do}" for item in lacking))
+        for item in lacking:
+            self.show(f"# missing: {item.what}: {item.found}: {item.do}")
         source = self.overlay()
         tables = tables_of(source)
         refusal = None if empty_registry else refuse_empty_registry(facts, tables)
@@ -72,7 +74,7 @@ class Installation:
         for claim, why in kept.items():
             self.say(f"the volume {claim} stays as it is: {why}")
         documents = tailor(source, values, tables=tables, kept=kept)
-        self._apply([d for d in documents if d["kind"] == "Namespace"])
+        self.apply([d for d in documents if d["kind"] == "Namespace"])
         absent = missing_secrets(documents, self._secrets())
         if absent and not self.dry_run:
             raise InstallationError(
@@ -80,18 +82,18 @@ class Installation:
             )
         if facts.old_store:
             self.say("the store's StatefulSet is replaced by one with a volume that can grow; its data stay")
-            self._delete("statefulset", "seaweedfs", "-n", SERVICES, "--cascade=orphan")
+            self.delete("statefulset", "seaweedfs", "-n", SERVICES, "--cascade=orphan")
         for document in documents:
             if document["kind"] == "Job":  # a Job cannot be changed; what it does can be done again
-                self._delete("job", document["metadata"]["name"], "-n", document["metadata"]["namespace"])
-        self._apply([d for d in documents if d["kind"] != "Namespace"])
+                self.delete("job", document["metadata"]["name"], "-n", document["metadata"]["namespace"])
+        self.apply([d for d in documents if d["kind"] != "Namespace"])
         if not self.dry_run and wait_s:
             self._wait(documents, wait_s)
         return values
 
     def apply_secrets(self, namespaces: Iterable[Document], secrets: Sequence[Document]) -> None:
         """Apply the namespaces and the Secrets. Values are printed in no case."""
-        self._apply(list(namespaces))
+        self.apply(list(namespaces))
         if self.dry_run:
             for secret in secrets:
                 where = f"{secret['metadata']['namespace']}/{secret['metadata']['name']}"
@@ -127,8 +129,8 @@ class Installation:
         self._delete_all(documents)
         place = self.values.pipelines_namespace
         if delete_data:
-            self._delete("secret", *_OF_PIPELINES, "-n", place)
-            self._delete("namespace", *NAMESPACES)
+            self.delete("secret", *_OF_PIPELINES, "-n", place)
+            self.delete("namespace", *NAMESPACES)
             return []
         volumes = [
             f"{namespace}/{item['metadata']['name']}"
@@ -157,7 +159,8 @@ class Installation:
             for line in did(self.kubectl, "get", "secrets", "-n", namespace, "-o", "name").split()
         }
 
-    def _apply(self, documents: Sequence[Document]) -> None:
+    def apply(self, documents: Sequence[Document]) -> None:
+        """Apply documents and tell what changed."""
         if not documents:
             return
         if self.dry_run:
@@ -167,7 +170,8 @@ class Installation:
             if not line.endswith(" unchanged"):
                 self.say(line)
 
-    def _delete(self, *arguments: str) -> None:
+    def delete(self, *arguments: str) -> None:
+        """Delete objects; those that are not there are no error."""
         if self.dry_run:
             self.show(f"# kubectl delete {' '.join(arguments)}")
             return

@@ -14,6 +14,9 @@ from typing import Any, Protocol
 import yaml
 
 Document = dict[str, Any]
+# The same as the safe ones, in C where PyYAML was built with it: an overlay is read ten times as fast.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 class KubectlError(RuntimeError):
@@ -106,9 +109,9 @@ def rendered(kubectl: Kubectl, folder: Path) -> list[Document]:
     Raises:
         KubectlError: it cannot be rendered.
     """
-    return [document for document in yaml.safe_load_all(did(kubectl, "kustomize", str(folder))) if document]
+    return [document for document in yaml.load_all(did(kubectl, "kustomize", str(folder)), Loader=_LOADER) if document]
 
 
 def as_yaml(documents: Iterable[Document]) -> str:
     """Return documents as one stream of YAML, as `kubectl apply -f -` takes it."""
-    return yaml.safe_dump_all(documents, sort_keys=False)
+    return str(yaml.dump_all(documents, Dumper=_DUMPER, sort_keys=False))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from kizu.context import CommandError, console
 
@@ -74,19 +77,26 @@ def secrets(
     installation = _installation(folder, kubectl, context, dry_run=dry_run)
     values = installation.values
     defaults = Addresses()
-    made = make(
-        folder,
-        signer_keys or folder / "signer-keys",
-        replace(defaults, s3_public=values.s3_public or defaults.s3),
-        pipelines_namespace=values.pipelines_namespace,
-        use_cases=[load_use_case(path) for path in use_case] if use_case else None,
-    )
-    database = folder / "mlflow-database"
-    if mlflow_database is not None:
-        write_private(database, mlflow_database.read_bytes())
-    if database.exists():
-        with_database(made, database.read_text(encoding="utf-8").strip())
-    write_private(folder / FILE, as_yaml(made).encode())
+    with ExitStack() as stack:
+        private = folder
+        if dry_run:  # what is made for its name only is not kept
+            private = Path(stack.enter_context(TemporaryDirectory()))
+            for file in ("identities.json", "mlflow-database"):
+                if (folder / file).exists():
+                    copyfile(folder / file, private / file)
+        made = make(
+            private,
+            signer_keys or folder / "signer-keys",
+            replace(defaults, s3_public=values.s3_public or defaults.s3),
+            pipelines_namespace=values.pipelines_namespace,
+            use_cases=[load_use_case(path) for path in use_case] if use_case else None,
+        )
+        database = private / "mlflow-database"
+        if mlflow_database is not None:
+            write_private(database, mlflow_database.read_bytes())
+        if database.exists():
+            with_database(made, database.read_text(encoding="utf-8").strip())
+        write_private(private / FILE, as_yaml(made).encode())
     installation.apply_secrets(namespaces_of(installation.overlay()), made)
     if not dry_run:
         console.print(f"{len(made)} Secrets are applied; protect {folder} like the root key", highlight=False)
@@ -140,6 +150,24 @@ def status(
 
 
 @app.command()
+def migrate(
+    folder: FolderOption = FOLDER,
+    kubectl: KubectlOption = None,
+    context: ContextOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Move MLflow's tables from their volume to PostgreSQL, on the way from `local` to `prod`.
+
+    Versions keep their numbers. The volume stays as it is. MLflow is stopped until you run
+    `kizu cluster install --overlay prod`.
+    """
+    from deploy.k8s.migration import Migration
+
+    installation = _installation(folder, kubectl, context, dry_run=dry_run)
+    Migration(installation).run(installation.facts())
+
+
+@app.command()
 def uninstall(
     delete_data: Annotated[
         bool, typer.Option("--delete-data", help="Delete volumes, Secrets and namespaces too: images, labels, models.")
@@ -182,13 +210,13 @@ def _show_text(text: str) -> None:
 def _show(findings: Sequence[Finding]) -> None:
     from deploy.k8s.checks import Level
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("", "", "", "what to do"):
-        table.add_column(title, overflow="fold")
+    width = max((len(item.what) for item in findings), default=0)
     for item in findings:
-        colour: Any = {Level.OK: "green", Level.WARNING: "yellow", Level.MISSING: "red"}[item.level]
-        table.add_row(item.what, f"[{colour}]{item.level}[/]", item.found, item.do)
-    console.print(table, highlight=False)
+        colour = {Level.OK: "green", Level.WARNING: "yellow", Level.MISSING: "red"}[item.level]
+        state = f"[{colour}]{item.level:<8}[/]"
+        console.print(f"{state} {item.what:<{width}}  {escape(item.found)}", highlight=False, soft_wrap=True)
+        if item.do:
+            console.print(f"{'':<8} {'':<{width}}  → {escape(item.do)}", highlight=False, soft_wrap=True)
     bad = [item for item in findings if item.level is Level.MISSING]
     if bad:
-        raise CommandError(f"{len(bad)} things are missing")
+        raise CommandError(f"not as it should be: {', '.join(item.what for item in bad)}")

@@ -74,7 +74,7 @@ RUN_IN = {
         "kizu.reconciler_service",
         "kizu.reconciling",
     ),
-    "mlflow": ("components.approval_server.app",),
+    "mlflow": ("components.approval_server.app", "components.approval_server.move_tables"),
     "edge": ("edge_agent.__main__", "edge_agent.ota.trial"),
 }
 LOCKS = {target: REPOSITORY / "locks" / f"{target}.txt" for target in RUN_IN}

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from dataclasses import replace
 
+import kubernetes_validate
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from components.deployment import keys
 from deploy.k8s.checks import Level, judge, refuse_empty_registry, too_small
-from deploy.k8s.credentials import Addresses, make
+from deploy.k8s.credentials import Addresses, CredentialsError, make, with_database
 from deploy.k8s.facts import Facts, gather
 from deploy.k8s.installation import Installation, InstallationError, namespaces_of
 from deploy.k8s.kubectl import KubectlError, KubectlProcess, did
+from deploy.k8s.migration import Migration
 from deploy.k8s.tailoring import TailoringError
 from deploy.k8s.values import Peer, Values, ValuesError, parse, read, write
 from kizu.cli import app
@@ -143,6 +146,19 @@ def test_a_dry_run_prints_what_it_would_apply_and_changes_nothing(secrets):
     assert not [value for value in values if value in text and not value.startswith("http")]
 
 
+def test_a_dry_run_of_the_secrets_makes_no_file(tmp_path):
+    """Keys that were only made for a look are not left in a folder; those that are there stay."""
+    keys.init(tmp_path / "root", tmp_path / "signer-keys")
+    script = tmp_path / "kubectl"
+    script.write_text(f"#!/bin/sh\nexec {shutil.which('true')}\n")
+    script.chmod(0o755)
+    folder = tmp_path / "folder"
+    words = ["cluster", "secrets", "--dry-run", "--folder", str(folder), "--kubectl", str(script)]
+    done = CliRunner().invoke(app, [*words, "--signer-keys", str(tmp_path / "signer-keys")], catch_exceptions=False)
+    assert "# Secret kubeflow/kizu-training with" in done.output
+    assert not folder.exists()
+
+
 def test_another_overlay_that_would_begin_an_empty_registry_is_refused(secrets):
     """From local to prod without a migration, version 1 would be another model than the devices' version 1."""
     cluster, made, _ = installed(secrets)
@@ -247,6 +263,59 @@ def test_a_cluster_that_does_not_answer_is_an_error_with_kubectls_words():
         gather(Away(), "kubeflow")
 
 
+def with_a_database(secrets):
+    """The Secrets as `kizu cluster secrets --mlflow-database` makes them."""
+    made = copy.deepcopy(secrets)
+    with_database(made, "postgresql://kizu:a-long-password@db.factory.test:5432/mlflow")
+    return made
+
+
+def test_from_local_to_prod_the_tables_are_moved_and_then_prod_is_installed(secrets):
+    """MLflow stands still while its tables move; the Job has the image, the volume and the security of MLflow."""
+    cluster, made, _ = installed(with_a_database(secrets), Values(registry="registry.factory.test/kizu"))
+    cluster.job_ends = True
+    jobs = []
+    apply, cluster._apply = cluster._apply, lambda w, text: (jobs.extend(yaml.safe_load_all(text)), apply(w, text))[1]
+    Migration(made, sleep=lambda _: None).run(made.facts())
+    job = next(item for item in jobs if item["kind"] == "Job")
+    pod, mlflow = job["spec"]["template"]["spec"], cluster.objects["Deployment", "kizu", "mlflow"]
+    assert mlflow["spec"]["replicas"] == 0
+    theirs = mlflow["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == theirs["containers"][0]["image"]
+    assert pod["securityContext"] == theirs["securityContext"]
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "mlflow"}} in pod["volumes"]
+    for version in ("1.30", kubernetes_validate.latest_version()):
+        for item in jobs:
+            kubernetes_validate.validate({**item}, version, strict=True)
+    prod = replace(made, values=replace(PROD, registry="registry.factory.test/kizu"))
+    prod.install(prod.facts())
+    assert cluster.objects["Deployment", "kizu", "mlflow"]["spec"]["replicas"] == 1
+    with pytest.raises(InstallationError, match="already"):
+        Migration(made, sleep=lambda _: None).run(made.facts())
+
+
+def test_a_move_that_failed_leaves_mlflow_running_on_its_volume(secrets):
+    """What the Job said is the error, and `prod` stays refused."""
+    cluster, made, _ = installed(with_a_database(secrets))
+    cluster.job_ends = False
+    with pytest.raises(InstallationError, match="a database refused"):
+        Migration(made, sleep=lambda _: None).run(made.facts())
+    assert cluster.objects["Deployment", "kizu", "mlflow"]["spec"]["replicas"] == 1
+    prod = replace(made, values=PROD)
+    with pytest.raises(InstallationError, match="migrate"):
+        prod.install(prod.facts())
+
+
+def test_nothing_is_stopped_for_a_move_without_a_database(secrets):
+    """The Secret has to name it first; the message says how."""
+    cluster, made, _ = installed(secrets)
+    with pytest.raises(InstallationError, match="--mlflow-database"):
+        Migration(made, sleep=lambda _: None).run(made.facts())
+    assert not [call for call in cluster.calls if call[0] == "scale"]
+    with pytest.raises(CredentialsError, match="postgresql://"):
+        with_database(copy.deepcopy(secrets), "mysql://x")
+
+
 def test_kubectl_is_called_as_told_and_its_refusal_is_the_error(tmp_path):
     """The command that was named gets the context, the words and the input; what it says on failure is passed on."""
     script = tmp_path / "kubectl"
@@ -273,5 +342,6 @@ def test_the_command_checks_a_cluster_and_ends_with_an_error_where_something_is_
     done = CliRunner().invoke(app, words)
     assert "1.36" in done.output
     assert "ml-pipeline" in done.output
-    assert "4 things are missing" in str(done.exception)
+    assert "storage class" in str(done.exception)
+    assert "  → mark one as default, or name one: --storage-class\n" in done.output
     assert not (tmp_path / "folder").exists()
