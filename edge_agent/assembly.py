@@ -155,6 +155,7 @@ def _run_locked(
         idle=lambda: updates.state.phase is Phase.IDLE,
         leave=stop.set,
         image_digest=config.image_digest,
+        min_free_bytes=config.outbox.min_free_bytes,
         heartbeat_timeout_s=config.intervals.heartbeat_timeout_s,
         changed=lambda: _call_all(listeners),
         alarm=signal.alarm,

@@ -123,7 +123,11 @@ def _is_whole(folder: Path, broken: frozenset[str], slot: str) -> bool:
     return slot not in broken and is_usable(folder, slot)
 
 
-def decide(folder: Path, usable: Callable[[str], bool]) -> Start:
+def decide(
+    folder: Path,
+    usable: Callable[[str], bool],
+    write: Callable[[Path, Mapping[str, Any]], None] = write_state,
+) -> Start:
     """Decide, and write the decision. New software is not tried where that fails: it could then be tried for ever."""
     file = folder / "state.json"
     before = read_state(file)
@@ -131,7 +135,7 @@ def decide(folder: Path, usable: Callable[[str], bool]) -> Start:
     if not before or start.state == before:
         return start
     try:
-        write_state(file, start.state)
+        write(file, start.state)
     except OSError as e:
         _say(f"cannot write {file}: {e}")
         if start.trial:

@@ -66,6 +66,7 @@ class Software:
         idle: whether no release is being taken: a release and software are never new at once.
         leave: ends this agent in order; the launcher then starts what the state says.
         image_digest: the container image that this agent was started from, as the device was told.
+        min_free_bytes: what unpacked software leaves free on the disk.
         alarm: has the kernel end this process after so many seconds; 0 for never.
     """
 
@@ -83,6 +84,7 @@ class Software:
         idle: Callable[[], bool],
         leave: Callable[[], None],
         image_digest: str = "",
+        min_free_bytes: int = 0,
         heartbeat_timeout_s: float = 30.0,
         changed: Callable[[], None] = lambda: None,
         alarm: Callable[[int], object] = lambda seconds: None,
@@ -100,6 +102,7 @@ class Software:
         self._idle = idle
         self._leave = leave
         self._image_digest = image_digest
+        self._min_free_bytes = min_free_bytes
         self._heartbeat_timeout_s = heartbeat_timeout_s
         self._changed = changed
         self._alarm = alarm
@@ -308,7 +311,7 @@ class Software:
                 raise Interrupted("fetching software was interrupted")
             if not self._store.has_wheel(wheel.sha256):
                 source.fetch_wheel(wheel, self._store.incoming(wheel.sha256))
-                self._store.unpack(wheel.sha256)
+                self._store.unpack(wheel.sha256, self._min_free_bytes)
         slot = self._state.other(launched.slot)
         self._keep(filling(self._state, slot, digest, launched.slot))
         self._store.build(slot, release, build)

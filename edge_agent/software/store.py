@@ -42,6 +42,7 @@ class SoftwareStore:
         self.folder = state_folder / FOLDER
         self._file = self.folder / STATE_FILE
         self._wheels = self.folder / "wheels"
+        self._metadata = state_folder / METADATA_FOLDER
         self._disk = disk
         self._damaged = damaged
 
@@ -93,17 +94,17 @@ class SoftwareStore:
         self._disk.make_folder(self.folder)
         return self.folder / AGENT_FILE
 
-    def unpack(self, sha256: str) -> None:
-        """Unpack a wheel that was fetched and verified.
+    def unpack(self, sha256: str, min_free_bytes: int = 0) -> None:
+        """Unpack a wheel that was fetched and verified. min_free_bytes: what must stay free on the disk.
 
         Raises:
-            UpdateError: it is no wheel.
+            UpdateError: it is no wheel, or the disk has no room for it now.
             OSError: the disk cannot be written.
         """
         folder = self._wheels / check_sha256(sha256)
         self._disk.remove_tree(folder)
         self._disk.make_folder(folder)
-        unpack(self.incoming(sha256), folder, self._disk)
+        unpack(self.incoming(sha256), folder, self._disk, min_free_bytes)
         self._disk.write(self._mark(sha256), b"")
         self._disk.remove(self.incoming(sha256))
 
@@ -137,7 +138,10 @@ class SoftwareStore:
         self._disk.write(folder / AGENT_FILE, release.to_json())
 
     def clean(self, state: SoftwareState) -> None:
-        """Remove what no slot needs. A slot that is neither kept nor runs nor is on trial may stay: to go back to."""
+        """Remove the wheels that no slot needs, and what a kill left of files that were being written.
+
+        A slot that does not run stays, to go back to.
+        """
         needed: set[str] = set()
         in_slots: Iterable[AgentRelease | None] = (
             self.release_in(slot, digest) for slot, digest in state.slots.items() if slot in SLOTS
@@ -145,14 +149,14 @@ class SoftwareStore:
         for release in in_slots:
             if release is not None:
                 needed.update(wheel.sha256 for build in release.builds for wheel in build.wheels)
-        if not self._wheels.is_dir():
-            return
-        for path in sorted(self._wheels.iterdir()):
+        for path in sorted(self._metadata.glob("tmp*")):
+            self._disk.remove(path)  # a kill left it of metadata that were being written
+        for path in sorted(self._wheels.iterdir()) if self._wheels.is_dir() else ():
             if path.name.removesuffix(".ok").removesuffix(".whl") in needed and path.suffix != ".whl":
                 continue
             # The mark goes first: a wheel without it is not complete.
             if path.is_dir():
-                self._disk.remove(self._mark(path.name))
+                self._disk.remove(path.with_name(f"{path.name}.ok"))
                 self._disk.remove_tree(path)
             else:
                 self._disk.remove(path)

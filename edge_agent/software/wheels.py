@@ -18,18 +18,26 @@ _PIECE_BYTES: Final = 1_000_000
 MAX_UNPACKED_BYTES: Final = 2_000_000_000
 
 
-def unpack(wheel: Path, folder: Path, disk: Disk) -> None:
+def unpack(wheel: Path, folder: Path, disk: Disk, min_free_bytes: int = 0) -> None:
     """Unpack a wheel into a folder that is empty; all of it is durable when this returns.
 
     Raises:
-        UpdateError: `bad-wheel`: it is no wheel, or a name in it leads out of the folder.
+        UpdateError: `bad-wheel`: it is no wheel, or a name in it leads out of the folder. `disk-full`, transient: less
+            than `min_free_bytes` would stay free.
         OSError: the disk cannot be written.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
             members = [(info, place) for info in archive.infolist() if (place := _place(info)) is not None]
-            if sum(info.file_size for info, _ in members) > MAX_UNPACKED_BYTES:
+            size = sum(info.file_size for info, _ in members)
+            if size > MAX_UNPACKED_BYTES:
                 raise UpdateError("bad-wheel", f"{wheel.name} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
+            free = disk.free_bytes(folder)
+            if free - size < min_free_bytes:
+                message = (
+                    f"{wheel.name} unpacks to {size:,} bytes, {free:,} are free, {min_free_bytes:,} must stay free"
+                )
+                raise UpdateError("disk-full", f"{message}; free some disk", transient=True)
             made = {folder}
             for info, place in members:
                 target = folder / place

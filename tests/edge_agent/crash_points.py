@@ -265,6 +265,7 @@ def _must(answer: tuple[int, object]):
 
 def main() -> None:
     from tests.edge_agent.crash_frames import Caps, DamagedIndex, Frames, FramesApart, OldIndex, Posted
+    from tests.edge_agent.crash_software import NewSoftware
     from tests.edge_agent.crash_updates import Beside, FirstInstall, UnsyncedUpdate, Update
 
     scenarios = {
@@ -280,6 +281,7 @@ def main() -> None:
             OldIndex,
             DamagedIndex,
             Posted,
+            NewSoftware,
         )
     }
     name, how, folder = sys.argv[1:]

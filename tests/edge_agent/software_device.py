@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -57,6 +58,9 @@ class SoftwareDevice:
     contact: bool = True
     trial: SoftwareTrial = PASSED
     piece_bytes: int = 1_000_000
+    min_free_bytes: int = 0
+    launched: bool = True
+    image_digest: str = ""
     publisher: Publisher | None = None
 
     def __post_init__(self) -> None:
@@ -79,13 +83,13 @@ class SoftwareDevice:
         """What the service manager does: the launcher decides, and the agent of that slot boots. Returns the slot."""
         self.left = False
         agent_folder = self.folder / "agent"
-        start = launcher.decide(agent_folder, self.is_usable)
+        start = launcher.decide(agent_folder, self.is_usable, self.write_state)
         self.slot, self.on_trial = start.slot, start.trial
         self.began_s = self.now_s
         self.software = Software(
             SoftwareStore(self.folder, self.disk, DamagedFiles(self.folder / "damaged", RealDisk())),
             lambda interrupted: self.client("agent-tuf"),
-            Launched(self.slot, self.launcher_version, "python3", self.python, MACHINE),
+            Launched(self.slot, self.launcher_version, "python3", self.python, MACHINE) if self.launched else None,
             self.try_it,
             device="dev1",
             use_case="tags",
@@ -93,12 +97,18 @@ class SoftwareDevice:
             needed=lambda: self.needed,
             idle=lambda: self.idle,
             leave=self.leave,
+            image_digest=self.image_digest,
+            min_free_bytes=self.min_free_bytes,
             alarm=self.alarms.append,
             monotonic=lambda: self.now_s,
             utc_now=lambda: NOON + timedelta(seconds=self.now_s),
         )
         self.software.boot()
         return self.slot
+
+    def write_state(self, path: Path, state) -> None:
+        """As `launcher.write_state`, in the same steps, on the disk of this device."""
+        self.disk.write(path, json.dumps(state, sort_keys=True, separators=(",", ":")).encode())
 
     def is_usable(self, slot: str) -> bool:
         if slot == launcher.INSTALLED:

@@ -92,6 +92,17 @@ def test_a_crash_while_a_candidate_comes_and_goes_leaves_the_release_alone(how, 
     assert outcome["tried"]["step"] > 20
 
 
+@pytest.mark.parametrize("how", ["kill", "cut-half"])
+def test_a_crash_while_the_agents_software_is_replaced_leaves_a_whole_agent_to_start(
+    how, fast_folder, capsys, record_property
+):
+    """The next start runs the software before or the new one, whole, and the update comes to its end by itself."""
+    outcome = try_all("NewSoftware", how, fast_folder)
+    show("NewSoftware", how, outcome["tried"], capsys, record_property)
+    assert outcome["problems"] == []
+    assert outcome["tried"]["step"] > 100
+
+
 def test_a_crash_while_a_damaged_outbox_is_replaced_loses_no_image(fast_folder, capsys, record_property):
     """At each step the next start finds the damaged index, or the new one, and every image is sent."""
     outcome = try_all("DamagedIndex", "kill", fast_folder)

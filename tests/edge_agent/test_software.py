@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 
-from edge_agent.software.trial import SoftwareTrial
+from edge_agent.software.trial import SoftwareTrial, try_software
 from inspection.agent_release import agent_path
 from tests.edge_agent.agent_wheels import RUNTIME, build_agent, make_wheel
 from tests.edge_agent.software_device import SoftwareDevice
@@ -270,3 +273,78 @@ def test_the_document_of_a_release_lies_below_its_own_digest():
     """The paths are those that the delegated role signs."""
     one = build_agent("one")
     assert agent_path(one.digest, "agent.json") == f"agent/{one.digest}/agent.json"
+
+
+def test_software_waits_where_the_disk_has_no_room_for_it(device):
+    """Nothing is refused: it is fetched once there is room, and the outbox keeps its reserve."""
+    one = build_agent("one")
+    publish(device, one)
+    device.min_free_bytes = 2**62
+    device.start()
+    device.order(one.digest)
+    device.look()
+    assert device.software.reason.startswith("disk-full")
+    assert (device.left, device.state.refused) == (False, {})
+    device.min_free_bytes = 0
+    device.start()
+    device.look()
+    assert device.left
+
+
+IMAGE = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("image", "runs", "reason"),
+    [(IMAGE, True, ""), ("sha256:" + "cd" * 32, False, f"waits-for-orchestrator: the image {IMAGE} was ordered")],
+)
+def test_a_container_says_whether_its_image_is_the_one_that_was_ordered(device, image, runs, reason):
+    """It replaces nothing itself: the orchestrator does, and the report shows both."""
+    one = build_agent("one", image_digest=IMAGE)
+    publish(device, one)
+    device.launched, device.image_digest = False, image
+    device.start()
+    device.order(one.digest)
+    device.look()
+    said = device.software.reported()
+    assert (said.slot, said.state, said.image_digest) == ("image", "fixed", image)
+    assert (said.release_digest, said.wanted_digest, said.reason) == (one.digest if runs else None, one.digest, reason)
+    assert (device.left, device.tried) == (False, [])
+
+
+def test_an_agent_that_no_launcher_started_says_so(device):
+    """Its software is replaced by hand, and an order for it does not look as if it were on its way."""
+    one = build_agent("one")
+    publish(device, one)
+    device.launched = False
+    device.start()
+    device.order(one.digest)
+    device.look()
+    assert device.software.reported().slot == "installed"
+    assert device.software.reason.startswith("not-launched")
+
+
+def test_a_trial_says_why_packages_do_not_start(tmp_path):
+    """The child has the packages of the slot alone; what it meets comes back as a reason, and ends nothing here."""
+    empty = tmp_path / "site"
+    empty.mkdir()
+    result = try_software(sys._base_executable, empty, tmp_path / "config.yaml", None, threading.Event())
+    assert (result.ok, result.reason) == (False, "cannot-start")
+    assert "No module named" in result.message
+    fake = empty / "edge_agent" / "software"
+    fake.mkdir(parents=True)
+    (fake / "trial.py").write_text("import json, sys; print(json.dumps({'ok': True, 'message': sys.argv[1]}))\n")
+    result = try_software(sys._base_executable, empty, tmp_path / "config.yaml", None, threading.Event())
+    assert result == SoftwareTrial(True, "", str(tmp_path / "config.yaml"))
+
+
+def test_a_damaged_state_of_the_software_is_set_aside_and_the_order_is_carried_out_again(device):
+    """What was installed runs meanwhile; the slots are filled anew."""
+    one = build_agent("one")
+    publish(device, one)
+    device.take(one.digest)
+    (device.folder / "agent" / "state.json").write_bytes(b"{")
+    assert device.start() == "installed"
+    assert len(list((device.folder / "damaged").iterdir())) == 1
+    device.take(one.digest)
+    assert (device.running(), device.state.active) == (one.digest, device.slot)
