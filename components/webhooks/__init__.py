@@ -1,1 +1,1 @@
-"""The receiver of webhooks."""
+"""The receiver of webhooks, and the listener that it shares with the reconciler's door."""
