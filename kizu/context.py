@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 DEFAULT_USE_CASE: Final = REPOSITORY / "use_cases" / "metal-tag.yaml"
 console: Final = Console()
+_SERVERS_OF: Final = {
+    "labeling": ("s3", "mlflow", "label-studio"),
+    "training": ("s3", "mlflow"),
+    "evaluation": ("s3", "mlflow"),
+    "deployment": ("s3", "mlflow", "signer"),
+}
+"""The servers that a pipeline needs on one machine."""
 
 UseCaseOption = Annotated[Path, typer.Option("--use-case", "-u", help="The use case file.")]
 
@@ -49,27 +56,31 @@ def of_this_machine(module: str) -> Any:
         raise
 
 
-def settings_as(identity: str) -> Settings:
+def settings_as(identity: str, *servers: str) -> Settings:
     """Return the settings that a command works with.
 
     If the environment names a server, the settings come from the environment. Otherwise they are the settings of an
     identity of the servers on this machine.
 
+    Args:
+        identity: of the servers on this machine.
+        servers: that the command needs besides the store, by their names in `kizu status`.
+
     Raises:
-        CommandError: the environment names no server, and the servers of this machine are not up.
+        CommandError: the environment names no server, and a server of this machine that is needed is not up.
         SettingsError: a setting has the wrong form.
     """
     if is_configured():
         from components.settings import settings
 
         return settings()
-    require_servers_here()
+    require_servers_here("s3", *servers)
     if identity == "importer":
         note_product("imported")
     return settings_here(identity)
 
 
-def settings_as_operator() -> Settings:
+def settings_as_operator(*servers: str) -> Settings:
     """Return the settings of the reconciler, with a caller of the signer who may do what a person orders.
 
     On a cluster, the environment brings that caller's token.
@@ -77,7 +88,7 @@ def settings_as_operator() -> Settings:
     Raises:
         CommandError, SettingsError: see `settings_as`.
     """
-    config = settings_as("reconciler")
+    config = settings_as("reconciler", "signer", *servers)
     if not is_on_this_machine():
         return config
     from pydantic import SecretStr
@@ -123,7 +134,7 @@ def settings_with_own_account(account: str | None, password_file: Path | None) -
 
     environment = dict(os.environ)
     if not environment.get("MLFLOW_TRACKING_URI"):
-        require_servers_here()
+        require_servers_here("mlflow")
         environment["MLFLOW_TRACKING_URI"] = layout().mlflow_url
     name = account or environment.get("MLFLOW_TRACKING_USERNAME")
     # The password in the environment belongs to the account in the environment.
@@ -172,24 +183,29 @@ def run_here(pipeline: str, arguments: dict[str, Any], product: str, **more: Any
         RunFailed: the run failed.
     """
     run_pipeline: Callable[..., dict[str, Any]] = of_this_machine("deploy.local.runs").run_pipeline
-    require_servers_here()
+    require_servers_here(*_SERVERS_OF[pipeline])
     note_product(product)
     return run_pipeline(layout(), pipeline, arguments, **more)
 
 
-def require_servers_here() -> None:
-    """Check that the servers of this machine are up.
+def require_servers_here(*servers: str) -> None:
+    """Check that servers of this machine are up.
 
-    Where a supervisor runs, each of its servers must be healthy. Where none runs, somebody else may have started the
-    servers, as a container does: then the store must answer.
+    Where a supervisor runs, each of these servers must be healthy; what else has ended, such as the reconciler, holds
+    up no command. Where none runs, somebody else may have started the servers, as a container does: then the store must
+    answer.
+
+    Args:
+        servers: those that a command needs, by their names in `kizu status`.
 
     Raises:
-        CommandError: a server is not up; the message names it and what to run.
+        CommandError: one of them is not up; the message names it and what to run.
     """
     found = of_this_machine("deploy.local.stack").status(layout())
     if not found.services and not _answers(layout().ports.s3):
         raise CommandError("no server is configured, and the servers of this machine are not up; run: kizu up")
-    away = [f"{service.name} is {service.state}" for service in found.services if service.state != "healthy"]
+    state = {service.name: service.state for service in found.services}
+    away = [f"{name} is {state[name]}" for name in servers if state.get(name, "healthy") != "healthy"]
     if away:
         raise CommandError(f"{', '.join(away)}; run: kizu up, which starts what has ended")
 

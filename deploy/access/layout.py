@@ -45,6 +45,10 @@ class Ports:
             chosen[field.name] = int(text)
         return cls(**chosen)
 
+    def environment(self) -> dict[str, str]:
+        """The variables from which a process of this installation reads these ports."""
+        return {f"KIZU_PORT_{field.name.upper()}": str(getattr(self, field.name)) for field in fields(self)}
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -233,7 +233,8 @@ def signer(layout: Layout) -> Service:
 
 def reconciler(layout: Layout) -> Service:
     """The reconciler. It waits for a product or a release, and keeps trying while other servers are away."""
-    environment = environment_for(layout, "reconciler")
+    # The runs that it starts reach the servers at the ports of this installation.
+    environment = environment_for(layout, "reconciler") | layout.ports.environment()
     listen = f"{LOOPBACK}:{layout.ports.reconciler}"
     command = (
         sys.executable, "-m", "kizu", "reconcile", "--every", str(RECONCILE_EVERY_S), "--listen", listen,

@@ -241,12 +241,9 @@ def main() -> int:
 
 def environment(layout: Layout) -> dict[str, str]:
     """Return the environment of a supervisor of this layout: its home, its ports, and how notices are sent."""
-    from dataclasses import asdict
-
-    ports = {f"KIZU_PORT_{name.upper()}": str(port) for name, port in asdict(layout.ports).items()}
     return (
         base_environment(*SETTINGS["reconciler"])  # the one service that takes settings of the caller
-        | ports
+        | layout.ports.environment()
         | {
             "KIZU_HOME": str(layout.home),
             "KIZU_LABEL_STUDIO_VENV": str(layout.label_studio_venv),

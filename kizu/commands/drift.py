@@ -49,7 +49,7 @@ def drift(
 
 
 def _judged(use_case: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    config = settings_as("reconciler")
+    config = settings_as("reconciler", "signer")
     from components.stores.fleet.lines import FleetLines
     from components.stores.objects.s3 import S3ObjectStore
     from components.stores.releases.signer_client import SignerClient

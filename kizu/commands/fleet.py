@@ -57,7 +57,7 @@ def _why_nothing(chosen: Filter) -> str:
 
 
 def _standing() -> Any:
-    config = settings_as("reconciler")
+    config = settings_as("reconciler", "signer")
     from components.stores.fleet.reports import FleetReports
     from components.stores.fleet.standing import fleet_standing
     from components.stores.releases.signer_client import SignerClient

@@ -27,7 +27,7 @@ def fleet_page() -> None:
 
     import uvicorn
 
-    config = settings_as("fleet-page")
+    config = settings_as("fleet-page", "mlflow", "signer")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     site = make_site(config)

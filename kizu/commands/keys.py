@@ -92,7 +92,7 @@ def recover(
     from components.stores.models.registry import CHAMPION, ModelRegistry
     from components.stores.releases.signer_client import SignerClient
 
-    config = settings_as_operator()
+    config = settings_as_operator("mlflow")
     name = read_use_case(use_case).name
     fleet = FleetReports.from_settings(config).reading()
     unread = [f"{report.device} ({report.reason})" for report in fleet.unread if report.use_case in (None, name)]

@@ -47,7 +47,7 @@ def reconcile(
         return
     from kizu.reconciling import compose, products_of
 
-    config = settings_as("reconciler")
+    config = settings_as("reconciler", "mlflow", "signer")
     reconciling = compose(config, products_of(config))
     try:
         result = reconciling.run(act=not explain)
@@ -63,7 +63,9 @@ def reconcile(
 def _serve(every_s: float, listen: str | None, *, idle: bool) -> None:
     from kizu.reconciler_service import ReconcilerService
 
-    service = ReconcilerService(settings_as("reconciler"), every_s, listen, idle=idle, say=_say_pass)
+    service = ReconcilerService(
+        settings_as("reconciler", "mlflow", "signer"), every_s, listen, idle=idle, say=_say_pass
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, service.stop)
     service.run()

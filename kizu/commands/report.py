@@ -27,7 +27,7 @@ def report(
 ) -> None:
     """Write a page about images, boxes, people, agreement with models, suspected label errors and coverage."""
     chosen = read_use_case(use_case)
-    config = settings_as("labeling")
+    config = settings_as("labeling", "mlflow")
     from components.reporting.report import ReportOptions
     from components.reporting.write import write_report
 

@@ -187,7 +187,7 @@ def _judged(path: Any) -> tuple[DesiredState, Judgement, str]:
     from reconciler.rollout import judge_rollout
 
     product = read_use_case(path)
-    config, group = settings_as("reconciler"), product.rollout.group
+    config, group = settings_as("reconciler", "signer"), product.rollout.group
     desired = SignerClient.from_settings(config).desired(product.name, group)
     if desired is None:
         raise CommandError(f"nothing was released for {product.name} in group {group} yet; run: kizu deploy")

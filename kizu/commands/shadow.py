@@ -70,7 +70,7 @@ def report(
 
     product = read_use_case(use_case)
     group = product.rollout.group
-    config = settings_as("reconciler")
+    config = settings_as("reconciler", "signer")
     signer = SignerClient.from_settings(config)
     desired = signer.desired(product.name, group)
     if desired is None or desired.shadow is None:

@@ -37,7 +37,7 @@ def trace(
 
     It changes nothing.
     """
-    config = settings_as("auditor")
+    config = settings_as("auditor", "mlflow")
     from components.lineage.published_releases import PublishedReleases
     from components.lineage.question import NothingKnown
     from components.lineage.question import trace as find

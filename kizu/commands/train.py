@@ -57,7 +57,7 @@ def train(
     if if_due and (force or label_version >= 0):
         raise CommandError("expected --if-due alone: it takes the latest labels, and never what was trained already")
     policy = read_use_case(use_case)
-    require_servers_here()
+    require_servers_here("s3", "mlflow")
     allow_approvers(layout(), policy)
     if evaluate is not None:
         _evaluate(policy, evaluate)

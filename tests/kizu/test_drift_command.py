@@ -26,7 +26,9 @@ def fleet(monkeypatch):
     store = SimpleNamespace(from_settings=lambda config: None)
     signer = SimpleNamespace(release=lambda digest: replace(RELEASE, drift=reference) if digest == SHA else None)
     unread = (lines.UnreadLine("line-odd", "expected JSON"),)
-    monkeypatch.setattr(drift, "settings_as", lambda identity: SimpleNamespace(bucket=lambda name: f"kizu-{name}"))
+    monkeypatch.setattr(
+        drift, "settings_as", lambda identity, *servers: SimpleNamespace(bucket=lambda name: f"kizu-{name}")
+    )
     monkeypatch.setattr("components.stores.objects.s3.S3ObjectStore", store)
     monkeypatch.setattr(lines.FleetLines, "reading", lambda self: ((dark, steady), unread))
     monkeypatch.setattr(signer_client.SignerClient, "from_settings", lambda config: signer)

@@ -13,8 +13,9 @@ from components.stores.objects.s3 import ObjectStoreError
 from components.stores.releases.signer_client import SignerClient
 from deploy.access import identities
 from deploy.access.layout import Layout
+from deploy.local import stack
 from kizu.cli import app
-from kizu.context import CommandError, require_servers_here, settings_as
+from kizu.context import CommandError, require_servers_here, run_here, settings_as
 from kizu.reconciler_service import ReconcilerService
 from kizu.reconciling import PassResult
 from tests.components.servers import free_port
@@ -141,7 +142,52 @@ def test_every_command_takes_servers_that_somebody_else_started(store_here, monk
     """
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of-another-store")
     monkeypatch.setenv("NO_PROXY", "")
-    require_servers_here()
+    require_servers_here("s3")
     found = settings_as("labeling")
     assert found.s3_endpoint.endswith(f":{Layout.from_environment().ports.s3}")
     assert found.session_token is None
+
+
+def up(monkeypatch, **states: str) -> None:
+    """A supervisor whose servers are healthy but for those that are given."""
+    names = ("s3", "mlflow", "label-studio", "signer", "mqtt", "reconciler", "fleet-page")
+    services = tuple(
+        stack.ServiceStatus(name, states.get(name.replace("-", "_"), "healthy"), "", "", None) for name in names
+    )
+    monkeypatch.setattr(stack, "status", lambda layout: stack.StackStatus(services))
+
+
+def test_a_server_that_a_command_does_not_need_holds_up_no_command(monkeypatch):
+    """The reconciler, the broker or the fleet page may have ended: training, labeling and deploying go on."""
+    up(monkeypatch, reconciler="exited", mqtt="exited", fleet_page="starting")
+    for pipeline in ("labeling", "training", "evaluation", "deployment"):
+        ran = []
+        monkeypatch.setattr("deploy.local.runs.run_pipeline", lambda *_, ran=ran: ran.append(True) or {})
+        monkeypatch.setattr("kizu.context.note_product", lambda name: None)
+        run_here(pipeline, {}, "metal-tag")
+        assert ran, pipeline
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "server"), [("labeling", "label_studio"), ("training", "mlflow"), ("deployment", "signer")]
+)
+def test_a_server_that_a_command_needs_is_named_with_its_state(monkeypatch, pipeline, server):
+    """The command ends before it begins, and says which server has ended and what to run."""
+    up(monkeypatch, **{server: "exited"})
+    with pytest.raises(CommandError, match=rf"^{server.replace('_', '-')} is exited; run: kizu up"):
+        run_here(pipeline, {}, "metal-tag")
+
+
+@pytest.mark.parametrize(
+    ("command", "server"),
+    [(["devices"], "signer"), (["trace", "line1"], "mlflow"), (["deploy", "status"], "signer")],
+)
+def test_a_command_that_only_reads_asks_for_what_it_reads(monkeypatch, command, server):
+    """Each of these reads one server besides the store, and names that one where it is away."""
+    for name in ("KIZU_S3_ENDPOINT", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    others = {name: "exited" for name in ("label_studio", "reconciler", "mlflow", "signer") if name != server}
+    up(monkeypatch, **others, **{server: "starting"})
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, CommandError), done.output
+    assert str(done.exception).startswith(f"{server} is starting; run: kizu up")

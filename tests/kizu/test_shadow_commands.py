@@ -59,7 +59,7 @@ def signer(monkeypatch):
     made = Signer()
     monkeypatch.setattr(SignerClient, "from_settings", classmethod(lambda cls, settings: made))
     monkeypatch.setattr(shadow, "settings_as_operator", lambda: SETTINGS)
-    monkeypatch.setattr(shadow, "settings_as", lambda identity: SETTINGS)
+    monkeypatch.setattr(shadow, "settings_as", lambda identity, *servers: SETTINGS)
     monkeypatch.setattr(FleetReports, "reports", lambda self: (report(),))
     return made
 
