@@ -35,6 +35,7 @@ class ReconcilerService:
         every_s: seconds between two passes.
         listen: address and port of the door; None: no door.
         idle: do nothing but wait until a product is automated or a release is ordered.
+        now: the time by which the lease expires, in seconds since 1970.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ReconcilerService:
         idle: bool = False,
         say: Callable[[PassResult], None] = lambda _: None,
         composed: Callable[..., Reconciling] = compose,
+        now: Callable[[], float] = time.time,
     ) -> None:
         from reconciler.counters import Counters
         from reconciler.door import Door, HintSecrets
@@ -59,6 +61,7 @@ class ReconcilerService:
         self._idle = idle
         self._say = say
         self._compose = composed
+        self._now = now
         self._products: Products | None = None
         self._counters = Counters()
         self._stopped = threading.Event()
@@ -154,7 +157,7 @@ class ReconcilerService:
         if self._lease is None:
             store, bucket = S3ObjectStore.from_settings(self._config), self._config.bucket("state")
             rules = LeaseRules(ttl_s=2 * self._every_s + 30)
-            self._lease = Lease(store, bucket, "leases/reconciler/all/", holder(), rules, time.time)
+            self._lease = Lease(store, bucket, "leases/reconciler/all/", holder(), rules, self._now)
         was = self._acting
         try:
             if was:
