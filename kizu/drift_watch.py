@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from components.stores.fleet.lines import UnreadLine
     from inspection.documents import Release
     from inspection.drift import DriftReference, LineWindows
+    from inspection.drifting import DriftingLine
     from reconciler.drift import Comparison
     from reconciler.view import Notice
 
@@ -31,19 +34,39 @@ class Releases(Protocol):
         """Return the release with this digest; None if it was not published."""
 
 
+class Noted(Protocol):
+    """Keeps which lines of a product drift."""
+
+    def note(self, use_case: str, lines: Sequence[DriftingLine], at: datetime) -> bool:
+        """Note it; return whether others did before. Raises ObjectStoreError."""
+
+
 class DriftWatch:
     """Compares lines with their releases. It remembers what a release learned from: a release never changes.
 
     Args:
+        noted: takes which lines drift, for the labeling pipeline; None where nothing is noted.
         clock: seconds that only go up.
+        still_acting: called before anything is noted; raises where another replica took over.
     """
 
-    def __init__(self, lines: Lines, releases: Releases, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        lines: Lines,
+        releases: Releases,
+        noted: Noted | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        still_acting: Callable[[], None] = lambda: None,
+    ) -> None:
         self._lines = lines
         self._releases = releases
+        self._noted = noted
         self._clock = clock
+        self._still_acting = still_acting
         self._known: dict[str, DriftReference | None] = {}
         self._due = clock()
+        self._to_note: dict[str, tuple[DriftingLine, ...]] = {}
 
     def judged(self) -> tuple[tuple[Comparison, ...], tuple[UnreadLine, ...]]:
         """All comparisons of all devices, and the devices whose line cannot be read.
@@ -73,7 +96,30 @@ class DriftWatch:
         found, _ = self.judged()
         self._due = self._clock() + _EVERY_S
         if not found:
+            self._to_note = dict.fromkeys(languages, ())
             return ()
-        from reconciler.drift_notes import drift_notices
+        from reconciler.drift_notes import drift_notices, drifting_lines
 
+        self._to_note = drifting_lines(found, languages)
         return drift_notices(found, languages)
+
+    def note(self, at: datetime) -> list[str]:
+        """Note which lines drift, as the latest look found. Returns what changed, in words.
+
+        Raises:
+            ObjectStoreError: the store did not answer; what is not noted yet is noted at the next call.
+        """
+        said: list[str] = []
+        if self._noted is None:
+            return said
+        for use_case, lines in sorted(self._to_note.items()):
+            self._still_acting()
+            if self._noted.note(use_case, lines, at):
+                devices = ", ".join(line.device for line in lines)
+                said.append(
+                    f"{use_case}: images of lines that drift are labelled earlier: {devices}"
+                    if lines
+                    else f"{use_case}: no line drifts any more"
+                )
+            del self._to_note[use_case]
+        return said

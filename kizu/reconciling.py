@@ -118,7 +118,13 @@ class Reconciling:
             notices = self._drift.notices(self._loop.languages())
         except (ObjectStoreError, SignerError, DocumentError) as e:
             return [], [f"drift: {e}"]
-        return self._loop.tell(notices, act=act)
+        told, failures = self._loop.tell(notices, act=act)
+        if act:
+            try:
+                told += self._drift.note(datetime.now(UTC))
+            except ObjectStoreError as e:  # it is noted in the next pass
+                failures.append(f"drift: {e}")
+        return told, failures
 
     def took_over(self) -> None:
         """This replica acts from now on: another one may have written decisions and ends of rollouts meanwhile."""
@@ -162,6 +168,7 @@ def compose(config: Settings, products: Products, still_acting: Callable[[], Non
     """
     from components.stores.fleet.device_documents import FleetListing
     from components.stores.fleet.lines import FleetLines
+    from components.stores.fleet.noted_drift import NotedDrift
     from components.stores.fleet.reports import FleetReports
     from components.stores.models.registry import ModelRegistry
     from components.stores.objects.claims import Claims
@@ -215,7 +222,12 @@ def compose(config: Settings, products: Products, still_acting: Callable[[], Non
         listing.new_pass()
 
     disconnect = annotations.close if annotations is not None else lambda: None
-    drift = DriftWatch(FleetLines(objects, config.bucket("fleet"), listing), signer)
+    drift = DriftWatch(
+        FleetLines(objects, config.bucket("fleet"), listing),
+        signer,
+        NotedDrift(store, state),
+        still_acting=still_acting,
+    )
     return Reconciling(
         loop,
         published,

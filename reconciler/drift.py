@@ -104,8 +104,8 @@ class Comparison:
     """One device, class and quantity. class_name: '' for a quantity of the whole picture.
 
     from_median, to_median: about the medians of the reference and of the latest window; of verdicts, the share of
-    frames that did not pass, 0..1. values: how many the latest
-    window has. latest, former: of the two latest windows; None where that one has too few values.
+    frames that did not pass, 0..1. since: the begin of the former of the two latest windows. values: how many the
+    latest window has. latest, former: of the two latest windows; None where that one has too few values.
     """
 
     device: str
@@ -116,6 +116,7 @@ class Comparison:
     state: State
     reason: str
     until: datetime | None = None
+    since: datetime | None = None
     values: int = 0
     from_median: float | None = None
     to_median: float | None = None
@@ -212,20 +213,22 @@ def _of_line(line: LineWindows, reference: DriftReference | None) -> list[Compar
 def _of_verdicts(line: LineWindows, first: LineWindow) -> Comparison:
     """The verdicts of the latest windows beside those of the first one, which is no later window itself."""
     before = _verdicts(first)
-    later = [_verdicts(window) for window in line.windows if window.since > first.since]
+    later = [window for window in line.windows if window.since > first.since]
     one = Comparison(
         line.device, line.use_case, line.release_digest, Quantity.VERDICTS, "", State.STEADY, "",
-        until=line.windows[-1].until if line.windows else None, from_median=_not_passed(before),
+        until=line.windows[-1].until if line.windows else None, since=later[-2].since if len(later) > 1 else None,
+        from_median=_not_passed(before),
     )  # fmt: skip
     if not later:
         return replace(one, state=State.TOO_FEW, reason="no window after the first one is there yet")
-    one = replace(one, values=sum(later[-1]), to_median=_not_passed(later[-1]))
-    if min(sum(before), sum(later[-1])) < LEAST_VALUES:
+    counts = [_verdicts(window) for window in later]
+    one = replace(one, values=sum(counts[-1]), to_median=_not_passed(counts[-1]))
+    if min(sum(before), sum(counts[-1])) < LEAST_VALUES:
         return replace(one, state=State.TOO_FEW, reason=f"a window has fewer than {LEAST_VALUES} frames")
     return replace(
         one,
-        latest=difference(before, later[-1]),
-        former=difference(before, later[-2]) if len(later) > 1 and sum(later[-2]) >= LEAST_VALUES else None,
+        latest=difference(before, counts[-1]),
+        former=difference(before, counts[-2]) if len(counts) > 1 and sum(counts[-2]) >= LEAST_VALUES else None,
     )
 
 
@@ -253,7 +256,7 @@ def _compared(
     now, then = _counts(latest, quantity, name), _counts(former, quantity, name)
     one = Comparison(
         line.device, line.use_case, line.release_digest, quantity, name, State.STEADY, "",
-        until=latest.until if latest else None, values=sum(now or ()),
+        until=latest.until if latest else None, since=former.since if former else None, values=sum(now or ()),
         from_median=median(before, edges) if before else None, to_median=median(now, edges) if now else None,
     )  # fmt: skip
     if before is None:

@@ -1,4 +1,4 @@
-"""Whom to tell of drift: one notice for each device, release and set of quantities that drift. Pure."""
+"""What follows from drift: one notice for each device, release and set of quantities; and earlier labeling. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Final
 
+from inspection.drifting import DriftingLine
 from reconciler.drift import Comparison, Quantity, State
 from reconciler.view import Notice, Topic
 
@@ -47,6 +48,25 @@ def drift_notices(found: Iterable[Comparison], languages: Mapping[str, str]) -> 
             )
         )
     return tuple(notices)
+
+
+def drifting_lines(found: Iterable[Comparison], use_cases: Iterable[str]) -> dict[str, tuple[DriftingLine, ...]]:
+    """The lines with an alert, of each of these products; a product without one has none.
+
+    A line of which only scores or sizes of boxes drift is told with those classes, any other one as a whole.
+    """
+    lines: dict[str, list[DriftingLine]] = {name: [] for name in use_cases}
+    alerts = [one for one in found if one.state is State.ALERT and one.use_case in lines and one.since is not None]
+    alerts.sort(key=_line_of)
+    for (use_case, device, _), of_device in groupby(alerts, key=_line_of):
+        drifting = list(of_device)
+        classes = {one.class_name for one in drifting}
+        since = min(one.since for one in drifting if one.since is not None)
+        whole = "" in classes
+        lines[use_case].append(
+            DriftingLine(device=device, since=since, classes=() if whole else tuple(sorted(classes)))
+        )
+    return {name: tuple(of_product) for name, of_product in lines.items()}
 
 
 def _line_of(one: Comparison) -> tuple[str, str, str]:

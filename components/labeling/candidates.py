@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import overload
@@ -77,6 +77,14 @@ class Candidates(Sequence[RawImage]):
         """The digests at some places."""
         found: list[str] = self._sha256.take(pa.array(places, pa.int64())).to_pylist()
         return found
+
+    def of_devices(self, devices: Collection[str]) -> frozenset[str]:
+        """The sha256 of the candidates that one of these devices sent, by the key that names the image."""
+        if not devices:
+            return frozenset()
+        device = pc.list_element(pc.split_pattern(self._keys, "/", max_splits=2), 1)
+        sent = pc.is_in(device, value_set=pa.array(sorted(devices), pa.string()))
+        return frozenset(self._sha256.filter(sent).to_pylist())
 
     def __len__(self) -> int:
         return len(self._keys)

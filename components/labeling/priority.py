@@ -5,6 +5,9 @@
    threshold.
 3. The rest, newest day first.
 
+In 2 and 3 a share of the places goes to images of lines that drift, in the same order among themselves: a model has not
+learned from what they show now. It is a share of any number of places, so that they never hide the others.
+
 In 2 and 3 a share of the places goes to images chosen by chance. Chance depends on sha256 and use case, so every run
 chooses the same ones. Without that share, the labels would show only what a model doubts, and the next model would
 learn a distorted picture of the line. The share is spread evenly, so a caller that takes only the first images gets it
@@ -23,19 +26,22 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime, time
 from heapq import nsmallest
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from components.labeling.texts import TEXTS, Texts
 from components.stores.raw_images.images import RawImage
 from components.use_case import UseCase
 from inspection.documents import Capture, Reason
+from inspection.drifting import DriftingLine
 from inspection.verdict import Verdict
 
 # The share of a shortlist that is chosen by chance, so that old images are not always hidden by newer ones.
 _SHORTLISTED_BY_CHANCE: Final = 0.25
+# At most this share goes to lines that drift before the newest images of all lines.
+_SHORTLISTED_BY_DRIFT: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +77,18 @@ class _Doubt:
 
 
 def shortlist(
-    images: Sequence[str], waiting: frozenset[str], several: frozenset[str], use_case: str, size: int
+    images: Sequence[str],
+    waiting: frozenset[str],
+    several: frozenset[str],
+    use_case: str,
+    size: int,
+    drifting: frozenset[str] = frozenset(),
 ) -> list[int]:
     """Choose at most `size` images whose Captures should be read, by their keys alone; returns their places.
 
-    An image has several Captures after an objection or a disagreement, so these images come first, then the newest
-    ones. A quarter is chosen by chance. Images that wait for the verifier come last.
+    An image has several Captures after an objection or a disagreement, so these images come first. Then come those of
+    devices whose line drifts, at most a quarter, then the newest ones. A quarter is chosen by chance. Images that wait
+    for the verifier come last.
 
     Args:
         images: sha256 of all candidates, unseen before waiting, newest first.
@@ -84,14 +96,17 @@ def shortlist(
         several: sha256 of images with several Captures.
         use_case: its name; each use case has its own chance.
         size: how many at most.
+        drifting: sha256 of images of devices whose line drifts.
     """
     if len(images) <= size:
         return list(range(len(images)))
     salt = _salt(use_case)
     by_chance = int(size * _SHORTLISTED_BY_CHANCE)
     told = (place for place, sha256 in enumerate(images) if sha256 in several and sha256 not in waiting)
+    drifts = (place for place, sha256 in enumerate(images) if sha256 in drifting and sha256 not in waiting)
+    of_drift = islice(drifts if drifting else (), int(size * _SHORTLISTED_BY_DRIFT))
     chosen: dict[int, None] = {}
-    for place in chain(told, range(len(images))):
+    for place in chain(told, of_drift, range(len(images))):
         if len(chosen) == size - by_chance:
             break
         chosen[place] = None
@@ -101,7 +116,10 @@ def shortlist(
 
 
 def in_order(
-    candidates: Iterable[LabelingCandidate], use_case: UseCase, thresholds: Mapping[str, float] | None = None
+    candidates: Iterable[LabelingCandidate],
+    use_case: UseCase,
+    thresholds: Mapping[str, float] | None = None,
+    drifting: Sequence[DriftingLine] = (),
 ) -> list[Placed]:
     """Every candidate once, in the order that the top of this module describes: the same for the same candidates.
 
@@ -110,6 +128,7 @@ def in_order(
         use_case: its `labeling.priority` has the shares and caps.
         thresholds: class -> the score from which the champion calls a part defective. A class without a threshold
             gets the middle of the use case's band of uncertainty.
+        drifting: the lines that drift.
     """
     policy, texts = use_case.labeling.priority, TEXTS[use_case.labeling.language]
     unseen: list[LabelingCandidate] = []
@@ -129,7 +148,8 @@ def in_order(
     doubted.sort(key=lambda pair: (not pair[0].disagreement, -pair[0].nearness))  # stable: newest first among equals
     line = [Placed(candidate, found.why) for found, candidate in doubted]
     line += [Placed(candidate, texts.newest) for candidate in rest]
-    mixed = _mixed(line, policy.random_share, _salt(use_case.name), texts)
+    line = _mixed(line, policy.drift_share, _of_drift(line, drifting, texts))
+    mixed = _mixed(line, policy.random_share, _by_chance(line, _salt(use_case.name), texts))
     last = [Placed(candidate, texts.waiting) for candidate in sorted(waiting, key=lambda c: _newest(c.image))]
     return _capped([*objections, *mixed], policy.max_per_group, policy.max_per_hour, texts) + last
 
@@ -159,19 +179,46 @@ def _doubt(
     return best
 
 
-def _mixed(line: Sequence[Placed], share: float, salt: int, texts: Texts) -> list[Placed]:
-    """The order with a share of its places given to images chosen by chance, spread evenly."""
-    by_chance = iter(sorted(line, key=lambda placed: _chance(placed.candidate.image.sha256, salt)))
-    in_turn = iter(line)
+def _of_drift(line: Sequence[Placed], drifting: Sequence[DriftingLine], texts: Texts) -> list[Placed]:
+    """Those of the order that show a line that drifts, in the same order."""
+    if not drifting:
+        return []
+    return [
+        Placed(placed.candidate, texts.drift.format(why=placed.why))
+        for placed in line
+        if any(_shows(placed.candidate, drift) for drift in drifting)
+    ]
+
+
+def _shows(candidate: LabelingCandidate, line: DriftingLine) -> bool:
+    if not candidate.captures:
+        end_of_day = datetime.combine(candidate.image.day, time.max, UTC)
+        return line.shows_in(candidate.image.device, end_of_day, ())
+    return any(
+        line.shows_in(capture.device, capture.captured_at, {found.class_name for found in capture.detections})
+        for capture in candidate.captures
+    )
+
+
+def _by_chance(line: Sequence[Placed], salt: int, texts: Texts) -> list[Placed]:
+    """The order by chance."""
+    chosen = sorted(line, key=lambda placed: _chance(placed.candidate.image.sha256, salt))
+    return [Placed(placed.candidate, texts.chance) for placed in chosen]
+
+
+def _mixed(line: Sequence[Placed], share: float, preferred: Iterable[Placed]) -> list[Placed]:
+    """The order with a share of its places given to the preferred ones of it, spread evenly, while there are some."""
+    first, in_turn = iter(preferred), iter(line)
     taken: set[str] = set()
     mixed: list[Placed] = []
     given = 0
     while len(mixed) < len(line):
-        chance = int((len(mixed) + 1) * share + 1e-9) > given
-        given += chance
-        placed = next(item for item in (by_chance if chance else in_turn) if item.candidate.image.sha256 not in taken)
+        due = int((len(mixed) + 1) * share + 1e-9) > given
+        given += due
+        sources = chain(first, in_turn) if due else in_turn
+        placed = next(item for item in sources if item.candidate.image.sha256 not in taken)
         taken.add(placed.candidate.image.sha256)
-        mixed.append(Placed(placed.candidate, texts.chance) if chance else placed)
+        mixed.append(placed)
     return mixed
 
 

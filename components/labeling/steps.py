@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -14,14 +15,17 @@ from components.labeling.prelabels import ChampionPrelabels, champion_thresholds
 from components.labeling.refusals import Refusals
 from components.labeling.waiting import Waiting
 from components.settings import Settings
+from components.stores.fleet.noted_drift import NotedDrift
 from components.stores.labels.store import LabelStore
 from components.stores.objects.leases import Lease, LeaseRules, hold
-from components.stores.objects.s3 import S3ObjectStore
+from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
 from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase
 from components.webhooks.receiver import sleeper
+from inspection.drifting import DriftingLine
 
 _RULES = LeaseRules()
+_log = logging.getLogger(__name__)
 
 
 class FoundBatch(NamedTuple):
@@ -58,7 +62,8 @@ def find_unlabelled(settings: Settings, use_case: UseCase) -> FoundBatch:
     memory = memories(store, settings.bucket("state"), use_case.name)
     raw, labels = RawImages(store, settings.bucket("raw")), LabelStore.open(settings)
     thresholds = champion_thresholds(settings, use_case.name)
-    batch = unlabelled.find_unlabelled(use_case, raw, labels, memory, thresholds)
+    drifting = _drifting(NotedDrift(store, settings.bucket("state")), use_case.name)
+    batch = unlabelled.find_unlabelled(use_case, raw, labels, memory, thresholds, drifting=drifting)
     return FoundBatch(unlabelled.save_batch(store, settings.bucket("state"), batch), len(batch.images))
 
 
@@ -95,6 +100,15 @@ def verify(settings: Settings, use_case: UseCase, wait_s: float, *, rules: Lease
         result.open_tasks,
         result.label_version,
     )
+
+
+def _drifting(noted: NotedDrift, use_case: str) -> tuple[DriftingLine, ...]:
+    """The lines that drift. Without them images are ordered as if none did: labeling never waits for that."""
+    try:
+        return noted.lines(use_case)
+    except ObjectStoreError as e:
+        _log.warning("images are ordered as if no line drifted: %s", e)
+        return ()
 
 
 def _hold(

@@ -34,6 +34,7 @@ class Texts:
     disagreement: str
     near_threshold: str
     uncertain: str
+    drift: str
     chance: str
     newest: str
     waiting: str
@@ -76,6 +77,7 @@ _EN: Final = Texts(
     disagreement="two releases disagreed",
     near_threshold="{name} scored {score:.2f}, near the threshold of {threshold:.2f}",
     uncertain="the device was uncertain",
+    drift="its line drifts ({why})",
     chance="chosen by chance",
     newest="newest first",
     waiting="drawn already, waits for its verification",
@@ -106,6 +108,7 @@ _JA: Final = Texts(
     disagreement="二つのリリースの判定が不一致",
     near_threshold="{name} のスコア {score:.2f} がしきい値 {threshold:.2f} に近い",
     uncertain="装置の判定が不確か",
+    drift="ラインの様子が変化（{why}）",
     chance="無作為に選択",
     newest="新しい順",
     waiting="枠は描かれており、確認待ち",

@@ -24,6 +24,7 @@ from components.stores.raw_images.renditions import NOT_SHOWN, rendition_key
 from components.use_case import UseCase
 from inspection.codec import Document, DocumentError, Part
 from inspection.documents import Capture, Reason
+from inspection.drifting import DriftingLine
 from inspection.image import ImageError, decode_image, image_format, sha256_of
 
 _log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ def find_unlabelled(
     memory: Memories | None = None,
     thresholds: Mapping[str, float] | None = None,
     now: datetime | None = None,
+    drifting: Sequence[DriftingLine] = (),
 ) -> Batch:
     """The images without an approved label, in the order of `priority`, at most `max_images_per_job`.
 
@@ -95,6 +97,7 @@ def find_unlabelled(
         memory: of the last scan; without one everything is read.
         thresholds: class -> the champion's threshold; see `priority.in_order`.
         now: the time of `reopened` events.
+        drifting: the lines that drift; see `priority.in_order`.
 
     Raises:
         ObjectStoreError, LabelStoreError: a store could not be read.
@@ -106,11 +109,13 @@ def find_unlabelled(
     set_aside: list[UnusableImage] = []
     limit = use_case.labeling.max_images_per_job
     left = list(range(len(candidates)))
+    of_drift = candidates.of_devices({line.device for line in drifting})
     while left and len(images) < limit:  # a second round only where damaged objects took places
         most = limit + min(_MORE_A_PLACE * limit, _MORE)
-        chosen = shortlist(candidates.sha256(left), candidates.waiting, candidates.several, use_case.name, most)
+        sha256 = candidates.sha256(left)
+        chosen = shortlist(sha256, candidates.waiting, candidates.several, use_case.name, most, of_drift)
         shortlisted = [candidates[left[place]] for place in chosen]
-        placed = in_order(_candidates(use_case, raw, shortlisted, candidates.waiting), use_case, thresholds)
+        placed = in_order(_candidates(use_case, raw, shortlisted, candidates.waiting), use_case, thresholds, drifting)
         for opened in _open_in_order(raw, placed, limit - len(images)):
             if isinstance(opened, UnusableImage):
                 set_aside.append(opened)

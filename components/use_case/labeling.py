@@ -8,16 +8,20 @@ from pydantic import Field, model_validator
 
 from components.use_case.section import Score, Section, Share
 
+_DRIFT_SHARE = 0.3
+
 
 class Priority(Section):
     """Which images labelers get first; see components/labeling/priority.py.
 
     random_share: share of the places that go to images chosen at random, so that the labels do not only show what a
-    model doubts. max_per_group, max_per_hour: how many images of one part, and of one hour (UTC) of capture, come
-    before the images of all others.
+    model doubts. drift_share: share of the places that go to images of lines that drift, while there are some.
+    max_per_group, max_per_hour: how many images of one part, and of one hour (UTC) of capture, come before the images
+    of all others.
     """
 
     random_share: Share = 0.2
+    drift_share: Annotated[Share, Field(exclude_if=lambda value: value == _DRIFT_SHARE)] = _DRIFT_SHARE
     max_per_group: Annotated[int, Field(ge=1)] = 5
     max_per_hour: Annotated[int, Field(ge=1)] = 50
 

@@ -8,7 +8,7 @@ import pytest
 from components.stores.objects.s3 import ObjectStoreError
 from kizu.drift_watch import DriftWatch
 from tests.inspection.test_documents import RELEASE
-from tests.reconciler.test_drift import line_of, reference_of, side
+from tests.reconciler.test_drift import NOON, line_of, reference_of, side
 
 
 class Fleet:
@@ -62,3 +62,49 @@ def test_a_look_that_failed_is_made_again_in_the_next_pass(fleet):
         watch.notices({"metal-tag": "en"})
     fleet.down = False
     assert len(watch.notices({"metal-tag": "en"})) == 1
+
+
+class Notes:
+    """Keeps what is noted, or is away."""
+
+    def __init__(self):
+        self.noted, self.away = [], False
+
+    def note(self, use_case, lines, at):
+        if self.away:
+            raise ObjectStoreError("the store is away")
+        self.noted.append((use_case, [line.device for line in lines]))
+        return bool(lines)
+
+
+def test_lines_that_drift_are_noted_once_after_each_look(fleet):
+    """For the labeling pipeline; what could not be noted is noted in the next pass, and products without drift too."""
+    notes, now = Notes(), [0.0]
+    watch = DriftWatch(fleet, fleet, notes, clock=lambda: now[0])
+    assert watch.note(NOON) == []
+    watch.notices({"metal-tag": "en", "plates": "en"})
+    notes.away = True
+    with pytest.raises(ObjectStoreError):
+        watch.note(NOON)
+    notes.away = False
+    assert watch.note(NOON) == ["metal-tag: images of lines that drift are labelled earlier: line-1"]
+    assert watch.note(NOON) == []
+    assert notes.noted == [("metal-tag", ["line-1"]), ("plates", [])]
+    fleet.lines, now[0] = (), 600.0
+    watch.notices({"metal-tag": "en"})
+    watch.note(NOON)
+    assert notes.noted[2:] == [("metal-tag", [])]
+
+
+def test_a_replica_that_lost_its_lease_notes_nothing(fleet):
+    """Another one acts."""
+
+    def lost():
+        raise RuntimeError("another replica acts")
+
+    notes = Notes()
+    watch = DriftWatch(fleet, fleet, notes, clock=lambda: 0.0, still_acting=lost)
+    watch.notices({"metal-tag": "en"})
+    with pytest.raises(RuntimeError, match="another replica"):
+        watch.note(NOON)
+    assert notes.noted == []

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from inspection.drifting import DriftingLine
 from reconciler.drift import judge_drift
-from reconciler.drift_notes import drift_notices
+from reconciler.drift_notes import drift_notices, drifting_lines
 from reconciler.notices import message_of
 from tests.reconciler.pass_world import NAME, World
-from tests.reconciler.test_drift import SHA, line_of, reference_of, side
+from tests.reconciler.test_drift import NOON, SHA, line_of, reference_of, side
 
 
 def found(**change):
@@ -56,3 +57,14 @@ def test_a_pass_that_changes_nothing_says_what_it_would_tell():
     does, failures = world.loop().tell(drift_notices(found(lamp=0.7), {NAME: "en"}), act=False)
     assert (does, failures) == ([f"would send the notice '{NAME}: the line of line-7 drifts'"], [])
     assert world.mail.taken == []
+
+
+def test_lines_with_an_alert_are_told_with_their_begin_and_classes():
+    """A line of which only a class drifts is told with it, one whose picture drifts as a whole; a steady one is not."""
+    assert drifting_lines(found(sure=0.2), [NAME, "other"]) == {
+        NAME: (DriftingLine(device="line-7", since=NOON, classes=("scratch",)),),
+        "other": (),
+    }
+    assert drifting_lines(found(sure=0.2, lamp=0.7), [NAME])[NAME] == (DriftingLine(device="line-7", since=NOON),)
+    assert drifting_lines(found(), [NAME]) == {NAME: ()}
+    assert drifting_lines(found(lamp=0.7), ["other"]) == {"other": ()}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.labeling.candidates import Candidates
 from components.labeling.priority import LabelingCandidate, in_order, shortlist
 from components.stores.raw_images.images import RawImage
 from components.use_case import parse_use_case
 from inspection.documents import Capture, Reason
+from inspection.drifting import DriftingLine
 from inspection.geometry import Box, Detection
 from inspection.image import sha256_of
 from inspection.verdict import Verdict
@@ -175,3 +179,83 @@ def test_a_short_shortlist_is_no_longer_than_it_may_be(size):
     """The shortlist has at most the given size, also for a size of 0."""
     some = [sha256_of(str(index).encode()) for index in range(9)]
     assert len(shortlist(some, frozenset(), frozenset(some[:5]), "tags", size)) == size
+
+
+def of_line(device, name, reason=Reason.CONTROL, *scores, at=NOON):
+    """A candidate that a device sent."""
+    sent = candidate(name, reason, *scores, at=at)
+    return replace(
+        sent,
+        image=replace(sent.image, device=device),
+        captures=tuple(replace(found, device=device) for found in sent.captures),
+    )
+
+
+DRIFT = DriftingLine(device="line2", since=NOON)
+
+
+def test_images_of_a_line_that_drifts_get_a_share_of_the_places_and_the_others_keep_their_order():
+    """A third of the places, doubtful ones first; each says that its line drifts, and why it would be there anyway."""
+    old = NOON - timedelta(days=9)
+    others = [of_line("line1", f"other-{index}", Reason.UNCERTAIN, 0.4 - index / 100) for index in range(8)]
+    drifted = [
+        of_line("line2", "plain"),
+        of_line("line2", "doubtful", Reason.UNCERTAIN, 0.3),
+        of_line("line2", "before", at=old),
+        of_line("line3", "elsewhere"),
+    ]
+    policy = use_case(drift_share=0.34)
+    placed = in_order(others + drifted, policy, {"scratch": 0.4}, [DRIFT])
+    assert names(placed)[:6] == ["other-0", "other-1", "doubtful", "other-2", "other-3", "plain"]
+    assert placed[2].why == "its line drifts (scratch scored 0.30, near the threshold of 0.40)"
+    assert len(placed) == 12
+    without = names(in_order(others + drifted, policy, {"scratch": 0.4}))
+    assert [name for name in names(placed) if name not in ("plain", "doubtful")] == [
+        name for name in without if name not in ("plain", "doubtful")
+    ]
+
+
+def test_a_line_that_drifts_in_one_class_is_preferred_with_pictures_of_that_class_only():
+    """And an image without a capture only where the whole picture drifts, from that day on."""
+    some = [
+        of_line("line1", "other", Reason.UNCERTAIN, 0.4),
+        of_line("line2", "scratched", Reason.CONTROL, 0.95),
+        of_line("line2", "clean"),
+        replace(of_line("line2", "imported"), captures=()),
+    ]
+    first = {
+        classes: names(in_order(some, use_case(drift_share=1.0), None, [replace(DRIFT, classes=classes)]))
+        for classes in (("scratch",), ("dent",), ())
+    }
+    assert first["scratch",][0] == "scratched"
+    assert first["dent",][0] == "other"
+    assert set(first[()][:3]) == {"scratched", "clean", "imported"}
+
+
+@given(share=st.floats(0.0, 0.9), drifting=st.integers(0, 60), head=st.integers(1, 60))
+def test_a_line_that_drifts_never_hides_the_others(share, drifting, head):
+    """Of any number of first places, at most the share goes to its images that would not be there anyway."""
+    others = [of_line("line1", f"other-{index}", Reason.UNCERTAIN, 0.4) for index in range(60)]
+    flood = [of_line("line2", f"flood-{index}") for index in range(drifting)]
+    placed = in_order(others + flood, use_case(drift_share=share), None, [DRIFT])
+    preferred = sum(item.why.startswith("its line drifts") for item in placed[:head])
+    assert preferred == min(drifting, int(head * share + 1e-9))
+
+
+def test_the_shortlist_has_room_for_lines_that_drift():
+    """Of many images their newest are looked at too, at most a quarter; those that wait for the verifier are not."""
+    many = [sha256_of(str(index).encode()) for index in range(1000)]
+    drifting = frozenset(many[900:])
+    chosen = shortlist(many, frozenset(many[900:905]), frozenset(), "tags", 100, drifting)
+    assert chosen[:25] == list(range(905, 930))
+    assert chosen[25:75] == list(range(50))
+    assert len(set(chosen)) == 100
+
+
+def test_candidates_of_devices_are_found_by_their_keys():
+    """Whatever their site; without devices nothing is looked for."""
+    keys = [f"site{site}/line{line}/2026/03/01/{site}{line}.jpg" for site in (1, 2) for line in (1, 12)]
+    chosen = pa.table({"key": keys, "sha256": ["11", "112", "21", "212"]})
+    found = Candidates(None, chosen, {}, frozenset(), chosen)
+    assert found.of_devices({"line1", "site2"}) == {"11", "21"}
+    assert found.of_devices(set()) == frozenset()
