@@ -141,7 +141,7 @@ def judge_rollout(
     missing = [
         DeviceOutcome(item.device, Outcome.UNREAD, item.reason)
         for item in unread
-        if item.group in (None, group) and item.use_case in (None, desired.use_case) and is_open(item.device)
+        if item.may_count_for(desired.use_case, group) and is_open(item.device)
     ]
     progress = _progress(plan, desired, own, missing, now)
     if plan.state is not RolloutState.RUNNING:

@@ -18,7 +18,7 @@ UNKNOWN: Final = "unknown"
 
 
 class UnreadReport(Protocol):
-    """A report that could not be read or does not parse. group, use_case: None where the report does not say it."""
+    """A report that could not be read or does not parse."""
 
     @property
     def device(self) -> str:
@@ -28,13 +28,8 @@ class UnreadReport(Protocol):
     def reason(self) -> str:
         """Why it cannot be relied on."""
 
-    @property
-    def group(self) -> str | None:
-        """The device's group."""
-
-    @property
-    def use_case(self) -> str | None:
-        """What the device inspects."""
+    def may_count_for(self, use_case: str, group: str) -> bool:
+        """Whether the device may inspect this product in this group: its report does not exclude that."""
 
 
 class Reading(Protocol):
@@ -144,7 +139,7 @@ def group_state(
             late=False,
         )
         for report in unread
-        if report.group in (None, group) and report.use_case in (None, desired.use_case)
+        if report.may_count_for(desired.use_case, group)
     ]
     devices = tuple(sorted([*known, *unknown], key=lambda device: device.device))
     final = desired.ordered

@@ -99,7 +99,7 @@ class Tallies:
                 return Tally()
             judged = [item for item in line.results if item[1] is not None][-line.fresh :]
             verdicts = [verdict for verdict, _ in judged]
-            p95_ms = _p95([ms for _, ms in judged if ms is not None])
+            p95_ms = p95_of([ms for _, ms in judged if ms is not None])
         return Tally(len(judged), verdicts.count(Verdict.FAIL), verdicts.count(Verdict.UNCERTAIN), p95_ms)
 
     def former(self, digest: str | None) -> Tally:
@@ -115,7 +115,7 @@ class Tallies:
             times = {digest: _times(line) for digest, line in lines if not line.p95_known}
             for _, line in lines:
                 line.p95_known = True
-        p95 = {digest: _p95(found) for digest, found in times.items()}
+        p95 = {digest: p95_of(found) for digest, found in times.items()}
         with self._lock:
             for digest, line in lines:
                 line.p95_ms = p95.get(digest, line.p95_ms)
@@ -164,5 +164,7 @@ def _times(line: Line) -> list[float]:
     return [ms for _, ms in line.results if ms is not None]
 
 
-def _p95(times: list[float]) -> float | None:
-    return sorted(times)[min(len(times) - 1, int(0.95 * len(times)))] if times else None
+def p95_of(times: Iterable[float]) -> float | None:
+    """The time that 95 in 100 of these frames did not exceed, in the unit given; None of no frame."""
+    ordered = sorted(times)
+    return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))] if ordered else None

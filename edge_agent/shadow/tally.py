@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from edge_agent.ota.tallies import p95_of
 from inspection import ShadowTally, Verdict
 from inspection.codec import Part
 
@@ -38,7 +39,6 @@ class KeptShadow(Part):
 
     def reported(self, digest: str, reason: str) -> ShadowTally:
         """As the device reports it."""
-        times = sorted(self.cpu_ms)
         return ShadowTally(
             release_digest=digest,
             since=self.since,
@@ -49,7 +49,7 @@ class KeptShadow(Part):
             uncertain=self.uncertain,
             former_fail=self.former_fail,
             former_uncertain=self.former_uncertain,
-            p95_ms=times[min(len(times) - 1, int(0.95 * len(times)))] if times else None,
+            p95_ms=p95_of(self.cpu_ms),
             reason=reason,
         )
 

@@ -29,6 +29,10 @@ class UnreadReport:
     group: str | None = None
     use_case: str | None = None
 
+    def may_count_for(self, use_case: str, group: str) -> bool:
+        """Whether the device may inspect this product in this group: its report does not exclude that."""
+        return self.group in (None, group) and self.use_case in (None, use_case)
+
 
 @dataclass(frozen=True, slots=True)
 class FleetReading:

@@ -293,7 +293,7 @@ def group_standing(
             next_step=Step.REPORT,
         )
         for report in unread
-        if report.group in (None, group) and report.use_case in (None, desired.use_case)
+        if report.may_count_for(desired.use_case, group)
     ]
     return GroupStanding(group, desired, tuple(sorted([*known, *unknown], key=lambda device: device.device)))
 

@@ -129,3 +129,13 @@ def test_only_reports_that_changed_are_read_again():
     assert sorted(bucket.read) == ["d2", "d3", "d5"]
     assert [(report.device, report.reason) for report in later.reports] == [("d2", "slow"), ("d3", ""), ("d5", "")]
     assert [found.device for found in later.unread] == ["d4"]
+
+
+def test_an_unread_report_counts_wherever_it_does_not_exclude_its_device():
+    """A newer agent's report says its group, a damaged one says nothing: that device may be of any group."""
+    assert UnreadReport("d1", "damaged").may_count_for("tags", "line")
+    said = UnreadReport("d1", "newer", "line", "tags")
+    assert said.may_count_for("tags", "line")
+    assert not said.may_count_for("tags", "other")
+    assert not said.may_count_for("plates", "line")
+    assert UnreadReport("d1", "newer", group="line").may_count_for("plates", "line")
