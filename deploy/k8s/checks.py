@@ -22,6 +22,7 @@ class Level(StrEnum):
 
     OK = "ok"
     WARNING = "warning"
+    WAITING = "waiting"
     MISSING = "missing"
 
 

@@ -129,9 +129,17 @@ class Installation:
         self._delete_all(documents)
         place = self.values.pipelines_namespace
         if delete_data:
+            # A class with the policy Retain keeps the disks of deleted claims; its administrator wipes them.
+            retained = [
+                item["metadata"]["name"]
+                for item in items(self.kubectl, "persistentvolumes")
+                if (item["spec"].get("claimRef") or {}).get("namespace") in NAMESPACES
+                and item["spec"].get("persistentVolumeReclaimPolicy") == "Retain"
+            ]
             self.delete("secret", *_OF_PIPELINES, "-n", place)
             self.delete("namespace", *NAMESPACES)
-            return []
+            kept = "PersistentVolumes of a class that retains them, with all data: " + ", ".join(retained)
+            return [kept] if retained else []
         volumes = [
             f"{namespace}/{item['metadata']['name']}"
             for namespace in NAMESPACES
@@ -202,7 +210,7 @@ def _state(document: Document) -> Finding:
     if ready >= wanted:
         return Finding(name, Level.OK, f"{ready} of {wanted} ready")
     return Finding(
-        name, Level.MISSING, f"{ready} of {wanted} ready",
+        name, Level.WAITING, f"{ready} of {wanted} ready",
         f"kubectl -n {meta['namespace']} describe pod -l app.kubernetes.io/name={meta['name']}",
     )  # fmt: skip
 

@@ -182,8 +182,11 @@ def uninstall(
     installation = _installation(folder, kubectl, context, dry_run=dry_run)
     if delete_data and not (yes or dry_run):
         typer.confirm("Delete all images, labels, models and releases of this cluster for good?", abort=True)
-    for line in installation.uninstall(delete_data=delete_data):
+    stays = installation.uninstall(delete_data=delete_data)
+    for line in stays:
         console.print(f"stays: {line}", highlight=False, markup=False)
+    if not stays and not dry_run:
+        console.print("everything is deleted; Kubeflow Pipelines keeps its own records of runs", highlight=False)
 
 
 def _installation(
@@ -212,11 +215,11 @@ def _show(findings: Sequence[Finding]) -> None:
 
     width = max((len(item.what) for item in findings), default=0)
     for item in findings:
-        colour = {Level.OK: "green", Level.WARNING: "yellow", Level.MISSING: "red"}[item.level]
+        colour = {Level.OK: "green", Level.WARNING: "yellow", Level.WAITING: "yellow", Level.MISSING: "red"}[item.level]
         state = f"[{colour}]{item.level:<8}[/]"
         console.print(f"{state} {item.what:<{width}}  {escape(item.found)}", highlight=False, soft_wrap=True)
         if item.do:
             console.print(f"{'':<8} {'':<{width}}  → {escape(item.do)}", highlight=False, soft_wrap=True)
-    bad = [item for item in findings if item.level is Level.MISSING]
+    bad = [item for item in findings if item.level in (Level.WAITING, Level.MISSING)]
     if bad:
         raise CommandError(f"not as it should be: {', '.join(item.what for item in bad)}")

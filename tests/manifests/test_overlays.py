@@ -291,3 +291,16 @@ def test_the_reconciler_reaches_each_server_that_its_settings_name(overlay: str)
         if namespace != "kubeflow":
             ingress = policies[namespace, server]["spec"]["ingress"]
             assert "'app.kubernetes.io/name': 'reconciler'" in str(ingress), f"{server} does not let it in"
+
+
+@pytest.mark.parametrize("overlay", overlay_names())
+def test_a_node_can_be_emptied_and_takes_one_of_several_replicas_at_a_time(overlay: str) -> None:
+    """What runs more than once has a budget that selects it; a single pod has none, which would block the node."""
+    budgets = of_kind(overlay, "PodDisruptionBudget")
+    for workload in workloads(overlay):
+        several = workload.document["spec"].get("replicas", 1) > 1
+        assert ((workload.namespace, workload.name) in budgets) == several, str(workload)
+        if several:
+            budget = budgets[workload.namespace, workload.name]["spec"]
+            assert budget["selector"]["matchLabels"].items() <= workload.labels.items()
+            assert budget["maxUnavailable"] == 1

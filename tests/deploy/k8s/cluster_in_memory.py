@@ -25,6 +25,7 @@ KINDS = {
     "secrets": "Secret",
     "secret": "Secret",
     "jobs": "Job",
+    "persistentvolumes": "PersistentVolume",
 }
 ADDED = "kubectl.kubernetes.io/last-applied-configuration"
 

@@ -22,7 +22,7 @@ from deploy.k8s.migration import Migration
 from deploy.k8s.tailoring import TailoringError
 from deploy.k8s.values import Peer, Values, ValuesError, parse, read, write
 from kizu.cli import app
-from tests.deploy.k8s.cluster_in_memory import ClusterInMemory, of_a_new_cluster
+from tests.deploy.k8s.cluster_in_memory import ClusterInMemory, document, of_a_new_cluster
 
 pytestmark = pytest.mark.manifests
 
@@ -231,8 +231,21 @@ def test_removing_keeps_data_unless_told_and_says_what_stays(secrets):
     assert "kizu/data-seaweedfs-0" in stays
     assert "kizu-training" in stays
     made.install(made.facts())  # and it comes back with its data
-    made.uninstall(delete_data=True)
-    assert set(cluster.objects) == others
+    volume = document(
+        "PersistentVolume", "pvc-1", spec={"claimRef": {"namespace": "kizu"}, "persistentVolumeReclaimPolicy": "Retain"}
+    )
+    cluster.objects["PersistentVolume", "", "pvc-1"] = volume
+    assert "pvc-1" in " ".join(made.uninstall(delete_data=True))  # its class keeps the disk, and that is said
+    assert set(cluster.objects) == {*others, ("PersistentVolume", "", "pvc-1")}
+
+
+def test_a_server_that_is_not_up_yet_is_waited_for_and_not_missing(secrets):
+    """Somebody who looks a minute after the installation sees how many are ready, and what to look at."""
+    cluster, made, _ = installed(secrets)
+    cluster.objects["Deployment", "kizu", "mlflow"]["status"] = {"readyReplicas": 1}
+    found = {item.what: item for item in made.status()}
+    assert found["kizu/mlflow"].level is Level.OK
+    assert (found["kizu/reconciler"].level, found["kizu/reconciler"].found) == (Level.WAITING, "0 of 2 ready")
 
 
 def test_values_come_back_as_they_were_written_and_a_wrong_key_is_refused(tmp_path):
