@@ -94,6 +94,36 @@ def submit(
     _say(f"the run {outcome.said}: {started.address}")
 
 
+@app.command()
+def schedule(
+    endpoint: EndpointOption,
+    use_case: UseCaseOption = DEFAULT_USE_CASE,
+    time_zone: Annotated[
+        str, typer.Option(help="The time zone of the cluster's recurring runs: CRON_SCHEDULE_TIMEZONE, if it is set.")
+    ] = "UTC",
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the product's recurring runs.")] = False,
+    namespace: NamespaceOption = None,
+    registry: RegistryOption = None,
+    ca_file: CaFileOption = None,
+    token_file: TokenFileOption = None,
+) -> None:
+    """Make, update or remove recurring runs on Kubeflow Pipelines, as the use case's `schedules` say.
+
+    Use it where no reconciler keeps the schedules: both together start each run twice.
+    """
+    from pipelines.compile import FOLDER
+    from pipelines.connection import Api
+    from pipelines.schedules import ScheduleRefused, keep_schedules
+
+    api = Api(_kubeflow(endpoint, namespace, registry, ca_file, token_file))
+    try:
+        kept = keep_schedules(api, FOLDER, read_use_case(use_case), time_zone=time_zone, remove=remove)
+    except ScheduleRefused as e:
+        raise CommandError(str(e)) from e
+    for one in kept:
+        _say(f"{one.name}: {one.act}" + (f" ({one.cron} {time_zone})" if one.cron else ""))
+
+
 def _arguments(items: list[str]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for item in items:
