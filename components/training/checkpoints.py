@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from components.stores.objects.list_page import ObjectInfo
 from components.stores.objects.s3 import ObjectStoreError, S3ObjectStore
+from components.training.stopping import StopRequest
 from components.training.trainer import Checkpoint, CheckpointError, TrainedModel
 from inspection.codec import canonical_json
 from inspection.image import sha256_of
@@ -53,6 +54,7 @@ class S3Checkpoints:
         inputs: what went into the training; trainings with other inputs have other checkpoints.
         every_s: the least time from one checkpoint to the next, in seconds.
         clock: a monotonic clock, in seconds.
+        stop: by which this process hears that it has to end.
     """
 
     def __init__(
@@ -62,10 +64,12 @@ class S3Checkpoints:
         inputs: Mapping[str, str],
         every_s: float,
         clock: Callable[[], float] = time.monotonic,
+        stop: StopRequest | None = None,
     ) -> None:
         self._store, self._bucket, self._inputs = store, bucket, dict(inputs)
         self.prefix = f"checkpoints/{hashlib.sha256(canonical_json(self._inputs)).hexdigest()}/"
         self.every_s, self.now_s = every_s, clock
+        self.stop = stop or StopRequest()
 
     def usable(self) -> Iterator[StoredCheckpoint]:
         """The usable checkpoints, newest first, each read when asked for. The log names those that are skipped."""
@@ -133,29 +137,41 @@ class S3Checkpoints:
 
 
 def go_on(checkpoints: S3Checkpoints, train_from: Callable[[StoredCheckpoint | None], TrainedModel]) -> TrainedModel:
-    """Train from the newest checkpoint that the trainer accepts; from the beginning (None) where there is none."""
-    for found in checkpoints.usable():
-        try:
-            return train_from(found)
-        except CheckpointError as e:
-            _log.warning("the checkpoint of epoch %d is set aside: %s", found.checkpoint.epoch, e)
-    return train_from(None)
+    """Train from the newest checkpoint that the trainer accepts; from the beginning (None) where there is none.
+
+    Raises:
+        TrainingStopped: this process was asked to end; what was trained until then is in a checkpoint.
+    """
+    with checkpoints.stop.heard():
+        for found in checkpoints.usable():
+            try:
+                return train_from(found)
+            except CheckpointError as e:
+                _log.warning("the checkpoint of epoch %d is set aside: %s", found.checkpoint.epoch, e)
+        return train_from(None)
 
 
 class RunCheckpoints:
-    """The `CheckpointKeeper` of one run. It keeps the newest `KEPT` of this run and removes those of earlier runs."""
+    """The `CheckpointKeeper` of one run. It keeps the newest `KEPT` of this run and removes those of earlier runs.
+
+    The first checkpoint is due after the first epoch: a pod may be lost in its first minute too.
+    """
 
     def __init__(self, checkpoints: S3Checkpoints, run_id: str) -> None:
         self._all, self._run_id = checkpoints, run_id
-        self._due_s = checkpoints.now_s() + checkpoints.every_s
+        self._due_s = checkpoints.now_s()
         self._kept: list[tuple[str, str]] = []
 
     def due(self) -> bool:
-        """Whether it is time for another checkpoint."""
-        return self._all.now_s() >= self._due_s
+        """Whether it is time for another checkpoint, or this process was asked to end."""
+        return self._all.stop.asked or self._all.now_s() >= self._due_s
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """Store a checkpoint. Where the store does not take it, log that and go on."""
+        """Store a checkpoint. Where the store does not take it, log that and go on.
+
+        Raises:
+            TrainingStopped: this process was asked to end, which it does now.
+        """
         began_s = self._all.now_s()
         try:
             self._kept = [*self._kept, self._all.write(self._run_id, checkpoint)][-KEPT:]
@@ -165,6 +181,7 @@ class RunCheckpoints:
                 "the checkpoint after epoch %d was not stored; the training goes on without it: %s", checkpoint.epoch, e
             )
         self._due_s = next_due(began_s, self._all.now_s(), self._all.every_s)
+        self._all.stop.end_if_asked(checkpoint.epoch)
 
 
 def _age(info: ObjectInfo) -> tuple[int, float]:

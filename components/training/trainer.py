@@ -69,7 +69,7 @@ class CheckpointError(TrainingError):
 
 
 class CheckpointKeeper(Protocol):
-    """Stores a trainer's checkpoints. It never fails a training."""
+    """Stores a trainer's checkpoints. It never fails a training, but may end one that was asked to end."""
 
     def due(self) -> bool:
         """Whether it is time for another checkpoint."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mlflow import MlflowClient
 from components.stores.models.registry import MODEL_FILE, TRAINING_RECORD
 from components.training.checkpoints import S3Checkpoints, next_due
 from components.training.job import train
+from components.training.stopping import StopRequest, TrainingStopped
 from components.training.trainer import Checkpoint, CheckpointError, TrainedModel
 from components.use_case import parse_use_case
 from tests.components.training.generated_dataset import generated_line
@@ -51,6 +53,14 @@ def worse_and_worse(trainer):
     return metrics, fitness
 DetectionTrainer.validate = worse_and_worse
 
+if order["asked_to_end"]:  # in the middle of the first epoch, at its first batch
+    preprocess = DetectionTrainer.preprocess_batch
+    def once(trainer, batch):
+        DetectionTrainer.preprocess_batch = preprocess
+        os.kill(os.getpid(), signal.SIGTERM)
+        return preprocess(trainer, batch)
+    DetectionTrainer.preprocess_batch = once
+
 class Killed:
     def train(self, dataset, settings, workdir, on_epoch, **more):
         def told(epoch, numbers):
@@ -64,7 +74,8 @@ answer = []
 for code in order["codes"]:
     store = S3ObjectStore.from_settings(config)
     inputs = {"test": order["name"], "code": code}
-    checkpoints = S3Checkpoints(store, config.bucket("weights"), inputs, 0.0, clock=lambda: 0.0)  # each epoch is due
+    every_s = order["every_s"]  # with 0, each epoch is due
+    checkpoints = S3Checkpoints(store, config.bucket("weights"), inputs, every_s, clock=lambda: 0.0)
     workdir = Path(order["folder"]) / code
     workdir.mkdir()
     outcome = train(ModelRegistry.from_settings(config), Killed(), line.manifest, case, line.fetch, code, workdir,
@@ -90,8 +101,8 @@ def use_case(epochs=5, name="resumed", **training):
     )
 
 
-def process(installation, mlflow, folder, *, codes, kill_at=0):
-    """Run the script in a process; returns its exit code."""
+def process(installation, mlflow, folder, *, codes, kill_at=0, asked_to_end=False):
+    """Run the script in a process; returns its exit code. asked_to_end: by SIGTERM, in the first epoch."""
     folder.mkdir()
     environment = {
         **os.environ,
@@ -102,12 +113,15 @@ def process(installation, mlflow, folder, *, codes, kill_at=0):
         "MLFLOW_TRACKING_URI": mlflow.uri,
     }
     order = {"codes": codes, "kill_at": kill_at, "folder": str(folder), "name": "killed"}
+    order |= {"asked_to_end": asked_to_end, "every_s": 60.0 if asked_to_end else 0.0}
     order["use_case"] = use_case(patience=9).to_json()
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT, json.dumps(order)],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    if not kill_at:
+    if asked_to_end:
+        assert "asked to end (SIGTERM) and ended after epoch 1" in done.stderr
+    elif not kill_at:
         assert done.returncode == 0, done.stderr
     return done.returncode
 
@@ -144,6 +158,61 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(installation, 
     assert [
         info.key for info in store.list(installation.bucket("weights"), "checkpoints/") if resumed in info.key
     ] == []
+
+
+def test_a_training_that_is_asked_to_end_in_its_first_epoch_goes_on_after_it(
+    installation, store, registry, mlflow, tmp_path
+):
+    """SIGTERM at the first batch: the epoch ends, its checkpoint is stored, and so does the process, as failed.
+
+    The next training of these inputs begins with the second epoch.
+    """
+    assert process(installation, mlflow, tmp_path / "first", codes=["asked"], asked_to_end=True) == 1
+    (ended,) = MlflowClient(mlflow.uri).search_runs(
+        [registry.experiment("resumed")], "tags.code_digest = 'asked'", order_by=["attributes.start_time"]
+    )
+    assert ended.info.status == "FAILED"
+    assert [epoch for epoch, _ in curve(mlflow, ended.info.run_id)] == [1]
+    left = S3Checkpoints(store, installation.bucket("weights"), {"test": "killed", "code": "asked"}, 60.0)
+    trainer = CountingTrainer()
+    outcome = trained_by(trainer, registry, left, tmp_path)
+    assert trainer.trained == [2, 3, 4, 5]
+    assert registry.run(outcome.run_id).tags["resumed_from"] == ended.info.run_id
+
+
+@pytest.mark.parametrize("epoch_ends", [True, False])
+def test_a_training_ends_within_the_grace_period_and_leaves_the_process_as_it_was(epoch_ends):
+    """An epoch that does not end in time is given up; without a request, nothing is."""
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)
+    stop, seen = StopRequest(grace_s=60.0 if epoch_ends else 0.05), threading.Event()
+    stop.end_if_asked(1)
+
+    def epoch():
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not stop.asked or not epoch_ends:
+            seen.wait(0.01)
+        stop.end_if_asked(7)
+
+    with (
+        pytest.raises(TrainingStopped, match="ended after epoch 7" if epoch_ends else "did not end within"),
+        stop.heard(),
+    ):
+        epoch()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)) == before
+
+
+def test_the_first_epoch_has_a_checkpoint_and_the_others_wait_for_their_time(checkpoints, store, installation):
+    """A pod that is lost in its first minute loses an epoch, not all."""
+    now = [100.0]
+    timed = S3Checkpoints(store, installation.bucket("weights"), {"test": "timed"}, 60.0, clock=lambda: now[0])
+    keeper = timed.keeper("run")
+    assert keeper.due()
+    keeper.keep(checkpoint(1))
+    assert not keeper.due()
+    now[0] = 160.0
+    assert keeper.due()
+    timed.finished()
 
 
 @pytest.fixture
