@@ -16,10 +16,16 @@ def evaluated(made: Any, dataset_digest: Any, use_case: Any, *, again: bool) -> 
     Its outputs are `report_digest`, `map50` and `failures`: the gate's checks that do not hold.
 
     Args:
-        made: the task with the output `run_id`.
+        made: the task with the outputs `run_id` and `model`.
         again: whether a model that was evaluated before is evaluated anew.
     """
     return settled(
-        evaluate_model(run_id=made.outputs["run_id"], dataset_digest=dataset_digest, use_case=use_case, again=again),
+        evaluate_model(
+            run_id=made.outputs["run_id"],
+            dataset_digest=dataset_digest,
+            use_case=use_case,
+            again=again,
+            model=made.outputs["model"],
+        ),
         _IDENTITY,
     )

@@ -45,6 +45,7 @@ def training(use_case: str, label_version: int = -1, force: bool = False) -> Tra
             base_uri=base.outputs["uri"],
             base_sha256=base.outputs["sha256"],
             force=force,
+            dataset=frozen.outputs["dataset"],
         ),
         "training",
     )

@@ -18,11 +18,12 @@ def evaluate_model(
     parts_roc: dsl.Output[dsl.ClassificationMetrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
+    model: dsl.Input[dsl.Model] = None,
 ) -> NamedTuple("Outputs", [("map50", float), ("report_digest", str), ("failures", str)]):
     """Score a run's ONNX as it will run, with the champion beside it, and judge the gate.
 
     again: compare with the champion of now and measure the latency again, even if the run was evaluated already.
-    failures: the checks of the gate that do not hold, in words.
+    failures: the checks of the gate that do not hold, in words. model: for the lineage.
     """
     from components.evaluation.evaluate import run
     from components.evaluation.kfp_artifacts import write

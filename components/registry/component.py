@@ -9,10 +9,11 @@ from components import container_images
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
-def register_model(run_id: str, use_case: str, label_version: int, pipeline_run: str) -> NamedTuple(
-    "Outputs", [("model", str), ("version", int)]
-):
+def register_model(
+    run_id: str, use_case: str, label_version: int, pipeline_run: str, registered: dsl.Output[dsl.Model]
+) -> NamedTuple("Outputs", [("model", str), ("version", int)]):
     """Register the model of a run that passed its gate. A person approves it then."""
+    from components.lineage_artifact import describe
     from components.registry.register import register
     from components.settings import settings
     from components.stores.models.registry import ModelRegistry
@@ -28,14 +29,17 @@ def register_model(run_id: str, use_case: str, label_version: int, pipeline_run:
         pipeline_run=config.local_run or pipeline_run,
         datasets=config.bucket("datasets"),
     )
+    uri = f"models:/{version.name}/{version.version}"
+    describe(registered, uri, digest=version.tags.get("model_sha256", ""), run_id=run_id, version=version.version)
     return (version.name, version.version)
 
 
 @dsl.component(base_image=container_images.DATA, install_kfp_package=False)
-def find_version(use_case: str, version: int) -> NamedTuple(
+def find_version(use_case: str, version: int, model: dsl.Output[dsl.Model]) -> NamedTuple(
     "Outputs", [("run_id", str), ("dataset_digest", str), ("version", int)]
 ):
     """The training run and the dataset of a registered version; version 0: of the newest one."""
+    from components.lineage_artifact import describe
     from components.settings import settings
     from components.stores.models.registry import ModelRegistry
     from components.use_case import parse_use_case
@@ -47,6 +51,8 @@ def find_version(use_case: str, version: int) -> NamedTuple(
         raise ValueError(
             f"expected {found.name} version {version} to name its run and its dataset, as `kizu train` registers it"
         )
+    digest, uri = found.tags.get("model_sha256", ""), f"models:/{found.name}/{found.version}"
+    describe(model, uri, digest=digest, run_id=found.run_id, version=found.version)
     return (found.run_id, found.tags["dataset_digest"], found.version)
 
 

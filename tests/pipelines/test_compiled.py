@@ -93,6 +93,28 @@ def test_a_model_is_registered_only_behind_the_gate(fresh):
     assert "== true" in conditions[0]["triggerPolicy"]["condition"]
 
 
+def test_the_lineage_of_kubeflow_leads_from_the_dataset_over_the_model_to_its_registration(fresh):
+    """Dataset and model are artifacts, and each step that works with one has it as an input. Nothing reads them."""
+    specification, _ = fresh["training"][1]
+    found = {}
+    for name, component in specification["components"].items():
+        for side in ("inputDefinitions", "outputDefinitions"):
+            for artifact, said in component.get(side, {}).get("artifacts", {}).items():
+                kind = said["artifactType"]["schemaTitle"]
+                if kind in ("system.Dataset", "system.Model"):
+                    found[name.removeprefix("comp-"), side.removesuffix("Definitions"), artifact] = kind
+    assert found == {
+        ("freeze-dataset", "output", "dataset"): "system.Dataset",
+        ("train-detector", "input", "dataset"): "system.Dataset",
+        ("train-detector", "output", "model"): "system.Model",
+        ("evaluate-model", "input", "model"): "system.Model",
+        ("register-model", "output", "registered"): "system.Model",
+    }
+    given = {label: task.get("inputs", {}).get("artifacts", {}) for label, task in tasks(specification).items()}
+    assert set(given["exec-train-detector"]) == {"dataset"}
+    assert set(given["exec-evaluate-model"]) == {"model"}
+
+
 def test_the_pipelines_hold_the_secrets_of_what_they_do():
     """Only labeling has the Label Studio key, only deployment the signer's address, and none the signer's keys."""
     assert [name for name in PIPELINES if "LABEL_STUDIO_API_KEY" in SECRET_KEYS[IDENTITIES[name]]] == ["labeling"]

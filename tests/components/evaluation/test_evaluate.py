@@ -509,6 +509,11 @@ def test_gate_and_registration_run_as_components(registry, use_case, trained, co
     assert (task.outputs["model"], task.outputs["version"]) == (use_case.name, 1)
     tags = registry.version(use_case.name, 1).tags
     assert (tags["label_version"], tags["pipeline_run"], tags["gate"]) == ("7", "kfp-1", "passed")
+    known = task.outputs["registered"]
+    assert known.metadata == {
+        "uri": f"models:/{use_case.name}/1", "digest": tags["model_sha256"], "run_id": run_id, "version": 1,
+    }  # fmt: skip
+    assert Path(known.path).read_text() == f"models:/{use_case.name}/1\n"
 
 
 def test_a_report_of_before_is_read_and_keeps_its_digest(registry, use_case, trained, config):
