@@ -6,6 +6,7 @@ A compiled pipeline is the same for all products. What a cluster is given carrie
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 import yaml
@@ -38,6 +39,47 @@ def text_for(text: str, pipeline: str, use_case: UseCase, pods: StepPods, regist
     parameter = specification["root"]["inputDefinitions"]["parameters"]["use_case"]
     parameter |= {"defaultValue": use_case.to_json(), "isOptional": True}
     return with_registry(yaml.safe_dump_all([specification, *others], sort_keys=False), registry)
+
+
+def version_of(text: str, name: str) -> str:
+    """What the version of a pipeline with this text is called: its name, and the digest of the text."""
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def as_resources(text: str, namespace: str) -> str:
+    """A pipeline for a product as objects of Kubernetes: a `Pipeline` and its `PipelineVersion`.
+
+    Kubeflow Pipelines 2.14 and newer keeps its pipelines so where its API server has `--pipelinesStoreKubernetes`. A
+    repository that is applied to the cluster then installs them.
+
+    Args:
+        text: as `text_for` returns it.
+    """
+    specification, platform = yaml.safe_load_all(text)
+    name, description = specification["pipelineInfo"]["name"], specification["pipelineInfo"]["description"]
+    labels = {"app.kubernetes.io/part-of": "kizu"}
+    version = version_of(text, name)
+    documents = [
+        {
+            "apiVersion": "pipelines.kubeflow.org/v2beta1",
+            "kind": "Pipeline",
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
+            "spec": {"displayName": name, "description": description},
+        },
+        {
+            "apiVersion": "pipelines.kubeflow.org/v2beta1",
+            "kind": "PipelineVersion",
+            "metadata": {"name": version, "namespace": namespace, "labels": labels},
+            "spec": {
+                "displayName": version,
+                "pipelineName": name,
+                "description": description,
+                "pipelineSpec": specification,
+                "platformSpec": platform,
+            },
+        },
+    ]
+    return yaml.safe_dump_all(documents, sort_keys=False)
 
 
 def with_registry(text: str, registry: str | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ import kfp_server_api
 
 from components.use_case import UseCase
 from pipelines.connection import Api, SubmitError
-from pipelines.product import name_for, text_for
+from pipelines.product import name_for, text_for, version_of
 from pipelines.wiring import IDENTITIES
 
 __all__ = ["Started", "SubmitError", "Uploaded", "service_account", "submit", "upload"]
@@ -94,7 +93,7 @@ def upload(api: Api, compiled: Path, use_case: UseCase) -> Uploaded:
     """
     name = name_for(compiled.stem, use_case.name)
     text = text_for(compiled.read_text(encoding="utf-8"), compiled.stem, use_case, api.at.pods, api.at.registry)
-    version = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    version = version_of(text, name)
     pipeline_id = _pipeline(api, name, f"{compiled.stem} of {use_case.name}, by Kizu")
 
     def found() -> str | None:

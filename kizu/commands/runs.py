@@ -71,6 +71,13 @@ def compile_command(
         Path | None,
         typer.Option(help="The use case: its name, resources and detector, and the default of the parameter."),
     ] = None,
+    as_resources: Annotated[
+        bool,
+        typer.Option(
+            "--as-resources",
+            help="With --use-case: write Pipeline and PipelineVersion, which a GitOps tool applies to the cluster.",
+        ),
+    ] = False,
 ) -> None:
     """Compile the pipelines to pipelines/compiled/, or for one use case and this installation to another folder.
 
@@ -78,11 +85,14 @@ def compile_command(
     """
     from components.settings import settings
     from pipelines.compile import FOLDER, compile_all
+    from pipelines.product import as_resources as resources_of
     from pipelines.product import name_for, text_for
     from pipelines.step_pods import StepPods
 
     if use_case is not None and output is None:
         raise CommandError("expected --output with --use-case: pipelines/compiled/ is the same for all use cases")
+    if as_resources and use_case is None:
+        raise CommandError("expected --use-case with --as-resources: a cluster has pipelines for each product")
     if use_case is None:
         for path in compile_all(output or FOLDER):
             console.print(str(path), highlight=False)
@@ -92,6 +102,8 @@ def compile_command(
     for path in compile_all(folder):
         made = path.with_name(f"{name_for(path.stem, product.name)}.yaml")
         text = text_for(path.read_text(encoding="utf-8"), path.stem, product, pods, config.image_registry)
+        if as_resources:
+            text = resources_of(text, config.kfp_namespace)
         path.unlink()
         made.write_text(text, encoding="utf-8")
         console.print(str(made), highlight=False)

@@ -112,8 +112,8 @@ def test_the_command_compiles_with_a_use_cases_resources_to_a_folder_of_its_own(
     shipped = yaml.safe_load(DEFAULT_USE_CASE.read_text(encoding="utf-8"))
     case.write_text(yaml.safe_dump({**shipped, "resources": {"memory": "3Gi"}}))
     with pytest.raises(CommandError, match="--output"):
-        compile_command(None, case)
-    compile_command(tmp_path / "out", case)
+        compile_command(None, case, as_resources=False)
+    compile_command(tmp_path / "out", case, as_resources=False)
     executors = parts((tmp_path / "out" / "kizu-training-metal-tag.yaml").read_text(encoding="utf-8"))[0]
     for step in STEPS:
         assert executors[f"exec-{step}"]["container"]["resources"]["resourceMemoryLimit"] == "3Gi"
