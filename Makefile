@@ -41,7 +41,7 @@ lint: setup ## Check format, lint, types, imports between the folders, and links
 
 .PHONY: test
 test: setup ## Run unit and integration tests against real servers, and the loop once; needs no Docker
-	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not containers and not manifests and not soak and not arm"
+	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not containers and not manifests and not soak and not arm and not cluster"
 
 .PHONY: test-manifests
 test-manifests: setup ## Render every overlay and check it against the schemas
@@ -54,6 +54,10 @@ test-containers: setup ## Build all images except training, run each as its mani
 .PHONY: test-arm
 test-arm: setup ## Build the device's image for ARM, run it emulated, and compare it with this machine. Needs tools/arm-emulation; not in CI
 	KIZU_REQUIRE_ALL=1 .venv/bin/python -m pytest -s -m arm tests/containers
+
+.PHONY: test-cluster
+test-cluster: setup ## Install the product on the cluster of KUBECONFIG, turn the loop once, check what is refused, remove all. Not in CI
+	.venv/bin/python -m pytest -m cluster -p no:xdist tests/cluster
 
 .PHONY: bench bench-edge bench-labels bench-training bench-accuracy bench-fleet
 bench: bench-edge bench-labels bench-training ## Run all benchmarks and write docs/benchmarks.md; nothing else should run on the machine

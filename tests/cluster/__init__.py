@@ -1,0 +1,1 @@
+"""An acceptance run on a real cluster: `make test-cluster`."""
