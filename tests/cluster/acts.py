@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import kfp
 
+from components.container_images import REGISTRY, TAG
 from components.settings import Settings
 from components.stores.labels.store import LabelStore
 from components.stores.objects.s3 import ObjectNotFound
@@ -102,6 +103,15 @@ def import_photographs(run: Acceptance, name: str, photographs: tuple[Photograph
     (folder / "parts.csv").write_text(f"image,part\n{parts}\n")
     kizu(run, "importer", "import", "images", str(folder), "--set-aside", str(run.folder / f"set-aside-{name}.csv"))
     return f"{len(photographs)} photographs"
+
+
+def image_is_there(run: Acceptance, name: str) -> bool:
+    """Whether the nodes can start an image: they pull it from a registry, or one of them has it."""
+    if run.names.registry:
+        return True
+    wanted = f"{REGISTRY}/{name}:{TAG}"
+    listed = [image for node in run.kubectl.items("node") for image in node["status"].get("images", [])]
+    return any(found.endswith(wanted) for image in listed for found in image.get("names") or [])
 
 
 def submit(run: Acceptance, pipeline: str, *arguments: str) -> str:

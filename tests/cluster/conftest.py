@@ -154,7 +154,7 @@ class Acceptance:
         said: list[str] = []
         missing = [need for need in needs if need not in self.held]
         if missing:
-            why = "no Kubeflow Pipelines" if "kubeflow" in missing else f"did not hold: {', '.join(missing)}"
+            why = "no Kubeflow Pipelines" if "kubeflow" in missing else f"needs: {', '.join(missing)}"
             self.rows.append(Row(name, Outcome.LEFT_OUT, 0.0, why))
             pytest.skip(why)
         try:
