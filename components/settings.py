@@ -343,7 +343,7 @@ class Settings(BaseModel):
     signer_keys: str | None = Field(
         default=None,
         validation_alias=_env("KIZU_SIGNER_KEYS"),
-        description="For the signer: the folder with its three keys and `root.json`.",
+        description="For the signer: the folder with its four keys and `root.json`.",
     )
     signer_host: str = Field(
         default="127.0.0.1",

@@ -33,7 +33,7 @@ class KeysError(RuntimeError):
 
 
 def init(root_folder: Path, signer_folder: Path, *, now: datetime | None = None) -> Path:
-    """Make all keys: the root key in one folder, the signer's three keys and the signed root metadata in another.
+    """Make all keys: the root key in one folder, the signer's four keys and the signed root metadata in another.
 
     Of two calls at once the second waits for the first.
 

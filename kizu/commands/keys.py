@@ -26,7 +26,7 @@ SignerOption = Annotated[
 def keys_init(
     root_folder: Annotated[Path, typer.Argument(help="The folder for the root key. Keep it offline.")],
     signer_folder: Annotated[
-        Path, typer.Option("--signer", help="The folder for the signer's three keys and root.json.")
+        Path, typer.Option("--signer", help="The folder for the signer's four keys and root.json.")
     ],
 ) -> None:
     """Make the keys that sign releases. Existing keys are never overwritten."""
