@@ -17,8 +17,6 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, ClassVar, Final, Self, Union, get_args, get_origin, get_type_hints
 
-from inspection.geometry import Box
-
 LEFT_OUT: Final = types.MappingProxyType({"left_out": True})
 """The metadata of a field that came later and is left out where it has its default, so that documents of before keep
 their bytes and their digests."""
@@ -74,25 +72,31 @@ class Document(Part):
         return document
 
 
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_ALWAYS: Final = object()
+"""In the place of the value of a field that is left out: this field never is."""
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+
+
 def canonical_json(value: object) -> bytes:
     """Sorted keys, no spaces, UTF-8, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def _encode(value: Any) -> Any:
-    if isinstance(value, Box):
-        return {"x": value.x, "y": value.y, "width": value.width, "height": value.height}
-    if isinstance(value, Part):
+    kind: type = type(value)
+    if kind in _PLAIN:
+        return value
+    names = _fields(kind)
+    if names is not None:
         known = {
-            f.name: _encode(getattr(value, f.name))
-            for f in dataclasses.fields(value)
-            if f.name != "unknown" and not ("left_out" in f.metadata and getattr(value, f.name) == f.default)
+            name: _encode(found)
+            for name, default in names
+            if (found := getattr(value, name)) is not default and (default is _ALWAYS or found != default)
         }
-        return {**value.unknown, **known}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {**value.unknown, **known} if isinstance(value, Part) else known
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
+        return (value if value.tzinfo is UTC else value.astimezone(UTC)).isoformat(timespec="microseconds")
     if isinstance(value, StrEnum):
         return str(value)
     if isinstance(value, Mapping):
@@ -100,6 +104,18 @@ def _encode(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_encode(item) for item in value]
     return value
+
+
+@cache
+def _fields(kind: type) -> tuple[tuple[str, Any], ...] | None:
+    """The names of a dataclass's fields, each with the value that is left out; None for another type."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return tuple(
+        (field.name, field.default if "left_out" in field.metadata else _ALWAYS)
+        for field in dataclasses.fields(kind)
+        if not (issubclass(kind, Part) and field.name == "unknown")
+    )
 
 
 @cache
