@@ -157,19 +157,20 @@ class Outbox:
         if self.is_recorded(source_key):
             return False
 
-        def apply(place: Place, image: ImageToSend | None) -> None:
-            self._record(source_key, result, image, publish and place.publish, counters, request_key, place)
+        message = result.to_json() if publish or request_key is not None else b""
 
-        message = (result.capture_id, result.to_json()) if publish else None
-        self._writer.write(Write(apply, image, message, (source_key, True)))
+        def apply(place: Place, image: ImageToSend | None) -> None:
+            self._record(source_key, result, message, image, publish and place.publish, counters, request_key, place)
+
+        self._writer.write(Write(apply, image, (result.capture_id, message) if publish else None, (source_key, True)))
         self.result_waits.set()
         self.image_waits.set()
         self._enforce_limits()
         return True
 
     def _record(
-        self, source_key: str, result: Result, image: ImageToSend | None, publish: bool, counters: Sequence[str],
-        request_key: str | None, place: Place,
+        self, source_key: str, result: Result, message: bytes, image: ImageToSend | None, publish: bool,
+        counters: Sequence[str], request_key: str | None, place: Place,
     ) -> None:  # fmt: skip
         name = self._keep_image(image) if image is not None and image.data else None
         with self._index.transaction() as db:
@@ -178,18 +179,15 @@ class Outbox:
             db.execute("INSERT OR REPLACE INTO age VALUES (0, ?)", (now,))
             if publish:
                 self._index.insert(
-                    Kind.RESULT, Priority.RESULT, now, result.capture_id, result.to_json(), item_id=place.result_id
+                    Kind.RESULT, Priority.RESULT, now, result.capture_id, message, item_id=place.result_id
                 )
             if image is not None:
                 self._insert_image(image, name, place.image_id)
             if request_key is not None:
-                self._index.keep_answer(request_key, result.to_json(), ANSWERS_KEPT)
-            for kind in ("frames", *counters):
-                self._index.count(kind)
-            if result.reason:
-                self._index.count("doubted", result.reason)
-            self._index.count("verdict", result.verdict)
-            self._index.count("verdict", result.verdict, day=_day(self._clock(), self._zone))
+                self._index.keep_answer(request_key, message, ANSWERS_KEPT)
+            doubted = (("doubted", result.reason, "", 1),) if result.reason else ()
+            kinds = [(kind, "", "", 1) for kind in ("frames", *counters)]
+            self._index.count_each([*kinds, *doubted, *self._of_verdict(result)])
 
     def record_missed(self, result: Result, *, publish: bool) -> None:
         """Keep the result of a trigger that got no verdict, and count it by its reason; durable when it returns.
@@ -198,18 +196,18 @@ class Outbox:
             StateError: the index is damaged, or neither disk nor memory has room; nothing was recorded.
         """
 
+        message = result.to_json() if publish else b""
+
         def apply(place: Place, _: ImageToSend | None) -> None:
             with self._index.transaction():
                 if publish and place.publish:
                     self._index.insert(
-                        Kind.RESULT, Priority.RESULT, self._age_now(), result.capture_id, result.to_json(),
+                        Kind.RESULT, Priority.RESULT, self._age_now(), result.capture_id, message,
                         item_id=place.result_id,
                     )  # fmt: skip
-                self._index.count("not_inspected", result.reason or "")
-                self._index.count("verdict", result.verdict)
-                self._index.count("verdict", result.verdict, day=_day(self._clock(), self._zone))
+                self._index.count_each([("not_inspected", result.reason or "", "", 1), *self._of_verdict(result)])
 
-        self._writer.write(Write(apply, result=(result.capture_id, result.to_json()) if publish else None))
+        self._writer.write(Write(apply, result=(result.capture_id, message) if publish else None))
         self.result_waits.set()
         self._enforce_limits()
 
@@ -445,6 +443,10 @@ class Outbox:
             Kind.IMAGE, image.priority, self._age_now(), capture.capture_id, capture.to_json(),
             (capture.sha256, name, image.key, len(image.data)), item_id,
         )  # fmt: skip
+
+    def _of_verdict(self, result: Result) -> list[tuple[str, str, str, int]]:
+        """The counters of a result's verdict, see `Index.count_each`."""
+        return [("verdict", result.verdict, day, 1) for day in ("", _day(self._clock(), self._zone))]
 
     def _count_dropped(self, priority: Priority) -> None:
         self._index.count("dropped", priority.name.lower())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,6 @@ OLDEST_RESULTS: Final = "kind = 'result' AND item_id > ? ORDER BY priority, item
 NEXT_IMAGE: Final = "kind = 'image' AND item_id > ? ORDER BY priority, item_id LIMIT ?"
 FIRST_IMAGE_TO_GO: Final = "kind = 'image' AND priority = ? ORDER BY item_id LIMIT ?"
 EXPIRED: Final = "created_at < ? ORDER BY created_at LIMIT ?"
-
-
 _SPARE_PAGES: Final = 256
 """Free pages that the file keeps for what comes next: 1 MB."""
 _PAGES_RETURNED: Final = 64
@@ -212,10 +210,14 @@ class Index:
 
     def count(self, kind: str, name: str = "", by: int = 1, *, day: str = "") -> None:
         """Add to a counter."""
+        self.count_each(((kind, name, day, by),))
+
+    def count_each(self, counters: Sequence[tuple[str, str, str, int]]) -> None:
+        """Add to several counters, in one statement: kind, name, day, and how much."""
         self._db.execute(
-            "INSERT INTO counter VALUES (?, ?, ?, ?) "
+            f"INSERT INTO counter VALUES {', '.join(['(?, ?, ?, ?)'] * len(counters))} "  # noqa: S608 - marks only
             "ON CONFLICT (kind, name, day) DO UPDATE SET value = value + excluded.value",
-            (kind, name, day, by),
+            [value for counter in counters for value in counter],
         )
 
     def keep_answer(self, request_key: str, result: bytes, most: int) -> None:

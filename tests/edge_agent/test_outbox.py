@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from edge_agent.outbox import ANSWERS_KEPT, Outbox
 from edge_agent.outbox_index import EXPIRED, FIRST_IMAGE_TO_GO, NEXT_IMAGE, OLDEST_RESULTS
 from edge_agent.outbox_recovery import _salvage
 from edge_agent.outbox_schema import SCHEMA_VERSION, Priority, connect
+from edge_agent.result import Result
 from edge_agent.uploader import Uploader
 from inspection import Capture, Reason, Verdict, capture_key, parse_raw_key
 from tests.edge_agent.outbox_items import LIMITS, image, put, result
@@ -392,3 +395,43 @@ def test_what_waits_is_counted_anew_where_a_damaged_index_is_replaced_in_use(tmp
     put(outbox, 9)
     assert outbox.depth()["result"] == 1
     outbox.close()
+
+
+def test_recording_a_frame_writes_its_result_as_json_once(outbox, monkeypatch):
+    """The message for the line and the answer to the sender are the same bytes."""
+    written = []
+    to_json = Result.to_json
+    monkeypatch.setattr(Result, "to_json", lambda self: written.append(to_json(self)) or written[-1])
+    outbox.record("f1", result(1), None, publish=True, request_key="order-1")
+    assert [item.payload for item in outbox.results(10)] == written
+    assert len(written) == 1
+    assert outbox.answer("order-1") == result(1)
+
+
+def test_all_counters_of_a_frame_go_up_together(outbox):
+    """Those of the caller, the reason of a doubtful picture, and the verdict for ever and for the day."""
+    doubted = replace(result(1, Verdict.UNCERTAIN), reason="dark")
+    outbox.record("f1", doubted, None, publish=False, counters=("over_quota", "over_quota"))
+    outbox.record("f2", result(2), None, publish=False)
+    assert outbox.counters() | outbox.today() == {
+        "frames": 2, "over_quota": 2, "doubted.dark": 1, "verdict.uncertain": 1, "verdict.pass": 1,
+        **{f"day.{datetime.now(UTC):%Y-%m-%d}.{verdict}": 1 for verdict in ("uncertain", "pass")},
+        "uncertain": 1, "pass": 1,
+    }  # fmt: skip
+
+
+def test_the_journal_of_the_index_is_written_over_and_not_cut_shorter(tmp_path):
+    """Over several rounds of the journal its file grows to the size of one, and then stays as it is."""
+
+    def unsynced(path):
+        connection = connect(path)
+        connection.execute("PRAGMA synchronous=OFF")  # the sizes are the same, and it takes a fraction of the time
+        return connection
+
+    sizes = []
+    with closing(Outbox(tmp_path / "outbox", LIMITS, connect=unsynced)) as outbox:
+        for number in range(250):
+            outbox.record(f"f{number}", result(number), None, publish=True)
+            sizes.append((tmp_path / "outbox" / "outbox.sqlite-wal").stat().st_size)
+    assert sizes == sorted(sizes)
+    assert sizes[-1] < 5_000_000
