@@ -100,6 +100,7 @@ def follow(
     *,
     every_s: float = 5.0,
     patience_s: float = 300.0,
+    hint_after_s: float = 600.0,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
@@ -108,12 +109,15 @@ def follow(
     Args:
         names: of the steps, see `steps_in`.
         patience_s: how long the API may give no answer.
+        hint_after_s: how long no step may change before a line says where to look. The API tells a pod that cannot
+            start as one that runs.
 
     Raises:
         SubmitError: the API gave no answer for so long, or there is no such run. The run itself goes on.
     """
     known = dict.fromkeys(names, _AT_THE_START)
     answered, silent = clock(), False
+    changed, hinted = clock(), False
     while True:
         try:
             run = api.ask("tell the state of the run", api.runs.run_service_get_run, run_id)
@@ -132,9 +136,16 @@ def follow(
         for step in steps:
             if known[step.name] != step.state:
                 known[step.name] = step.state
+                changed, hinted = clock(), False
                 say(f"{step.name} {step.state}" + (f" after {step.seconds} s" if step.seconds is not None else ""))
         state = state_of(run)
         if state in _ENDED:
             why = str(run.error.message).strip().partition("\n")[0] if run.error and run.error.message else ""
             return Outcome(state is RunState.SUCCEEDED, str(run.state).lower(), steps, why)
+        if not hinted and clock() - changed >= hint_after_s:
+            hinted = True
+            say(
+                f"no step changed for {hint_after_s / 60:.0f} min. Where a pod cannot start (its image, a quota, a "
+                f"queue), `kubectl -n {api.at.namespace} get pods` and `kubectl describe` say why"
+            )
         sleep(every_s)

@@ -91,6 +91,15 @@ def test_an_api_that_is_away_for_a_while_ends_nothing(kubeflow):
         followed(kubeflow)[1]()
 
 
+def test_a_step_without_a_change_for_ten_minutes_is_said_once_with_where_to_look(kubeflow):
+    """The API tells a pod whose image cannot be pulled as one that runs."""
+    kubeflow.progress = [*[("RUNNING", {"resolve-approved": "RUNNING"})] * 200, ("SUCCEEDED", {})]
+    said, go = followed(kubeflow)
+    go()
+    assert [line.partition(".")[0] for line in said[:2]] == ["resolve-approved runs", "no step changed for 10 min"]
+    assert sum("kubectl -n kubeflow get pods" in line for line in said) == 1
+
+
 def test_a_run_that_is_not_there_is_an_error_at_once(kubeflow):
     """Somebody deleted it: nothing will ever be told about it."""
     clock = Clock()
