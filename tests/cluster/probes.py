@@ -15,9 +15,11 @@ from tests.cluster.own_names import RUN_LABEL, Document
 IMAGE = f"{container_images.REGISTRY}/control:{container_images.TAG}"
 WAIT_S = 180
 
-# Prints which of `host:port` accept a connection. A port that nothing answers on within 5 s is closed.
+SETTLE_S = 15
+# Prints which of `host:port` accept a connection. A port that nothing answers on within 5 s is closed. An engine knows
+# the address of a new pod some seconds after the pod began: until then it may allow and refuse wrongly.
 CONNECTIONS = """
-import json, socket, sys
+import json, socket, sys, time
 from concurrent.futures import ThreadPoolExecutor
 def opens(target):
     host, _, port = target.rpartition(":")
@@ -26,7 +28,8 @@ def opens(target):
         return True
     except OSError:
         return False
-targets = sys.argv[1:]
+time.sleep(float(sys.argv[1]))
+targets = sys.argv[2:]
 with ThreadPoolExecutor(len(targets)) as pool:
     print(json.dumps(dict(zip(targets, pool.map(opens, targets)))))
 """

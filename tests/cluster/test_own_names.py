@@ -91,17 +91,17 @@ def test_a_probe_tells_open_ports_from_closed_ones():
         opened = server.getsockname()[1]
         asked = [f"127.0.0.1:{opened}", f"127.0.0.1:{closed}"]
         done = subprocess.run(
-            [sys.executable, "-c", CONNECTIONS, *asked], capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-c", CONNECTIONS, "0", *asked], capture_output=True, text=True, timeout=60, check=True
         )
     assert json.loads(done.stdout) == {asked[0]: True, asked[1]: False}
 
 
 def test_a_probe_is_never_ready_and_has_a_token_only_where_it_is_asked_for():
     """A probe with the labels of a server gets none of its requests, and no account unless one is named."""
-    pod = probe_pod(Client("mlflow", "trial", {"app.kubernetes.io/name": "mlflow"}), "trial", CONNECTIONS, ["a:1"])
+    pod = probe_pod(Client("mlflow", "trial", {"app.kubernetes.io/name": "mlflow"}), "trial", CONNECTIONS, ["0", "a:1"])
     assert pod["spec"]["readinessGates"]
     assert pod["spec"]["automountServiceAccountToken"] is False
-    named = probe_pod(Client("training", "flows"), "trial", CONNECTIONS, ["a:1"], account="kizu-training")
+    named = probe_pod(Client("training", "flows"), "trial", CONNECTIONS, ["0", "a:1"], account="kizu-training")
     assert named["spec"]["automountServiceAccountToken"] is True
     assert named["spec"]["serviceAccountName"] == "kizu-training"
 
