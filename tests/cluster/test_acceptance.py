@@ -40,7 +40,7 @@ from tests.cluster.acts import (
 from tests.cluster.conftest import Acceptance
 from tests.cluster.flows import ALLOWED, TARGETS, clients, forbidden_requests
 from tests.cluster.own_names import RUN_LABEL
-from tests.cluster.probes import CONNECTIONS, REQUESTS, probe_pod, results
+from tests.cluster.probes import CONNECTIONS, REQUESTS, SETTLE_S, probe_pod, results
 
 pytestmark = pytest.mark.cluster
 
@@ -216,9 +216,8 @@ def test_connections_are_allowed_and_refused_as_documented(run: Acceptance):
         if not run.kubeflow:
             del targets["kubeflow"]
         probing = clients(run.names)
-        pods = [
-            probe_pod(c, run.names.prefix, CONNECTIONS, list(targets.values()), image=probe_image(run)) for c in probing
-        ]
+        asked = [str(SETTLE_S), *targets.values()]
+        pods = [probe_pod(c, run.names.prefix, CONNECTIONS, asked, image=probe_image(run)) for c in probing]
         seen = results(run.kubectl, pods)
         wrong = []
         opened = 0
