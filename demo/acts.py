@@ -1,9 +1,10 @@
-"""Runs the reconciler's pass and a person's approval, each in its own process with its own identity."""
+"""Runs the reconciler's pass and what a person does, each in its own process with its own identity."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from deploy.access.identities import environment_for, mlflow_account
 from deploy.access.layout import Layout, base_environment
@@ -28,6 +29,25 @@ def approve_as(layout: Layout, account: str, model: str, version: int, *, reason
     environment = base_environment() | {"KIZU_HOME": str(layout.home), "MLFLOW_TRACKING_URI": layout.mlflow_url}
     environment |= mlflow_account(layout, account)
     _kizu(["approve", str(version), "--model", model, "--reason", reason], environment, "the approval")
+
+
+def automate(layout: Layout, file: Path) -> None:
+    """Run `kizu automate FILE`, so that the loop of the file's product runs by itself.
+
+    Raises:
+        RunFailed: the file has a mistake. The message is the command's error.
+    """
+    _kizu(["automate", str(file)], base_environment() | {"KIZU_HOME": str(layout.home)}, "kizu automate")
+
+
+def automate_no_more(layout: Layout, name: str) -> None:
+    """Run `kizu automate --off NAME` where the product is automated, so that nothing starts by itself any more.
+
+    Raises:
+        RunFailed: the command failed. The message is the command's error.
+    """
+    if any(layout.use_cases.glob(f"{name}.*")):
+        _kizu(["automate", "--off", name], base_environment() | {"KIZU_HOME": str(layout.home)}, "kizu automate --off")
 
 
 def _kizu(arguments: list[str], environment: dict[str, str], what: str) -> None:

@@ -1,10 +1,11 @@
-"""The demo's device: its enrolment, its folders, and the agent in its own process."""
+"""A device of the demo: its enrolment, its folders, and the agent in its own process."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Final
 from components.enrolment.bundle import CONFIG_FILE, CREDENTIALS_FILE, Surroundings, enrol, rewrite
 from components.enrolment.port import DeviceIdentity, IdentityProvider, Key
 from deploy.access.identities import device_identities
-from deploy.access.layout import REPOSITORY, Layout, base_environment
+from deploy.access.layout import LOOPBACK, REPOSITORY, Layout, base_environment
 
 DEVICE: Final = "line1"
 SITE: Final = "factory"
@@ -41,22 +42,24 @@ class Device:
         return self.bundle / CONFIG_FILE
 
 
-def prepare(layout: Layout, *, use_case: str, group: str) -> Device:
-    """Enrol the device, or keep its key if it has one, and write its bundle. The store must run.
+def prepare(layout: Layout, *, use_case: str, group: str, name: str = DEVICE, page_port: int | None = None) -> Device:
+    """Enrol a device, or keep its key if it has one, and write its bundle. The store must run.
+
+    page_port: of the operator's page; None: the port of this installation's first device.
 
     Raises:
         EnrolmentError: the store could not make an identity.
     """
-    folder = layout.home / "devices" / DEVICE
+    folder, port = layout.home / "devices" / name, page_port or layout.ports.edge
     device = Device(
-        DEVICE,
+        name,
         folder / "bundle",
         folder / "camera",
-        f"http://127.0.0.1:{layout.ports.edge}",
-        layout.logs / f"device-{DEVICE}.log",
+        f"http://127.0.0.1:{port}",
+        layout.logs / f"device-{name}.log",
     )
     device.camera.mkdir(parents=True, exist_ok=True)
-    identity = DeviceIdentity(DEVICE, SITE)
+    identity = DeviceIdentity(name, SITE)
     surroundings = Surroundings(
         group=group,
         use_case=use_case,
@@ -67,12 +70,12 @@ def prepare(layout: Layout, *, use_case: str, group: str) -> Device:
         mqtt_port=layout.ports.mqtt,
         further={
             "state_folder": "../state",
-            "page": {"port": layout.ports.edge},
+            "page": {"port": port},
             "intervals": {"update_poll_s": 1.0, "report_s": 2.0},
         },
     )
     provider = device_identities(layout)
-    key = _key_that_is_valid(provider, device.bundle / CREDENTIALS_FILE)
+    key = _key_that_is_valid(provider, name, device.bundle / CREDENTIALS_FILE)
     if key is None:
         enrol(provider, identity, surroundings, device.bundle, replace=True)
     else:
@@ -80,12 +83,19 @@ def prepare(layout: Layout, *, use_case: str, group: str) -> Device:
     return device
 
 
-def _key_that_is_valid(provider: IdentityProvider, file: Path) -> Key | None:
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _key_that_is_valid(provider: IdentityProvider, name: str, file: Path) -> Key | None:
     try:
         key = Key.from_json(file.read_bytes())
     except (OSError, ValueError):
         return None
-    known = {name for device in provider.devices() if device.name == DEVICE for name in device.access_keys}
+    known = {key for device in provider.devices() if device.name == name for key in device.access_keys}
     return key if key.access_key in known else None
 
 

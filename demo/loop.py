@@ -1,14 +1,13 @@
-"""`make demo`: runs the whole loop twice on this machine, with the real servers."""
+"""`make demo`: runs the whole loop on this machine, with the real servers: twice by itself, or with the reconciler."""
 
 from __future__ import annotations
 
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,30 +16,33 @@ from typing import Any
 from rich.console import Console
 
 from components.deployment import keys
-from components.ingest.folder import ingest
 from components.settings import Settings
-from components.stores.labels.store import LabelStore
 from components.stores.models.champion import champion
 from components.stores.models.evaluation_report import EvaluationReport
 from components.stores.models.mlflow_account import act_as
 from components.stores.models.registry import CHAMPION, EVALUATION_REPORT, ModelRegistry, ModelVersion
-from components.stores.objects.s3 import ObjectNotFound, S3ObjectStore
+from components.stores.objects.s3 import ObjectNotFound
 from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase, load_use_case
 from demo.accounts import ensure_people
 from demo.acts import approve_as
 from demo.data import DemoData, digest_of, from_folder, generated
-from demo.device import DEVICE, SITE, Agent, Device, feed, prepare, wait_until
-from demo.people import Labeler, Verifier
-from demo.pictures import CONTACT_SHEET, LABELS, draw_detections, draw_labels, round_picture
+from demo.device import DEVICE, Agent, feed, prepare, wait_until
+from demo.hints import Door
+from demo.pictures import CONTACT_SHEET, LABELS, round_picture
 from demo.progress import Progress
-from demo.summary import RoundResult, round_table
-from deploy.access.identities import allow_approvers, environment_for, store_for
+from demo.round_plans import CANARY_PARTS, FIRST_PARTS, OTHER_PARTS, OTHERS, base_of_rounds
+from demo.round_plans import ROUNDS as RECONCILED_ROUNDS
+from demo.rounds import PAGE, run_rounds
+from demo.state import Demo, DemoError, DemoOptions, GateFailed
+from demo.steps import draw_approved_labels, draw_model, ingest_first_set, people, version_of
+from demo.summary import RoundResult, rollout_table, round_table
+from deploy.access.identities import allow_approvers, environment_for
 from deploy.access.layout import REPOSITORY, Layout, make_private
 from deploy.access.locks import locked
 from deploy.local import stack
 from deploy.local.runs import run_pipeline
-from inspection.documents import Reason, Reported
+from inspection.documents import Reported
 
 GATE_FAILED = 3
 ROUNDS = 2
@@ -52,62 +54,6 @@ UNKNOWN_WAIT_S = 20
 QUIET_RUNS = 3
 APPROVER = "approver"
 _USE_CASES = REPOSITORY / "use_cases"
-
-
-class DemoError(RuntimeError):
-    """The demo cannot continue. The message says what to do."""
-
-
-class _GateFailed(Exception):
-    """A model did not pass its gate, or a person rejected it. The demo ends, and the champion stays."""
-
-
-@dataclass(frozen=True, slots=True)
-class DemoOptions:
-    """The options of `kizu demo`."""
-
-    data: Path | None = None
-    real_people: bool = False
-    fresh: bool = False
-    stop: bool = False
-    quick: bool = False
-
-
-@dataclass(slots=True)
-class _Demo:
-    layout: Layout
-    options: DemoOptions
-    console: Console
-    use_case: UseCase
-    data: DemoData
-    progress: Progress
-    device: Device
-    began: float
-    registry: ModelRegistry
-    results: list[RoundResult] = field(default_factory=list)
-
-    def store(self, identity: str) -> S3ObjectStore:
-        return store_for(self.layout, identity)
-
-    @contextmanager
-    def step(self, title: str) -> Iterator[None]:
-        at = time.monotonic()
-        minutes, seconds = divmod(int(at - self.began), 60)
-        self.console.print(f"[bold][{minutes:02d}:{seconds:02d}][/bold] {title}", highlight=False)
-        with self.console.status(title):
-            yield
-        self.console.print(f"        done in {time.monotonic() - at:.0f} s", style="dim", highlight=False)
-
-    def say(self, text: str) -> None:
-        self.console.print(f"        {text}", highlight=False, soft_wrap=True)
-
-    def show(self, name: str, what: str, draw: Callable[[Path], bool]) -> None:
-        """Draw a picture, if an interrupted demo did not draw it before, and say where it is and since when."""
-        path = self.layout.home / "demo" / name
-        if not path.exists() and not draw(path):
-            return
-        minutes, seconds = divmod(int(time.monotonic() - self.began), 60)
-        self.say(f"[green]{what}, as a picture (after {minutes} min {seconds} s): {path}[/green]")
 
 
 def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
@@ -141,11 +87,17 @@ def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
             }
         )
         said = ["--quick: 3 epochs, gates open, probation 2 s; the model is not usable"]
-    return UseCase.model_validate({**use_case.model_dump(), "approvers": use_case.approvers}), said
+    use_case = UseCase.model_validate({**use_case.model_dump(), "approvers": use_case.approvers})
+    if options.rounds == RECONCILED_ROUNDS:
+        use_case = base_of_rounds(use_case)
+        said.append(
+            "a canary of one device, and the line is compared after fewer frames; labeling is due every two minutes"
+        )
+    return use_case, said
 
 
 def run(layout: Layout, options: DemoOptions, console: Console) -> int:
-    """Run both rounds. Returns 0 if all went well, and 3 if a model did not pass its gate and the champion stays.
+    """Run all rounds. Returns 0 if all went well, and 3 if a model did not pass its gate and the champion stays.
 
     Raises:
         DemoError: the demo cannot continue. Finished steps are kept.
@@ -169,13 +121,20 @@ def refuse_what_is_not_the_demos(layout: Layout) -> None:
     demos |= {f"{name}-quick" for name in demos}
     others = sorted(
         {f"product {path.name}" for path in _names_in(layout.products) if path.name not in demos}
-        | {f"device {path.name}" for path in _names_in(layout.home / "devices") if path.name != DEVICE}
+        | {f"device {path.name}" for path in _names_in(layout.home / "devices") if path.name not in (DEVICE, *OTHERS)}
     )
     if others:
         raise DemoError(
             f"{layout.home} holds more than the demo ({', '.join(others)}), and nothing of it is deleted; "
             "give the demo its own home (KIZU_HOME=<folder> make demo FRESH=1), or delete all of it with make clean"
         )
+
+
+def _parts(options: DemoOptions) -> tuple[int, int]:
+    """How many parts are in the first set, and how many pass cameras."""
+    if options.rounds == RECONCILED_ROUNDS:
+        return FIRST_PARTS, RECONCILED_ROUNDS * CANARY_PARTS + len(OTHERS) * OTHER_PARTS
+    return QUICK_PARTS if options.quick else PARTS
 
 
 def _names_in(folder: Path) -> list[Path]:
@@ -203,15 +162,12 @@ def _alone(layout: Layout) -> Iterator[None]:
 def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
     began = time.monotonic()
     use_case, changes = demo_use_case(options)
-    console.rule("Kizu: the loop, twice")
+    reconciled = options.rounds == RECONCILED_ROUNDS
+    console.rule("Kizu: three rounds that the reconciler turns" if reconciled else "Kizu: the loop, twice")
     console.print(f"use case {use_case.name} ({'; '.join(changes)})", highlight=False, soft_wrap=True)
 
     def begin() -> tuple[DemoData, Progress]:
-        data = (
-            from_folder(options.data, use_case)
-            if options.data
-            else generated(*(QUICK_PARTS if options.quick else PARTS))
-        )
+        data = from_folder(options.data, use_case) if options.data else generated(*_parts(options))
         console.print(data.said, highlight=False, soft_wrap=True)
         return data, Progress(progress_file, f"{use_case.digest}:{digest_of(data)}")
 
@@ -224,12 +180,14 @@ def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
         keys.init_once(layout.home / "root-key", layout.keys)
         console.print("starting the servers")
         allow_approvers(layout, use_case)
-        stack.up(layout, on_progress=lambda line: console.print(f"        {line}", highlight=False))
+        door = Door(layout) if reconciled else None
+        with door.in_environment() if door is not None else nullcontext():
+            stack.up(layout, on_progress=lambda line: console.print(f"        {line}", highlight=False))
         data, progress = begun.result()
     config = Settings.from_environment(environment_for(layout, "deployment"))  # this account of MLflow can only read
     act_as(config)
     _say_where(layout, console)
-    demo = _Demo(
+    demo = Demo(
         layout, options, console, use_case, data, progress,
         prepare(layout, use_case=use_case.name, group=use_case.rollout.group),
         began, ModelRegistry.from_settings(config),
@@ -239,8 +197,11 @@ def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
     code = 0
     try:
         try:
-            _loop(demo, agent)
-        except _GateFailed as e:
+            if door is not None:
+                run_rounds(demo, door)
+            else:
+                _loop(demo, agent)
+        except GateFailed as e:
             console.print(f"[bold red]{e}[/bold red]", highlight=False, soft_wrap=True)
             code = GATE_FAILED
         finally:
@@ -252,18 +213,18 @@ def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
     return code
 
 
-def _loop(demo: _Demo, agent: Agent) -> None:
+def _loop(demo: Demo, agent: Agent) -> None:
     with demo.step("1/7  raw images and Captures into S3"):
-        demo.say(demo.progress.once("ingest", lambda: _ingest(demo)))
+        demo.say(demo.progress.once("ingest", lambda: ingest_first_set(demo)))
     for number in range(1, ROUNDS + 1):
         with demo.step(f"{2 if number == 1 else 7}/7  round {number}: people label and verify"):
             demo.say(demo.progress.once(f"label-{number}", partial(_with_people, demo)))
             if number == 1:
-                demo.show(LABELS, "the boxes that people drew and verified", partial(_draw_labels, demo))
+                demo.show(LABELS, "the boxes that people drew and verified", partial(draw_approved_labels, demo))
         with demo.step(f"{3 if number == 1 else 7}/7  round {number}: train, export to ONNX, score as deployed, gate"):
             outputs = demo.progress.once(f"train-{number}", partial(_train, demo))
             version, report = _judge(demo, number, outputs)
-            drawn = partial(_draw_detections, demo, version.run_id)
+            drawn = partial(draw_model, demo, version.run_id)
             demo.show(round_picture(number), "the boxes of this model on photographs of the test split", drawn)
         with demo.step(f"{4 if number == 1 else 7}/7  round {number}: a person approves version {version.version}"):
             _approve(demo, version)
@@ -289,42 +250,12 @@ def _loop(demo: _Demo, agent: Agent) -> None:
         )  # fmt: skip
 
 
-def _draw_labels(demo: _Demo, path: Path) -> bool:
-    config = Settings.from_environment(environment_for(demo.layout, "labeling"))
-    approved = LabelStore.open(config).latest_approved(demo.use_case.name)
-    return draw_labels(path, approved.values(), RawImages(demo.store("importer"), "kizu-raw").fetch)
-
-
-def _draw_detections(demo: _Demo, run_id: str, path: Path) -> bool:
-    raw, datasets = RawImages(demo.store("importer"), "kizu-raw"), demo.store("training")
-    return draw_detections(path, demo.registry, run_id, datasets, raw.fetch)
-
-
-def _ingest(demo: _Demo) -> str:
-    folder = demo.layout.home / "demo" / "first"
-    parts = {}
-    for frame in demo.data.first:
-        _write(folder / frame.name, frame.data)
-        parts[frame.name] = frame.part_id
-    store = demo.store("importer")
-    result = ingest(
-        RawImages(store, "kizu-raw"),
-        folder,
-        sorted(folder / frame.name for frame in demo.data.first),
-        name="first-set",
-        site=SITE,
-        parts=parts,
-        reason=Reason.INITIAL,
-    )
-    return f"{len(result.images)} images of {len(set(parts.values()))} parts, {len(result.set_aside)} set aside"
-
-
-def _with_people(demo: _Demo) -> str:
-    with _people(demo):
+def _with_people(demo: Demo) -> str:
+    with people(demo):
         return _label(demo)
 
 
-def _label(demo: _Demo) -> str:
+def _label(demo: Demo) -> str:
     """Run the labeling pipeline until people have nothing left to do.
 
     A run ends when people have finished all tasks, or after a time limit. The limit is short if some tasks stay open
@@ -355,26 +286,22 @@ def _label(demo: _Demo) -> str:
     return f"{approved} images approved, {rejected} sent back to labeling on the way{left_open}"
 
 
-def _open_for_nobody(demo: _Demo) -> int:
+def _open_for_nobody(demo: Demo) -> int:
     """Return the number of images in the raw bucket whose labels the stand-ins do not know. Their tasks stay open."""
     images = RawImages(demo.store("importer"), "kizu-raw").list_images()
     return sum(image.sha256 not in demo.data.truth for image in images)
 
 
-def _train(demo: _Demo) -> dict[str, Any]:
+def _train(demo: Demo) -> dict[str, Any]:
     outputs = run_pipeline(
         demo.layout, "training", {"use_case": demo.use_case.to_json(), "label_version": -1, "force": False}
     )
-    if outputs["passed"] and _version_of(demo, outputs["run_id"]) is None:
+    if outputs["passed"] and version_of(demo, outputs["run_id"]) is None:
         raise DemoError(f"training run {outputs['run_id']} passed its gate but was not registered; run the demo again")
     return outputs
 
 
-def _version_of(demo: _Demo, run_id: str) -> ModelVersion | None:
-    return next((v for v in demo.registry.versions(demo.use_case.name) if v.run_id == run_id), None)
-
-
-def _judge(demo: _Demo, number: int, outputs: dict[str, Any]) -> tuple[ModelVersion, EvaluationReport]:
+def _judge(demo: Demo, number: int, outputs: dict[str, Any]) -> tuple[ModelVersion, EvaluationReport]:
     report = EvaluationReport.from_json(demo.registry.get_artifact(outputs["run_id"], EVALUATION_REPORT))
     test = report.test
     demo.say(f"dataset {outputs['dataset_digest'][:12]} of {outputs['images']} images")
@@ -384,17 +311,17 @@ def _judge(demo: _Demo, number: int, outputs: dict[str, Any]) -> tuple[ModelVers
     if not outputs["passed"]:
         kept = champion(demo.registry, demo.use_case.name)
         demo.results.append(RoundResult(number, outputs["images"], outputs["dataset_digest"], report, None, None, 0))
-        raise _GateFailed(
+        raise GateFailed(
             f"round {number} did not pass its gate: {outputs['failures']}. Nothing was registered; "
             + (f"version {kept.version.version} stays champion." if kept else "there is no champion yet.")
         )
-    version = _version_of(demo, outputs["run_id"])
+    version = version_of(demo, outputs["run_id"])
     if version is not None:
         return version, report
     raise DemoError(f"the training run {outputs['run_id']} has no registered version; begin again with FRESH=1")
 
 
-def _approve(demo: _Demo, version: ModelVersion) -> None:
+def _approve(demo: Demo, version: ModelVersion) -> None:
     if demo.registry.version(version.name, version.version).approval == "approved":
         return
     url = f"{demo.layout.mlflow_url}/#/models/{version.name}/versions/{version.version}"
@@ -409,28 +336,28 @@ def _approve(demo: _Demo, version: ModelVersion) -> None:
         if decision == "approved":
             return
         if decision == "rejected":
-            raise _GateFailed(f"version {version.version} was rejected by a person; the champion stays")
+            raise GateFailed(f"version {version.version} was rejected by a person; the champion stays")
         time.sleep(3)
 
 
-def _deploy(demo: _Demo, version: ModelVersion) -> dict[str, Any]:
+def _deploy(demo: Demo, version: ModelVersion) -> dict[str, Any]:
     return run_pipeline(demo.layout, "deployment", {"use_case": demo.use_case.to_json(), "version": version.version})
 
 
-def _report(demo: _Demo) -> Reported | None:
+def _report(demo: Demo) -> Reported | None:
     try:
         return Reported.from_json(demo.store("reconciler").get("kizu-fleet", f"{DEVICE}/reported.json"))
     except ObjectNotFound:
         return None
 
 
-def _take_over(demo: _Demo, agent: Agent, digest: str, version: ModelVersion) -> bool:
+def _take_over(demo: Demo, agent: Agent, digest: str, version: ModelVersion) -> bool:
     _wait_for_device(demo, agent, digest)
     _move_champion(demo, version)
     return True
 
 
-def _wait_for_device(demo: _Demo, agent: Agent, digest: str) -> None:
+def _wait_for_device(demo: Demo, agent: Agent, digest: str) -> None:
     def runs_it() -> bool:
         agent.check()
         report = _report(demo)
@@ -443,7 +370,7 @@ def _wait_for_device(demo: _Demo, agent: Agent, digest: str) -> None:
     demo.say(f"the device keeps {digest[:12]}: it reproduced the golden samples and passed probation")
 
 
-def _move_champion(demo: _Demo, version: ModelVersion) -> None:
+def _move_champion(demo: Demo, version: ModelVersion) -> None:
     from demo.acts import reconcile_once
 
     reconcile_once(demo.layout)
@@ -453,7 +380,7 @@ def _move_champion(demo: _Demo, version: ModelVersion) -> None:
     demo.say(f"champion is version {version.version}")
 
 
-def _inspect(demo: _Demo, agent: Agent) -> int:
+def _inspect(demo: Demo, agent: Agent) -> int:
     at = demo.progress.once("photographed-at", lambda: datetime.now(UTC).timestamp())
     for frame in demo.data.device:
         feed(demo.device.camera, frame.name, frame.data, frame.part_id, at)
@@ -478,18 +405,7 @@ def _inspect(demo: _Demo, agent: Agent) -> int:
     return sent
 
 
-@contextmanager
-def _people(demo: _Demo) -> Iterator[None]:
-    if demo.options.real_people:
-        yield
-        return
-    annotator, verifier = ensure_people(demo.layout)
-    url = demo.layout.label_studio_url
-    with Labeler(url, annotator.token, demo.data.truth), Verifier(url, verifier.token, demo.data.truth):
-        yield
-
-
-def _say_people(demo: _Demo) -> None:
+def _say_people(demo: Demo) -> None:
     demo.console.print(
         f"        to approve, sign in to {demo.layout.mlflow_url} as {APPROVER}; "
         f"its password is in {demo.layout.mlflow_accounts}",
@@ -519,18 +435,23 @@ def _say_where(layout: Layout, console: Console) -> None:
             console.print(f"        {service.name:<14}{service.url}", highlight=False)
 
 
-def _finish(demo: _Demo, code: int) -> None:
+def _finish(demo: Demo, code: int) -> None:
     console = demo.console
-    console.rule("the loop turned twice" if code == 0 else "the loop stopped at a gate")
-    console.print(round_table(demo.results))
-    if demo.results:
+    turned = "three rounds turned by themselves" if demo.rounds else "the loop turned twice"
+    console.rule(turned if code == 0 else "the loop stopped at a gate")
+    console.print(rollout_table(demo.rounds) if demo.rounds else round_table(demo.results))
+    if demo.rounds:
+        console.print(f"the rounds, as a page: {demo.layout.home / 'demo' / PAGE}", highlight=False, soft_wrap=True)
+    if demo.results or demo.rounds:
         current = demo.registry.by_alias(demo.use_case.name, CHAMPION)
         sheet = demo.layout.home / "demo" / CONTACT_SHEET
-        if current is not None and _draw_detections(demo, current.run_id, sheet):
+        if current is not None and draw_model(demo, current.run_id, sheet):
             console.print(f"detections, as a picture: {sheet}", highlight=False, soft_wrap=True)
     minutes, seconds = divmod(int(time.monotonic() - demo.began), 60)
     console.print(f"took {minutes} min {seconds} s")
     again = ["make demo FRESH=1"]
+    if demo.options.rounds != ROUNDS:
+        again.append(f"ROUNDS={demo.options.rounds}")
     if demo.options.data:
         again.append(f"DATA={shlex.quote(str(demo.options.data))}")
     if demo.options.real_people:
@@ -540,9 +461,3 @@ def _finish(demo: _Demo, code: int) -> None:
         rows = ["the servers still run, to look around", "stop them   make down"]
     for row in (*rows, f"again       {' '.join(again)}", "clean up    make clean"):
         console.print(row, highlight=False, soft_wrap=True, markup=False)
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or path.read_bytes() != data:
-        path.write_bytes(data)

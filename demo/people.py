@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -56,9 +56,19 @@ class _Person:
     role = ""
 
     def __init__(
-        self, base_url: str, token: str, truth: Truth, *, use_case: str | None = None, pause_s: float = PAUSE_S
+        self,
+        base_url: str,
+        token: str,
+        truth: Truth,
+        *,
+        use_case: str | None = None,
+        pause_s: float = PAUSE_S,
+        finished: Callable[[], None] = lambda: None,
     ) -> None:
-        """use_case: work only in the project of this use case; None: in the projects of all use cases."""
+        """use_case: work only in the project of this use case; None: in the projects of all use cases.
+
+        finished: called when nothing is left to do after there was something.
+        """
         self._http = httpx.Client(
             base_url=base_url.rstrip("/"),
             headers={"Authorization": f"Token {token}"},
@@ -68,6 +78,7 @@ class _Person:
         self._use_case = use_case
         self._truth = truth
         self._pause_s = pause_s
+        self._finished = finished
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._found: list[int] = []
@@ -125,6 +136,7 @@ class _Person:
         raise NotImplementedError
 
     def _run(self) -> None:
+        worked_before = 0
         while not self._stop.is_set():
             try:
                 worked = self.work_once()
@@ -132,7 +144,10 @@ class _Person:
                 _log.warning("the stand-in %s waits for Label Studio: %s", self.role, e)
                 worked = 0
             if not worked:
+                if worked_before:
+                    self._finished()
                 self._stop.wait(self._pause_s)
+            worked_before = worked
 
     def _projects(self) -> list[int]:
         if not self._found or time.monotonic() - self._found_at > _PROJECTS_FOR_S:
@@ -197,8 +212,9 @@ class Labeler(_Person):
         forgets: float = 0.03,
         use_case: str | None = None,
         pause_s: float = PAUSE_S,
+        finished: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(base_url, token, truth, use_case=use_case, pause_s=pause_s)
+        super().__init__(base_url, token, truth, use_case=use_case, pause_s=pause_s, finished=finished)
         self._seed = seed
         self._forgets = forgets
 

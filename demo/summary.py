@@ -1,9 +1,10 @@
-"""Makes the table of the rounds that the demo shows at its end."""
+"""What came of the demo's rounds, and the tables that it shows at its end."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 from rich.table import Table
 
@@ -21,6 +22,38 @@ class RoundResult:
     version: int | None
     release_digest: str | None
     sent_back: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFacts:
+    """What came of a round. Shares and rates are the words of the evaluation report. took_s: of each step."""
+
+    number: int
+    spoilt: str
+    images: int
+    run_id: str
+    dataset: str
+    map50: float
+    escape: str
+    overkill: str
+    version: int
+    approved_by: str
+    reason: str
+    release: str
+    rollout: str
+    rollout_reason: str
+    champion: int | None
+    sent_back: int
+    took_s: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """The facts of `to_json`."""
+        return cls(**value)
 
 
 def round_table(results: Sequence[RoundResult]) -> Table:
@@ -55,6 +88,27 @@ def round_table(results: Sequence[RoundResult]) -> Table:
             str(result.version) if result.version else "refused",
             (result.release_digest or "none")[:8],
             str(result.sent_back),
+        )
+    return table
+
+
+def rollout_table(rounds: Sequence[RoundFacts]) -> Table:
+    """Return a table of rounds that the reconciler turned."""
+    table = Table(title="people labelled, verified and approved; the reconciler did the rest", padding=(0, 0))
+    for column in ("round", "images", "mAP50", "escape", "version", "approved with", "rollout", "champion", "took"):
+        table.add_column(column, overflow="fold")
+    for facts in rounds:
+        minutes, seconds = divmod(int(sum(facts.took_s.values())), 60)
+        table.add_row(
+            str(facts.number),
+            str(facts.images),
+            f"{facts.map50:.3f}",
+            facts.escape,
+            str(facts.version),
+            facts.reason,
+            f"{facts.rollout}: {facts.rollout_reason}" if facts.rollout_reason else facts.rollout,
+            str(facts.champion),
+            f"{minutes} min {seconds} s",
         )
     return table
 

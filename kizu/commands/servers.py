@@ -102,19 +102,32 @@ def demo(
         bool, typer.Option("--fresh", help="Remove the demo's state, and start from the beginning.")
     ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop all servers at the end.")] = False,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            max=3,
+            help="2: the demo starts each step. 3: the reconciler starts what follows from what people do, with three "
+            "devices, and takes back the bad model of the second round.",
+        ),
+    ] = 2,
     quick: Annotated[
         bool, typer.Option("--quick", help="A very short demo for tests. Its model is not usable.")
     ] = False,
 ) -> None:
-    """Run the whole loop twice on this machine."""
+    """Run the whole loop on this machine: twice, or three times with the reconciler."""
     loop = of_this_machine("demo.loop")
 
     if people not in ("stand-in", "real"):
         raise CommandError(f"expected --people stand-in or real, but got {people!r}")
+    if rounds == 3 and (data or quick):
+        raise CommandError("expected --rounds 2 with --data or --quick: three rounds need the generated parts")
     raise typer.Exit(
         loop.run(
             installation(),
-            loop.DemoOptions(data=data, real_people=people == "real", fresh=fresh, stop=stop, quick=quick),
+            loop.DemoOptions(
+                data=data, real_people=people == "real", fresh=fresh, stop=stop, quick=quick, rounds=rounds
+            ),
             console,
         )
     )
