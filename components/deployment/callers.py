@@ -100,4 +100,10 @@ def callers_document(tokens: Mapping[str, str], rights: Mapping[str, tuple[str, 
 def _caller(name: str, entry: Mapping[str, Any]) -> Caller:
     if set(entry) != {"rights", "token_sha256"}:
         raise CallersError(f"expected rights and token_sha256 for {name}, but got {sorted(entry)}")
-    return Caller(name, frozenset(Right(right) for right in entry["rights"]), entry["token_sha256"])
+    known, given = {right.value for right in Right}, [str(right) for right in entry["rights"]]
+    if unknown := sorted(set(given) - known):
+        raise CallersError(
+            f"expected rights of {', '.join(sorted(known))} for {name}, but got {', '.join(unknown)}: was the file "
+            "written for a newer signer? Then go back with it too"
+        )
+    return Caller(name, frozenset(Right(right) for right in given), entry["token_sha256"])

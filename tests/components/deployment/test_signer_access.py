@@ -234,6 +234,14 @@ def test_a_damaged_file_of_callers_is_refused(tmp_path, document):
         Callers.from_file(path)
 
 
+def test_rights_of_a_newer_signer_are_named_with_what_to_do(tmp_path):
+    """Who takes an image back sees that the file of callers has to go back with it."""
+    path = tmp_path / "callers.json"
+    path.write_text(json.dumps(callers_document({"a": "token"}, {"a": ("read", "fly")})))
+    with pytest.raises(CallersError, match=r"for a, but got fly: was the file written for a newer signer"):
+        Callers.from_file(path)
+
+
 def test_without_a_file_of_callers_there_is_no_signer(tmp_path):
     """Nobody is let in because nobody was named."""
     with pytest.raises(CallersError, match="cannot read the signer's callers"):
