@@ -6,7 +6,6 @@ It is MLflow with basic-auth, the guarded registry store below it, and the door 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from components.approval_server.accounts import (
     Role,
     account_of,
     ensure_accounts,
+    ensure_approvers,
     read_accounts,
 )
 from components.approval_server.answers import forbidden
@@ -142,12 +142,12 @@ class _Accounts:
     def __init__(self, files: AccountFiles) -> None:
         self._files = files
         self._lock = threading.Lock()
-        self._seen: tuple[Any, ...] | None = None
+        self._seen: tuple[Any, Any] | None = None
         self.ok = True
         """Whether the files could be applied the last time."""
 
     def refresh(self) -> None:
-        """Apply both files if one of them changed. After the first call, a file that cannot be read changes no account.
+        """Apply each file that changed. After the first call, a file that cannot be read changes no account.
 
         Raises:
             AccountsError: a file cannot be used, and no earlier call succeeded.
@@ -155,11 +155,13 @@ class _Accounts:
         """
         with self._lock:
             try:
-                found = tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in map(os.stat, self._paths()))
+                found = (_identity(self._files.accounts), _identity(self._files.approvers))
                 if found == self._seen:
                     return
-                for name in ensure_accounts(auth.store, self._files):
-                    auth._invalidate_user_auth_cache(name)
+                if self._seen is None or found[0] != self._seen[0]:
+                    for name in ensure_accounts(auth.store, self._files):
+                        auth._invalidate_user_auth_cache(name)
+                ensure_approvers(auth.store, self._files)
                 self._seen = found
                 self.ok = True
             except (OSError, AccountsError) as e:
@@ -168,5 +170,8 @@ class _Accounts:
                     raise
                 _log.error("the accounts stay as they were: %s", e)
 
-    def _paths(self) -> tuple[Path, Path]:
-        return self._files.accounts, self._files.approvers
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    """Another value whenever the file was written."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from components.approval_server import app
 from components.approval_server.accounts import AccountFiles, AccountsError, account_of
 from tests.components.guarded_mlflow import password_of, write
 from tests.components.model_runs import unique_use_case
@@ -75,3 +76,48 @@ def test_an_account_that_the_file_does_not_name_may_approve_what_it_is_listed_fo
     files.accounts.write_text("{")
     with pytest.raises(AccountsError):
         account_of(files, lambda name, password: False, "hanako", "x")
+
+
+class Users:
+    """MLflow's accounts, with the passwords that were checked."""
+
+    def __init__(self):
+        self.passwords = {"admin": "a" * 12, "trainer": "b" * 12}
+        self.checked = []
+        self.granted = []
+
+    def has_user(self, name):
+        return name in self.passwords
+
+    def authenticate_user(self, name, password):
+        self.checked.append(name)
+        return self.passwords[name] == password
+
+    def update_user(self, name, password=None, is_admin=None):
+        self.passwords[name] = password
+
+    def grant_user_permission(self, name, kind, pattern, right):
+        self.granted.append(name)
+
+
+def test_a_change_of_the_approvers_checks_no_password_and_one_of_the_accounts_does(tmp_path, monkeypatch):
+    """A check costs a tenth of a second of CPU time for each account, and requests that write wait for it."""
+    users = Users()
+    monkeypatch.setattr(app.auth, "store", users)
+    files = AccountFiles(tmp_path / "accounts.json", tmp_path / "approvers.json")
+    accounts = {name: {"role": name, "password": password} for name, password in users.passwords.items()}
+    write(files.accounts, {"schema_version": 1, "accounts": accounts})
+    write(files.approvers, {"schema_version": 1, "approvers": {}})
+    keeper = app._Accounts(files)
+    keeper.refresh()
+    assert users.checked == ["admin", "trainer"]
+    users.checked.clear()
+    users.granted.clear()
+    users.passwords["guest"] = "c" * 12  # an administrator made it in MLflow
+    write(files.approvers, {"schema_version": 1, "approvers": {"metal-tag": ["guest"]}})
+    keeper.refresh()
+    assert (users.checked, set(users.granted)) == ([], {"guest"})
+    accounts["trainer"]["password"] = "d" * 12
+    write(files.accounts, {"schema_version": 1, "accounts": accounts})
+    keeper.refresh()
+    assert (users.checked, users.passwords["trainer"], keeper.ok) == (["admin", "trainer"], "d" * 12, True)
