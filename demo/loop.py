@@ -31,7 +31,7 @@ from demo.device import DEVICE, Agent, feed, prepare, wait_until
 from demo.hints import Door
 from demo.pictures import CONTACT_SHEET, LABELS, round_picture
 from demo.progress import Progress
-from demo.round_plans import CANARY_PARTS, FIRST_PARTS, OTHER_PARTS, OTHERS, base_of_rounds
+from demo.round_plans import AFTER_STOP, CANARY_PARTS, FIRST_PARTS, OTHER_PARTS, OTHERS, base_of_rounds
 from demo.round_plans import ROUNDS as RECONCILED_ROUNDS
 from demo.rounds import PAGE, run_rounds
 from demo.state import Demo, DemoError, DemoOptions, GateFailed
@@ -133,7 +133,7 @@ def refuse_what_is_not_the_demos(layout: Layout) -> None:
 def _parts(options: DemoOptions) -> tuple[int, int]:
     """How many parts are in the first set, and how many pass cameras."""
     if options.rounds == RECONCILED_ROUNDS:
-        return FIRST_PARTS, RECONCILED_ROUNDS * CANARY_PARTS + len(OTHERS) * OTHER_PARTS
+        return FIRST_PARTS, AFTER_STOP * CANARY_PARTS + len(OTHERS) * OTHER_PARTS
     return QUICK_PARTS if options.quick else PARTS
 
 

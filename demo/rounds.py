@@ -24,7 +24,7 @@ from demo.data import Photograph
 from demo.device import Agent, feed, free_port, prepare
 from demo.hints import Door
 from demo.pictures import LABELS, round_picture
-from demo.round_plans import CANARY, CANARY_PARTS, OTHER_PARTS, OTHERS, ROUNDS, RoundPlan, file_of, plan_of
+from demo.round_plans import AFTER_STOP, CANARY, CANARY_PARTS, OTHER_PARTS, OTHERS, ROUNDS, RoundPlan, file_of, plan_of
 from demo.rounds_page import page_of
 from demo.state import Demo, DemoError
 from demo.steps import draw_approved_labels, draw_model, ingest_first_set, people
@@ -243,5 +243,5 @@ def _frames(frames: Sequence[Photograph], number: int, device: str) -> Sequence[
         count = CANARY_PARTS * _PHOTOGRAPHS
         return frames[(number - 1) * count : number * count]
     count = OTHER_PARTS * _PHOTOGRAPHS
-    begin = ROUNDS * CANARY_PARTS * _PHOTOGRAPHS + OTHERS.index(device) * count
+    begin = AFTER_STOP * CANARY_PARTS * _PHOTOGRAPHS + OTHERS.index(device) * count
     return frames[begin : begin + count]

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from demo.round_plans import CANARY, CANARY_PARTS, OTHER_PARTS, OTHERS, RoundPlan
+from demo.round_plans import AFTER_STOP, CANARY, CANARY_PARTS, OTHER_PARTS, OTHERS, RoundPlan
 from demo.state import DemoError, GateFailed
 from demo.summary import RoundFacts
 from inspection.rollout import RolloutState
@@ -174,6 +174,9 @@ class Turning:
             if plan.number == 1:
                 for device in OTHERS:
                     line.feed(plan.number, device, OTHER_PARTS)
+            if end.state is RolloutState.STOPPED:
+                # A device counts anew after it went back; the next version is compared with these frames.
+                line.feed(AFTER_STOP, CANARY, CANARY_PARTS)
             sent = self._until("the devices' images", line.sent) - sent_before
             self._say(f"{sent} images sent back; champion is version {line.champion()}")
             lap("return")

@@ -11,7 +11,7 @@ import pytest
 from components.use_case import load_use_case, parse_use_case
 from demo.approver import Approver
 from demo.loop import DemoOptions, demo_use_case
-from demo.round_plans import CANARY, CANARY_PARTS, FRAMES_ASKED, OTHERS, SPOILT_ROUND, file_of, plan_of
+from demo.round_plans import AFTER_STOP, CANARY, CANARY_PARTS, FRAMES_ASKED, OTHERS, SPOILT_ROUND, file_of, plan_of
 from demo.rounds_page import page_of
 from demo.state import DemoError, GateFailed
 from demo.summary import RoundFacts
@@ -132,12 +132,14 @@ def test_a_round_ends_with_the_release_on_all_devices_and_the_champion_moved():
 
 
 def test_a_round_whose_rollout_is_stopped_waits_until_all_devices_run_the_former_release():
-    """The version is noted as failed, the champion stays, and a person reads why."""
+    """The version is noted as failed, the champion stays, and a person reads why. Then the canary counts frames of the
+    former release again, with which the next version is compared."""
     line = Line(rollout=RolloutState.STOPPED)
     facts, said = turn(line)
     assert (facts.rollout, facts.rollout_reason, facts.champion) == ("failed", "why", 1)
     assert ("runs", (CANARY, *OTHERS), line.former) in line.did
     assert any("version 2 is stopped and taken back: why" in text for text in said)
+    assert line.did.index(("feed", AFTER_STOP, CANARY)) > line.did.index(("runs", (CANARY, *OTHERS), line.former))
 
 
 def test_the_first_round_brings_images_from_all_devices():
