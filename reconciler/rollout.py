@@ -323,12 +323,19 @@ def _complete(plan: RolloutPlan, progress: Progress, now: datetime) -> Judgement
             why = f"{_name(plan, plan.open_stage)} is complete, and a person opens the next"
             return Judgement(RolloutAct.PAUSE, why, progress, paused_for=PausedFor.BY_HAND)
     if plan.is_last:
-        return Judgement(RolloutAct.FINISH, f"{_name(plan, plan.open_stage)}, the last, is complete", progress)
+        why = f"{_name(plan, plan.open_stage)}, the last, is complete{_uncompared(progress)}"
+        return Judgement(RolloutAct.FINISH, why, progress)
     if not plan.may_open(now):
         why = f"{_name(plan, plan.open_stage)} is complete; the next is opened in a maintenance window"
         return Judgement(RolloutAct.WAIT, why, progress)
-    why = f"{_name(plan, plan.open_stage)} is complete: {_said(progress)}"
+    why = f"{_name(plan, plan.open_stage)} is complete: {_said(progress)}{_uncompared(progress)}"
     return Judgement(RolloutAct.ADVANCE, why, progress)
+
+
+def _uncompared(progress: Progress) -> str:
+    """In which respects the former release says nothing: it, or this one, has judged too few frames there."""
+    few = [f"{item.respect} ({item.said})" for item in progress.comparisons if item.line is Line.TOO_FEW]
+    return f"; not compared with the former release: {', '.join(few)}" if few else ""
 
 
 def _missing(plan: RolloutPlan, progress: Progress, now: datetime) -> str | None:

@@ -141,6 +141,15 @@ def test_a_release_that_is_worse_on_the_line_stops(new, old, act, said):
     assert (judgement.act, said in judgement.why) == (act, True), judgement.why
 
 
+def test_a_stage_that_could_not_be_compared_says_so_when_the_next_is_opened():
+    """After a roll-back a device counts the former release from 0: the decision tells that nothing was compared."""
+    judgement = line({"fail": 200}, {"frames": 40})
+    assert judgement.act is ADVANCE
+    assert "not compared with the former release: fail (40 of" in judgement.why
+    timed = {"fail": 25, "p95_ms": 9.0}
+    assert "not compared" not in line(timed, timed).why
+
+
 def test_a_release_that_finds_nothing_stops_though_defects_are_rare():
     """2 % fail before and none now lies within a bound of 10 points; a fall by more than 70 % of itself does not."""
     plan = replace(PLAN, line=replace(PLAN.line, fail_fall=0.7))
