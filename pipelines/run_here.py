@@ -13,6 +13,7 @@ import os
 import shlex
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -52,7 +53,10 @@ def run_pipeline(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         error_file = Path(folder) / "step-error.txt"
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=folder, raise_on_error=True)
         try:
-            task = _runnable(name, error_file)(**arguments)
+            with warnings.catch_warnings():
+                # The sizes of pods are for clusters, and a run on this machine has none.
+                warnings.filterwarnings("ignore", ".* no effect in the current local runner", UserWarning)
+                task = _runnable(name, error_file)(**arguments)
         except RuntimeError as e:
             _log.error("%s", e)
             said = error_file.read_text(encoding="utf-8") if error_file.exists() else _NO_ERROR

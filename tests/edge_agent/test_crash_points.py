@@ -98,7 +98,7 @@ def test_a_crash_while_the_agents_software_is_replaced_leaves_a_whole_agent_to_s
 ):
     """The next start runs the software before or the new one, whole, and the update comes to its end by itself."""
     outcome = try_all("NewSoftware", how, fast_folder)
-    show("NewSoftware", how, outcome["tried"], capsys, record_property)
+    show("NewSoftware", how, outcome, capsys, record_property)
     assert outcome["problems"] == []
     assert outcome["tried"]["step"] > 100
 

@@ -11,7 +11,8 @@ from tests.kizu.command_line import REPOSITORY, assert_is_an_error_in_one_line, 
 
 COMMANDS = ["up", "down", "status", "demo", "ingest", "import", "export", "label", "train", "approve", "reject",
             "deploy", "reconcile", "automate", "devices", "fleet-page", "enroll", "revoke", "enrolled", "keys",
-            "compile", "submit", "shadow", "agent", "trace", "logs", "labels", "doctor", "drift"]  # fmt: skip
+            "compile", "submit", "schedule", "cluster", "shadow", "agent", "trace", "logs", "labels", "doctor",
+            "drift"]  # fmt: skip
 
 
 def test_help_names_every_command_and_needs_no_server(tmp_path):

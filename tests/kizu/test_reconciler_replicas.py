@@ -54,7 +54,7 @@ class Replicas:
         published = Published({}, {})
         published.new_pass = lambda: None
         fleet: Any = SimpleNamespace(new_pass=lambda: None, reading=Devices().reading)
-        drift: Any = SimpleNamespace(notices=lambda languages: [])
+        drift: Any = SimpleNamespace(notices=lambda languages: [], note=lambda at: [])
         nothing: Any = SimpleNamespace(forget=lambda: None)
         champions = NotedChampions(Aliases(), published, decisions, lambda: world.now)
         return Reconciling(

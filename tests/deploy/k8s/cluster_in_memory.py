@@ -68,7 +68,7 @@ def of_a_new_cluster() -> list[dict[str, Any]]:
         document("DaemonSet", "calico-node", "kube-system"),
         document(
             "Deployment", "ml-pipeline", "kubeflow",
-            spec={"template": {"spec": {"containers": [{"image": "registry.internal/kubeflow/kfp-api-server:2.17.0"}]}}},
+            spec={"template": {"spec": {"containers": [{"image": "registry.internal/kfp-api-server:2.17.0"}]}}},
         ),
     ]  # fmt: skip
 
