@@ -353,7 +353,7 @@ def _override(value: dict[str, Any], environment: Mapping[str, str]) -> None:
             section = child
         text = environment[name]
         # Only lists and objects are parsed: a password or a name may look like a number.
-        section[keys[-1]] = yaml.safe_load(text) if text[:1] in "[{" else text
+        section[keys[-1]] = yaml.safe_load(text) if text.startswith(("[", "{")) else text
 
 
 def _readable(error: ValidationError) -> str:

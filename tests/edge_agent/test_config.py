@@ -75,6 +75,11 @@ def test_the_environment_overrides_the_file(tmp_path):
     assert config.mqtt.password.get_secret_value() == "0123"
 
 
+def test_an_empty_variable_is_an_empty_text(tmp_path):
+    """A composition file sets a variable that nobody gave to nothing."""
+    assert load_config(write(tmp_path), {"KIZU_EDGE_IMAGE_DIGEST": ""}).image_digest == ""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("", "expected keys"), ("a: [", "expected YAML"), ("device: dev1", "'cameras' is missing"),
