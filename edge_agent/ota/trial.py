@@ -12,10 +12,8 @@ import json
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +22,8 @@ from typing import Final
 import numpy as np
 
 from edge_agent import __version__
-from edge_agent.errors import EdgeError, InferenceError, Interrupted, UpdateError
+from edge_agent.child import TooLong, run_child
+from edge_agent.errors import InferenceError, UpdateError
 from edge_agent.inference import RELEASE_FILE, LoadedRelease, RuntimeChoice, load_release
 from edge_agent.memory import end_first_without_memory, free_memory_bytes, resident_bytes
 from edge_agent.ota.release_client import read_release
@@ -93,42 +92,29 @@ def try_release_aside(
         *(item for provider in choice.providers for item in ("--provider", provider)),
     ]  # fmt: skip
     limit = choice.trial_memory_bytes or share_of_free()
+
+    def look(pid: int) -> None:
+        used = resident(pid)
+        if limit is not None and used is not None and used > limit:
+            raise _TooMuchMemory(f"its trial used {used // 2**20} MiB, over the limit of {limit // 2**20} MiB")
+
     try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=child_environment(),
-        )
-    except OSError as e:
-        raise EdgeError(f"cannot start a trial: {e}") from e
-    with child:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                output, errors = child.communicate(timeout=0.2)
-                break
-            except subprocess.TimeoutExpired:
-                if stop.is_set() or time.monotonic() > deadline:
-                    child.kill()
-                if stop.is_set():
-                    raise Interrupted("the trial was ended from outside") from None
-                used = resident(child.pid)
-                if limit is not None and used is not None and used > limit:
-                    child.kill()
-                    message = f"its trial used {used // 2**20} MiB, over the limit of {limit // 2**20} MiB"
-                    return TrialResult(False, "too-much-memory", message)
-                if time.monotonic() > deadline:
-                    return TrialResult(False, "too-slow", f"the trial did not end within {timeout_s:.0f} s")
+        end = run_child(command, child_environment(), stop, timeout_s, "trial", look)
+    except TooLong:
+        return TrialResult(False, "too-slow", f"the trial did not end within {timeout_s:.0f} s")
+    except _TooMuchMemory as e:
+        return TrialResult(False, "too-much-memory", str(e))
     try:
-        return TrialResult(**json.loads(output.splitlines()[-1]))
+        return TrialResult(**json.loads(end.output.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
-        if child.returncode == -signal.SIGKILL:
+        if end.code == -signal.SIGKILL:
             return TrialResult(False, "too-much-memory", "the system ended the trial, as it does where memory runs out")
-        how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
-        tail = errors.decode(errors="replace").strip()[-300:]
-        return TrialResult(False, "trial-crashed", f"the process that tried it died with {how}: {tail}")
+        how = f"signal {-end.code}" if end.code < 0 else f"exit code {end.code}"
+        return TrialResult(False, "trial-crashed", f"the process that tried it died with {how}: {end.last_words}")
+
+
+class _TooMuchMemory(Exception):
+    """The child uses more than it may."""
 
 
 def share_of_free() -> int | None:

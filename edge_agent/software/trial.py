@@ -11,17 +11,15 @@ import compileall
 import json
 import os
 import py_compile
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge_agent.errors import EdgeError, Interrupted
+from edge_agent.child import TooLong, run_child
 
 _TIMEOUT_S: Final = 600.0
 _LOWEST: Final = 19
@@ -62,34 +60,15 @@ def try_software(
         command += [str(release[0]), release[1]]
     kept = {name: os.environ[name] for name in os.environ if name.startswith("KIZU_EDGE_")}
     kept |= {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}
+    environment = {**kept, "PYTHONPATH": str(site)}
     try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**kept, "PYTHONPATH": str(site)},
-        )
-    except OSError as e:
-        raise EdgeError(f"cannot start the trial of new software: {e}") from e
-    with child:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                output, errors = child.communicate(timeout=0.2)
-                break
-            except subprocess.TimeoutExpired:
-                if stop.is_set() or time.monotonic() > deadline:
-                    child.kill()
-                if stop.is_set():
-                    raise Interrupted("the trial of new software was ended from outside") from None
-                if time.monotonic() > deadline:
-                    return SoftwareTrial(False, "trial-too-long", f"its trial did not end within {timeout_s:.0f} s")
+        end = run_child(command, environment, stop, timeout_s, "trial of new software")
+    except TooLong:
+        return SoftwareTrial(False, "trial-too-long", f"its trial did not end within {timeout_s:.0f} s")
     try:
-        return SoftwareTrial(**json.loads(output.splitlines()[-1]))
+        return SoftwareTrial(**json.loads(end.output.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
-        tail = errors.decode(errors="replace").strip()[-300:]
-        return SoftwareTrial(False, "cannot-start", f"it died with exit code {child.returncode}: {tail}")
+        return SoftwareTrial(False, "cannot-start", f"it died with exit code {end.code}: {end.last_words}")
 
 
 def compile_site(site: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -209,7 +210,7 @@ def test_a_process_that_does_not_end_is_killed(start, monkeypatch):
     assert start(child, timeout_s=0.0) == TrialResult(False, "too-slow", "the trial did not end within 0 s")
     assert child.killed == 1
     now = [1000.0]
-    monkeypatch.setattr(trial.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     child = Child(rounds=100, on_wait=lambda: now.__setitem__(0, now[0] + 30.0))
     assert start(child, timeout_s=60.0) == TrialResult(False, "too-slow", "the trial did not end within 60 s")
     assert (child.killed, child.rounds) == (1, 97)
