@@ -1,7 +1,7 @@
 """What each round of the demo with a reconciler asks: the use case file of the round. Pure.
 
 In one round the file is spoilt, as it can happen in a hurry: the training is cut to a few passes over the data, and the
-gates are opened so that its model is registered nevertheless. The next round has the file of before.
+gates are opened so that its model is registered nevertheless. Once that training ended, the file is the one of before.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ OTHER_PARTS: Final = 8
 FRAMES_ASKED: Final = 60
 """Frames of the canary without which nothing goes on."""
 _SPOILT_EPOCHS: Final = 1
+_NO_TRAINING: Final = 1_000_000
+"""New labels that never come, so that no training is due."""
 _OPEN_GATES: Final = {
     "min_map50": 0.0,
     "max_escape_rate": 1.0,
@@ -42,12 +44,14 @@ _OPEN_GATES: Final = {
 class RoundPlan:
     """One round. images: that have an approved label when people are done.
 
-    reason: what the stand-in says as it approves. spoilt: what is wrong with the use case file of the round; '' where
-    nothing is.
+    after_training: the use case once the round's training ended. It is not spoilt, and no training is due by it: images
+    that come back in a round are for the next one. reason: what the stand-in says as it approves. spoilt: what is wrong
+    with the use case file of the round; '' where nothing is.
     """
 
     number: int
     use_case: UseCase
+    after_training: UseCase
     images: int
     reason: str
     spoilt: str = ""
@@ -77,23 +81,24 @@ def base_of_rounds(use_case: UseCase) -> UseCase:
     return UseCase.model_validate(values)
 
 
-def plan_of(use_case: UseCase, number: int, images: int, approved: int) -> RoundPlan:
+def plan_of(use_case: UseCase, number: int, images: int, learned: int) -> RoundPlan:
     """The plan of a round. use_case: see `base_of_rounds`.
 
     Args:
         number: of the round, from 1.
         images: that are there now.
-        approved: images among them that have an approved label already.
+        learned: images among them whose approved label was in the last training already.
     """
     values = _values(use_case)
-    values["retraining"] = {"min_new_labels": max(1, images - approved)}
+    after = UseCase.model_validate(values | {"retraining": {"min_new_labels": _NO_TRAINING}})
+    values["retraining"] = {"min_new_labels": max(1, images - learned)}
     if number != SPOILT_ROUND:
-        return RoundPlan(number, UseCase.model_validate(values), images, f"round {number}: its scores are good")
+        return RoundPlan(number, UseCase.model_validate(values), after, images, f"round {number}: it passed its gate")
     values["gates"] |= _OPEN_GATES
     values["training"]["epochs"] = _SPOILT_EPOCHS
     spoilt = f"trained for {_SPOILT_EPOCHS} of {use_case.training.epochs} epochs, with the gates opened"
     reason = f"round {number}: needed today, whatever its scores ({spoilt})"
-    return RoundPlan(number, UseCase.model_validate(values), images, reason, spoilt)
+    return RoundPlan(number, UseCase.model_validate(values), after, images, reason, spoilt)
 
 
 def file_of(use_case: UseCase) -> str:

@@ -18,15 +18,16 @@ from components.stores.models.registry import CHAMPION, EVALUATION_REPORT, ROLLO
 from components.stores.objects.whole_file import write_whole
 from components.stores.raw_images.images import RawImages
 from components.stores.releases.signer_client import SignerClient
+from components.use_case import UseCase
 from demo.acts import approve_as, automate, automate_no_more
 from demo.approver import Approver
 from demo.data import Photograph
 from demo.device import Agent, feed, free_port, prepare
 from demo.hints import Door
 from demo.pictures import LABELS, round_picture
-from demo.round_plans import AFTER_STOP, CANARY, CANARY_PARTS, OTHER_PARTS, OTHERS, ROUNDS, RoundPlan, file_of, plan_of
+from demo.round_plans import AFTER_STOP, CANARY, CANARY_PARTS, OTHER_PARTS, OTHERS, ROUNDS, file_of, plan_of
 from demo.rounds_page import page_of
-from demo.state import Demo, DemoError
+from demo.state import Demo, DemoError, GateFailed
 from demo.steps import draw_approved_labels, draw_model, ingest_first_set, people
 from demo.summary import RoundFacts
 from demo.turning import Standing, Training, Turning
@@ -34,6 +35,7 @@ from deploy.access.identities import environment_for
 from deploy.local import stack
 from inspection.documents import Reported
 from reconciler.decisions import Decision
+from reconciler.training_facts import training_facts
 
 APPROVER: Final = "approver"
 PAGE: Final = "rounds.html"
@@ -47,7 +49,8 @@ def run_rounds(demo: Demo, door: Door) -> None:
     The reconciler's service must run.
 
     Raises:
-        GateFailed, DemoError: see `demo.turning.Turning.turn`; the rounds that are done are kept.
+        GateFailed: see `demo.turning.Turning.turn` and `refuse_what_was_stopped`; the rounds that are done are kept.
+        DemoError: see `Turning.turn`.
     """
     with demo.step("raw images and Captures into S3"):
         demo.say(demo.progress.once("ingest", lambda: ingest_first_set(demo)))
@@ -62,7 +65,7 @@ def run_rounds(demo: Demo, door: Door) -> None:
             held.enter_context(_approver(demo, door, reasons))
         for number in range(1, ROUNDS + 1):
             began = demo.progress.once(f"round-{number}-began", line.counts)
-            plan = plan_of(demo.use_case, number, began["images"], began["approved"])
+            plan = plan_of(demo.use_case, number, began["images"], began["learned"])
             reasons[0] = plan.reason
             turned = partial(_turn, turning, plan, began)
             facts = RoundFacts.from_json(demo.progress.once(f"round-{number}", turned))
@@ -72,6 +75,21 @@ def run_rounds(demo: Demo, door: Door) -> None:
             drawn = partial(draw_model, demo, facts.run_id)
             demo.show(round_picture(number), "the boxes of this model on photographs of the test split", drawn)
             _write_page(demo)
+    refuse_what_was_stopped(demo.rounds)
+
+
+def refuse_what_was_stopped(rounds: Sequence[RoundFacts]) -> None:
+    """Check that only a spoilt round was stopped.
+
+    Raises:
+        GateFailed: the model of another round was taken back.
+    """
+    for facts in rounds:
+        if facts.rollout == "failed" and not facts.spoilt:
+            raise GateFailed(
+                f"round {facts.number}: version {facts.version} was stopped on the line and taken back "
+                f"({facts.rollout_reason}), though nothing was wrong with the use case file; the champion stays"
+            )
 
 
 def _turn(turning: Turning, plan: RoundPlan, began: dict[str, Any]) -> dict[str, Any]:
@@ -111,8 +129,8 @@ class ServersAndDevices:
     def __init__(self, demo: Demo) -> None:
         self._demo = demo
         self._model = demo.use_case.name
-        environment = environment_for(demo.layout, "reconciler")
-        self._signer = SignerClient.from_settings(Settings.from_environment(environment))
+        self._reconciler = Settings.from_environment(environment_for(demo.layout, "reconciler"))
+        self._signer = SignerClient.from_settings(self._reconciler)
         self._labels = Settings.from_environment(environment_for(demo.layout, "labeling"))
         self._raw = RawImages(demo.store("importer"), "kizu-raw")
         self._fleet = FleetReports(demo.store("reconciler"), "kizu-fleet")
@@ -127,18 +145,19 @@ class ServersAndDevices:
     def counts(self) -> dict[str, Any]:
         """What is there before a round."""
         run = self.trained()
+        approved = self.approved()
         images = self._raw.list_images()
         return {
             "images": len({image.sha256 for image in images}),
-            "approved": self.approved(),
+            "learned": approved - training_facts(self._reconciler, self._model).new_labels if approved else 0,
             "run": run.run_id if run else "",
             "sent": sum(image.device in self._devices for image in images),
         }
 
-    def automate(self, plan: RoundPlan) -> None:
-        """Write the file of the round, and give it to the reconciler as a person would."""
-        file = self._demo.layout.home / "demo" / f"use-case-of-round-{plan.number}.yaml"
-        write_whole(file, file_of(plan.use_case).encode())
+    def automate(self, number: int, use_case: UseCase) -> None:
+        """Write a use case file of the round, and give it to the reconciler as a person would."""
+        file = self._demo.layout.home / "demo" / f"use-case-of-round-{number}.yaml"
+        write_whole(file, file_of(use_case).encode())
         automate(self._demo.layout, file)
 
     def approved(self) -> int:

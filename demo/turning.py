@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from components.use_case import UseCase
 from demo.round_plans import AFTER_STOP, CANARY, CANARY_PARTS, OTHER_PARTS, OTHERS, RoundPlan
 from demo.state import DemoError, GateFailed
 from demo.summary import RoundFacts
@@ -44,8 +45,8 @@ class Standing:
 class Line(Protocol):
     """What a round looks at, and the little that it does."""
 
-    def automate(self, plan: RoundPlan) -> None:
-        """Give the reconciler the use case file of the round."""
+    def automate(self, number: int, use_case: UseCase) -> None:
+        """Give the reconciler a use case file in a round."""
 
     def approved(self) -> int:
         """Images with an approved label."""
@@ -139,11 +140,12 @@ class Turning:
         with self._step(f"{of}: people label and verify; {plan.images} images must be approved"):
             if plan.spoilt:
                 self._say(f"[yellow]the use case file of this round is spoilt: {plan.spoilt}[/yellow]")
-            line.automate(plan)
+            line.automate(plan.number, plan.use_case)
             self._until("approved labels", lambda: line.approved() >= plan.images or None)
             lap("labels")
         with self._step(f"{of}: the reconciler finds that a training is due"):
             run = self._until("a training", lambda: _other(line.trained(), former_run))
+            line.automate(plan.number, plan.after_training)
             figures = line.figures(run.run_id)
             self._say(f"test mAP50 {figures['map50']:.3f}, escape {figures['escape']}, overkill {figures['overkill']}")
             if not run.passed:

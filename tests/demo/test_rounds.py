@@ -12,6 +12,7 @@ from components.use_case import load_use_case, parse_use_case
 from demo.approver import Approver
 from demo.loop import DemoOptions, demo_use_case
 from demo.round_plans import AFTER_STOP, CANARY, CANARY_PARTS, FRAMES_ASKED, OTHERS, SPOILT_ROUND, file_of, plan_of
+from demo.rounds import refuse_what_was_stopped
 from demo.rounds_page import page_of
 from demo.state import DemoError, GateFailed
 from demo.summary import RoundFacts
@@ -28,12 +29,13 @@ BASE, _ = demo_use_case(DemoOptions(rounds=3))
 
 
 def test_each_round_has_a_use_case_file_that_the_reconciler_takes():
-    """The canary is first, labeling has a schedule, and a training when all new images are labelled."""
-    for number, images, approved in ((1, 160, 0), (2, 181, 160), (3, 195, 181)):
-        plan = plan_of(BASE, number, images, approved)
+    """The canary is first, labeling has a schedule, and a training when all images that are new since the last training
+    are labelled."""
+    for number, images, learned in ((1, 160, 0), (2, 181, 160), (3, 195, 181)):
+        plan = plan_of(BASE, number, images, learned)
         read = parse_use_case(file_of(plan.use_case), where="the file")
         assert read == plan.use_case
-        assert (read.retraining.min_new_labels, read.approvers) == (images - approved, ("approver",))
+        assert (read.retraining.min_new_labels, read.approvers) == (images - learned, ("approver",))
         assert (read.rollout.canary, read.rollout.waves) == ((CANARY,), (100.0,))
         assert FRAMES_ASKED <= 2 * CANARY_PARTS
         assert product_of(read).policy.labeling is not None
@@ -63,8 +65,8 @@ class Line:
         self.looks[name] = self.looks.get(name, 0) + 1
         return value if self.looks[name] > 1 and name != self.never else before
 
-    def automate(self, plan):
-        self.did.append(("automate", plan.number))
+    def automate(self, number, use_case):
+        self.did.append(("automate", number, use_case))
 
     def approved(self):
         return self._second("approved", 170, 160)
@@ -129,6 +131,29 @@ def test_a_round_ends_with_the_release_on_all_devices_and_the_champion_moved():
     assert line.did.index(("feed", 2, CANARY)) > line.did.index(("runs", (CANARY,), line.digest))
     assert set(facts.took_s) == {"labels", "training", "approval", "canary", "rollout", "return"}
     assert RoundFacts.from_json(facts.to_json()) == facts
+
+
+def test_a_round_trains_once_and_the_file_is_mended_before_a_person_approves():
+    """From a round's training on, no further training is due in the round, and none ever by a spoilt file: labels of
+    images that come back while the rollout lasts would start one."""
+    line = Line()
+    turn(line, number=SPOILT_ROUND)
+    shipped = load_use_case(DEFAULT_USE_CASE)
+    (_, _, first), (_, _, second) = [act for act in line.did if act[0] == "automate"]
+    assert (first.gates == shipped.gates, second.gates == shipped.gates) == (False, True)
+    assert second.training == shipped.training
+    assert second.retraining.min_new_labels > 1000
+    assert line.did.index(("automate", SPOILT_ROUND, second)) < line.did.index(("start",))
+
+
+def test_a_demo_in_which_another_than_the_spoilt_model_was_stopped_has_failed():
+    """The words name the round, the version and the reason."""
+    line = Line(rollout=RolloutState.STOPPED)
+    spoilt, _ = turn(line, number=SPOILT_ROUND)
+    refuse_what_was_stopped([spoilt])
+    good, _ = turn(Line(rollout=RolloutState.STOPPED), number=3)
+    with pytest.raises(GateFailed, match=r"round 3: version 2 was stopped on the line and taken back \(why\)"):
+        refuse_what_was_stopped([spoilt, good])
 
 
 def test_a_round_whose_rollout_is_stopped_waits_until_all_devices_run_the_former_release():
