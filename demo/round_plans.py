@@ -76,7 +76,7 @@ def base_of_rounds(use_case: UseCase) -> UseCase:
     }
     values["schedules"] = {
         "labeling": {"cron": "*/2 * * * *", "time_zone": "UTC"},
-        "labeling_quiet_s": 10.0,
+        "labeling_quiet_s": 4.0,
     }
     return UseCase.model_validate(values)
 

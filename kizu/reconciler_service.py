@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kizu.reconciling import compose, has_files, holder, products_of
@@ -26,6 +27,19 @@ _log = logging.getLogger(__name__)
 _SAY_AGAIN_S: Final = 60.0
 _LATE: Final = 10
 """After so many intervals without a pass the service is not healthy any more."""
+
+_SHORTEST_S: Final = 1.0
+"""The shortest pause between two passes that nobody asked for."""
+
+
+def pause_until(again_at: datetime | None, now: datetime, every_s: float) -> float:
+    """Seconds until the next pass: `every_s`, or less where a wait ends before that.
+
+    again_at: when the first wait ends whose end is known.
+    """
+    if again_at is None:
+        return every_s
+    return min(every_s, max((again_at - now).total_seconds(), min(_SHORTEST_S, every_s)))
 
 
 class ReconcilerService:
@@ -46,7 +60,7 @@ class ReconcilerService:
         *,
         idle: bool = False,
         say: Callable[[PassResult], None] = lambda _: None,
-        composed: Callable[..., Reconciling] = compose,
+        composed: Callable[..., Reconciling] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         from reconciler.counters import Counters
@@ -60,7 +74,8 @@ class ReconcilerService:
         self._every_s = every_s
         self._idle = idle
         self._say = say
-        self._compose = composed
+        self._compose = composed or partial(compose, run_ended=self._wake)
+        self._again_at: datetime | None = None
         self._now = now
         self._products: Products | None = None
         self._counters = Counters()
@@ -123,6 +138,7 @@ class ReconcilerService:
         _log.error("this pass failed: %s; the next one is in %.0f s", reason, self._every_s, exc_info=not is_away)
 
     def _turn(self) -> None:
+        self._again_at = None
         if self._products is None:
             if self._idle and not has_files(self._config) and not self._is_released():
                 return
@@ -138,6 +154,7 @@ class ReconcilerService:
         result = self._reconciling.run()
         self._counters.decided(result.decisions)
         self._counters.failed(result.failures)
+        self._again_at = result.again_at
         self._say(result)
 
     def _is_released(self) -> bool:
@@ -178,10 +195,15 @@ class ReconcilerService:
     def _sleep(self) -> None:
         if self._stopped.is_set():
             return
+        pause_s = pause_until(self._again_at, datetime.now(UTC), self._every_s)
         if self.door is not None:
-            self.door.wait(self._every_s)
+            self.door.wait(pause_s)
         else:
-            self._stopped.wait(self._every_s)
+            self._stopped.wait(pause_s)
+
+    def _wake(self) -> None:
+        if self.door is not None:
+            self.door.wake()
 
     def _healthy(self) -> bool:
         return time.monotonic() - self._alive_at < _LATE * self._every_s + 60

@@ -45,6 +45,11 @@ class PassResult:
         apart = len(self.rollout_failures) + len(self.drift_failures)
         return apart + sum(len(product.failures) for product in self.products)
 
+    @property
+    def again_at(self) -> datetime | None:
+        """When the first of the waits ends whose end is known: a pass before it would find the same."""
+        return min((product.again_at for product in self.products if product.again_at is not None), default=None)
+
 
 class Reconciling:
     """The whole reconciler of one process; `compose` makes it."""
@@ -160,8 +165,17 @@ def _folder(config: Settings) -> Path:
     return Path(config.use_cases) if config.use_cases else layout().use_cases
 
 
-def compose(config: Settings, products: Products, still_acting: Callable[[], None] = lambda: None) -> Reconciling:
+def compose(
+    config: Settings,
+    products: Products,
+    still_acting: Callable[[], None] = lambda: None,
+    run_ended: Callable[[], None] = lambda: None,
+) -> Reconciling:
     """Make the reconciler. This imports the clients of all servers.
+
+    Args:
+        still_acting: called before each act; raises where another replica took over.
+        run_ended: called from another thread when a run ended that this process started on this machine.
 
     Raises:
         SettingsError: a setting is missing.
@@ -198,7 +212,7 @@ def compose(config: Settings, products: Products, still_acting: Callable[[], Non
         labels=facts,
         annotations=annotations,
     )
-    starter = _starter(config, store, state)
+    starter = _starter(config, store, state, run_ended)
     loop = Loop(
         products,
         sources,
@@ -249,7 +263,7 @@ def holder() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
-def _starter(config: Settings, store: Any, state: str) -> Starter | None:
+def _starter(config: Settings, store: Any, state: str, run_ended: Callable[[], None]) -> Starter | None:
     """Kubeflow Pipelines where its address is set, else this machine; None on a cluster without the address."""
     if config.kfp_endpoint:
         from kizu.kubeflow_starter import KubeflowStarter
@@ -258,5 +272,5 @@ def _starter(config: Settings, store: Any, state: str) -> Starter | None:
     if not is_on_this_machine():
         return None
     background_runs: Any = of_this_machine("deploy.local.background_runs")
-    starter: Starter = background_runs.BackgroundRuns(layout(), store, state)
+    starter: Starter = background_runs.BackgroundRuns(layout(), store, state, ended=run_ended)
     return starter

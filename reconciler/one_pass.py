@@ -34,13 +34,17 @@ HOLDER: Final = "reconciler-"
 
 @dataclass(frozen=True, slots=True)
 class ProductReport:
-    """What a pass saw of a product, did, and waits for, in words. failures: acts that went wrong; they come again."""
+    """What a pass saw of a product, did, and waits for, in words. failures: acts that went wrong; they come again.
+
+    again_at: when the first of the waits ends whose end is known; None for none.
+    """
 
     name: str
     sees: tuple[str, ...]
     does: tuple[str, ...]
     waits: tuple[str, ...]
     failures: tuple[str, ...]
+    again_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -48,6 +52,7 @@ class _Said:
     does: list[str]
     waits: list[str]
     failures: list[str]
+    again_at: datetime | None = None
 
 
 class Loop:
@@ -157,7 +162,7 @@ class Loop:
 
     def _report(self, view: ProductView, following: Following, said: _Said) -> ProductReport:
         return ProductReport(
-            view.policy.name, following.sees, tuple(said.does), tuple(said.waits), tuple(said.failures)
+            view.policy.name, following.sees, tuple(said.does), tuple(said.waits), tuple(said.failures), said.again_at
         )
 
     def _want(self, product: Product, want: Want, said: _Said, *, act: bool) -> Refused | None:
@@ -172,6 +177,7 @@ class Loop:
         if found is None and (until := self._quiet_until(want)) is not None:
             waits = f"waits until {until:%H:%M:%S} UTC, {want.quiet_s:g} s after the last run"
             said.waits.append(f"{want.pipeline}: it {waits} ({want.why})")
+            said.again_at = until if said.again_at is None else min(said.again_at, until)
             return None
         if found is None and not act:
             said.does.append(f"would start {want.pipeline} under the claim {want.claim}: {want.why}")

@@ -42,7 +42,12 @@ class RunPipeline(Protocol):
 
 
 class BackgroundRuns:
-    """The port `reconciler.starts.Starter` on one machine. store, bucket: where runs keep their records."""
+    """The port `reconciler.starts.Starter` on one machine.
+
+    Args:
+        store, bucket: where runs keep their records.
+        ended: called when a run has ended and its claim says so, from the run's own thread.
+    """
 
     def __init__(
         self,
@@ -52,7 +57,9 @@ class BackgroundRuns:
         *,
         run: RunPipeline = run_pipeline,
         clock: Callable[[], datetime] = utc_now,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
+        self._ended = ended
         self._layout = layout
         self._store = store
         self._bucket = bucket
@@ -122,14 +129,17 @@ class BackgroundRuns:
         except RunFailed as e:
             _log.error("run %s of %s: %s", run_id, pipeline, e)
             run.ended(RunState.FAILED, str(e).partition("\n")[0])
+            self._ended()
             return
         except Exception as e:  # whatever prevents a start is told to who asked for it
             if noted.is_set():
                 _log.exception("run %s of %s", run_id, pipeline)
                 run.ended(RunState.FAILED, f"{type(e).__name__}: {e}")
+                self._ended()
             else:
                 failure.append(e)
             return
         finally:
             noted.set()
         run.ended(RunState.SUCCEEDED, "")
+        self._ended()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
@@ -16,8 +17,9 @@ from deploy.access.layout import Layout
 from deploy.local import stack
 from kizu.cli import app
 from kizu.context import CommandError, require_servers_here, run_here, settings_as
-from kizu.reconciler_service import ReconcilerService
+from kizu.reconciler_service import ReconcilerService, pause_until
 from kizu.reconciling import PassResult
+from reconciler.one_pass import ProductReport
 from tests.components.servers import free_port
 
 
@@ -102,6 +104,17 @@ def test_a_pass_that_cannot_ever_work_ends_the_command(service):
     with pytest.raises(SettingsError):
         service(reconciling).run()
     assert reconciling.passes == 1
+
+
+def test_the_next_pass_comes_when_the_first_wait_ends():
+    """A wait whose end is known shortens the pause between two passes, though never below a second."""
+    now = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    assert pause_until(None, now, 20.0) == 20.0
+    assert pause_until(now + timedelta(seconds=7), now, 20.0) == 7.0
+    assert pause_until(now + timedelta(seconds=40), now, 20.0) == 20.0
+    assert pause_until(now - timedelta(seconds=3), now, 20.0) == 1.0
+    reports = [ProductReport("p", (), (), (), (), at) for at in (None, now + timedelta(seconds=9), now)]
+    assert PassResult([], [], reports, []).again_at == now
 
 
 @pytest.mark.parametrize("released", [False, True])

@@ -321,6 +321,10 @@ def test_while_people_label_without_a_break_labeling_runs_keep_their_distance(wo
     world.says(annotated_at=world.now)
     (report,) = world.loop().run(act=False)
     assert f"{quiet.seconds} s after the last run (people finished something" in "\n".join(report.waits)
+    world.wait(seconds=(report.again_at - world.now).total_seconds())
+    (report,) = world.loop().run(act=False)
+    assert report.again_at is None
+    assert "would start labeling" in report.does[0]
 
 
 def test_a_labeling_run_of_the_schedule_waits_for_no_quiet_time(world):

@@ -35,8 +35,8 @@ class Told:
         self.over.set()
 
 
-def starter(run) -> BackgroundRuns:
-    return BackgroundRuns(None, None, "kizu-state", run=run)
+def starter(run, ended=lambda: None) -> BackgroundRuns:
+    return BackgroundRuns(None, None, "kizu-state", run=run, ended=ended)
 
 
 def ends(error: Exception | None = None):
@@ -60,12 +60,12 @@ def ends(error: Exception | None = None):
     ],
 )
 def test_a_run_is_noted_when_it_is_there_and_when_it_ends(error, said):
-    """The claim says how the run ended, with the first line of its error."""
+    """The claim says how the run ended, with the first line of its error. Then the next pass is asked for."""
     told = Told()
-    runs = starter(ends(error))
+    runs = starter(ends(error), ended=lambda: told.said.append("a pass"))
     assert runs.start("training", {}, "train/x/1", told)
     runs.wait()
-    assert told.said == ["started", said]
+    assert told.said == ["started", said, "a pass"]
 
 
 def test_a_start_that_cannot_be_noted_is_an_error_and_no_run():
