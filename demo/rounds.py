@@ -25,7 +25,7 @@ from demo.data import Photograph
 from demo.device import Agent, feed, free_port, prepare
 from demo.hints import Door
 from demo.pictures import LABELS, round_picture
-from demo.round_plans import AFTER_STOP, CANARY, CANARY_PARTS, OTHER_PARTS, OTHERS, ROUNDS, file_of, plan_of
+from demo.round_plans import AFTER_STOP, CANARY, CANARY_PARTS, OTHER_PARTS, OTHERS, ROUNDS, RoundPlan, file_of, plan_of
 from demo.rounds_page import page_of
 from demo.state import Demo, DemoError, GateFailed
 from demo.steps import draw_approved_labels, draw_model, ingest_first_set, people
