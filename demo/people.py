@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -198,7 +198,10 @@ class _Person:
 
 
 class Labeler(_Person):
-    """Draws the true boxes. On its first try it leaves a box out of some images (share `forgets`, chosen by seed)."""
+    """Draws the true boxes. On its first try it leaves a box out of some images (share `forgets`, chosen by seed).
+
+    careless_with: the images, by sha256, with which that may happen; None: all.
+    """
 
     role = "labeling"
 
@@ -210,6 +213,7 @@ class Labeler(_Person):
         *,
         seed: int = 0,
         forgets: float = 0.03,
+        careless_with: Container[str] | None = None,
         use_case: str | None = None,
         pause_s: float = PAUSE_S,
         finished: Callable[[], None] = lambda: None,
@@ -217,12 +221,14 @@ class Labeler(_Person):
         super().__init__(base_url, token, truth, use_case=use_case, pause_s=pause_s, finished=finished)
         self._seed = seed
         self._forgets = forgets
+        self._careless_with = careless_with
 
     def _work(self, task: Mapping[str, Any], truth: Sequence[LabelledBox]) -> list[dict[str, Any]]:
         data = task["data"]
         boxes = list(truth)
         chance = random.Random(f"{self._seed}|{data['sha256']}")  # noqa: S311 # repeatable, nothing secret
-        if boxes and not data.get("note") and chance.random() < self._forgets:
+        careless = self._careless_with is None or data["sha256"] in self._careless_with
+        if careless and boxes and not data.get("note") and chance.random() < self._forgets:
             del boxes[chance.randrange(len(boxes))]
         return to_regions(boxes, data["width"], data["height"])
 
