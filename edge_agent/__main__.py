@@ -88,6 +88,25 @@ def check(config: ConfigFile = Path("config.yaml")) -> None:
 
 
 @app.command()
+def calibrate(
+    picture: Annotated[Path, typer.Argument(help="A picture that this camera took, in the size that it inspects.")],
+    board: Annotated[str | None, typer.Option(help="Inner corners of a checkerboard, columns x rows: 9x6.")] = None,
+    square_mm: Annotated[float | None, typer.Option(help="The side of a square of the checkerboard.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="One end of a known length, in pixels: 120,80.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="The other end, in pixels: 1420,82.")] = None,
+    length_mm: Annotated[float | None, typer.Option(help="The known length.")] = None,
+) -> None:
+    """Find how many millimetres a pixel has, from a checkerboard or from two points and a length.
+
+    Prints what to write into the camera's section of the device's file. The board or the length must lie where the part
+    lies. Refuses a picture that does not tell.
+    """
+    from edge_agent import calibration
+
+    typer.echo(calibration.calibrate(picture, board, square_mm, start, end, length_mm).as_yaml(), nl=False)
+
+
+@app.command()
 def rollback(
     leave: Annotated[
         str | None, typer.Option(help="The release to leave, whole digest; refused where another one runs.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -26,6 +26,7 @@ from edge_agent.send_back import Judged, SendBack
 from edge_agent.sources.port import Frame, FrameSource, readable_name
 from inspection import ImageError, Inspection, decode_image, sha256_of
 from inspection.image import MAX_PIXELS
+from inspection.part_view import UNKNOWN_VIEW, PartView
 from inspection.verdict import NoVerdict
 
 _log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class InspectionLoop:
         beside: called with each judged frame after its result is on disk, for a candidate; it must not wait.
         on_probation: whether the running release is on probation.
         max_pixels: images with more are refused before they are decoded.
+        views: by the name of the camera, how it sees the part.
     """
 
     def __init__(
@@ -82,8 +84,10 @@ class InspectionLoop:
         beside: Callable[[Judged], None] = lambda _: None,
         on_probation: Callable[[], bool] = lambda: False,
         max_pixels: int = MAX_PIXELS,
+        views: Mapping[str, PartView] | None = None,
     ) -> None:
         self._max_pixels = max_pixels
+        self._views = dict(views or {})
         self._sources = tuple(sources)
         self._active = active
         self._outbox = outbox
@@ -209,7 +213,8 @@ class InspectionLoop:
         except ImageError as e:
             self._reject(source, frame, e.reason, str(e))
             return
-        inspection, infer_ms = active.inspect(pixels)
+        view = self._views.get(source.name, UNKNOWN_VIEW)
+        inspection, infer_ms = active.inspect(pixels, view)
         if frame.doubt is not None:
             inspection = inspection.doubted(frame.doubt)
         sha256 = sha256_of(frame.data)
@@ -217,7 +222,7 @@ class InspectionLoop:
             frame, sha256, inspection, active, device=self._device, camera=source.name, infer_ms=infer_ms
         )
         policy = self._send_back.policy(active.release.sampling)
-        judged = Judged(frame, sha256, result, inspection, policy)
+        judged = Judged(frame, sha256, result, inspection, policy, view)
         reason = reason_to_send(inspection, active.release.thresholds, policy, sha256)
         image, counters = self._send_back.image(judged, reason) if reason else (None, ())
         if frame.asked is not None and not frame.asked.claim():
@@ -255,7 +260,7 @@ class InspectionLoop:
         ):
             return
         try:
-            other, _ = previous.inspect(pixels)
+            other, _ = previous.inspect(pixels, judged.view)
         except InferenceError as e:
             _log.warning("cannot compare with release %s: %s", previous.digest[:12], e)
             self._active.previous = None

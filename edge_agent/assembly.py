@@ -39,6 +39,7 @@ from edge_agent.ota.tallies import Tallies
 from edge_agent.ota.tally_file import TallyFile
 from edge_agent.outbox import Outbox
 from edge_agent.outbox_recovery import Owner
+from edge_agent.part_answers import PartAnswers
 from edge_agent.recent_frames import RecentFrames
 from edge_agent.result import Result
 from edge_agent.result_publisher import ResultPublisher
@@ -108,7 +109,7 @@ def _run_locked(
     damaged = DamagedFiles(config.state_folder / DAMAGED_FOLDER, disk)
     outbox = Outbox(
         config.state_folder / "outbox", config.outbox, disk=disk, damaged=damaged,
-        owner=Owner(config.site, config.device), zone=config.zone,
+        owner=Owner(config.site, config.device), zone=config.zone, parts=[part.to_rule() for part in config.parts],
     )  # fmt: skip
     health, active, recent = Health(on_beat=manager.progress), Active(), RecentFrames()
     uploader = Uploader(outbox, store, config.buckets.raw)
@@ -129,12 +130,13 @@ def _run_locked(
     listeners: list[Callable[[], None]] = []
     budget = MemoryBudget(config.memory.image_bytes)
     send_back = SendBack(outbox, config.site, config.sampling)
+    tighten = config.acceptance_tighten.to_tightening()
     shadow = Shadow(
         ShadowFiles(config.state_folder, disk, damaged),
         lambda interrupted: ReleaseClient.from_config(config, store, disk, interrupted, SHADOW_METADATA_FOLDER),
         lambda folder, digest, interrupted: ShadowProcess(
             folder, digest, precision=config.inference.precision, max_pixels=budget.max_pixels,
-            interrupted=interrupted, memory_bytes=config.inference.trial_memory_bytes,
+            interrupted=interrupted, memory_bytes=config.inference.trial_memory_bytes, tighten=tighten,
         ),
         budget=budget,
         paused=lambda: updates.state.phase is Phase.PROBATION,
@@ -174,7 +176,7 @@ def _run_locked(
         Identity(config.device, config.group, config.use_case),
         releases,
         lambda: ReleaseClient.from_config(config, store, disk, updates.interrupted),
-        RuntimeChoice.from_config(config.inference),
+        RuntimeChoice.from_config(config.inference, tighten),
         health,
         active=active,
         heartbeat_timeout_s=config.intervals.heartbeat_timeout_s,
@@ -258,6 +260,7 @@ def _run_locked(
         wake=wake, measure=measure, looked=line.add, compared=tallies.add_compared, cameras=cameras,
         send_back=send_back, beside=shadow.hand_over,
         on_probation=lambda: updates.state.phase is Phase.PROBATION, max_pixels=budget.max_pixels,
+        views={camera.name: camera.view() for camera in config.cameras},
     )  # fmt: skip
     tasks: dict[str, Callable[[threading.Event], None]] = {
         "page": page.run,
@@ -271,6 +274,8 @@ def _run_locked(
     }
     if publisher is not None:
         tasks["result-publisher"] = publisher.run
+    parts = PartAnswers(outbox, device=config.device, publish=publisher is not None)
+    tasks["parts"] = parts.run
     if triggers:
         tasks["missed-triggers"] = missed.run
     died: list[str] = []

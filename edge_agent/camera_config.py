@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from inspection.part_view import PartView
 from inspection.paths import check_name
 
 Name = Annotated[str, AfterValidator(lambda value: check_name("name", value))]
@@ -26,6 +27,36 @@ class _Camera(Section):
     """The camera's name, its own on this device."""
     mode: Literal["every", "latest"] = "every"
     """`every`: no frame is skipped, the camera waits. `latest`: stale frames are dropped and counted."""
+    mm_per_px: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Millimetres a pixel where the part is, as `kizu-edge calibrate` finds it. Without it, acceptance rules in
+    millimetres cannot be judged, and a part that may break one is `uncertain` (`no-scale`)."""
+    mm_per_px_uncertainty: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """By how much `mm_per_px` may be wrong. A size that could lie on either side of its limit is `uncertain`."""
+    calibrated_px: tuple[int, int] | None = None
+    """Width and height of the picture that was calibrated. On a picture of another size, rules in millimetres or in
+    zones cannot be judged (`other-size`)."""
+    part_origin_px: tuple[float, float] | None = None
+    """Where the origin of the part lies, `[x, y]` in pixels of the picture. Without it, acceptance rules with a zone
+    cannot be judged (`no-part-frame`)."""
+    part_angle_deg: float = Field(default=0.0, allow_inf_nan=False)
+    """By how much the part's x axis is turned from the picture's, clockwise as one sees it."""
+
+    @model_validator(mode="after")
+    def _scale_is_a_scale(self) -> _Camera:
+        self.view()
+        return self
+
+    def view(self) -> PartView:
+        """How this camera sees the part."""
+        if self.mm_per_px is None and self.mm_per_px_uncertainty:
+            raise ValueError("expected mm_per_px beside mm_per_px_uncertainty")
+        return PartView(
+            mm_per_px=self.mm_per_px,
+            mm_per_px_uncertainty=self.mm_per_px_uncertainty,
+            origin_px=self.part_origin_px,
+            angle_deg=self.part_angle_deg,
+            size_px=self.calibrated_px,
+        )
 
 
 class FolderCamera(_Camera):

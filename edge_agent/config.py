@@ -22,6 +22,8 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationErr
 
 from edge_agent.camera_config import Camera, Cameras, Name, Seconds, Section, Topic, absolute
 from edge_agent.errors import ConfigError
+from edge_agent.outbox_parts import PartRule
+from edge_agent.tightening import Tightening
 
 ENVIRONMENT_PREFIX: Final = "KIZU_EDGE_"
 
@@ -183,6 +185,63 @@ class SamplingLimits(Section):
     """At most this share of frames is also inspected with the previous release."""
 
 
+class RuleLimits(Section):
+    """Stricter limits of one acceptance rule; see the rule's own in the use case file."""
+
+    max_longest_side_px: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """The longer side of one defect, in pixels."""
+    max_longest_side_mm: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """The longer side of one defect, in millimetres."""
+    max_area_px2: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """The area of one defect, in square pixels."""
+    max_area_mm2: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """The area of one defect, in square millimetres."""
+    max_total_area_px2: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """The area of all defects together, in square pixels."""
+    max_total_area_mm2: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """The area of all defects together, in square millimetres."""
+    max_count: int | None = Field(default=None, ge=0)
+    """How many defects there may be."""
+    min_distance_px: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """How far apart any two defects must be, in pixels."""
+    min_distance_mm: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """How far apart any two defects must be, in millimetres."""
+
+
+class AcceptanceTighten(Section):
+    """Stricter acceptance rules than those of the release. What would loosen a rule does not hold, and is told."""
+
+    factor: float = Field(default=1.0, gt=0, le=1)
+    """Lengths may be this share of what the release says, areas the square of it; distances must be so many times
+    larger."""
+    rules: Mapping[str, RuleLimits] = {}
+    """Stricter limits, by the name of the rule."""
+
+    def to_tightening(self) -> Tightening:
+        """The same as a value."""
+        return Tightening(self.factor, {name: rule.model_dump(exclude_none=True) for name, rule in self.rules.items()})
+
+
+class PartCameras(Section):
+    """Cameras whose pictures show one part together: the device gives one answer about the part.
+
+    A picture that fails fails the part. A camera whose picture is missing makes it uncertain, and the answer names it.
+    """
+
+    name: Name = "part"
+    """What the answer calls it."""
+    cameras: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """The cameras, by name. Each frame needs a `part_id`."""
+    timeout_s: Seconds = 10.0
+    """Seconds from the first picture of a part until it is answered, whatever is missing."""
+    late_s: Seconds = 3600.0
+    """For so long after its answer a picture of the same `part_id` is late, and counted. Later it begins a new part."""
+
+    def to_rule(self) -> PartRule:
+        """The same as a value."""
+        return PartRule(self.name, self.cameras, self.timeout_s, self.late_s)
+
+
 class Intervals(Section):
     """Intervals of the device, in seconds."""
 
@@ -217,6 +276,8 @@ class Config(Section):
     """The root of trust of releases, pinned at enrolment."""
     cameras: Cameras
     """Where frames come from."""
+    parts: tuple[PartCameras, ...] = ()
+    """Which cameras make one part."""
     s3: S3
     """The object store."""
     buckets: Buckets = Buckets()
@@ -229,6 +290,8 @@ class Config(Section):
     """How the model runs."""
     sampling: SamplingLimits = SamplingLimits()
     """Less than the release asks for."""
+    acceptance_tighten: AcceptanceTighten = AcceptanceTighten()
+    """Stricter acceptance rules than the release's."""
     outbox: OutboxLimits = OutboxLimits()
     """What may wait on the device."""
     memory: Memory = Memory()
@@ -248,6 +311,19 @@ class Config(Section):
                     "if it is right, this machine lacks the package tzdata"
                 ) from None
         return value
+
+    @model_validator(mode="after")
+    def _parts_are_of_cameras(self) -> Config:
+        named = [camera for part in self.parts for camera in part.cameras]
+        known = [camera.name for camera in self.cameras]
+        names = [part.name for part in self.parts]
+        if unknown := sorted(set(named) - set(known)):
+            raise ValueError(f"expected parts to name some of the cameras {known}, but got {unknown}")
+        if len(set(named)) != len(named) or len(set(names)) != len(names):
+            raise ValueError(
+                f"expected each camera in one part, and parts of different names, but got {names}: {named}"
+            )
+        return self
 
     @property
     def zone(self) -> tzinfo | None:
@@ -361,7 +437,9 @@ def _readable(error: ValidationError) -> str:
     for item in error.errors(include_input=False, include_url=False):
         # pydantic puts the kind of camera, which is no key, between the index in the list and the key.
         places = [
-            part for before, part in zip((None, *item["loc"]), item["loc"], strict=False) if not isinstance(before, int)
+            part
+            for before, part in zip((None, *item["loc"]), item["loc"], strict=False)
+            if not (isinstance(before, int) and part in _sources())
         ]
         key = ".".join(str(part) for part in places)
         if item["type"] == "extra_forbidden":
@@ -378,8 +456,8 @@ def _readable(error: ValidationError) -> str:
 def _known(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Config
     for part in location:
-        if isinstance(part, int):
-            continue
+        if isinstance(part, int) or (part not in model.model_fields and part not in _sources()):
+            continue  # a place in a list, or a name that the file gives
         if part in _sources():
             model = _sources()[part]
         elif part != "cameras":

@@ -2,6 +2,7 @@
 
     EdgeError
     ├── ConfigError          the configuration file, the environment or a file it names
+    ├── CalibrationError     a picture that no scale can be found from
     ├── StateError           the state folder: locked, damaged, full
     │   ├── DamagedState         a file of the state folder is damaged
     │   ├── Unwritable           the state folder cannot be written now: full, read-only, or without rights
@@ -36,6 +37,10 @@ class EdgeError(Exception):
 
 class ConfigError(EdgeError):
     """The configuration is missing or wrong; the message names the key."""
+
+
+class CalibrationError(EdgeError):
+    """A picture does not tell how many millimetres a pixel has; the message says why, and how to take a better one."""
 
 
 class StateError(EdgeError):

@@ -10,6 +10,7 @@ from edge_agent.outbox import ImageToSend
 from edge_agent.result import Result
 from edge_agent.sources.port import Frame, readable_name
 from inspection import Capture, Inspection, Reason, image_format, raw_image_key
+from inspection.acceptance import severity_of
 from inspection.image import EXTENSIONS
 
 
@@ -44,8 +45,10 @@ def result_of(
             found for found in inspection.detections if found.score >= thresholds[found.class_name].uncertain
         ),
         verdict=inspection.verdict,
-        reason=None if inspection.problem is None else str(inspection.problem),
+        reason=inspection.unmeasured if inspection.problem is None else str(inspection.problem),
         infer_ms=round(infer_ms, 3),
+        severity=severity_of(inspection.rules),
+        rules=inspection.rules,
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import BackendUnavailable, InferenceError
 from edge_agent.openvino_backend import load_openvino_model
+from edge_agent.tightening import NOT_TIGHTENED, Tightening
 from inspection import Candidate, Infer, Inspection, Inspector, ModelFile, OutputError, Release
 from inspection.decode import check_output_values
 from inspection.model_rules import (
@@ -24,6 +25,7 @@ from inspection.model_rules import (
     check_output,
     configure,
 )
+from inspection.part_view import UNKNOWN_VIEW, PartView
 
 os.environ.update([TELEMETRY_SWITCH])  # before the import, which reads it
 
@@ -48,9 +50,11 @@ class RuntimeChoice:
     providers: Sequence[str] = ("CPUExecutionProvider",)
     backend: str = "onnxruntime"
     trial_memory_bytes: int | None = None
+    tighten: Tightening = NOT_TIGHTENED
+    """Stricter acceptance rules than those of a release."""
 
     @classmethod
-    def from_config(cls, inference: Inference) -> Self:
+    def from_config(cls, inference: Inference, tighten: Tightening = NOT_TIGHTENED) -> Self:
         """What the device's configuration chooses."""
         return cls(
             inference.threads,
@@ -58,6 +62,7 @@ class RuntimeChoice:
             inference.providers,
             inference.backend,
             inference.trial_memory_bytes,
+            tighten,
         )
 
 
@@ -69,12 +74,15 @@ class LoadedRelease:
     release: Release
     model: ModelFile
     inspector: Inspector
+    not_tightened: tuple[str, ...] = ()
+    """What the device's file asks of the acceptance rules and does not get, because it would loosen them."""
 
-    def inspect(self, image: NDArray[np.uint8]) -> tuple[Inspection, float]:
+    def inspect(self, image: NDArray[np.uint8], view: PartView = UNKNOWN_VIEW) -> tuple[Inspection, float]:
         """Inspect one image.
 
         Args:
             image: (h, w, 3) uint8, BGR.
+            view: how the camera sees the part.
 
         Returns:
             Detections from the sampling policy's lowest score on with the verdict, and the milliseconds that it took.
@@ -84,7 +92,8 @@ class LoadedRelease:
         """
         start = time.perf_counter()
         try:
-            inspection = self.inspector.inspect(image, score_floor=max(0.01, self.release.sampling.uncertain_low))
+            floor = max(0.01, self.release.sampling.uncertain_low)
+            inspection = self.inspector.inspect(image, score_floor=floor, view=view)
         except InferenceError:
             raise
         except Exception as e:
@@ -101,7 +110,10 @@ def load_release(folder: Path, digest: str, release: Release, choice: RuntimeCho
             that can be read.
     """
     model, inspector = load_inspector(folder, release, choice)
-    return LoadedRelease(digest, release, model, inspector)
+    _, refused = choice.tighten.of(release.acceptance)
+    for text in refused:
+        _log.warning("release %s: %s", digest[:12], text)
+    return LoadedRelease(digest, release, model, inspector, refused)
 
 
 def load_inspector(folder: Path, release: Candidate, choice: RuntimeChoice) -> tuple[ModelFile, Inspector]:
@@ -115,7 +127,10 @@ def load_inspector(folder: Path, release: Candidate, choice: RuntimeChoice) -> t
             check_output_values(infer(np.zeros(shape, dtype=np.float32)), len(release.classes))
     except OutputError as e:
         raise InferenceError(f"{model.file} does not work on a black picture: {e}") from e
-    inspector = Inspector(infer, preprocess, release.classes, release.thresholds, release.nms, release.picture_limits)
+    acceptance, _ = choice.tighten.of(release.acceptance)
+    inspector = Inspector(
+        infer, preprocess, release.classes, release.thresholds, release.nms, release.picture_limits, acceptance
+    )
     return model, inspector
 
 

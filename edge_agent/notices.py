@@ -45,6 +45,7 @@ def notices(
     damaged: int,
     set_aside: Sequence[str],
     note: str,
+    not_tightened: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Each notice: a fixed word, a colon and a message.
 
@@ -53,6 +54,7 @@ def notices(
         approved_at: when the running release was approved, signed; a right clock is past it.
         damaged: how many state files were ever set aside; set_aside: the names of those that are kept.
         note: on how the running release was kept.
+        not_tightened: what the device's file asks of the acceptance rules and does not get.
     """
     found = []
     earliest = max(_EARLIEST, approved_at) if approved_at is not None else _EARLIEST
@@ -67,4 +69,5 @@ def notices(
         found.append(f"state-damaged: {damaged} state files were damaged and set aside ({kept}); check the disk")
     if note:
         found.append(note)
+    found += [f"not-tightened: {text}" for text in not_tightened]
     return tuple(found)

@@ -28,10 +28,13 @@ from edge_agent.errors import StateError, Unwritable
 from edge_agent.outbox_deferred import Deferred, Place, Write, Writer
 from edge_agent.outbox_index import EXPIRED, FIRST_IMAGE_TO_GO, NEXT_IMAGE, OLDEST_RESULTS, Index
 from edge_agent.outbox_order import RESERVED_SHARE, droppable_bytes, next_to_go, standing
+from edge_agent.outbox_parts import PartRule, PartTable, open_parts
 from edge_agent.outbox_recovery import IndexFile, Owner
-from edge_agent.outbox_schema import Kind, Outgoing, Priority, connect
+from edge_agent.outbox_schema import PARTS_TOPIC, Kind, Outgoing, Priority, connect
+from edge_agent.part_answer import PartResult
 from edge_agent.result import Result
 from inspection import Capture, DocumentError, sha256_of
+from inspection.acceptance import RuleState
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +71,7 @@ class Outbox:
         damaged: where a damaged index is set aside; by default beside it.
         zone: in which a day begins at midnight; None for the zone of this machine.
         owner: whose images these are; None counts images whose Capture is lost as dropped.
+        parts: which cameras make a part.
 
     Raises:
         StateError: the folder cannot be used, or the index is of a newer agent.
@@ -85,6 +89,7 @@ class Outbox:
         damaged: DamagedFiles | None = None,
         owner: Owner | None = None,
         zone: tzinfo | None = UTC,
+        parts: Sequence[PartRule] = (),
     ) -> None:
         self._disk = disk or RealDisk()
         self.image_folder: Final = folder / "images"
@@ -103,6 +108,8 @@ class Outbox:
         self.result_waits = threading.Event()
         self.image_waits = threading.Event()
         """Both are set when a new item waits; the sender clears its own."""
+        self.part_waits = threading.Event()
+        """Set when a result may have completed a part."""
         try:
             self._disk.make_folder(folder)
             file = IndexFile(
@@ -115,6 +122,8 @@ class Outbox:
             self._index = Index(connection, self.image_folder, lambda: file.renew("corrupt"))
             try:
                 self._age_before = self._stored_age() - self._monotonic()
+                with self._index.reading() as db:
+                    self._parts = PartTable.of(parts, db)
                 self._remove_rubbish()
             except BaseException:
                 self._index.close()
@@ -165,6 +174,7 @@ class Outbox:
         self._writer.write(Write(apply, image, (result.capture_id, message) if publish else None, (source_key, True)))
         self.result_waits.set()
         self.image_waits.set()
+        self.part_waits.set()
         self._enforce_limits()
         return True
 
@@ -187,7 +197,9 @@ class Outbox:
                 self._index.keep_answer(request_key, message, ANSWERS_KEPT)
             doubted = (("doubted", result.reason, "", 1),) if result.reason else ()
             kinds = [(kind, "", "", 1) for kind in ("frames", *counters)]
-            self._index.count_each([*kinds, *doubted, *self._of_verdict(result)])
+            broken = [("rule", item.rule, "", 1) for item in result.rules if item.state is RuleState.BROKEN]
+            part = [(kind, name, "", 1) for kind, name in self._parts.add(db, result, now)]
+            self._index.count_each([*kinds, *doubted, *self._of_verdict(result), *broken, *part])
 
     def record_missed(self, result: Result, *, publish: bool) -> None:
         """Keep the result of a trigger that got no verdict, and count it by its reason; durable when it returns.
@@ -199,16 +211,20 @@ class Outbox:
         message = result.to_json() if publish else b""
 
         def apply(place: Place, _: ImageToSend | None) -> None:
-            with self._index.transaction():
+            with self._index.transaction() as db:
                 if publish and place.publish:
                     self._index.insert(
                         Kind.RESULT, Priority.RESULT, self._age_now(), result.capture_id, message,
                         item_id=place.result_id,
                     )  # fmt: skip
-                self._index.count_each([("not_inspected", result.reason or "", "", 1), *self._of_verdict(result)])
+                part = [(kind, name, "", 1) for kind, name in self._parts.add(db, result, self._age_now())]
+                self._index.count_each(
+                    [("not_inspected", result.reason or "", "", 1), *self._of_verdict(result), *part]
+                )
 
         self._writer.write(Write(apply, result=(result.capture_id, message) if publish else None))
         self.result_waits.set()
+        self.part_waits.set()
         self._enforce_limits()
 
     def add_image(self, image: ImageToSend) -> None:
@@ -292,6 +308,59 @@ class Outbox:
         """The source keys of frames that are recorded or being set aside, and not put away yet."""
         with self._index.reading() as db:
             return tuple(key for (key,) in db.execute("SELECT source_key FROM taken"))
+
+    # -- the answers about parts --------------------------------------------------------------------------------------
+
+    def answer_parts(self, device: str, now: datetime, *, publish: bool) -> tuple[PartResult, ...]:
+        """Answer the parts that are due, each once; durable when it returns.
+
+        While the disk cannot be written, none is answered: a part must not get a second answer after a kill.
+
+        Args:
+            now: UTC.
+            publish: whether a broker is configured that the answers go to.
+
+        Raises:
+            StateError: the index is damaged.
+        """
+        answers = []
+        # What waits in memory has item ids that were promised, so that no answer may take one.
+        with self._files:
+            if not self.catch_up():
+                return ()
+            with self._index.reading() as db:
+                if not self._parts.due(db, self._age_now(), limit=1):
+                    return ()
+            try:
+                with self._index.transaction() as db:
+                    age = self._age_now()
+                    for due in self._parts.due(db, age):
+                        answer = due.part.answer(due.end, device, now)
+                        message = answer.to_json()
+                        self._parts.answered(db, due, message, age)
+                        if publish:
+                            self._index.insert(
+                                Kind.RESULT, Priority.RESULT, age, answer.answer_id, message, topic=PARTS_TOPIC
+                            )
+                        self._index.count_each([("part", answer.verdict, "", 1), ("part_end", answer.end, "", 1)])
+                        answers.append(answer)
+            except Unwritable as e:
+                self._writer.cannot(e)
+                return ()
+        if answers:
+            self.result_waits.set()
+        return tuple(answers)
+
+    def next_part_s(self) -> float | None:
+        """Seconds until the next part is due, 0 where one is; None where none waits."""
+        with self._index.reading() as db:
+            due_at = self._parts.next_due(db)
+        return None if due_at is None else max(0.0, due_at - self._age_now())
+
+    def open_parts(self) -> int:
+        """How many parts wait for pictures."""
+        with self._index.reading() as db:
+            return open_parts(db)
 
     def count(self, kind: str, name: str = "", by: int = 1) -> None:
         """Add to a counter that outlives the process, such as frames skipped at one camera."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import StateError, Unwritable
-from edge_agent.outbox_schema import Kind, Outgoing, Priority, is_damage, is_unwritable
+from edge_agent.outbox_schema import RESULTS_TOPIC, Kind, Outgoing, Priority, is_damage, is_unwritable
 
 OLDEST_RESULTS: Final = "kind = 'result' AND item_id > ? ORDER BY priority, item_id LIMIT ?"
 NEXT_IMAGE: Final = "kind = 'image' AND item_id > ? ORDER BY priority, item_id LIMIT ?"
@@ -129,12 +129,12 @@ class Index:
 
     def select(self, where: str, first: float, limit: int) -> list[Outgoing]:
         """At most `limit` items that one of the constant clauses above selects; `first` is its first parameter."""
-        query = f"SELECT item_id, priority, capture_id, payload, image_key, image_name, image_sha256 FROM item WHERE {where}"  # noqa: S608, E501
+        query = f"SELECT item_id, priority, capture_id, payload, image_key, image_name, image_sha256, topic FROM item WHERE {where}"  # noqa: S608, E501
         with self.reading() as db:
             rows = db.execute(query, (first, limit)).fetchall()
         return [
             Outgoing(
-                row[0], Priority(row[1]), row[2], row[3], row[4], self._images / row[5] if row[5] else None, row[6]
+                row[0], Priority(row[1]), row[2], row[3], row[4], self._images / row[5] if row[5] else None, *row[6:]
             )
             for row in rows
         ]
@@ -156,6 +156,7 @@ class Index:
         payload: bytes,
         image: tuple[str, str, str, int] | None = None,
         item_id: int | None = None,
+        topic: str = RESULTS_TOPIC,
     ) -> None:
         """Add an item, unless an item of this kind and `capture_id` waits already.
 
@@ -163,6 +164,7 @@ class Index:
             created_at: seconds of use.
             image: sha256, file name, key in the raw bucket, bytes; None for a result.
             item_id: one that was promised; None for the next one.
+            topic: where a message to the line goes.
         """
         sha256, name, key, image_bytes = image or (None, None, None, 0)
         if name and self._db.execute("SELECT 1 FROM item WHERE image_name = ? LIMIT 1", (name,)).fetchone():
@@ -170,9 +172,9 @@ class Index:
         size = len(payload) + image_bytes
         added = self._db.execute(
             "INSERT INTO item "
-            "(item_id, kind, priority, created_at, capture_id, payload, image_sha256, image_name, image_key, bytes) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (item_id, str(kind), int(priority), created_at, capture_id, payload, sha256, name, key, size),
+            "(item_id, kind, priority, created_at, capture_id, payload, image_sha256, image_name, image_key, bytes, "
+            "topic) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (item_id, str(kind), int(priority), created_at, capture_id, payload, sha256, name, key, size, topic),
         ).rowcount
         if added:
             self.tally.add(priority, size, image_bytes)

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _CHECKED_WHOLE_BYTES: Final = 200_000_000
 """After a stop without warning, an index up to this size is checked whole; a larger one is checked as it is used."""
 _TABLES: Final = {"item": "item_id", "taken": "source_key", "counter": "kind, name, day", "age": "id",
-                  "answer": "number"}  # fmt: skip
+                  "answer": "number", "part": "number"}  # fmt: skip
 """The tables of the index, and the columns that order each."""
 _READ_FROM: Final = (SCHEMA_VERSION - 1, SCHEMA_VERSION)
 """Versions whose tables have these columns; version 2 has no answers."""
@@ -184,7 +184,11 @@ def _salvage(source: Path, db: sqlite3.Connection) -> int:
         if old.execute("PRAGMA user_version").fetchone()[0] not in _READ_FROM:
             return 0
         for table, order in _TABLES.items():
-            columns = [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")]
+            # An index of an earlier agent lacks what came later.
+            there = {name for _, name, *_ in old.execute(f"PRAGMA table_info({table})")}
+            columns = [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})") if name in there]
+            if not columns:
+                continue
             marks = ", ".join("?" * len(columns))
             for row in _readable_rows(old, table, order, columns):
                 if table == "item" and not _is_item(dict(zip(columns, row, strict=True))):

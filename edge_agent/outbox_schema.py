@@ -51,9 +51,17 @@ class Priority(IntEnum):
         return cls.NOTHING_FOUND
 
 
+RESULTS_TOPIC: Final = "results"
+PARTS_TOPIC: Final = "parts"
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An item that waits to be sent. payload: the Capture or the Result, as JSON. image_*: None for a result."""
+    """An item that waits to be sent.
+
+    payload: the Capture, the Result or the PartResult, as JSON. image_*: None for a message to the line. topic: where a
+    message goes, below the device's own topics.
+    """
 
     item_id: int
     priority: Priority
@@ -62,6 +70,7 @@ class Outgoing:
     image_key: str | None
     image_file: Path | None
     image_sha256: str | None
+    topic: str = RESULTS_TOPIC
 
 
 SCHEMA_VERSION: Final = 3
@@ -142,6 +151,26 @@ _VERSION_3: Final = (
 """The results of posted images by their idempotency keys, so that a restart forgets none."""
 _STEPS: Final = (_VERSION_1, _VERSION_2, _VERSION_3)
 
+_ADDED: Final = {
+    "item": ("ALTER TABLE item ADD COLUMN topic TEXT NOT NULL DEFAULT 'results'",),
+    "part": (
+        # at: when it was opened, or answered, in seconds of use. due_at: when it is answered at the latest; NULL for
+        # one that was. state: an OpenPart, or the PartResult.
+        """CREATE TABLE part (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    part_id TEXT NOT NULL,
+    at REAL NOT NULL,
+    due_at REAL,
+    state BLOB NOT NULL,
+    UNIQUE (name, part_id)
+)""",
+        "CREATE INDEX part_by_due ON part (due_at)",
+    ),
+}
+"""What came later and does not change the version: an earlier agent, to which a device may go back, works with it too.
+By table: the statements that bring it, where it is not there."""
+
 _UNWRITABLE: Final = frozenset(
     {
         sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
@@ -196,6 +225,7 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             connection.execute("COMMIT")
+        _add_what_came_later(connection)
         if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
             _make_shrinkable(connection, path)
     except sqlite3.Error as e:
@@ -212,6 +242,18 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
             connection.close()
         raise
     return connection
+
+
+def _add_what_came_later(connection: sqlite3.Connection) -> None:
+    """Add the column and the table that are not there yet, in one transaction."""
+    columns = {table: {row[1] for row in connection.execute(f"PRAGMA table_info({table})")} for table in _ADDED}
+    missing = [table for table, column in (("item", "topic"), ("part", "state")) if column not in columns[table]]
+    if missing:
+        connection.execute("BEGIN IMMEDIATE")
+        for table in missing:
+            for statement in _ADDED[table]:
+                connection.execute(statement)
+        connection.execute("COMMIT")
 
 
 def _make_shrinkable(connection: sqlite3.Connection, path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
 from inspection import Detection, Verdict
-from inspection.codec import Document
+from inspection.acceptance import RuleOutcome, Severity
+from inspection.codec import LEFT_OUT, Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +48,15 @@ class Result(Document):
     verdict: Verdict
     """What was decided."""
     reason: str | None = None
-    """Why the part was not inspected, or why the picture itself makes the verdict `uncertain`; else null."""
+    """Why the part was not inspected, or why the picture itself, or a rule that cannot be measured in it, makes the
+    verdict `uncertain`; else null."""
     infer_ms: float | None
     """Null where nothing was inspected."""
+    severity: Severity | None = field(default=None, metadata=LEFT_OUT)
+    """The gravest severity of the broken acceptance rules; left out where none is broken."""
+    rules: tuple[RuleOutcome, ...] = field(default=(), metadata=LEFT_OUT)
+    """The acceptance rules that were not kept, the gravest broken one first: it decided. Left out where all were kept,
+    and where the release has none."""
 
     def __post_init__(self) -> None:
         judged = (self.sha256, self.release_digest, self.model_sha256, self.infer_ms)
@@ -60,6 +67,8 @@ class Result(Document):
             raise ValueError(f"the verdict {self.verdict} needs an image, a release, a model and its time")
         elif self.reason and self.verdict is not Verdict.UNCERTAIN:
             raise ValueError(f"the verdict {self.verdict} has no reason, but got {self.reason!r}")
+        if self.severity in (Severity.REJECT, Severity.REWORK) and self.verdict is not Verdict.FAIL:
+            raise ValueError(f"a broken rule of severity {self.severity} fails the part, but got {self.verdict}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

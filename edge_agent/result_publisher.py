@@ -19,7 +19,7 @@ from edge_agent.broker import make_client
 from edge_agent.config import Mqtt
 from edge_agent.errors import EdgeError
 from edge_agent.outbox import Outbox
-from edge_agent.outbox_schema import Outgoing
+from edge_agent.outbox_schema import PARTS_TOPIC, RESULTS_TOPIC, Outgoing
 from edge_agent.refusals import Refusals
 from edge_agent.result import Presence
 
@@ -31,7 +31,8 @@ _SUBSCRIBE_AGAIN_S: Final = 60.0
 
 
 class ResultPublisher:
-    """Publishes to `<prefix>/<site>/<device>/results` with QoS 1, and a retained `status` beside it.
+    """Publishes to `<prefix>/<site>/<device>/results` with QoS 1, answers about parts to `parts`, and a retained
+    `status` beside it.
 
     A result leaves the outbox only when the broker has accepted it. A result that the broker refuses (MQTT 5) stays and
     is tried again; see `Refusals`. After an outage everything that was not confirmed is handed over again, oldest
@@ -66,6 +67,8 @@ class ResultPublisher:
         self._broker_refused = False
         base = f"{mqtt.topic_prefix}/{site}/{device}"
         self.results_topic: Final = f"{base}/results"
+        self.parts_topic: Final = f"{base}/parts"
+        self._topics = {RESULTS_TOPIC: self.results_topic, PARTS_TOPIC: self.parts_topic}
         self.status_topic: Final = f"{base}/status"
         self._release: str | None = None
         self._presence_due = ""
@@ -187,7 +190,7 @@ class ResultPublisher:
         for item in waiting:
             if item.item_id in under_way or self._refusals.waits(item.item_id):
                 continue
-            if room <= 0 or not self._publish(self.results_topic, item.payload, item):
+            if room <= 0 or not self._publish(self._topics[item.topic], item.payload, item):
                 break
             room -= 1
             moved = True

@@ -46,6 +46,7 @@ def selftest(config: Config) -> Iterator[SelfTestResult]:
         ("releases", _releases),
         ("MQTT broker", _mqtt),
         ("golden samples", _golden),
+        ("acceptance rules", _acceptance),
     )
     for name, check in checks:
         try:
@@ -149,3 +150,25 @@ def _golden(config: Config) -> str | None:
         raise StateError(f"release {digest[:12]}: {result.reason}: {result.message}")
     samples = len(store.read(digest).golden)
     return f"release {digest[:12]} reproduces {samples} samples, {result.latency_ms:.1f} ms a frame"
+
+
+def _acceptance(config: Config) -> str | None:
+    """Whether the running release's rules can be judged on each camera, and take what this device tightens."""
+    store = ReleaseStore(config.state_folder)
+    digest = store.load_state().running
+    if digest is None:
+        return None
+    acceptance = store.read(digest).acceptance
+    tightened, refused = config.acceptance_tighten.to_tightening().of(acceptance)
+    if tightened is None and not refused:
+        return None
+    wrong = [*refused]
+    for rule in tightened.rules if tightened is not None else ():
+        for camera in config.cameras:
+            assert tightened is not None
+            zone = tightened.zones[rule.zone] if rule.zone is not None else None
+            if (why := rule.unmeasured(zone, camera.view())) is not None:
+                wrong.append(f"rule {rule.name} cannot be judged on camera {camera.name}: {why}")
+    if wrong:
+        raise StateError("; ".join(wrong))
+    return f"{len(tightened.rules) if tightened is not None else 0} rules can be judged on each camera"

@@ -16,19 +16,24 @@ from edge_agent.result import Result
 from edge_agent.sampling import Limits, Quota, tightened
 from edge_agent.sources.port import Frame
 from inspection import Inspection, Reason, Sampling, ShadowVerdict, Verdict
+from inspection.part_view import UNKNOWN_VIEW, PartView
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A frame that the running release has judged. policy: which frames the device sends back."""
+    """A frame that the running release has judged.
+
+    policy: which frames the device sends back. view: how its camera sees the part.
+    """
 
     frame: Frame
     sha256: str
     result: Result
     inspection: Inspection
     policy: Sampling
+    view: PartView = UNKNOWN_VIEW
 
 
 class SendBack:

@@ -82,6 +82,7 @@ class Gauges:
             damaged=self.damaged.count(),
             set_aside=self.damaged.names(),
             note=self.updates.state.note,
+            not_tightened=running.not_tightened if running else (),
         )
 
     def reported(self) -> Reported:
@@ -152,10 +153,12 @@ class Gauges:
                 "today": self.outbox.today(),
                 "rejected": self.outbox.counts("rejected"),
                 "doubted": self.outbox.counts("doubted"),
+                "broken_rules": self.outbox.counts("rule"),
                 "not_inspected": self.outbox.counts("not_inspected"),
                 "skipped": self.outbox.total("skipped"),
                 "rejected_removed": self.outbox.total("rejected_removed"),
             },
+            "parts": self._parts(),
             "outbox": {
                 "waiting": self.outbox.depth(),
                 "bytes": self.outbox.bytes_used(),
@@ -186,6 +189,18 @@ class Gauges:
             "wanted": found.wanted_digest,
             "image": found.image_digest,
             "reason": found.reason,
+        }
+
+    def _parts(self) -> dict[str, Any] | None:
+        """The answers about parts; None where no cameras make a part."""
+        if not self.config.parts:
+            return None
+        return {
+            "open": self.outbox.open_parts(),
+            "answered": self.outbox.counts("part"),
+            "ended": self.outbox.counts("part_end"),
+            "late": self.outbox.counts("part_late"),
+            "unnamed": self.outbox.counts("part_unnamed"),
         }
 
     def _shadow(self) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """What all rooms share: images, boxes, preprocessing, decoding, verdict and documents. numpy and OpenCV only."""
 
+from inspection.acceptance import Acceptance, AcceptanceRule, RuleOutcome, Severity
 from inspection.codec import DocumentError
 from inspection.decode import Nms, OutputError, decode_yolov8
 from inspection.documents import (
@@ -25,6 +26,7 @@ from inspection.documents import (
 from inspection.geometry import Box, Detection, LabelledBox, iou, iou_matrix
 from inspection.image import ImageError, decode_image, image_format, sha256_of
 from inspection.inspector import Infer, Inspection, Inspector
+from inspection.part_view import PartView, Zone
 from inspection.paths import capture_key, parse_raw_key, raw_image_key
 from inspection.picture import PictureLimits, PictureProblem
 from inspection.preprocess import Letterbox, Preprocess, letterbox
@@ -32,11 +34,11 @@ from inspection.report_parts import AgentState, CameraState, FailedRelease, Line
 from inspection.verdict import ClassThreshold, Verdict, decide
 
 __all__ = [
-    "AgentOrder", "AgentState", "Approval", "Box", "CameraState", "Candidate", "Capture", "ClassThreshold",
-    "DesiredState", "Detection", "DocumentError", "FailedRelease", "GoldenSample", "ImageError", "Infer", "InputSpec",
-    "Inspection", "Inspector", "LabelledBox", "LabelledImage", "LabelledRegion", "Letterbox", "LineTally", "ModelFile",
-    "Nms", "OutputError", "PictureLimits", "PictureProblem", "Preprocess", "Reason", "Release", "Reported", "Sampling",
-    "ShadowOrder", "ShadowTally", "ShadowVerdict", "Tolerance", "Verdict", "Wave", "capture_key", "decide",
-    "decode_image", "decode_yolov8", "image_format", "iou", "iou_matrix", "letterbox", "parse_raw_key", "raw_image_key",
-    "sha256_of",
+    "Acceptance", "AcceptanceRule", "AgentOrder", "AgentState", "Approval", "Box", "CameraState", "Candidate",
+    "Capture", "ClassThreshold", "DesiredState", "Detection", "DocumentError", "FailedRelease", "GoldenSample",
+    "ImageError", "Infer", "InputSpec", "Inspection", "Inspector", "LabelledBox", "LabelledImage", "LabelledRegion",
+    "Letterbox", "LineTally", "ModelFile", "Nms", "OutputError", "PartView", "PictureLimits", "PictureProblem",
+    "Preprocess", "Reason", "Release", "Reported", "RuleOutcome", "Sampling", "Severity", "ShadowOrder", "ShadowTally",
+    "ShadowVerdict", "Tolerance", "Verdict", "Wave", "Zone", "capture_key", "decide", "decode_image", "decode_yolov8",
+    "image_format", "iou", "iou_matrix", "letterbox", "parse_raw_key", "raw_image_key", "sha256_of",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 
+from inspection.acceptance import Acceptance
 from inspection.codec import LEFT_OUT, Document, Part
 from inspection.decode import Nms
 from inspection.drift import DriftReference
@@ -267,6 +268,8 @@ class Candidate(Document):
     one grey."""
     drift: DriftReference | None = field(default=None, metadata=LEFT_OUT)
     """What it learned from, to compare the line with; left out in releases that do not say it."""
+    acceptance: Acceptance | None = field(default=None, metadata=LEFT_OUT)
+    """What fails a part; left out where each defect does."""
 
     def __post_init__(self) -> None:
         check_name("use case", self.use_case)
@@ -275,6 +278,10 @@ class Candidate(Document):
         missing = [name for name in self.classes if name not in self.thresholds]
         if missing:
             raise ValueError(f"a release needs a threshold for each class, missing {missing}")
+        if self.acceptance is not None:
+            unknown = {name for rule in self.acceptance.rules for name in rule.classes} - set(self.classes)
+            if unknown:
+                raise ValueError(f"acceptance rules are about classes of the release, but got {sorted(unknown)}")
 
     @property
     def digest(self) -> str:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from inspection.acceptance import Acceptance, RuleOutcome, judge
 from inspection.buffers import Buffers
 from inspection.decode import Nms, decode_yolov8
 from inspection.geometry import Detection
+from inspection.part_view import UNKNOWN_VIEW, PartView
 from inspection.picture import PictureLimits, PictureMeasure, PictureProblem, measure, problem_of
 from inspection.preprocess import Preprocess, letterbox
-from inspection.verdict import ClassThreshold, Verdict, decide
+from inspection.verdict import ClassThreshold, Verdict
 
 Infer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(1, 3, height, width) float32 in 0..1 -> (1, 4 + classes, n) float32. The caller provides the runtime behind it.
@@ -29,12 +31,17 @@ class Inspection:
     problem: why the picture says nothing; the verdict is `uncertain` then, whatever was found. None for a picture that
     may be judged.
     picture: what was measured of the picture; None where nothing was.
+    rules: the acceptance rules that were not kept, the gravest first; empty where the release has none, and where the
+    picture says nothing.
+    unmeasured: why a rule could not be judged, where the verdict is `uncertain` for that.
     """
 
     detections: tuple[Detection, ...]
     verdict: Verdict
     problem: PictureProblem | None = None
     picture: PictureMeasure | None = None
+    rules: tuple[RuleOutcome, ...] = ()
+    unmeasured: str | None = None
 
     def doubted(self, problem: PictureProblem) -> Inspection:
         """The same inspection of a picture that says nothing."""
@@ -46,6 +53,7 @@ class Inspector:
 
     Args:
         picture_limits: of the release; without them, only a picture of one grey says nothing.
+        acceptance: the acceptance rules; without them, each defect fails the part.
 
     Raises:
         ValueError: there is no class, or a class has no threshold.
@@ -59,6 +67,7 @@ class Inspector:
         thresholds: Mapping[str, ClassThreshold],
         nms: Nms,
         picture_limits: PictureLimits | None = None,
+        acceptance: Acceptance | None = None,
     ) -> None:
         missing = [name for name in classes if name not in thresholds]
         if missing or not classes:
@@ -69,6 +78,7 @@ class Inspector:
         self._thresholds = dict(thresholds)
         self._nms = nms
         self._picture_limits = picture_limits
+        self._acceptance = acceptance
         # More than one only where several threads inspect at once.
         self._spare: list[Buffers] = []
         self._floor = min(threshold.uncertain for threshold in self._thresholds.values())
@@ -79,12 +89,15 @@ class Inspector:
             tensor, geometry = letterbox(image, self._preprocess, buffers)
             return decode_yolov8(self._infer(tensor), geometry, self._classes, score_threshold, self._nms)
 
-    def inspect(self, image: NDArray[np.uint8], *, score_floor: float | None = None) -> Inspection:
+    def inspect(
+        self, image: NDArray[np.uint8], *, score_floor: float | None = None, view: PartView = UNKNOWN_VIEW
+    ) -> Inspection:
         """Detections and verdict. A picture that says nothing is `uncertain`.
 
         Args:
             image: (h, w, 3) uint8, BGR.
             score_floor: below the thresholds, it adds weaker detections, for sampling; the verdict stays the same.
+            view: how the camera sees the part, for acceptance rules in millimetres or in zones.
         """
         floor = self._floor if score_floor is None else min(self._floor, score_floor)
         with self._buffers() as buffers:
@@ -92,7 +105,9 @@ class Inspector:
             picture = measure(tensor, geometry, buffers)
             detections = decode_yolov8(self._infer(tensor), geometry, self._classes, floor, self._nms)
         problem = problem_of(picture, self._picture_limits)
-        inspection = Inspection(detections, decide(detections, self._thresholds), None, picture)
+        seen = view.of_picture(image.shape[1], image.shape[0])
+        judged = judge(detections, self._thresholds, self._acceptance, seen)
+        inspection = Inspection(detections, judged.verdict, None, picture, judged.outcomes, judged.unmeasured)
         return inspection if problem is None else inspection.doubted(problem)
 
     @contextmanager

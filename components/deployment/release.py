@@ -149,6 +149,7 @@ def _checked(registry: ModelRegistry, found: ModelVersion) -> _Checked:
         golden=golden,
         picture_limits=report.picture_limits,
         drift=report.drift,
+        acceptance=report.acceptance,
         min_agent_version=MIN_AGENT_VERSION,
         dataset_digest=report.dataset_digest,
         training_run=found.run_id,

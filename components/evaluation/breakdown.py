@@ -1,7 +1,8 @@
 """The rates of a split by class, by camera, by reason of capture, and by the size of the defect.
 
-A part is defective if any of its photographs has a label. It is judged defective if any has a detection at or above the
-threshold. What the rates count:
+A part is defective if any of its photographs has a label, and judged defective if any has a detection at or above the
+threshold; where the use case has acceptance rules, labels and detections that the rules tolerate do not count. What the
+rates count:
 
 - class: escapes among the parts that have a defect of the class; a part is found by a detection of any class. Overkill
   among all good parts, by a detection of the class.
@@ -43,7 +44,7 @@ def class_slice(images: Sequence[Scored], matches: Sequence[Matched], class_name
         for label, was_found in zip(image.labels, match.found, strict=True)
         if label.class_name == class_name
     ]
-    bad = {image.group for image in images if any(label.class_name == class_name for label in image.labels)}
+    bad = {image.group for image in images if any(label.class_name == class_name for label in image.defects)}
     return (
         Rate(count=hits, n=said),
         Rate(count=sum(found), n=len(found)),
@@ -83,7 +84,7 @@ def by_size(images: Sequence[Scored], matches: Sequence[Matched]) -> dict[str, S
     """Size -> its rates, for each of `SIZES`."""
     largest: dict[str, float] = {}
     for image in images:
-        for label in image.labels:
+        for label in image.defects:
             share = label.box.area / (image.width * image.height)
             largest[image.group] = max(largest.get(image.group, 0.0), share)
     result = {}
@@ -110,17 +111,17 @@ def _of_size(name: str) -> Callable[[Scored, Detection], bool]:
 
 
 def _escape(images: Sequence[Scored], matches: Sequence[Matched], bad: set[str]) -> Rate:
-    judged = {image.group for image, match in zip(images, matches, strict=True) if match.said}
+    judged = {image.group for image, match in zip(images, matches, strict=True) if match.accusing}
     return Rate(count=len(bad - judged), n=len(bad))
 
 
 def _overkill(
     images: Sequence[Scored], matches: Sequence[Matched], accuses: Callable[[Scored, Detection], bool]
 ) -> Rate:
-    good = {image.group for image in images} - {image.group for image in images if image.labels}
+    good = {image.group for image in images} - {image.group for image in images if image.is_defective}
     judged = {
         image.group
         for image, match in zip(images, matches, strict=True)
-        if any(accuses(image, detection) for detection in match.said)
+        if any(accuses(image, detection) for detection in match.accusing)
     }
     return Rate(count=len(good & judged), n=len(good))

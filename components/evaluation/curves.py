@@ -62,7 +62,7 @@ def draw_curves(images: Sequence[Scored], classes: Sequence[str], thresholds: Ma
     top = dict.fromkeys(parts, 0.0)
     for image in images:
         top[image.group] = max([top[image.group], *(d.score for d in image.detections)])
-    bad = {image.group for image in images if image.labels}
+    bad = {image.group for image in images if image.is_defective}
     return Curves(
         precision=precision,
         good_scores=tuple(round(score, 4) for group, score in top.items() if group not in bad),

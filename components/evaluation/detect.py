@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,10 +13,12 @@ from components.stores.datasets.manifest import ManifestImage
 from components.stores.models.onnx_session import open_session
 from components.stores.objects.image_cache import Fetch
 from components.stores.objects.read_ahead import read_ahead
+from inspection.acceptance import Acceptance
 from inspection.decode import Nms
 from inspection.documents import InputSpec
 from inspection.image import decode_image
 from inspection.inspector import Infer, Inspector
+from inspection.part_view import UNKNOWN_VIEW, PartView
 from inspection.paths import parse_raw_key
 from inspection.verdict import ClassThreshold
 
@@ -51,6 +53,9 @@ def detect_all(
     entries: Sequence[ManifestImage],
     fetch: Fetch,
     origins: Mapping[str, Origin],
+    *,
+    acceptance: Acceptance | None = None,
+    view_of: Callable[[str], PartView] = lambda camera: UNKNOWN_VIEW,
 ) -> dict[str, list[Scored]]:
     """Run each model over all images. Each image is fetched and decoded once.
 
@@ -59,6 +64,8 @@ def detect_all(
     Args:
         origins: sha256 of an image -> its camera and reasons. For other images, site and device of their key are the
             camera, and there is no reason.
+        acceptance: the acceptance rules by which the images are scored.
+        view_of: camera -> how it sees the part.
     """
     inspectors = {name: detector.inspector() for name, detector in detectors.items()}
     found: dict[str, list[Scored]] = {name: [] for name in detectors}
@@ -66,11 +73,15 @@ def detect_all(
     for entry, data in zip(entries, ahead, strict=True):
         image = decode_image(data)
         origin = origins.get(entry.sha256) or Origin(camera_by_key(entry.uri))
+        view = view_of(origin.camera).of_picture(entry.width, entry.height)
         for name, inspector in inspectors.items():
             said = inspector.detect(image, FLOOR)
             found[name].append(
-                Scored(entry.group, entry.width, entry.height, entry.labels, said, origin.camera, origin.reasons)
-            )
+                Scored(
+                    entry.group, entry.width, entry.height, entry.labels, said, origin.camera, origin.reasons,
+                    acceptance, view,
+                )
+            )  # fmt: skip
     return found
 
 

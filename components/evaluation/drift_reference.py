@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from components.evaluation.matching import Scored
 from inspection.drift import DetectionCounter, DetectionCounts
-from inspection.verdict import ClassThreshold, decide
+from inspection.verdict import ClassThreshold
 
 
 def count_detections(images: Iterable[Scored], thresholds: Mapping[str, ClassThreshold]) -> DetectionCounts:
@@ -14,5 +14,5 @@ def count_detections(images: Iterable[Scored], thresholds: Mapping[str, ClassThr
     counter = DetectionCounter()
     for image in images:
         shown = [found for found in image.detections if found.score >= thresholds[found.class_name].uncertain]
-        counter.add(decide(image.detections, thresholds), shown, image.width, image.height)
+        counter.add(image.judged(thresholds)[0], shown, image.width, image.height)
     return counter.counts()

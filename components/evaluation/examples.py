@@ -39,7 +39,8 @@ def choose_examples(
     of a wrong detection.
     """
     matches = [matched(image, thresholds) for image in images]
-    judged = {image.group for image, match in zip(images, matches, strict=True) if match.said}
+    judged = {image.group for image, match in zip(images, matches, strict=True) if match.accusing}
+    defective = {image.group for image in images if image.is_defective}
     best: list[tuple[float, Example]] = []
     misses: list[tuple[tuple[bool, float], Example]] = []
     false_alarms: list[tuple[float, Example]] = []
@@ -51,7 +52,7 @@ def choose_examples(
             )
         if not all(match.found):
             missed = [label for label, found in zip(image.labels, match.found, strict=True) if not found]
-            escaped = image.group not in judged
+            escaped = image.group in defective and image.group not in judged
             largest = max(label.box.area / (image.width * image.height) for label in missed)
             names = ", ".join(sorted({label.class_name for label in missed}))
             said = f"part {image.group}: {len(missed)} of {len(image.labels)} missed ({names})"

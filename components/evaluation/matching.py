@@ -9,8 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inspection.acceptance import Acceptance, judge
 from inspection.geometry import Detection, LabelledBox, iou_matrix
-from inspection.verdict import ClassThreshold
+from inspection.part_view import UNKNOWN_VIEW, PartView
+from inspection.verdict import ClassThreshold, Verdict
 
 MIN_IOU: Final = 0.5
 RECALL_POINTS: Final = np.linspace(0.0, 1.0, 101)
@@ -22,6 +24,7 @@ class Scored:
     """One image with its labels and the model's detections from a very low score on, highest score first.
 
     camera, reasons: the camera, and why the image was captured, where its Captures say so.
+    acceptance, view: the acceptance rules, and how the camera sees the part. Without rules, each label is a defect.
     """
 
     group: str
@@ -31,6 +34,34 @@ class Scored:
     detections: tuple[Detection, ...]
     camera: str = ""
     reasons: tuple[str, ...] = ()
+    acceptance: Acceptance | None = None
+    view: PartView = UNKNOWN_VIEW
+
+    @property
+    def defects(self) -> tuple[LabelledBox, ...]:
+        """The labels that make the part defective: by the acceptance rules, those that break a rule.
+
+        A label that the rules cannot judge in this view is one too: what is not known to be good is not good.
+        """
+        if self.acceptance is None or not self.labels:
+            return self.labels
+        as_found = [Detection(label.class_name, 1.0, label.box) for label in self.labels]
+        sure = {label.class_name: ClassThreshold(1.0, 1.0) for label in self.labels}
+        found = judge(as_found, sure, self.acceptance, self.view)
+        if found.verdict is Verdict.UNCERTAIN:
+            return self.labels
+        accusing = {id(detection) for detection in found.accusing}
+        return tuple(label for label, detection in zip(self.labels, as_found, strict=True) if id(detection) in accusing)
+
+    @property
+    def is_defective(self) -> bool:
+        """Whether the labels make the part defective."""
+        return bool(self.defects)
+
+    def judged(self, thresholds: Mapping[str, ClassThreshold]) -> tuple[Verdict, tuple[Detection, ...]]:
+        """The verdict on the image, as a device judges it, and the detections that fail it."""
+        found = judge(self.detections, thresholds, self.acceptance, self.view)
+        return found.verdict, found.accusing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +69,18 @@ class Matched:
     """One image, matched at the operating threshold.
 
     found: for each label, whether a detection matches it. hits, false_alarms: the detections at or above the threshold
-    that match a label, and those that match none.
+    that match a label, and those that match none. accusing: the detections for which the part is judged defective; all
+    of these where there are no acceptance rules.
     """
 
     found: tuple[bool, ...]
     hits: tuple[Detection, ...]
     false_alarms: tuple[Detection, ...]
+    accusing: tuple[Detection, ...]
 
     @property
     def said(self) -> tuple[Detection, ...]:
-        """All detections at or above the threshold. The part is judged defective if there is one."""
+        """All detections at or above the threshold."""
         return (*self.hits, *self.false_alarms)
 
 
@@ -64,7 +97,7 @@ def matched(image: Scored, thresholds: Mapping[str, ClassThreshold], *, min_iou:
         else:
             found[best] = True
             hits.append(detection)
-    return Matched(tuple(found), tuple(hits), tuple(false_alarms))
+    return Matched(tuple(found), tuple(hits), tuple(false_alarms), image.judged(thresholds)[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Final
 from components.evaluation.matching import Scored
 from components.stores.models.evaluation_report import Rate
 from inspection.geometry import iou
-from inspection.verdict import ClassThreshold, Verdict, decide
+from inspection.verdict import ClassThreshold, Verdict
 
 MIN_OVERLAP: Final = 0.1
 """The least IoU of a detection and a label that are taken for the same place. How exact a box is, recall says."""
@@ -51,26 +51,30 @@ class Parts:
 
 
 def parts_of(images: Sequence[Scored], thresholds: Mapping[str, ClassThreshold]) -> Parts:
-    """Judge the parts of some images. A part is defective, by labels or by verdict, if any of its photographs is."""
+    """Judge the parts of some images. A part is defective, by labels or by verdict, if any of its photographs is.
+
+    Both sides are by the acceptance rules of the images, where they have any.
+    """
     verdicts: dict[str, Verdict] = {}
     for image in images:
-        found = decide(image.detections, thresholds)
+        found, _ = image.judged(thresholds)
         verdicts[image.group] = max(found, verdicts.get(image.group, found), key=_RANK.__getitem__)
-    return Parts(verdicts, frozenset(image.group for image in images if image.labels))
+    return Parts(verdicts, frozenset(image.group for image in images if image.is_defective))
 
 
 def escape_by_location(images: Sequence[Scored], thresholds: Mapping[str, ClassThreshold]) -> Rate:
-    """Defective parts of which no detection at the threshold lies where a label is, on any photograph.
+    """Defective parts of which no detection at the threshold lies where a defect is, on any photograph.
 
     Such a part escapes, or is rejected only because of a false alarm elsewhere. The class of the detection does not
     matter: the line rejects the part for what is there.
     """
-    defective = {image.group for image in images if image.labels}
-    located = {
-        image.group
-        for image in images
-        for detection in image.detections
-        if detection.score >= thresholds[detection.class_name].fail
-        and any(iou(label.box, detection.box) >= MIN_OVERLAP for label in image.labels)
-    }
+    defective: set[str] = set()
+    located: set[str] = set()
+    for image in images:
+        if not (defects := image.defects):
+            continue
+        defective.add(image.group)
+        said = [d for d in image.detections if d.score >= thresholds[d.class_name].fail]
+        if any(iou(label.box, detection.box) >= MIN_OVERLAP for detection in said for label in defects):
+            located.add(image.group)
     return Rate(count=len(defective - located), n=len(defective))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from components.stores.models import acceptance_words
 from components.stores.models.evaluation_report import EvaluationReport
 from components.stores.models.gate import GateReport
 from components.stores.models.latency_report import LatencyReport
@@ -57,6 +58,8 @@ def render(
     return environment.get_template("report.html").render(
         report=report,
         test=report.test,
+        rules_head=acceptance_words.HEAD,
+        rules=acceptance_words.rows(report.acceptance, report.classes) if report.acceptance is not None else [],
         gate=gate,
         latency=latency,
         plots=[Markup(svg) for svg in plots.values()],  # noqa: S704 - written by `plots`, which escapes

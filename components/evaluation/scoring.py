@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from components.evaluation.bootstrap import paired_difference
 from components.evaluation.curves import Curves, draw_curves
@@ -98,7 +99,9 @@ def evaluate(
     detectors = {_FP32: load(trained.onnx, classes, nms)}
     if trained.int8 is not None:
         detectors[_INT8] = load(trained.int8, classes, nms)
-    validation = detect_all(detectors, manifest.of(SplitName.VAL), fetch, origins or {})
+    acceptance = use_case.acceptance.to_acceptance()
+    by_rules = partial(detect_all, origins=origins or {}, acceptance=acceptance, view_of=use_case.acceptance.view_of)
+    validation = by_rules(detectors, manifest.of(SplitName.VAL), fetch)
     uncompared = None
     if champion is not None and champion.report.classes != classes:
         reason = f"it knows the classes {list(champion.report.classes)}, not {list(classes)}"
@@ -109,7 +112,7 @@ def evaluate(
         champion = None
     beside = {_CHAMPION: _load_champion(champion)} if champion is not None else {}
     entries = manifest.of(SplitName.TEST)
-    test = detect_all({**detectors, **beside}, entries, fetch, origins or {})
+    test = by_rules({**detectors, **beside}, entries, fetch)
     thresholds, source = choose_threshold(validation[_FP32], classes, use_case.operating)
     pictures = Pictures(entries, fetch)
     models = {_FP32: trained.onnx} | ({_INT8: trained.int8} if trained.int8 is not None else {})
@@ -150,6 +153,7 @@ def evaluate(
         ),
         int8=_int8(trained, scores, timed, use_case, [said for i in chosen if (said := answers.differs(i))]),
         golden_sha256=sha256_of(golden.to_json()),
+        acceptance=acceptance,
     )
     return Evaluation(
         report,

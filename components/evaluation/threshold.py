@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from components.evaluation.metrics import Scored, part_rates
+from components.evaluation.threshold_by_cost import choose_by_cost
 from components.use_case import Operating
 from inspection.verdict import ClassThreshold
 
@@ -13,6 +14,8 @@ def choose(
     images: Sequence[Scored], classes: Sequence[str], rule: Operating
 ) -> tuple[Mapping[str, ClassThreshold], str]:
     """Choose one score for all classes; returns the thresholds, and in words how they were chosen.
+
+    Where the rule has costs, `choose_by_cost` chooses a score for each class. Otherwise:
 
     Of the scores whose escape rate is at most the bound, the rule takes the one with the lowest overkill; among equals
     the lowest escape rate, and then the one nearest the default. Where no score keeps the bound, it takes the lowest
@@ -28,6 +31,8 @@ def choose(
             thresholds_at(rule.default_score, classes, rule),
             "default: the validation split has no defective part, so that no escape could be measured",
         )
+    if rule.cost is not None:
+        return choose_by_cost(images, classes, rule, rule.cost, grid, lambda scores: _each_at(scores, rule))
     within = [row for row in measured if (row[1].value or 0.0) <= rule.max_escape_rate]
     bound = f"escape <= {rule.max_escape_rate}"
     if not measured[0][2].n:
@@ -46,4 +51,11 @@ def choose(
 
 def thresholds_at(score: float, classes: Sequence[str], rule: Operating) -> dict[str, ClassThreshold]:
     """The same `fail` score for each class; `uncertain` is the rule's share of it."""
-    return {name: ClassThreshold(fail=score, uncertain=round(score * rule.uncertain_ratio, 4)) for name in classes}
+    return _each_at(dict.fromkeys(classes, score), rule)
+
+
+def _each_at(scores: Mapping[str, float], rule: Operating) -> dict[str, ClassThreshold]:
+    return {
+        name: ClassThreshold(fail=score, uncertain=round(score * rule.uncertain_ratio, 4))
+        for name, score in scores.items()
+    }

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from components.stores.models import acceptance_words
 from components.stores.models.evaluation_report import ChampionScores, EvaluationReport, Rate, Scores, Slice
 from components.stores.models.gate import GateReport
 from components.stores.models.latency_report import LatencyReport
@@ -92,6 +93,11 @@ def _blocks(
         f"**Operating threshold** {', '.join(f'{_plain(k)} {v.fail:.2f}' for k, v in report.thresholds.items())} "
         f"({report.threshold_source})"
     )
+    if report.acceptance is not None:
+        blocks.append(
+            _table(acceptance_words.HEAD, acceptance_words.rows(report.acceptance, report.classes))
+            + "\n\nLabels and detections were judged by these rules: a part whose defects are all tolerated is good."
+        )
     blocks += _behaviour(report, latency)
     if origin.pages:
         blocks.append(_pictures(origin.run_id))

@@ -1,9 +1,10 @@
 """The use case file: one YAML file a product."""
 
+from components.use_case.acceptance import AcceptanceSection
 from components.use_case.automation import Schedule, Schedules
 from components.use_case.document import UseCase, UseCaseError, load_use_case, parse_use_case, write_schema
 from components.use_case.labeling import Grouping, Labeling, Priority, Split
-from components.use_case.policy import Gates, Operating, Rollout, SamplingPolicy
+from components.use_case.policy import Cost, Gates, Operating, Rollout, SamplingPolicy
 from components.use_case.training import (
     Augmentation,
     BaseWeights,
@@ -15,8 +16,10 @@ from components.use_case.training import (
 )
 
 __all__ = [
+    "AcceptanceSection",
     "Augmentation",
     "BaseWeights",
+    "Cost",
     "Gates",
     "Grouping",
     "Labeling",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from components.use_case.acceptance import AcceptanceSection
 from components.use_case.automation import Schedules
 from components.use_case.labeling import Grouping, Labeling, Split
 from components.use_case.policy import LATER_KEYS, Gates, Operating, Rollout, SamplingPolicy
@@ -68,6 +69,8 @@ class UseCase(Section):
     """What a model must reach before a person is asked."""
     operating: Operating = Operating()
     """How the threshold is chosen."""
+    acceptance: AcceptanceSection = AcceptanceSection()
+    """What fails a part."""
     sampling: SamplingPolicy = SamplingPolicy()
     """Which frames a device sends back."""
     rollout: Rollout = Rollout()
@@ -92,6 +95,16 @@ class UseCase(Section):
             raise ValueError(
                 f"expected gates.allow_classes_not_measurable to name some of {list(self.classes)}, but got {unknown}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rules_are_about_its_own_classes(self) -> UseCase:
+        for rule in self.acceptance.rules:
+            unknown = sorted(set(rule.classes) - set(self.classes))
+            if unknown:
+                raise ValueError(
+                    f"expected acceptance rule {rule.name} to be about some of {list(self.classes)}, but got {unknown}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -131,6 +144,9 @@ class UseCase(Section):
         for key in LATER_KEYS:
             if values["rollout"][key] == usual[key]:
                 del values["rollout"][key]
+        values["acceptance"] = self.acceptance.model_dump(mode="json", exclude_none=True)
+        if self.acceptance == AcceptanceSection():
+            del values["acceptance"]
         return values
 
     @property

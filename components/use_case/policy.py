@@ -64,12 +64,28 @@ class Gates(Section):
         return self
 
 
+class Cost(Section):
+    """What a wrong verdict costs, in any one unit of money.
+
+    A defective part that is uncertain costs a review and no escape: a person finds the defect.
+    """
+
+    escape: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    """A defective part that passes."""
+    overkill: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    """A good part that fails."""
+    review: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    """A part that a person has to look at."""
+
+
 class Operating(Section):
     """How the operating threshold, the score from which a part is defective, is chosen on the validation split.
 
-    The rule takes the lowest overkill whose escape rate is at most `max_escape_rate`; without good parts, the highest
-    score that keeps `max_escape_rate`. uncertain_ratio: the score from which a frame is uncertain, as a share of the
-    threshold. default_score: the threshold where the validation split has no defective part.
+    With a `cost`, each class gets the threshold with which the parts of the validation split cost least, and
+    `max_escape_rate` chooses nothing. Without, the rule takes the lowest overkill whose escape rate is at most
+    `max_escape_rate`; without good parts, the highest score that keeps `max_escape_rate`. uncertain_ratio: the score
+    from which a frame is uncertain, as a share of the threshold. default_score: the threshold where the validation
+    split has no defective part.
     """
 
     max_escape_rate: Share = 0.05
@@ -80,6 +96,8 @@ class Operating(Section):
     max_score: Score = 0.7
     """The highest threshold that is tried."""
     uncertain_ratio: Annotated[float, Field(ge=0.01, le=1.0)] = 0.5
+    cost: Annotated[Cost | None, Field(exclude_if=lambda value: value is None)] = None
+    """What wrong verdicts cost. Without it, one threshold for all classes keeps `max_escape_rate`."""
 
     @model_validator(mode="after")
     def _there_are_scores_to_choose_from(self) -> Operating:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,9 @@ from edge_agent.errors import EdgeError, Interrupted, UpdateError
 from edge_agent.memory import resident_bytes
 from edge_agent.ota.trial import child_environment, share_of_free
 from edge_agent.shadow.worker import LENGTH_BYTES
+from edge_agent.tightening import NOT_TIGHTENED, Tightening
 from inspection import Verdict
+from inspection.part_view import UNKNOWN_VIEW, PartView
 
 _START_S: Final = 180.0
 _FRAME_S: Final = 60.0
@@ -40,6 +42,7 @@ class ShadowProcess:
     Args:
         interrupted: set where the process must end at once.
         memory_bytes: the most memory that it may use; None for nine tenths of what is free now.
+        tighten: stricter acceptance rules than the candidate's, as for the release.
 
     Raises:
         UpdateError: the candidate may not judge; its reason is a fixed word.
@@ -56,6 +59,7 @@ class ShadowProcess:
         max_pixels: int,
         interrupted: threading.Event,
         memory_bytes: int | None = None,
+        tighten: Tightening = NOT_TIGHTENED,
         resident: Callable[[int], int | None] = resident_bytes,
     ) -> None:
         self._interrupted = interrupted
@@ -64,7 +68,7 @@ class ShadowProcess:
         self._rest = b""
         command = [
             sys.executable, "-m", "edge_agent.shadow.worker", str(folder), digest,
-            "--precision", precision, "--max-pixels", str(max_pixels),
+            "--precision", precision, "--max-pixels", str(max_pixels), "--tighten", json.dumps(asdict(tighten)),
         ]  # fmt: skip
         try:
             self._child = subprocess.Popen(
@@ -81,15 +85,16 @@ class ShadowProcess:
             self.close()
             raise
 
-    def judge(self, data: bytes) -> Answer:
-        """Judge one image. data: the bytes of the image file.
+    def judge(self, data: bytes, view: PartView = UNKNOWN_VIEW) -> Answer:
+        """Judge one image. data: the bytes of the image file. view: how its camera sees the part.
 
         Raises:
             UpdateError: the candidate failed on it, ended, or took too long or too much memory; close it.
             Interrupted: `interrupted` was set; close it.
         """
         try:
-            self._write(len(data).to_bytes(LENGTH_BYTES))
+            head = json.dumps(asdict(view)).encode()
+            self._write(b"".join((len(head).to_bytes(LENGTH_BYTES), head, len(data).to_bytes(LENGTH_BYTES))))
             self._write(data)
         except (BrokenPipeError, ConnectionResetError):
             raise self._ended() from None

@@ -27,7 +27,7 @@ from edge_agent.send_back import Judged
 from edge_agent.shadow.files import ShadowFiles, ShadowState
 from edge_agent.shadow.process import Answer
 from edge_agent.shadow.tally import Counts, rest_s
-from inspection import Candidate, DesiredState, ShadowOrder, ShadowTally, Verdict
+from inspection import Candidate, DesiredState, PartView, ShadowOrder, ShadowTally, Verdict
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class CandidateSource(Protocol):
 class Judge(Protocol):
     """A candidate that judges; `process.ShadowProcess` is the real one."""
 
-    def judge(self, data: bytes) -> Answer:
-        """Judge one image."""
+    def judge(self, data: bytes, view: PartView) -> Answer:
+        """Judge one image. view: how its camera sees the part."""
 
     def close(self) -> None:
         """End it, and free its memory."""
@@ -274,7 +274,7 @@ class Shadow:
             return
         begun = self._monotonic()
         try:
-            answer = judge.judge(judged.frame.data)
+            answer = judge.judge(judged.frame.data, judged.view)
         except Interrupted:
             self._end_process()  # it is in the middle of a frame; the next step starts it again where it is wanted
             return

@@ -1,8 +1,9 @@
 """The process in which a candidate judges: `python -m edge_agent.shadow.worker <folder> <digest>`.
 
 It first checks the files, and the golden samples, as the trial of a release does, and prints one line of JSON:
-`{"ready": …, "reason": …, "message": …}`. Then it reads images from the standard input, each with eight bytes of its
-length before it, and prints `{"verdict": …, "cpu_s": …}` or `{"error": …}` for each. It ends with its input.
+`{"ready": …, "reason": …, "message": …}`. Then it reads images from the standard input, each after a JSON object that
+says how its camera sees the part, both with eight bytes of their length before them, and prints
+`{"verdict": …, "cpu_s": …}` or `{"error": …}` for each. It ends with its input.
 
 It has the lowest priority, and the kernel ends it first where memory runs out. A candidate that crashes its runtime
 ends this process, and not the inspection.
@@ -26,7 +27,8 @@ from edge_agent.inference import CANDIDATE_FILE, RuntimeChoice, load_inspector
 from edge_agent.memory import end_first_without_memory
 from edge_agent.ota.release_client import read_candidate, sha256_of_file
 from edge_agent.ota.trial import check_agent_version, check_golden
-from inspection import Candidate, Inspector, decode_image
+from edge_agent.tightening import Tightening
+from inspection import Candidate, Inspector, PartView, decode_image
 
 LENGTH_BYTES: Final = 8
 _LOWEST: Final = 19
@@ -57,16 +59,26 @@ def load(folder: Path, digest: str, choice: RuntimeChoice) -> tuple[Candidate, I
 def serve(candidate: Candidate, inspector: Inspector, source: BinaryIO, answers: TextIO, max_pixels: int) -> None:
     """Judge images until the input ends."""
     while len(head := source.read(LENGTH_BYTES)) == LENGTH_BYTES:
-        data = source.read(int.from_bytes(head))
+        view = view_from(source.read(int.from_bytes(head)))
+        data = source.read(int.from_bytes(source.read(LENGTH_BYTES)))
         begun = time.process_time()
         try:
             pixels = decode_image(data, max_pixels=max_pixels)
-            inspection = inspector.inspect(pixels, score_floor=max(0.01, candidate.sampling.uncertain_low))
+            floor = max(0.01, candidate.sampling.uncertain_low)
+            inspection = inspector.inspect(pixels, score_floor=floor, view=view)
             answer: dict[str, object] = {"verdict": str(inspection.verdict), "cpu_s": time.process_time() - begun}
         except Exception as e:  # a model's answer may break the code behind it in any way
             answer = {"error": f"{type(e).__name__}: {e}"[:300]}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def view_from(text: bytes) -> PartView:
+    """How a camera sees the part, as `shadow.process` writes it."""
+    values = json.loads(text)
+    for name in ("origin_px", "size_px"):
+        values[name] = tuple(values[name]) if values[name] is not None else None
+    return PartView(**values)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("digest")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--max-pixels", type=int, required=True)
+    parser.add_argument("--tighten", default="{}")
     given = parser.parse_args(arguments)
     with suppress(OSError):  # some containers forbid it; the rest after each frame holds there too
         os.nice(_LOWEST)
@@ -85,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.dup2(2, 1)
     try:
         # One thread, so that the processor time is that of the share, and the cores stay with the release.
-        candidate, inspector = load(given.folder, given.digest, RuntimeChoice(1, given.precision))
+        choice = RuntimeChoice(1, given.precision, tighten=Tightening(**json.loads(given.tighten)))
+        candidate, inspector = load(given.folder, given.digest, choice)
     except UpdateError as e:
         return _not_ready(answers, e.reason, str(e))
     except (InferenceError, EdgeError) as e:

@@ -60,7 +60,17 @@ class _Gathered(Collector):
             outbox.counts("not_inspected"),
         )
         yield _counters(
-            "kizu_frames_doubted", "Frames whose picture says nothing, by reason.", "reason", outbox.counts("doubted")
+            "kizu_frames_doubted", "Frames whose picture says nothing, or in which a rule cannot be measured.",
+            "reason", outbox.counts("doubted"),
+        )  # fmt: skip
+        yield _counters("kizu_rules_broken", "Frames by broken acceptance rule.", "rule", outbox.counts("rule"))
+        yield _counters("kizu_parts", "Answers about parts, by verdict.", "verdict", outbox.counts("part"))
+        yield _counters("kizu_parts_ended", "Answers about parts, by why.", "end", outbox.counts("part_end"))
+        yield _counters(
+            "kizu_parts_late", "Pictures that came after the answer, by camera.", "camera", outbox.counts("part_late")
+        )
+        yield _counters(
+            "kizu_parts_unnamed", "Pictures without a part_id, by camera.", "camera", outbox.counts("part_unnamed")
         )
         yield _counters("kizu_frames_skipped", "Stale frames dropped, by camera.", "camera", outbox.counts("skipped"))
         yield _counters("kizu_outbox_dropped", "Items that were dropped, by class.", "class", outbox.counts("dropped"))

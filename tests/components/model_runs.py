@@ -91,6 +91,7 @@ def evaluated_run(
         threshold_source="default", validation=scores, test=scores, champion=champion,
         int8=Int8Variant(kept=True, reason="as good", model_sha256=sha256_of(int8), bytes=len(int8)) if int8 else None,
         golden_sha256=sha256_of(golden.to_json()),
+        acceptance=use_case.acceptance.to_acceptance(),
     )  # fmt: skip
     latency = LatencyReport(
         model_sha256=sha256_of(onnx), measured_at=datetime(2025, 4, 1, 12, tzinfo=UTC),

@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
@@ -20,7 +21,9 @@ from edge_agent.health import Health
 from edge_agent.inference import load_release
 from edge_agent.ota.active import Active
 from edge_agent.outbox import Outbox, image_is_intact
+from edge_agent.outbox_parts import PartRule
 from edge_agent.outbox_recovery import Owner
+from edge_agent.part_answers import PartAnswers
 from edge_agent.recent_frames import RecentFrames
 from edge_agent.sources.folder import FolderSource
 from edge_agent.sources.http import HttpSource
@@ -218,6 +221,74 @@ class Apart(Steps):
         if source.relative_to(self._root).parts[0] != target.relative_to(self._root).parts[0]:
             raise OSError(errno.EXDEV, "Invalid cross-device link")
         self._steps.rename(source, target)
+
+
+class Parts(Scenario):
+    """Two cameras look at parts. P-1 is complete, and of P-2 a picture never comes, so that its time runs out."""
+
+    pictures = (("top", "P-1", GOOD, 1), ("top", "P-2", GOOD, 2), ("left", "P-1", BAD, 3))
+    rule = PartRule("housing", ("top", "left"), timeout_s=3600.0, late_s=1e9)
+
+    def __init__(self) -> None:
+        self.built = build_release(1)
+
+    def prepare(self, folder: Path, ports) -> None:
+        (folder / "state").mkdir()
+        for camera, part, kind, seed in self.pictures:
+            (folder / camera).mkdir(exist_ok=True)
+            (folder / camera / f"{part}.png").write_bytes(picture(*kind, seed=seed))
+            (folder / camera / f"{part}.png.json").write_text(json.dumps({"part_id": part}))
+        self.built.write(folder / "release")
+
+    def run(self, folder: Path, ports, said) -> None:
+        state, passed = folder / "state", [0.0]
+        outbox = Outbox(
+            state / "outbox", OutboxLimits(min_free_bytes=0), disk=ports.disk, connect=ports.connect,
+            parts=[self.rule], monotonic=lambda: time.monotonic() + passed[0],
+        )  # fmt: skip
+        sources = [
+            FolderSource(
+                FolderCamera(name=name, path=folder / name, poll_interval_s=0.001, settle_s=0.0),
+                state / "done" / name, disk=ports.disk,
+            )
+            for name in self.rule.cameras
+        ]  # fmt: skip
+        active = Active()
+        active.set(load_release(folder / "release", self.built.digest, self.built.release, ONE_THREAD))
+        loop = InspectionLoop(
+            sources, active, outbox, Health(), RecentFrames(), site="plant1", device="dev1", publish=True
+        )
+        answers = PartAnswers(outbox, device="dev1", publish=True)
+        turns = count(1)
+
+        def send() -> bool:
+            assert next(turns) < 200, "expected the cameras' folders to empty themselves, but they do not"
+            answers.answer()
+            for item in outbox.results(1):
+                said(f"{item.topic} {item.payload.decode()}")
+                outbox.delivered(item)
+            return not any(path.is_file() for name in self.rule.cameras for path in (folder / name).iterdir())
+
+        loop.run(Until(send))
+        passed[0] = 4000.0
+        while outbox.open_parts() or outbox.results(1):
+            send()
+        outbox.close()
+
+    def check(self, folder: Path, ports, said: list[str]) -> Iterator[str]:
+        words = list(said)
+        self.run(folder, ports, words.append)
+        answers = {word for word in words if word.startswith("parts ")}
+        told = [json.loads(word.removeprefix("parts ")) for word in answers]
+        found = sorted((item["part_id"], item["verdict"], tuple(item["missing"])) for item in told)
+        if found != [("P-1", "fail", ()), ("P-2", "uncertain", ("left",))]:
+            yield f"expected one answer for each part, but got {found}"
+        if ends := {item["end"] for item in told if item["part_id"] == "P-1"} - {"complete"}:
+            yield f"expected P-1 to be complete, but got {ends}"
+        results = {word for word in words if word.startswith("results ")}
+        if len(results) != len(self.pictures):
+            yield f"expected one result for each picture, but got {len(results)}"
+        yield from rubbish(folder)
 
 
 class Caps(Scenario):

@@ -264,7 +264,7 @@ def _must(answer: tuple[int, object]):
 
 
 def main() -> None:
-    from tests.edge_agent.crash_frames import Caps, DamagedIndex, Frames, FramesApart, OldIndex, Posted
+    from tests.edge_agent.crash_frames import Caps, DamagedIndex, Frames, FramesApart, OldIndex, Parts, Posted
     from tests.edge_agent.crash_software import NewSoftware
     from tests.edge_agent.crash_updates import Beside, FirstInstall, UnsyncedUpdate, Update
 
@@ -281,6 +281,7 @@ def main() -> None:
             OldIndex,
             DamagedIndex,
             Posted,
+            Parts,
             NewSoftware,
         )
     }

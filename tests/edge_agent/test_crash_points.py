@@ -74,6 +74,14 @@ def test_a_posted_image_has_one_answer_whenever_the_agent_is_killed(how, fast_fo
     assert outcome["tried"]["sqlite"] > (30 if how == "kill" else 2)
 
 
+def test_a_part_has_one_answer_whenever_the_agent_is_killed(fast_folder, capsys, record_property):
+    """A part that was open is completed, or is answered with the name of the camera whose picture is missing."""
+    outcome = try_all("Parts", "kill", fast_folder)
+    show("Parts", "kill -9", outcome, capsys, record_property)
+    assert outcome["problems"] == []
+    assert outcome["tried"]["sqlite"] > 60
+
+
 @pytest.mark.parametrize("how", ["kill", "cut-all", "cut-bytes", "cut-half"])
 def test_a_crash_while_the_tables_of_an_earlier_agent_change_loses_nothing(how, fast_folder, capsys, record_property):
     """At each statement of the change, the next start finds either the old tables or the new ones, complete."""

@@ -18,7 +18,7 @@ from edge_agent.shadow.files import ShadowFiles
 from edge_agent.shadow.process import Answer, ShadowProcess
 from edge_agent.shadow.shadow import Shadow, order_for
 from edge_agent.shadow.tally import Counts, rest_s
-from inspection import Capture, DesiredState, Reason, ShadowOrder, ShadowTally, ShadowVerdict, Verdict, Wave
+from inspection import Capture, DesiredState, PartView, Reason, ShadowOrder, ShadowTally, ShadowVerdict, Verdict, Wave
 from inspection.image import MAX_PIXELS
 from tests.edge_agent.bench import Bench, loaded
 from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, build_candidate, picture
@@ -86,7 +86,7 @@ class Device:
         self.log.append("started")
         return self
 
-    def judge(self, data: bytes) -> Answer:
+    def judge(self, data: bytes, view: PartView) -> Answer:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -356,7 +356,7 @@ def test_a_candidate_that_hangs_delays_no_verdict(tmp_path):
     thinking, go_on, stop = threading.Event(), threading.Event(), threading.Event()
     device = Device(tmp_path / "state", rest=threading.Event.wait)
 
-    def hang(data: bytes) -> Answer:
+    def hang(data: bytes, view: PartView) -> Answer:
         thinking.set()
         assert go_on.wait(60)
         return Answer(Verdict.PASS, 0.0)

@@ -17,8 +17,9 @@ from components.use_case import UseCase, write_schema
 from deploy.access.layout import Ports
 from edge_agent.__main__ import app as edge_app
 from edge_agent.config import ENVIRONMENT_PREFIX, Config
+from edge_agent.part_answer import PartPicture, PartResult
 from edge_agent.result import Presence, Result
-from inspection import agent_release, documents, drift, report_parts, rollout
+from inspection import acceptance, agent_release, documents, drift, part_view, report_parts, rollout
 from inspection.codec import Part
 from kizu.cli import app as kizu_app
 from tools.docs.tables import cell_text, code, default_text, explained, table, type_text
@@ -100,8 +101,10 @@ def _sections(model: type[Any], schema: Mapping[str, Any], prefix: str | None) -
             inner = _references(prop)
             below = f"{path}.{key}" if path else key
             is_list = prop.get("type") == "array"
+            names = isinstance(prop.get("additionalProperties"), dict)
+            place = f"{below}[]" if is_list else f"{below}.<name>" if names else below
             for reference in inner:
-                waiting.append((f"{below}[]" if is_list else below, reference, definitions[reference]))
+                waiting.append((place, reference, definitions[reference]))
             kind = type_text(prop, definitions) if not inner else _sections_text(inner, is_list=is_list)
             required = key in part.get("required", [])
             default = default_text(prop, required=required)
@@ -109,13 +112,13 @@ def _sections(model: type[Any], schema: Mapping[str, Any], prefix: str | None) -
                 default = "none" if prop.get("default") is None and "default" in prop else "see there"
             cells = [code(key), kind, default, meanings.get(key, prop.get("description", ""))]
             if prefix:
-                in_list = "[]" in path
+                in_list = "[]" in path or "<name>" in path
                 cells.append(
                     "" if (inner and not is_list) or in_list else code(prefix + below.upper().replace(".", "__"))
                 )
             rows.append(cells)
         title = f"## `{path}`" if path else "## The file"
-        if "[]" in path and prefix:
+        if "[]" in path and prefix and "source" in part["properties"]:
             title += f" with `source: {part['properties']['source'].get('const', name)}`"
         yield f"{title}\n\n{cell_text(about)}\n\n{table(head, rows)}"
 
@@ -125,7 +128,9 @@ def _sections_text(names: list[str], *, is_list: bool) -> str:
 
 
 def _references(prop: Mapping[str, Any]) -> list[str]:
-    inside = prop.get("items", prop)
+    inside = prop.get("items", prop.get("additionalProperties") or prop)
+    if not isinstance(inside, dict):  # `additionalProperties: true`
+        inside = prop
     options = [inside, *inside.get("anyOf", ()), *inside.get("oneOf", ())]
     return [option["$ref"].rpartition("/")[2] for option in options if "$ref" in option]
 
@@ -264,7 +269,8 @@ def documents_page() -> str:
     of_module += [agent_release.AgentRelease, agent_release.AgentBuild, agent_release.WheelFile]
     of_module += [rollout.RolloutPlan, rollout.Stage, rollout.LineBounds, rollout.Window]
     of_module += [drift.DriftReference, drift.LineWindows, drift.LineWindow, drift.PictureCounts, drift.DetectionCounts]
-    for model in (*of_module, Result, Presence):
+    of_module += [acceptance.Acceptance, acceptance.AcceptanceRule, part_view.Zone]
+    for model in (*of_module, Result, acceptance.RuleOutcome, PartResult, PartPicture, Presence):
         about, meanings = explained(model)
         hints = get_type_hints(model)
         rows = [

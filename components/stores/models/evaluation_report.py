@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from inspection.acceptance import Acceptance
 from inspection.codec import LEFT_OUT, Document, Part
 from inspection.decode import Nms
 from inspection.documents import GoldenSample, InputSpec
@@ -212,6 +213,8 @@ class EvaluationReport(Document):
     golden_sha256: str = ""
     drift: DriftReference | None = field(default=None, metadata=LEFT_OUT)
     """What the model learned from and finds, to compare a line with; left out in reports of earlier versions."""
+    acceptance: Acceptance | None = field(default=None, metadata=LEFT_OUT)
+    """The acceptance rules by which labels and detections were judged; left out where each defect fails a part."""
 
     @property
     def int8_sha256(self) -> str:

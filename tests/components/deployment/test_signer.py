@@ -77,7 +77,8 @@ def client(url):
 
 @pytest.fixture
 def use_case(mlflow):
-    made = unique_use_case()
+    rule = {"name": "long", "classes": ["scratch"], "max_longest_side_px": 20}
+    made = unique_use_case(acceptance={"rules": [rule]})
     mlflow.allow(made.name, "approver")
     return made
 
@@ -116,6 +117,8 @@ def test_an_approved_version_becomes_a_release_with_its_whole_lineage(
     assert release.approval.model_sha256 == release.models[0].sha256 == sha256_of(b"onnx")
     assert release.picture_limits == PICTURE_LIMITS
     assert release.drift == DRIFT
+    assert release.acceptance == use_case.acceptance.to_acceptance()
+    assert release.acceptance.rules[0].max_longest_side_px == 20.0
     assert repository.read_target(f"releases/{digest}/model.onnx") == b"onnx"
     assert repository.read_target(f"releases/{digest}/{release.golden[0].file}") == GOLDEN_IMAGE
     assert sha256_of(repository.read_target(f"releases/{digest}/release.json")) == digest

@@ -21,6 +21,7 @@ from components.stores.models.evaluation_report import (
 from components.stores.models.gate import judge_by
 from components.stores.models.latency_report import LatencyReport
 from components.stores.models.registry import INT8_MODEL_FILE, MAX_DESCRIPTION, MODEL_CARD
+from inspection.acceptance import Acceptance, AcceptanceRule
 from inspection.decode import Nms
 from inspection.documents import InputSpec
 from inspection.image import sha256_of
@@ -90,6 +91,15 @@ def test_the_card_says_what_it_is_where_it_comes_from_and_how_it_will_behave():
         assert said in card
     assert card_of(shortened) == card
     assert len(card) <= MAX_DESCRIPTION
+
+
+def test_the_card_says_by_which_rules_the_rates_were_counted():
+    """An approver must know which marks count as defects; without rules, the card says nothing of them."""
+    rules = Acceptance(rules=(AcceptanceRule(name="long", classes=("scratch",), max_longest_side_mm=2.0),))
+    card = card_of(acceptance=rules)
+    assert "| long | scratch | reject | longest side up to 2 mm |" in card
+    assert "a part whose defects are all tolerated is good" in card
+    assert "Acceptance rule" not in card_of()
 
 
 def test_a_card_that_is_too_long_keeps_the_gate_and_says_where_the_rest_is():
