@@ -42,7 +42,8 @@ def type_text(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
         return " or ".join(type_text(option, definitions) for option in named)
     kind = schema.get("type", "any")
     if kind == "array":
-        inner = schema.get("items") or {}
+        first = (schema.get("prefixItems") or [{}])[0]
+        inner = schema.get("items") or first
         return f"list of {type_text(inner, definitions)}"
     if kind == "object":
         inner = schema.get("additionalProperties")
