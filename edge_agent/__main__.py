@@ -9,14 +9,17 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from edge_agent import __version__, by_operator
 from edge_agent.config import load_config, load_credentials
-from edge_agent.errors import EdgeError
+from edge_agent.errors import EdgeError, Unwritable
 from edge_agent.ota.operator_command import Command
+
+UNWRITABLE_STATUS: Final = 75
+"""The exit status where the state folder cannot be written: EX_TEMPFAIL of <sysexits.h>, a later start may succeed."""
 
 app = typer.Typer(
     help="The edge agent of Kizu: inspects frames on this device, with or without a network.",
@@ -151,7 +154,7 @@ def main() -> None:
         if debug:
             raise
         sys.stderr.write(f"kizu-edge: {e}\n")
-        sys.exit(1)
+        sys.exit(UNWRITABLE_STATUS if isinstance(e, Unwritable) else 1)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from edge_agent.damaged import DamagedFiles
 from edge_agent.disk import RealDisk
 from edge_agent.errors import EdgeError
 from edge_agent.fleet_report import FleetReporter
-from edge_agent.folder_lock import FolderLock
+from edge_agent.folder_lock import lock_when_writable
 from edge_agent.health import Health
 from edge_agent.inference import RuntimeChoice
 from edge_agent.line_counts import LineCounts
@@ -87,10 +87,13 @@ def run_agent(
 
     Raises:
         ConfigError: a camera's folder or the page's port cannot be used.
+        Unwritable: the state folder could not be written for a while.
         StateError: another agent holds the state folder, or the folder is damaged.
     """
     keep_heap_flat()
-    lock = FolderLock(config.state_folder)
+    lock = lock_when_writable(config.state_folder, stop)
+    if lock is None:
+        return 0
     try:
         return _run_locked(config, stop, manager or ServiceManager(), launched, config_file)
     finally:
@@ -148,7 +151,12 @@ def _run_locked(
         lambda interrupted: ReleaseClient.from_config(config, store, disk, interrupted, SOFTWARE_METADATA_FOLDER),
         launched,
         lambda site, interrupt: try_software(
-            launched.python if launched else sys.executable, site, config_file, release_files(), interrupt
+            launched.python if launched else sys.executable,
+            site,
+            config_file,
+            release_files(),
+            interrupt,
+            memory_bytes=config.inference.trial_memory_bytes,
         ),
         device=config.device,
         use_case=config.use_case,

@@ -145,7 +145,8 @@ class Inference(Section):
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     """The execution providers of onnxruntime, in the order of preference."""
     trial_memory_bytes: int | None = Field(default=None, gt=0)
-    """The most memory that the trial of a new release may take. Default: nine tenths of what is free at its start."""
+    """The most memory that the trial of a new release, or of new software, may take. Default: nine tenths of what is
+    free at its start."""
 
 
 class OutboxLimits(Section):

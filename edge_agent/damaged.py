@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from edge_agent.disk import Disk, RealDisk
+from inspection.codec import Document, DocumentError
 
 _log = logging.getLogger(__name__)
 
+DocumentT = TypeVar("DocumentT", bound=Document)
 FOLDER: Final = "damaged"
 """The folder inside the state folder."""
 _KEPT: Final = 3
@@ -73,6 +75,25 @@ class DamagedFiles:
                 self._disk.move(source, target.with_name(target.name + ending))
         self._forget_old()
         return target
+
+    def read(self, path: Path, kind: type[DocumentT]) -> DocumentT | None:
+        """The document in a state file; None where there is none, or a damaged one, which is set aside.
+
+        A file that cannot be set aside either is said in the log: whoever owns it replaces it with the next one.
+        """
+        data: bytes | None = None
+        try:
+            data = path.read_bytes()
+            return kind.from_json(data)
+        except FileNotFoundError:
+            return None
+        except (DocumentError, OSError) as e:
+            _log.error("%s: %s", path, e)
+        try:
+            self.move(path, "unreadable" if data is None else "wrong-form" if data else "empty")
+        except OSError as e:
+            _log.error("cannot set %s aside: %s", path, e)
+        return None
 
     def _next(self, reason: str, name: str) -> Path:
         self._disk.make_folder(self._folder)

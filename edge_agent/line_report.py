@@ -20,7 +20,6 @@ from edge_agent.disk import Disk
 from edge_agent.errors import EdgeError
 from edge_agent.line_counts import LineCounts
 from edge_agent.object_store import ObjectStore
-from inspection import DocumentError
 from inspection.codec import Document
 from inspection.drift import BINS, LineWindow
 from inspection.paths import check_sha256
@@ -85,21 +84,8 @@ class LineReport:
 
     def load(self) -> None:
         """Have the counts go on from the file; from nothing where there is none, or it is damaged."""
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
-            return
-        except OSError as e:
-            _log.error("cannot read %s, so the counts begin anew: %s", self._path, e)
-            return
-        try:
-            kept = KeptLine.from_json(data)
-        except DocumentError as e:
-            _log.error("%s: %s", self._path, e)
-            try:
-                self._damaged.move(self._path, "wrong-form" if data else "empty")
-            except OSError as error:
-                _log.error("cannot set %s aside: %s", self._path, error)
+        kept = self._damaged.read(self._path, KeptLine)
+        if kept is None:
             return
         self._counts.restore(kept.release_digest, kept.first, kept.windows, kept.begun)
 

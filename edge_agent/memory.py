@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -75,6 +76,35 @@ def _cache(folder: Path) -> int:
     """The file cache of a control group that the kernel drops before memory runs out, in bytes."""
     lines = (folder / "memory.stat").read_text().splitlines()
     return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
+
+
+class TooMuchMemory(Exception):
+    """A child process uses more memory than it may. The message is a sentence."""
+
+
+def share_of(free: int | None) -> int | None:
+    """What a trial may use of the memory that is free at its start: nine tenths, in bytes; None where nobody knows."""
+    return None if free is None else free * 9 // 10
+
+
+def within_memory(limit: int | None, resident: Callable[[int], int | None] = resident_bytes) -> Callable[[int], None]:
+    """Make a look at a child process, by its id, that raises TooMuchMemory where it really uses more than `limit`.
+
+    onnxruntime and BLAS reserve far more addresses than they use, so RLIMIT_AS would end good children, and a control
+    group of its own needs rights that a container does not have. Where memory runs out between two looks, the kernel
+    ends the child first, which asks for that itself (`end_first_without_memory`).
+
+    Args:
+        limit: in bytes; None for no limit.
+        resident: the memory that a process uses, in bytes; None where the system does not say.
+    """
+
+    def look(pid: int) -> None:
+        used = resident(pid)
+        if limit is not None and used is not None and used > limit:
+            raise TooMuchMemory(f"its trial used {used // 2**20} MiB, over the limit of {limit // 2**20} MiB")
+
+    return look
 
 
 def end_first_without_memory() -> None:

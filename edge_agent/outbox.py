@@ -24,7 +24,7 @@ from edge_agent.config import OutboxLimits
 from edge_agent.damaged import FOLDER as DAMAGED_FOLDER
 from edge_agent.damaged import DamagedFiles
 from edge_agent.disk import Disk, RealDisk
-from edge_agent.errors import StateError, Unwritable
+from edge_agent.errors import STORAGE, StateError, Unwritable
 from edge_agent.outbox_deferred import Deferred, Place, Write, Writer
 from edge_agent.outbox_index import EXPIRED, FIRST_IMAGE_TO_GO, NEXT_IMAGE, OLDEST_RESULTS, Index
 from edge_agent.outbox_order import RESERVED_SHARE, droppable_bytes, next_to_go, standing
@@ -129,7 +129,8 @@ class Outbox:
                 self._index.close()
                 raise
         except OSError as e:
-            raise StateError(f"cannot use the outbox {folder}: {e}") from e
+            kind = Unwritable if e.errno in STORAGE else StateError
+            raise kind(f"cannot use the outbox {folder}: {e}") from e
 
     def close(self) -> None:
         """Close the index; the outbox is not used afterwards."""

@@ -9,7 +9,7 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Final
 
-from edge_agent.errors import DamagedState, StateError
+from edge_agent.errors import DamagedState, StateError, Unwritable
 from inspection import Reason, Verdict
 
 _log = logging.getLogger(__name__)
@@ -202,7 +202,8 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
 
     Raises:
         DamagedState: not a database, or a broken one.
-        StateError: one of a newer agent, or the disk is full.
+        Unwritable: the disk is full, or cannot be written for another reason.
+        StateError: one of a newer agent.
     """
     connection = None
     try:
@@ -232,11 +233,13 @@ def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) 
         if connection is not None:
             connection.close()  # which rolls back
         if getattr(e, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise StateError(f"cannot use the outbox {path}: {e}; free some disk") from e
+            raise Unwritable(f"cannot use the outbox {path}: {e}; free some disk") from e
         # Where it is opened, a statement that makes no sense means tables that are not there.
         if is_damage(e) or getattr(e, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise DamagedState("unreadable", f"cannot use the outbox {path}: {e}") from e
-        raise StateError(f"cannot use the outbox {path}: {e}") from e
+        code = getattr(e, "sqlite_errorcode", None)
+        kind = Unwritable if code is not None and is_unwritable(e) else StateError
+        raise kind(f"cannot use the outbox {path}: {e}") from e
     except StateError:
         if connection is not None:
             connection.close()

@@ -7,7 +7,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from edge_agent.notices import CameraClocks, notices
 from edge_agent.ota.activation import Phase, State
 from edge_agent.ota.active import Active
 from edge_agent.ota.driver import Updates
-from edge_agent.ota.refusal import Kind
+from edge_agent.ota.refusal import as_failures
 from edge_agent.ota.tallies import Tallies
 from edge_agent.outbox import Outbox
 from edge_agent.result_publisher import ResultPublisher
@@ -30,10 +30,6 @@ from edge_agent.shadow.shadow import Shadow
 from edge_agent.software.software import Software
 from edge_agent.uploader import Uploader
 from inspection import FailedRelease, Reported
-
-_FAILURES_REPORTED: Final = 20
-_LONGEST_REASON: Final = 300
-"""Characters of a reason in the device report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,19 +222,7 @@ class Gauges:
 def failures_to_report(state: State, now: datetime) -> dict[str, FailedRelease]:
     """The latest releases that were refused here, by digest. now: UTC."""
     # A refusal by an earlier agent has no time; it was there when the present phase began.
-    at_the_latest = state.since or now
-    found = {
-        digest: FailedRelease(
-            reason=refusal.reason[:_LONGEST_REASON],
-            at=refusal.at or at_the_latest,
-            sequence=refusal.sequence,
-            attempts=refusal.attempts,
-            transient=refusal.kind is Kind.TRANSIENT,
-        )
-        for digest, refusal in state.failed.items()
-    }
-    latest = sorted(found, key=lambda digest: (found[digest].sequence, found[digest].at))[-_FAILURES_REPORTED:]
-    return {digest: found[digest] for digest in latest}
+    return as_failures(state.failed, state.since or now)
 
 
 def versions() -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from inspection.codec import Part
+from inspection.codec import LEFT_OUT, Part
 from inspection.paths import check_sha256
 
 
@@ -126,6 +126,16 @@ class AgentState(Part):
     """Why what was ordered does not run, as a fixed word, a colon and a message; empty where all is well."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """The releases of the agent that were refused here, by digest, and why."""
+    failures: Mapping[str, FailedRelease] | None = field(default=None, metadata=LEFT_OUT)
+    """The same with the order under which each was tried, and how often; left out by an agent that does not say it."""
+    slots: Mapping[str, str] | None = field(default=None, metadata=LEFT_OUT)
+    """What each slot holds, by digest: the software that runs, and that to which the device may go back; left out by an
+    agent that does not say it."""
+
+    def needed(self) -> frozenset[str]:
+        """The releases of the agent that this device runs, was asked to run, or may go back to."""
+        named = (self.release_digest, self.wanted_digest, *(self.slots or {}).values())
+        return frozenset(digest for digest in named if digest)
 
 
 def _check_counts(of: Part, *names: str) -> None:

@@ -7,15 +7,21 @@ ends with the version of the agent that met it. A *permanent* cause stays until 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from inspection.report_parts import FailedRelease
+
 TRIES: Final = 10
 """How often a release is tried in all, where each cause is transient."""
 FIRST_WAIT: Final = timedelta(minutes=1)
 LONGEST_WAIT: Final = timedelta(hours=6)
+_MOST_REPORTED: Final = 20
+_LONGEST_REASON: Final = 300
+"""Characters of a reason in the device report."""
 
 BY_OPERATOR: Final = "rolled back by the operator"
 STOPPED: Final = "agent-stopped"
@@ -37,6 +43,7 @@ _TRANSIENT: Final = frozenset(
         "slower-than-before",
         "too-much-memory",
         "trial-crashed",
+        "trial-too-long",
         "damaged",
         "missed-heartbeat",
         "no-contact",
@@ -44,6 +51,8 @@ _TRANSIENT: Final = frozenset(
         STOPPED_OFTEN,
     }
 )
+_IN_A_TRIAL_OF_SOFTWARE: Final = "release-"
+"""With this before it, a word says what the release that inspects met in the trial of new software."""
 _OF_THE_AGENT: Final = frozenset(
     {"newer-agent-needed", "unreadable-release", "unusable-model", "unusable-release", "internal"}
 )
@@ -57,7 +66,7 @@ def kind_of(reason: str) -> Kind:
     """
     word = reason.partition(":")[0]
     # Agents of the first state file wrote a sentence instead of a word where the agent had stopped without warning.
-    if word in _TRANSIENT or word.startswith("the agent stopped"):
+    if word.removeprefix(_IN_A_TRIAL_OF_SOFTWARE) in _TRANSIENT or word.startswith("the agent stopped"):
         return Kind.TRANSIENT
     return Kind.AGENT if word in _OF_THE_AGENT else Kind.PERMANENT
 
@@ -114,12 +123,31 @@ def may_try(refusal: Refusal, now: datetime, agent_version: str, *, asked_since:
     return refusal.next_at is None or not now < refusal.next_at <= now + LONGEST_WAIT
 
 
-def what_it_waits_for(refusal: Refusal) -> str:
-    """The reason of a refusal with what ends it, as one line."""
+def what_it_waits_for(refusal: Refusal, again: str = "kizu deploy --again") -> str:
+    """The reason of a refusal with what ends it, as one line. again: the command that orders it anew."""
     if refusal.kind is Kind.AGENT:
         return f"{refusal.reason}; it is tried again by another version of the agent"
     if refusal.kind is Kind.TRANSIENT and refusal.attempts < TRIES and refusal.next_at is not None:
         when = refusal.next_at.strftime("%Y-%m-%d %H:%M UTC")
         return f"{refusal.reason}; tried {refusal.attempts} of {TRIES} times, again at {when}"
     tried = f"; tried {refusal.attempts} times" if refusal.attempts > 1 else ""
-    return f"{refusal.reason}{tried}; to have it tried again, run: kizu deploy --again"
+    return f"{refusal.reason}{tried}; to have it tried again, run: {again}"
+
+
+def as_failures(refused: Mapping[str, Refusal], at_the_latest: datetime) -> dict[str, FailedRelease]:
+    """The latest refusals as a device reports them, by digest.
+
+    at_the_latest: the time of a refusal by an earlier agent, which noted none.
+    """
+    found = {
+        digest: FailedRelease(
+            reason=refusal.reason[:_LONGEST_REASON],
+            at=refusal.at or at_the_latest,
+            sequence=refusal.sequence,
+            attempts=refusal.attempts,
+            transient=refusal.kind is Kind.TRANSIENT,
+        )
+        for digest, refusal in refused.items()
+    }
+    latest = sorted(found, key=lambda digest: (found[digest].sequence, found[digest].at))[-_MOST_REPORTED:]
+    return {digest: found[digest] for digest in latest}

@@ -16,7 +16,7 @@ from typing import Final
 from edge_agent.damaged import DamagedFiles
 from edge_agent.disk import Disk
 from edge_agent.ota.tallies import FRAMES, RELEASES, Line, Tallies
-from inspection import DocumentError, Verdict
+from inspection import Verdict
 from inspection.codec import Document, Part
 from inspection.paths import check_sha256
 
@@ -88,20 +88,10 @@ class TallyFile:
 
     def load(self, tallies: Tallies) -> None:
         """Have `tallies` go on from the file; from nothing where there is none, or it is damaged."""
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
+        kept = self._damaged.read(self._path, KeptTallies)
+        if kept is None:
             return
-        except OSError as e:
-            _log.error("cannot read %s, so the counts begin anew: %s", self._path, e)
-            return
-        try:
-            kept = KeptTallies.from_json(data).releases[-RELEASES:]
-        except DocumentError as e:
-            _log.error("%s: %s", self._path, e)
-            self._set_aside("empty" if not data else "wrong-form")
-            return
-        tallies.restore((item.release_digest, item.line()) for item in kept)
+        tallies.restore((item.release_digest, item.line()) for item in kept.releases[-RELEASES:])
         self._written = tallies.changes
 
     def save(self, tallies: Tallies) -> bool:
@@ -123,9 +113,3 @@ class TallyFile:
         while not stop.wait(every_s):
             self.save(tallies)
         self.save(tallies)
-
-    def _set_aside(self, reason: str) -> None:
-        try:
-            self._damaged.move(self._path, reason)
-        except OSError as e:
-            _log.error("cannot set %s aside: %s", self._path, e)

@@ -25,7 +25,14 @@ from edge_agent import __version__
 from edge_agent.child import TooLong, run_child
 from edge_agent.errors import InferenceError, UpdateError
 from edge_agent.inference import RELEASE_FILE, LoadedRelease, RuntimeChoice, load_release
-from edge_agent.memory import end_first_without_memory, free_memory_bytes, resident_bytes
+from edge_agent.memory import (
+    TooMuchMemory,
+    end_first_without_memory,
+    free_memory_bytes,
+    resident_bytes,
+    share_of,
+    within_memory,
+)
 from edge_agent.ota.release_client import read_release
 from inspection import Candidate, Inspector, Release, decode_image
 from inspection.golden import difference
@@ -73,10 +80,7 @@ def try_release_aside(
 ) -> TrialResult:
     """Run `try_release` in a child process. A child that crashes or does not end is a failed trial.
 
-    The child has a memory limit of its own, so that a large model takes none from the inspection. The limit is on the
-    memory that it really uses: onnxruntime and BLAS reserve far more addresses than they use, so RLIMIT_AS would refuse
-    good releases, and a control group of its own needs rights that a container does not have. Where memory runs out
-    between two looks, the kernel ends the child first, which asks for that itself.
+    The child has a memory limit of its own (`within_memory`), so that a large model takes none from the inspection.
 
     Args:
         stop: ends the trial when it is set.
@@ -91,18 +95,12 @@ def try_release_aside(
         "--threads", str(choice.threads), "--precision", choice.precision, "--backend", choice.backend,
         *(item for provider in choice.providers for item in ("--provider", provider)),
     ]  # fmt: skip
-    limit = choice.trial_memory_bytes or share_of_free()
-
-    def look(pid: int) -> None:
-        used = resident(pid)
-        if limit is not None and used is not None and used > limit:
-            raise _TooMuchMemory(f"its trial used {used // 2**20} MiB, over the limit of {limit // 2**20} MiB")
-
+    look = within_memory(choice.trial_memory_bytes or share_of_free(), resident)
     try:
         end = run_child(command, child_environment(), stop, timeout_s, "trial", look)
     except TooLong:
         return TrialResult(False, "too-slow", f"the trial did not end within {timeout_s:.0f} s")
-    except _TooMuchMemory as e:
+    except TooMuchMemory as e:
         return TrialResult(False, "too-much-memory", str(e))
     try:
         return TrialResult(**json.loads(end.output.splitlines()[-1]))
@@ -113,14 +111,9 @@ def try_release_aside(
         return TrialResult(False, "trial-crashed", f"the process that tried it died with {how}: {end.last_words}")
 
 
-class _TooMuchMemory(Exception):
-    """The child uses more than it may."""
-
-
 def share_of_free() -> int | None:
     """Nine tenths of the memory that is free now, in bytes; None where the system does not say."""
-    free = free_memory_bytes()
-    return None if free is None else free * 9 // 10
+    return share_of(free_memory_bytes())
 
 
 def child_environment() -> dict[str, str]:

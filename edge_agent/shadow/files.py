@@ -16,7 +16,7 @@ from edge_agent.damaged import DamagedFiles
 from edge_agent.disk import Disk
 from edge_agent.errors import StateError
 from edge_agent.shadow.tally import KeptShadow
-from inspection import DocumentError, ShadowOrder
+from inspection import ShadowOrder
 from inspection.codec import Document
 from inspection.paths import check_sha256
 
@@ -57,17 +57,7 @@ class ShadowFiles:
 
     def load(self) -> ShadowState | None:
         """What was written last; None without an order. A damaged file is set aside, and the next poll orders again."""
-        try:
-            return ShadowState.from_json(self._file.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (DocumentError, OSError) as e:
-            _log.error("%s: %s", self._file, e)
-        try:
-            self._damaged.move(self._file, "wrong-form")
-        except OSError as e:
-            _log.error("cannot set %s aside: %s", self._file, e)
-        return None
+        return self._damaged.read(self._file, ShadowState)
 
     def save(self, state: ShadowState) -> None:
         """Write the state; it is durable when this returns.

@@ -55,7 +55,7 @@ def choose(
         return Stay(f"standby: the software in slot {state.active} did not stay up, so the one before runs")
     refusal = state.refused.get(digest)
     if refusal is not None and not may_try(refusal, now, __version__, asked_since=order.since):
-        return Stay(f"refused-before: {what_it_waits_for(refusal)}")
+        return Stay(f"refused-before: {what_it_waits_for(refusal, 'kizu agent order --again')}")
     return Install(digest)
 
 

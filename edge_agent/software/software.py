@@ -20,6 +20,7 @@ from edge_agent import __version__
 from edge_agent.backoff import Backoff
 from edge_agent.errors import EdgeError, Interrupted, StateError, UpdateError
 from edge_agent.launcher import ALARM_S
+from edge_agent.ota.refusal import as_failures
 from edge_agent.software.rules import Launched, Seen, Stay, choose, judge, unfit, what_is_missing
 from edge_agent.software.state import SLOTS, SoftwareState, booted, filling, gone_back, kept, on_trial, refused
 from edge_agent.software.state import stopped as after_stop
@@ -155,6 +156,8 @@ class Software:
             image_digest=self._image_digest,
             reason=self.reason,
             refused={digest: item.reason for digest, item in self._state.refused.items()},
+            failures=as_failures(self._state.refused, self._utc_now()),
+            slots=dict(self._state.slots),
         )
 
     # -- the thread ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ A wheel that two releases share is fetched and unpacked once.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,11 +22,8 @@ from edge_agent.disk import Disk
 from edge_agent.errors import StateError, UpdateError
 from edge_agent.software.state import SLOTS, SoftwareState
 from edge_agent.software.wheels import unpack
-from inspection import DocumentError
 from inspection.agent_release import AGENT_FILE, AgentBuild, AgentRelease
 from inspection.paths import check_sha256
-
-_log = logging.getLogger(__name__)
 
 FOLDER: Final = "agent"
 METADATA_FOLDER: Final = "agent-tuf"
@@ -48,17 +44,7 @@ class SoftwareStore:
 
     def load(self) -> SoftwareState:
         """What was written last; the state of a new device where there is none, or a damaged one."""
-        try:
-            return SoftwareState.from_json(self._file.read_bytes())
-        except FileNotFoundError:
-            return SoftwareState()
-        except (DocumentError, OSError) as e:
-            _log.error("%s: %s", self._file, e)
-        try:
-            self._damaged.move(self._file, "wrong-form")
-        except OSError as e:
-            _log.error("cannot set %s aside: %s", self._file, e)
-        return SoftwareState()
+        return self._damaged.read(self._file, SoftwareState) or SoftwareState()
 
     def save(self, state: SoftwareState) -> None:
         """Write the state. Raises StateError."""

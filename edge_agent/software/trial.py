@@ -11,15 +11,24 @@ import compileall
 import json
 import os
 import py_compile
+import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from edge_agent.child import TooLong, run_child
+from edge_agent.memory import (
+    TooMuchMemory,
+    end_first_without_memory,
+    free_memory_bytes,
+    resident_bytes,
+    share_of,
+    within_memory,
+)
 
 _TIMEOUT_S: Final = 600.0
 _LOWEST: Final = 19
@@ -41,8 +50,10 @@ def try_software(
     release: tuple[Path, str] | None,
     stop: threading.Event,
     timeout_s: float = _TIMEOUT_S,
+    memory_bytes: int | None = None,
+    resident: Callable[[int], int | None] = resident_bytes,
 ) -> SoftwareTrial:
-    """Run the trial in a child process, at the lowest priority.
+    """Run the trial in a child process, at the lowest priority and with a memory limit of its own (`within_memory`).
 
     Args:
         python: what the launcher starts a slot with.
@@ -50,6 +61,8 @@ def try_software(
         config: the device's configuration file.
         release: folder and digest of the release that inspects; None where there is none.
         stop: ends the trial when it is set.
+        memory_bytes: the most that it may use; None: nine tenths of what is free now.
+        resident: the memory that a process uses, in bytes; None where the system does not say.
 
     Raises:
         Interrupted: `stop` was set; nothing is known about the software.
@@ -61,13 +74,19 @@ def try_software(
     kept = {name: os.environ[name] for name in os.environ if name.startswith("KIZU_EDGE_")}
     kept |= {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}
     environment = {**kept, "PYTHONPATH": str(site)}
+    look = within_memory(memory_bytes or share_of(free_memory_bytes()), resident)
     try:
-        end = run_child(command, environment, stop, timeout_s, "trial of new software")
+        end = run_child(command, environment, stop, timeout_s, "trial of new software", look)
     except TooLong:
         return SoftwareTrial(False, "trial-too-long", f"its trial did not end within {timeout_s:.0f} s")
+    except TooMuchMemory as e:
+        return SoftwareTrial(False, "too-much-memory", str(e))
     try:
         return SoftwareTrial(**json.loads(end.output.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
+        if end.code == -signal.SIGKILL:
+            message = "the system ended the trial, as it does where memory runs out"
+            return SoftwareTrial(False, "too-much-memory", message)
         return SoftwareTrial(False, "cannot-start", f"it died with exit code {end.code}: {end.last_words}")
 
 
@@ -102,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     with suppress(OSError):
         os.nice(_LOWEST)
+    end_first_without_memory()
     release = (Path(given[1]), given[2]) if len(given) == 3 else None
     try:
         compile_site(Path(__file__).resolve().parents[2])

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.assembly import FolderLock
 from edge_agent.errors import StateError
+from edge_agent.folder_lock import FolderLock
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = ("FirstInstall", "Update", "Frames", "FramesApart", "Caps")
@@ -128,7 +128,7 @@ def test_a_disk_that_does_not_sync_is_found_out(fast_folder):
 _HOLDER = """
 import sys, time
 from pathlib import Path
-from edge_agent.assembly import FolderLock
+from edge_agent.folder_lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(600)

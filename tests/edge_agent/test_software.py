@@ -120,6 +120,25 @@ def test_a_refused_trial_leaves_the_running_agent_alone(device):
     assert len(device.tried) == 1
 
 
+def test_software_whose_trial_ran_out_of_memory_is_tried_again_later(device):
+    """The machine may have more free another time: nothing is fetched again, and the report says that it comes."""
+    one = build_agent("one")
+    publish(device, one)
+    device.trial = SoftwareTrial(False, "too-much-memory", "its trial used 900 MiB, over the limit of 300 MiB")
+    device.order(one.digest)
+    device.look()
+    failure = device.software.reported().failures[one.digest]
+    assert (device.left, failure.transient, failure.attempts) == (False, True, 1)
+    assert failure.sequence == device.publisher.sequence
+    device.trial = SoftwareTrial(True)
+    device.look()
+    assert "again at" in device.software.reason
+    device.store.fetched.clear()
+    device.pass_time(61)
+    assert (device.left, len(device.tried)) == (True, 2)
+    assert not [key for key in device.store.fetched if key.endswith(".whl")]
+
+
 def test_a_wheel_with_one_wrong_byte_is_refused_and_the_slot_stays_empty(device):
     """The bytes are checked against the signed digest before anything is unpacked."""
     one = build_agent("one")
@@ -336,6 +355,28 @@ def test_a_trial_says_why_packages_do_not_start(tmp_path):
     (fake / "trial.py").write_text("import json, sys; print(json.dumps({'ok': True, 'message': sys.argv[1]}))\n")
     result = try_software(sys._base_executable, empty, tmp_path / "config.yaml", None, threading.Event())
     assert result == SoftwareTrial(True, "", str(tmp_path / "config.yaml"))
+
+
+def test_a_trial_of_software_that_takes_too_much_memory_is_ended(tmp_path):
+    """The inspection keeps its memory: the limit is on what the child really uses. So where the system ends it."""
+    fake = tmp_path / "site" / "edge_agent" / "software"
+    fake.mkdir(parents=True)
+    (fake / "trial.py").write_text("import time; time.sleep(60)\n")
+    given = sys._base_executable, tmp_path / "site", tmp_path / "config.yaml", None, threading.Event()
+    result = try_software(*given, memory_bytes=200 * 2**20, resident=lambda pid: 201 * 2**20)
+    message = "its trial used 201 MiB, over the limit of 200 MiB"
+    assert result == SoftwareTrial(False, "too-much-memory", message)
+    (fake / "trial.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n")
+    assert try_software(*given).reason == "too-much-memory"
+
+
+def test_the_report_says_what_each_slot_holds_so_that_it_is_not_pruned(device):
+    """A device may go back to the software in the other slot, and fetch it again where that is damaged."""
+    one, two = build_agent("one"), build_agent("two")
+    publish(device, one, two)
+    device.take(one.digest)
+    device.take(two.digest)
+    assert device.software.reported().slots == {"a": one.digest, "b": two.digest}
 
 
 def test_a_damaged_state_of_the_software_is_set_aside_and_the_order_is_carried_out_again(device):

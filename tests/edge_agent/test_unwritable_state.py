@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent import __main__ as command
+from edge_agent import folder_lock
 from edge_agent.agent import InspectionLoop
 from edge_agent.camera_config import FolderCamera
 from edge_agent.camera_states import CameraStates
 from edge_agent.disk import RealDisk, Steps
 from edge_agent.errors import StateError, Unwritable
+from edge_agent.folder_lock import FolderLock, lock_when_writable
 from edge_agent.health import Health
 from edge_agent.ota.active import Active
 from edge_agent.outbox import Outbox
@@ -230,3 +233,69 @@ def test_a_folder_camera_is_inspected_while_the_state_folder_cannot_be_written(s
     assert (outbox.total("frames"), outbox.counts("rejected"), outbox.recorded_keys()) == (5, {"not-an-image": 1}, ())
     assert outbox.depth()["uncertain"] == 5
     outbox.close()
+
+
+class Patience:
+    """The event that ends an agent, and the clock: a wait passes at once. then: what happens during each wait."""
+
+    def __init__(self, then=lambda: None, stops=False):
+        self.now_s, self.waits, self._then, self._stops = 0.0, 0, then, stops
+
+    def wait(self, seconds):
+        self.now_s += seconds
+        self.waits += 1
+        self._then()
+        return self._stops
+
+    def monotonic(self):
+        return self.now_s
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """The lock file cannot be opened for writing while this holds an error."""
+    errors, real = [errno.EROFS], os.open
+
+    def refusing(path, *rest, **more):
+        if errors and str(path).endswith("agent.lock"):
+            raise OSError(errors[0], os.strerror(errors[0]))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(folder_lock.os, "open", refusing)
+    return errors
+
+
+def test_an_agent_that_starts_waits_for_a_state_folder_that_can_be_written(refused, tmp_path):
+    """A disk may come later than the agent: it looks again, and starts once it can."""
+    patience = Patience(then=lambda: refused.clear() if patience.waits == 3 else None)
+    lock = lock_when_writable(tmp_path / "state", patience, monotonic=patience.monotonic)
+    assert (patience.waits, lock is not None) == (3, True)
+    lock.release()
+
+
+def test_an_agent_that_cannot_write_its_state_folder_says_what_to_do_and_ends(refused, tmp_path, capsys, monkeypatch):
+    """Its exit status says that a later start may succeed; the service manager starts it again."""
+    patience = Patience()
+    with pytest.raises(Unwritable, match=r"state cannot be written \(Read-only file system\).*mount its disk"):
+        lock_when_writable(tmp_path / "state", patience, monotonic=patience.monotonic)
+    assert 90.0 <= patience.now_s < 95.0
+    assert patience.waits >= 6
+    stopped = Patience(stops=True)
+    assert lock_when_writable(tmp_path / "state", stopped, monotonic=stopped.monotonic) is None
+
+    def app(**given):
+        raise Unwritable("the state folder cannot be written")
+
+    monkeypatch.setattr(command, "app", app)
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert (ended.value.code, "cannot be written" in capsys.readouterr().err) == (75, True)
+
+
+def test_a_folder_that_another_agent_holds_is_not_waited_for(tmp_path):
+    """That does not pass by itself; the message says what to do."""
+    held, patience = FolderLock(tmp_path / "state"), Patience()
+    with pytest.raises(StateError, match="another agent runs on"):
+        lock_when_writable(tmp_path / "state", patience, monotonic=patience.monotonic)
+    held.release()
+    assert patience.waits == 0
