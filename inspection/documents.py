@@ -19,7 +19,7 @@ from inspection.paths import check_sha256 as check_sha256  # its readers import 
 from inspection.picture import PictureLimits
 from inspection.preprocess import ColourOrder, Interpolation, Preprocess
 from inspection.report_parts import AgentState, CameraState, FailedRelease, LineTally, ShadowTally
-from inspection.rollout import RolloutPlan
+from inspection.rollout import RolloutPlan, SoftwarePlan
 from inspection.verdict import ClassThreshold, Verdict
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -359,6 +359,9 @@ class AgentOrder(Part):
     """The sequence under which this was ordered: a device tries the software once more where it refused it before."""
     probation_s: float = 120.0
     """How long new software must run well before it is kept."""
+    rollout: SoftwarePlan | None = field(default=None, metadata=LEFT_OUT)
+    """How the software reaches the group stage by stage; left out where a person ordered it for devices by hand.
+    Devices read `waves` alone."""
 
     def __post_init__(self) -> None:
         if not self.waves:

@@ -1,15 +1,18 @@
-"""The plan of a rollout, a part of a desired state: which devices get a release first, and what each stage asks."""
+"""The plan of a rollout, a part of a desired state: which devices get a release first, and what each stage asks.
+
+A release and the agent's own software have plans of the same form.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from inspection.codec import Part
+from inspection.codec import LEFT_OUT, Part
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
@@ -28,6 +31,8 @@ class RolloutState(StrEnum):
     """Every stage has had what it asked."""
     PINNED = "pinned"
     """A person wants this release: no other one is rolled out until they resume."""
+    WAITING = "waiting"
+    """No stage is open yet, because the rollout of a release comes first. Only the agent's software waits so."""
 
 
 class PausedFor(StrEnum):
@@ -38,7 +43,16 @@ class PausedFor(StrEnum):
     BY_HAND = "by-hand"
     """The open stage is complete, and the policy asks a person before the next."""
     INCONCLUSIVE = "inconclusive"
-    """The reports do not tell whether the release is worse than the former one."""
+    """The reports do not tell whether the release is worse than the former one. `resume` goes on without knowing."""
+
+
+class NotComparable(StrEnum):
+    """What follows where the former release has counted too few frames to compare with."""
+
+    PAUSE = "pause"
+    """A person decides whether the next stage is opened without a comparison."""
+    CONTINUE = "continue"
+    """The next stage is opened, and the decision says that nothing was compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +107,9 @@ class LineBounds(Part):
     """How many times as long as before a frame may take (95th percentile, in the middle of the devices)."""
     min_frames: int = 200
     """Frames of each release, over all devices, without which nothing is compared."""
+    when_not_comparable: NotComparable = field(default=NotComparable.CONTINUE, metadata=LEFT_OUT)
+    """What follows where the former release has fewer on the devices of the open stages, and no more will come; left
+    out in plans that do not say it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +142,9 @@ class Window(Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutPlan(Part):
-    """How a release reaches a group, and how far it has come. Times are UTC."""
+class StagedPlan(Part):
+    """How something that is released reaches a group stage by stage, and how far it has come. Times are UTC."""
 
-    version: int
-    """The release's version in MLflow."""
     release_digest: str
     """The release that is rolled out."""
     former_digest: str | None
@@ -154,8 +169,6 @@ class RolloutPlan(Part):
     """Who did that: an account, or `reconciler`."""
     devices: tuple[str, ...] = ()
     """The devices that a stop names."""
-    line: LineBounds = LineBounds()
-    """How much worse than the former release it may be on the line."""
     windows: tuple[Window, ...] = ()
     """When a stage may be opened; empty: at any time."""
     time_zone: str = "UTC"
@@ -176,22 +189,52 @@ class RolloutPlan(Part):
         return self.open_stage == len(self.stages) - 1
 
     @property
+    def opens_more(self) -> bool:
+        """Whether it has begun, and has stages left that it may open."""
+        return self.state in (RolloutState.RUNNING, RolloutState.PAUSED) and not self.is_last
+
+    @property
     def wanted(self) -> str | None:
         """The release that the whole group should run in the end; None where that is none."""
         return self.former_digest if self.state is RolloutState.STOPPED else self.release_digest
 
+    def open_stages(self) -> tuple[Stage, ...]:
+        """The stages that are open."""
+        return () if self.state is RolloutState.WAITING else self.stages[: self.open_stage + 1]
+
     def named(self) -> tuple[str, ...]:
         """The devices that have the release by name, of all open stages."""
-        return tuple(dict.fromkeys(name for stage in self.stages[: self.open_stage + 1] for name in stage.devices))
+        return tuple(dict.fromkeys(name for stage in self.open_stages() for name in stage.devices))
 
     def percent(self) -> float:
         """The share of the group, in per cent, that has the release by hash."""
-        return max(stage.percent for stage in self.stages[: self.open_stage + 1])
+        return max((stage.percent for stage in self.open_stages()), default=0.0)
 
     def may_open(self, now: datetime) -> bool:
         """Whether a stage may be opened now."""
         local = now.astimezone(zone_of(self.time_zone))
         return not self.windows or any(window.includes(local) for window in self.windows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPlan(StagedPlan):
+    """How a release reaches a group, and how far it has come. Times are UTC."""
+
+    version: int
+    """The release's version in MLflow."""
+    line: LineBounds = LineBounds()
+    """How much worse than the former release it may be on the line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftwarePlan(StagedPlan):
+    """How a release of the agent's own software reaches a group, and how far it has come. Times are UTC.
+
+    Its digests name releases of the agent, and no stage of it asks for frames.
+    """
+
+    version: str
+    """The version of the software."""
 
 
 def zone_of(name: str) -> ZoneInfo:

@@ -11,9 +11,11 @@ from typing import Annotated
 
 import typer
 
-# report, reopen and rename add to `labels`, import_formats to `import`, rollouts to `deploy`
+# report, reopen and rename add to `labels`, import_formats to `import`, rollouts to `deploy`, agent_rollout to
+# `agent`
 from kizu.commands import (
     agent,
+    agent_rollout,  # noqa: F401
     approval,
     cluster,
     doctor,

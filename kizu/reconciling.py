@@ -15,13 +15,14 @@ from kizu.context import is_on_this_machine, layout, of_this_machine
 
 if TYPE_CHECKING:
     from components.settings import Settings
+    from components.stores.releases.signer_client import SignerClient
     from kizu.drift_watch import DriftWatch
     from reconciler.adapters import MlflowRollouts, NotedChampions
     from reconciler.decisions import Decision, DecisionLog
     from reconciler.one_pass import Loop, ProductReport
     from reconciler.products import Products
     from reconciler.published import PublishedInAPass, ReadingOfAPass
-    from reconciler.rollout_pass import Judged, Steps
+    from reconciler.rollout_pass import Judged
     from reconciler.rules import GroupState
     from reconciler.starts import Starter
 
@@ -38,6 +39,8 @@ class PassResult:
     drift: tuple[str, ...] = ()
     """What it did, or would do, about lines that drift."""
     drift_failures: tuple[str, ...] = ()
+    software: tuple[Judged, ...] = ()
+    """The rollouts of the agent's software."""
 
     @property
     def failures(self) -> int:
@@ -60,7 +63,7 @@ class Reconciling:
         published: PublishedInAPass,
         fleet: ReadingOfAPass,
         champions: NotedChampions,
-        steps: Steps,
+        steps: SignerClient,
         versions: MlflowRollouts,
         decisions: DecisionLog,
         starter: Starter | None,
@@ -83,8 +86,11 @@ class Reconciling:
         self._disconnect = disconnect
 
     def run(self, *, act: bool = True) -> PassResult:
-        """One pass: champions, then the rollouts, then what follows for each product that is served."""
-        from reconciler.rollout_pass import judge_all, rollout_pass
+        """One pass: champions, then the rollouts, then what follows for each product that is served.
+
+        The rollouts of software follow those of releases, whose steps they see.
+        """
+        from reconciler.rollout_pass import judge_all, judge_all_software, rollout_pass, software_pass
         from reconciler.rules import group_states
         from reconciler.rules import reconcile as move_champions
 
@@ -96,6 +102,7 @@ class Reconciling:
         if not act:
             groups = group_states(self._published, self._fleet, now)
             rollouts = judge_all(self._published, self._fleet.reading(), now) if groups else []
+            software = judge_all_software(self._published, self._fleet.reading(), now) if groups else []
         else:
             self._champions.finish_moves()
             groups = move_champions(self._published, self._fleet, self._champions, now)
@@ -104,14 +111,21 @@ class Reconciling:
             rollouts = (
                 rollout_pass(self._published, reading, self._steps, self._versions, now) if reading is not None else []
             )
-            failures += [f"{item.use_case}, group {item.group}: {item.error}" for item in rollouts if item.error]
             failures += self._loop.note_rollouts((item.group, item.desired) for item in rollouts)
             if any(item.acted for item in rollouts):
+                self._published.new_pass()
+            software = software_pass(self._published, reading, self._steps, now) if reading is not None else []
+            failures += [
+                f"{item.use_case}, group {item.group}: {item.error}" for item in (*rollouts, *software) if item.error
+            ]
+            if any(item.acted for item in software):
                 self._published.new_pass()
         products = self._loop.run(act=act)
         told, drift_failures = self._tell_of_drift(act=act)
         decisions, self._decisions.written = self._decisions.written, []
-        return PassResult(groups, rollouts, products, decisions, tuple(failures), tuple(told), tuple(drift_failures))
+        return PassResult(
+            groups, rollouts, products, decisions, tuple(failures), tuple(told), tuple(drift_failures), tuple(software)
+        )
 
     def _tell_of_drift(self, *, act: bool) -> tuple[list[str], list[str]]:
         """Tell people of lines that drift. What goes wrong costs no other act of the pass."""

@@ -48,6 +48,11 @@ def _deployment(view: ProductView) -> Following:
         said = "" if newest is view.approved[0] else f"; {refused}"
         newer = "" if newest.version == desired.version else f", which is newer than version {newest.version}"
         return _waits(f"deployment: version {desired.version} is desired already{newer}{said}")
+    if desired is not None and desired.software:
+        return _waits(
+            f"deployment: version {newest.version} waits until the last stage of the agent's software "
+            f"{desired.software} is open"
+        )
     by = f" by {newest.approved_by}" if newest.approved_by else ""
     present = f"version {desired.version}" if desired is not None else "nothing"
     want = Want(

@@ -36,6 +36,16 @@ _TEXTS: Final[Mapping[str, Mapping[Topic, tuple[str, str]]]] = {
             "The rollout of version {version} of {use_case} in the group {group} is paused: {why}. "
             "Look at it with kizu deploy status, then run kizu deploy resume or kizu deploy revert.",
         ),
+        Topic.SOFTWARE_STOPPED: (
+            "{use_case}: the rollout of the agent's software {agent} was stopped",
+            "The rollout of the agent's software {agent} in the group {group} of {use_case} was stopped. Its devices "
+            "go back to the software that was ordered for all before. Reason: {why}",
+        ),
+        Topic.SOFTWARE_PAUSED: (
+            "{use_case}: the rollout of the agent's software {agent} waits for a person",
+            "The rollout of the agent's software {agent} in the group {group} of {use_case} is paused: {why}. "
+            "Look at it with kizu agent status, then run kizu agent resume or kizu agent stop.",
+        ),
         Topic.DRIFT: (
             "{use_case}: the line of {device} drifts",
             "Two windows in a row, the line of {device} has not shown what its release of {use_case} learned from "
@@ -67,6 +77,16 @@ _TEXTS: Final[Mapping[str, Mapping[Topic, tuple[str, str]]]] = {
             "{use_case}: バージョン {version} の展開が判断待ちです",
             "{use_case} のバージョン {version} のグループ {group} への展開は一時停止中です: {why}。"
             "kizu deploy status で確認し、kizu deploy resume または kizu deploy revert を実行してください。",
+        ),
+        Topic.SOFTWARE_STOPPED: (
+            "{use_case}: エージェントのソフトウェア {agent} の展開を停止しました",
+            "{use_case} のグループ {group} へのエージェントのソフトウェア {agent} の展開を停止しました。"
+            "デバイスは、以前に全体へ指示されたソフトウェアに戻ります。理由: {why}",
+        ),
+        Topic.SOFTWARE_PAUSED: (
+            "{use_case}: エージェントのソフトウェア {agent} の展開が判断待ちです",
+            "{use_case} のグループ {group} へのエージェントのソフトウェア {agent} の展開は一時停止中です: {why}。"
+            "kizu agent status で確認し、kizu agent resume または kizu agent stop を実行してください。",
         ),
         Topic.DRIFT: (
             "{use_case}: {device} のラインの様子が変わっています",

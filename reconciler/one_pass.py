@@ -21,7 +21,7 @@ from reconciler.follow_up import gave_up, quiet_until, what_follows
 from reconciler.notices import message_of
 from reconciler.notifier import NoticeError, Notifier
 from reconciler.products import Product, Products
-from reconciler.rollout_notes import note_of
+from reconciler.rollout_notes import note_of, software_note_of
 from reconciler.seeing import Sources, see
 from reconciler.starts import Started, Starter, StartError, start_under_claim
 from reconciler.view import Act, Following, Notice, ProductView, Want
@@ -108,10 +108,13 @@ class Loop:
         """
         languages = self.languages()
         said = _Said([], [], [])
-        for group, state in desired:
-            note = note_of(group, state, languages.get(state.use_case, "en"))
-            if note is None:
-                continue
+        notes = [
+            (group, state, note)
+            for group, state in desired
+            for make in (note_of, software_note_of)
+            if (note := make(group, state, languages.get(state.use_case, "en"))) is not None
+        ]
+        for group, state, note in notes:
             self._still_acting()
             try:
                 self._decisions.write(

@@ -6,6 +6,7 @@ from inspection.codec import DocumentError
 from inspection.documents import DesiredState, Release
 from reconciler.rules import DeviceReports, Publisher, Reading
 from reconciler.seeing import CannotSee
+from reconciler.software import software_goes_first
 from reconciler.view import SeenDesired
 
 
@@ -88,11 +89,12 @@ class SeenDesiredStates:
                 versions.append(release.version)
         except self._errors as e:
             raise CannotSee(str(e)) from e
-        plan = state.rollout
+        plan, software = state.rollout, software_goes_first(state)
         return SeenDesired(
             sequence=state.sequence,
             version=max(versions, default=0),
             plan=str(plan.state) if plan is not None else "",
             plan_reason=plan.reason if plan is not None else "",
             plan_version=plan.version if plan is not None else 0,
+            software=software.version if software is not None else "",
         )

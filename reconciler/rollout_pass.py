@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol
 
 from inspection.documents import DesiredState
 from inspection.rollout import RolloutPlan, RolloutState
-from reconciler.rollout import Judgement, RolloutAct, judge_rollout
+from reconciler.rollout import judge_rollout
 from reconciler.rules import Publisher, Reading
+from reconciler.software import judge_software
+from reconciler.stages import Judgement, RolloutAct
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,24 @@ class Steps(Protocol):
         """Have a rollout take one step; refused where the desired state has another sequence by now."""
 
 
+class SoftwareSteps(Protocol):
+    """The signer, which takes the rollout of a group's software one step on."""
+
+    def rollout_agent(
+        self,
+        use_case: str,
+        group: str,
+        sequence: int,
+        step: str,
+        *,
+        by: str,
+        reason: str = ...,
+        devices: Iterable[str] = ...,
+        paused_for: str = ...,
+    ) -> int:
+        """Have the rollout of software take one step; refused where the desired state has another sequence by now."""
+
+
 class Versions(Protocol):
     """The registry's versions, with how their rollout ended."""
 
@@ -56,7 +76,7 @@ class Versions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One group's rollout after a pass.
+    """One group's rollout, of a release or of software, after a pass.
 
     desired: as it was judged. acted: whether the signer has taken the step. error: why not, where it was tried.
     """
@@ -71,13 +91,22 @@ class Judged:
 
 def judge_all(publisher: Publisher, reading: Reading, now: datetime) -> list[Judged]:
     """Judge the rollout of each group for which something is desired; changes nothing."""
-    found = []
-    for use_case, group in publisher.desired_names():
-        desired = publisher.desired(use_case, group)
-        if desired is not None:
-            judgement = judge_rollout(group, desired, reading.reports, reading.unread, now)
-            found.append(Judged(use_case, group, desired, judgement))
-    return found
+    return [
+        Judged(use_case, group, desired, judge_rollout(group, desired, reading.reports, reading.unread, now))
+        for use_case, group in publisher.desired_names()
+        if (desired := publisher.desired(use_case, group)) is not None
+    ]
+
+
+def judge_all_software(publisher: Publisher, reading: Reading, now: datetime) -> list[Judged]:
+    """Judge the rollout of the agent's software of each group that has one; changes nothing."""
+    return [
+        Judged(use_case, group, desired, judge_software(group, desired, reading.reports, reading.unread, now))
+        for use_case, group in publisher.desired_names()
+        if (desired := publisher.desired(use_case, group)) is not None
+        and desired.agent is not None
+        and desired.agent.rollout is not None
+    ]
 
 
 def rollout_pass(
@@ -91,6 +120,40 @@ def rollout_pass(
     return [_act(item, steps, versions) for item in judge_all(publisher, reading, now)]
 
 
+def software_pass(publisher: Publisher, reading: Reading, steps: SoftwareSteps, now: datetime) -> list[Judged]:
+    """Judge each rollout of software and take the step that follows. A step of a release's rollout must have been read.
+
+    What cannot be done for one group costs no other one.
+    """
+    found = []
+    for item in judge_all_software(publisher, reading, now):
+        step = _STEPS.get(item.judgement.act)
+        try:
+            if step is not None:
+                _take(steps.rollout_agent, item, step)
+        except Exception as e:
+            _log.warning("%s, group %s: cannot %s software: %s", item.use_case, item.group, step, e)
+            found.append(replace(item, error=str(e)))
+        else:
+            found.append(replace(item, acted=step is not None))
+    return found
+
+
+def _take(ask: Callable[..., int], item: Judged, step: str) -> None:
+    judgement = item.judgement
+    ask(
+        item.use_case,
+        item.group,
+        item.desired.sequence,
+        step,
+        by=BY,
+        reason=judgement.why,
+        devices=judgement.devices,
+        paused_for=str(judgement.paused_for or ""),
+    )
+    _log.info("%s, group %s: %s: %s", item.use_case, item.group, step, judgement.why)
+
+
 def _act(item: Judged, steps: Steps, versions: Versions) -> Judged:
     plan, judgement = item.desired.rollout, item.judgement
     if plan is None:
@@ -98,25 +161,15 @@ def _act(item: Judged, steps: Steps, versions: Versions) -> Judged:
     step = _STEPS.get(judgement.act)
     try:
         if step is not None:
-            steps.rollout(
-                item.use_case,
-                item.group,
-                item.desired.sequence,
-                step,
-                by=BY,
-                reason=judgement.why,
-                devices=judgement.devices,
-                paused_for=str(judgement.paused_for or ""),
-            )
-            _log.info("%s, group %s: %s: %s", item.use_case, item.group, step, judgement.why)
+            _take(steps.rollout, item, step)
         ended = _ended(plan, judgement)
         if ended is not None and versions.rollout_of(item.use_case, plan.version) != ended[0]:
             versions.note_rollout(item.use_case, plan.version, *ended)
     except Exception as e:
         # The signer and MLflow have errors of their own kinds; whichever it was, the other groups go on.
         _log.warning("%s, group %s: cannot %s: %s", item.use_case, item.group, step or "note the end", e)
-        return Judged(item.use_case, item.group, item.desired, judgement, error=str(e))
-    return Judged(item.use_case, item.group, item.desired, judgement, acted=step is not None)
+        return replace(item, error=str(e))
+    return replace(item, acted=step is not None)
 
 
 def _ended(plan: RolloutPlan, judgement: Judgement) -> tuple[str, str] | None:

@@ -46,6 +46,7 @@ class SeenDesired:
 
     plan: the state of its rollout (`running`, `paused`, `stopped`, `done`, `pinned`); '' where the document has no
     plan. plan_version: the version that is, or was, rolled out by it; after a stop no wave names it any more.
+    software: the version of the agent's software whose rollout has stages left to open; '' for none.
     """
 
     sequence: int
@@ -53,6 +54,7 @@ class SeenDesired:
     plan: str = ""
     plan_reason: str = ""
     plan_version: int = 0
+    software: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ class Topic(StrEnum):
     GAVE_UP = "gave-up"
     ROLLOUT_STOPPED = "rollout-stopped"
     ROLLOUT_PAUSED = "rollout-paused"
+    SOFTWARE_STOPPED = "software-stopped"
+    SOFTWARE_PAUSED = "software-paused"
     DRIFT = "drift"
 
 

@@ -1,4 +1,4 @@
-"""`make bench-fleet`: run campaigns and real update clients, and write both tables into docs/benchmarks.md."""
+"""`make bench-fleet`: campaigns, real update clients, and the fleet page; the tables go into docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from benchmarks.document import write_between
-from benchmarks.fleet import clients, clients_table
-from benchmarks.fleet.campaign import Ended
+from benchmarks.fleet import clients, clients_table, page
+from benchmarks.fleet.kept import note_ended, read_ended
 from benchmarks.fleet.table import BEGIN, END, KINDS, Row, one, render
 
 _log = logging.getLogger(__name__)
@@ -32,6 +32,10 @@ def main() -> None:
         default=list(clients.SIZES),
         help="sizes of fleets of real clients; or none",
     )
+    parser.add_argument("--page", type=int, default=10_000, help="devices on the fleet page; 0: none")
+    parser.add_argument(
+        "--results", type=Path, help="keeps each campaign's end; a run that was stopped goes on from it"
+    )
     parser.add_argument("--document", type=Path, default=_ROOT / "docs" / "benchmarks.md")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
@@ -43,20 +47,32 @@ def main() -> None:
             given.document, clients_table.BEGIN, clients_table.END,
             clients_table.render(taken, {size: clients.listing_s(size) for size in clients.LISTED}, load),
         )  # fmt: skip
+    if given.page:
+        load = os.getloadavg()[0]
+        with tempfile.TemporaryDirectory(prefix="kizu-bench-") as work:
+            shown = page.render(page.measure(given.page, 10, Path(work)), load)
+        _write(given.document, page.BEGIN, page.END, shown)
     if given.campaigns:
-        _write(given.document, BEGIN, END, _campaigns(given.campaigns, given.devices))
+        _write(given.document, BEGIN, END, _campaigns(given.campaigns, given.devices, given.results))
 
 
-def _campaigns(campaigns: int, devices: int) -> str:
+def _campaigns(campaigns: int, devices: int, results: Path | None) -> str:
     kinds = list(KINDS)
     jobs = [(kinds[number % len(kinds)], number, devices) for number in range(campaigns)]
-    began, found = time.monotonic(), {kind: list[Ended]() for kind in kinds}
+    known = read_ended(results, devices) if results is not None else {}
+    left = [job for job in jobs if job[:2] not in known]
+    found = {kind: [known[job[:2]][0] for job in jobs if job[:2] in known and job[0] == kind] for kind in kinds}
+    took_s = max((seconds for _, seconds in known.values()), default=0.0)
+    began = time.monotonic() - took_s
     with multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool:
-        for done, (kind, ended) in enumerate(pool.imap_unordered(one, jobs), start=1):
+        for done, (kind, number, ended) in enumerate(pool.imap_unordered(one, left), start=len(known) + 1):
             found[kind].append(ended)
+            took_s = time.monotonic() - began
+            if results is not None:
+                note_ended(results, devices, kind, number, ended, took_s)
             if done % 50 == 0:
                 _log.info("%d of %d campaigns", done, len(jobs))
-    return render([Row(kind, found[kind]) for kind in kinds if found[kind]], devices, time.monotonic() - began)
+    return render([Row(kind, found[kind]) for kind in kinds if found[kind]], devices, took_s)
 
 
 def _write(document: Path, begin: str, end: str, table: str) -> None:

@@ -16,7 +16,8 @@ from inspection.decode import Nms
 from inspection.documents import Approval, DesiredState, InputSpec, ModelFile, Release, Reported, Sampling, Wave
 from inspection.rollout import RolloutState
 from inspection.verdict import ClassThreshold
-from reconciler.rollout import Judgement, RolloutAct, judge_rollout
+from reconciler.rollout import judge_rollout
+from reconciler.stages import Judgement, RolloutAct
 
 OLD: Final = "0" * 64
 REPORT_S: Final = 60.0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.fleet.campaign import Ended, run
+from benchmarks.fleet.campaign import REPORT_S, Ended, run
 from benchmarks.fleet.device import Behaviour
 from inspection.rollout import RolloutState
 
@@ -22,6 +22,8 @@ KINDS: Final = {
     "takes twice as long": Behaviour(0.04, 0.02, p95_ms=80.0),
 }
 _GOOD: Final = 2  # the first kinds
+MOST_REACHED: Final = 0.01
+MOST_TO_STOP_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,10 @@ class Row:
         )
 
 
-def one(job: tuple[str, int, int]) -> tuple[str, Ended]:
-    """Run one campaign: its kind, seed and number of devices."""
+def one(job: tuple[str, int, int]) -> tuple[str, int, Ended]:
+    """Run one campaign: its kind, seed and number of devices. Returns kind and seed with its end."""
     kind, seed, devices = job
-    return kind, run(KINDS[kind], seed, devices=devices)
+    return kind, seed, run(KINDS[kind], seed, devices=devices)
 
 
 def render(rows: Sequence[Row], devices: int, took_s: float) -> str:
@@ -69,5 +71,21 @@ def render(rows: Sequence[Row], devices: int, took_s: float) -> str:
         "",
         f"Of {len(bad)} bad releases {missed} were not stopped by themselves; of {len(good)} good ones {false} did not "
         f"come to the end by themselves. The run took {took_s / 60:.0f} min.",
+        *_goal(bad),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _goal(bad: Sequence[Ended]) -> list[str]:
+    """What the campaigns with bad releases were to show, and what they show."""
+    if not bad:
+        return []
+    share = max(item.reached / item.others for item in bad)
+    slowest = max((item.to_stop_s for item in bad if item.to_stop_s is not None), default=0.0)
+    met = share <= MOST_REACHED and slowest <= REPORT_S + MOST_TO_STOP_S
+    return [
+        "",
+        f"The goal: a bad release runs on the canary and at most {MOST_REACHED:.0%} of the others, and is stopped "
+        f"within one report interval and {MOST_TO_STOP_S:.0f} s. What came: at most {share:.1%} of the others, and "
+        f"{slowest:.0f} s. The goal is {'met' if met else '**missed**'}.",
+    ]

@@ -7,14 +7,17 @@ holds the agent's wheels. So it takes a right of its own, which a person's token
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from tuf.api.metadata import TargetFile
 
 from components.deployment.release import ReleaseError
+from components.deployment.rollout_steps import Asked
 from components.deployment.shadow_orders import current_state
+from components.deployment.software_steps import SoftwareWaves, begin_software, take_software
 from components.stores.releases.repository import Published, ReleaseRepository
 from inspection.agent_release import AGENT_FILE, FOLDER, AgentRelease, WheelFile, agent_path, version_numbers
 from inspection.documents import AgentOrder, DesiredState, Release, Wave
@@ -31,8 +34,9 @@ MAX_DEVICES: Final = 50
 class AgentRequest:
     """Which release of the agent a group should run, and on which of its devices.
 
-    devices, percent: those alone; the others keep what was ordered for the whole group before. probation_s: how long
-    it must run well. again: devices that refused it try it once more. downgrade: it may be older than what is ordered.
+    devices, percent: those alone; the others keep what was ordered for the whole group before. waves: stage by stage
+    instead, which the reconciler opens. by: who orders it. probation_s: how long it must run well. again: devices that
+    refused it try it once more. downgrade: it may be older than what is ordered.
     """
 
     use_case: str
@@ -43,6 +47,8 @@ class AgentRequest:
     probation_s: float = 120.0
     again: bool = False
     downgrade: bool = False
+    waves: SoftwareWaves | None = None
+    by: str = ""
 
     def __post_init__(self) -> None:
         check_name("use case", self.use_case)
@@ -52,6 +58,8 @@ class AgentRequest:
             raise ValueError(f"expected at most {MAX_DEVICES} devices by name, but got {len(self.devices)}")
         for device in self.devices:
             check_name("device", device)
+        if self.waves is not None and (self.devices or self.percent != 100.0):
+            raise ValueError("expected either waves, or devices and percent, but got both")
         if not 0.0 < self.percent <= 100.0 or not 0.0 <= self.probation_s <= 86_400.0:
             raise ValueError(
                 "expected percent above 0 and at most 100, and probation_s from 0 to 86400, but got "
@@ -68,6 +76,7 @@ class AgentRequest:
         kinds: dict[str, tuple[type, ...]] = {
             "use_case": (str,), "group": (str,), "digest": (str,), "devices": (list,), "percent": (int, float),
             "probation_s": (int, float), "again": (bool,), "downgrade": (bool,),
+            "waves": (dict,), "by": (str,),
         }  # fmt: skip
         unknown = sorted(set(given) - set(kinds))
         if unknown or not {"use_case", "group", "digest"} <= set(given):
@@ -79,7 +88,8 @@ class AgentRequest:
         devices = given.get("devices", [])
         if not all(isinstance(device, str) for device in devices):
             raise ValueError(f"expected a list of names for devices, but got {str(devices)[:80]!r}")
-        return cls(**{**given, "devices": tuple(dict.fromkeys(devices))})
+        waves = SoftwareWaves.from_value(given["waves"]) if "waves" in given else None
+        return cls(**{**given, "devices": tuple(dict.fromkeys(devices)), "waves": waves})
 
 
 def upload_wheel(repository: ReleaseRepository, wheel: WheelFile, data: bytes) -> None:
@@ -93,7 +103,7 @@ def upload_wheel(repository: ReleaseRepository, wheel: WheelFile, data: bytes) -
 
 def missing_wheels(repository: ReleaseRepository, release: AgentRelease) -> tuple[WheelFile, ...]:
     """The wheels of a release whose bytes are not in the repository yet, each once."""
-    return tuple(wheel for wheel in _wheels(release) if not repository.holds(_target(wheel)))
+    return tuple(wheel for wheel in wheels_of(release) if not repository.holds(_target(wheel)))
 
 
 def publish_agent(repository: ReleaseRepository, release: AgentRelease) -> bool:
@@ -109,7 +119,7 @@ def publish_agent(repository: ReleaseRepository, release: AgentRelease) -> bool:
         raise ReleaseError(f"expected all wheels to be uploaded before, but {len(missing)} are not there: {names}")
 
     def files(_: Published) -> Iterator[tuple[str, bytes | TargetFile]]:
-        for wheel in _wheels(release):
+        for wheel in wheels_of(release):
             yield agent_path(wheel.sha256, wheel.file), _target(wheel)
         yield agent_path(release.digest, AGENT_FILE), release.to_json()
 
@@ -121,17 +131,30 @@ def publish_agent(repository: ReleaseRepository, release: AgentRelease) -> bool:
 
 def agent_releases(repository: ReleaseRepository) -> list[AgentRelease]:
     """All published releases of the agent, the newest version last."""
-    paths = [path for path in repository.targets() if path.startswith(f"{FOLDER}/") and path.endswith(f"/{AGENT_FILE}")]
-    found = [AgentRelease.from_json(data) for path in paths if (data := repository.read_target(path)) is not None]
+    return _releases(repository.targets(), repository.read_target)
+
+
+def published_agents(published: Published) -> list[AgentRelease]:
+    """The same of what is published at one moment."""
+    return _releases(published.targets, published.read)
+
+
+def _releases(targets: Iterable[str], read: Callable[[str], bytes | None]) -> list[AgentRelease]:
+    paths = [path for path in targets if path.startswith(f"{FOLDER}/") and path.endswith(f"/{AGENT_FILE}")]
+    found = [AgentRelease.from_json(data) for path in paths if (data := read(path)) is not None]
     return sorted(found, key=lambda release: (version_numbers(release.version), release.digest))
 
 
-def order_agent(repository: ReleaseRepository, request: AgentRequest) -> DesiredState:
+def order_agent(
+    repository: ReleaseRepository, request: AgentRequest, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> DesiredState:
     """Publish the desired state of a group with this order. The same order again changes nothing.
 
     Raises:
-        ReleaseError: the release of the agent is not published, it is older than the one that is ordered without
-            `downgrade`, it is too old for a release that is desired, or the group has no desired state.
+        ReleaseError: the release of the agent is not published or its wheels were pruned, it is older than the one that
+            is ordered without `downgrade`, it is too old for a release that is desired, or the group has no desired
+            state.
+        StepRefused: its rollout by stages was stopped before.
     """
     wanted: list[DesiredState] = []
 
@@ -141,7 +164,7 @@ def order_agent(repository: ReleaseRepository, request: AgentRequest) -> Desired
         if release is None:
             raise ReleaseError(f"the agent's software {request.digest[:12]} is not published; run: kizu agent publish")
         _check_order(published, current, release, downgrade=request.downgrade)
-        wanted[:] = [with_agent(current, request)]
+        wanted[:] = [_ordered(current, release, request, now())]
         for path in paths:
             yield path, wanted[0].to_json()
 
@@ -151,6 +174,34 @@ def order_agent(repository: ReleaseRepository, request: AgentRequest) -> Desired
             wanted[0].sequence, request.use_case, request.group, request.digest,
         )  # fmt: skip
     return wanted[0]
+
+
+def step_agent(repository: ReleaseRepository, use_case: str, group: str, asked: Asked, now: datetime) -> DesiredState:
+    """Publish the desired state of a group after one step of the rollout of its software.
+
+    Raises:
+        ReleaseError: the group has no desired state.
+        StepRefused: the step does not fit, or the desired state has changed since the caller looked.
+    """
+    wanted: list[DesiredState] = []
+
+    def files(published: Published) -> Iterator[tuple[str, bytes]]:
+        current, paths = current_state(published, use_case, group)
+        wanted[:] = [take_software(current, asked, now)]
+        for path in paths:
+            yield path, wanted[0].to_json()
+
+    repository.change(files)
+    _log.info("software: %s of %s in group %s by %s: %s", asked.step, use_case, group, asked.by, asked.reason)
+    return wanted[0]
+
+
+def _ordered(current: DesiredState, release: AgentRelease, request: AgentRequest, now: datetime) -> DesiredState:
+    if request.waves is None:
+        return with_agent(current, request)
+    return begin_software(
+        current, release, request.waves, probation_s=request.probation_s, again=request.again, by=request.by, now=now
+    )
 
 
 def with_agent(current: DesiredState, request: AgentRequest) -> DesiredState:
@@ -189,6 +240,11 @@ def _stages(order: AgentOrder | None, digest: str) -> tuple[tuple[str, ...], flo
 
 
 def _check_order(published: Published, current: DesiredState, release: AgentRelease, *, downgrade: bool) -> None:
+    if any(agent_path(wheel.sha256, wheel.file) not in published.targets for wheel in wheels_of(release)):
+        raise ReleaseError(
+            f"the wheels of the agent's software {release.digest[:12]} were pruned; publish them again from the same "
+            "folder: kizu agent publish"
+        )
     for digest in {wave.release_digest for wave in current.waves}:
         data = published.read(f"releases/{digest}/release.json")
         needed = Release.from_json(data).min_agent_version if data is not None else "0"
@@ -199,7 +255,7 @@ def _check_order(published: Published, current: DesiredState, release: AgentRele
             )
     if current.agent is None or downgrade:
         return
-    for digest in {wave.release_digest for wave in current.agent.waves}:
+    for digest in {wave.release_digest for wave in current.agent.waves if wave.devices != ()}:
         ordered = _published(published, digest)
         if ordered is not None and version_numbers(release.version) < version_numbers(ordered.version):
             raise ReleaseError(
@@ -213,7 +269,8 @@ def _published(published: Published, digest: str) -> AgentRelease | None:
     return AgentRelease.from_json(data) if data is not None else None
 
 
-def _wheels(release: AgentRelease) -> tuple[WheelFile, ...]:
+def wheels_of(release: AgentRelease) -> tuple[WheelFile, ...]:
+    """The wheels of a release of the agent, each once."""
     return tuple({wheel.sha256: wheel for build in release.builds for wheel in build.wheels}.values())
 
 

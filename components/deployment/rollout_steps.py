@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from components.use_case import Rollout
 from inspection.documents import DesiredState, Release, Wave
-from inspection.rollout import PausedFor, RolloutPlan, RolloutState, Stage
+from inspection.rollout import PausedFor, RolloutPlan, RolloutState, Stage, StagedPlan
 
+PlanT = TypeVar("PlanT", bound=StagedPlan)
 MAX_REASON: Final = 500
 """Characters of a reason that are kept."""
 
@@ -90,7 +91,8 @@ def begin(
     devices were asked to run, until their stage opens again.
 
     Raises:
-        StepRefused: the release was stopped before, or another one is pinned.
+        StepRefused: the release was stopped before, another one is pinned, or the agent's software is being rolled out
+            and has stages left to open.
     """
     digest = release.digest
     plan = current.rollout if current is not None else None
@@ -98,7 +100,7 @@ def begin(
     pinned = plan is not None and plan.state is RolloutState.PINNED and plan.release_digest != digest
     if plan is not None and pinned and not (order.pin or order.whatever_is_pinned):
         raise StepRefused(
-            f"version {plan.version} is pinned{_by(plan)}, so that version {release.version} is not rolled out; "
+            f"version {plan.version} is pinned{said_by(plan)}, so that version {release.version} is not rolled out; "
             "to end that, run: kizu deploy resume"
         )
     everywhere = plan is not None and plan.is_last
@@ -107,15 +109,21 @@ def begin(
             return current
         if plan is not None:
             state = RolloutState.PINNED if order.pin else plan.state
-            kept = replace(plan, state=state, by=order.by, reason=_short(order.reason)) if order.pin else plan
+            kept = replace(plan, state=state, by=order.by, reason=short(order.reason)) if order.pin else plan
             if kept == plan and not order.again:
                 return current
             again = sequence if order.again else current.asked_since
             return replace(current, sequence=sequence, rollout=kept, waves=waves_of(kept), again=again)
     if plan is not None and plan.release_digest == digest and plan.state is RolloutState.STOPPED and not order.again:
         raise StepRefused(
-            f"the rollout of version {release.version} was stopped{_by(plan)}: {plan.reason}; "
+            f"the rollout of version {release.version} was stopped{said_by(plan)}: {plan.reason}; "
             "where it is right after all, order it with --again"
+        )
+    software = current.agent.rollout if current is not None and current.agent is not None else None
+    if software is not None and software.opens_more and not (order.at_once or order.pin):
+        raise StepRefused(
+            f"the agent's software {software.version} is being rolled out in this group, and a release would make it "
+            "unclear what a fault comes from; wait for its last stage, or run: kizu agent stop (see: kizu agent status)"
         )
     former = _former(current, digest)
     begun = RolloutPlan(
@@ -128,7 +136,7 @@ def begin(
         began_at=now,
         state=RolloutState.PINNED if order.pin else RolloutState.RUNNING,
         by=order.by,
-        reason=_short(order.reason),
+        reason=short(order.reason),
         line=rollout.to_bounds(),
         windows=rollout.to_windows(),
         time_zone=rollout.time_zone,
@@ -178,20 +186,33 @@ def take(current: DesiredState, asked: Asked, now: datetime) -> DesiredState:
     where = f"{current.use_case} version {plan.version}" if plan else current.use_case
     if plan is None:
         raise StepRefused(f"{where}: all devices were asked at once, so there is no rollout to {asked.step}")
-    if current.sequence != asked.sequence:
-        raise StepRefused(
-            f"{where}: expected to {asked.step} at sequence {asked.sequence}, but it is at {current.sequence} by now; "
-            "look again, and repeat it where it is still right"
-        )
-    after = replace(_taken(plan, asked, now, where), by=asked.by, reason=_short(asked.reason))
+    after = step_of(plan, current.sequence, asked, now, where)
     return replace(
         current, sequence=current.sequence + 1, waves=waves_of(after), rollout=after, again=current.asked_since
     )
 
 
-def _taken(plan: RolloutPlan, asked: Asked, now: datetime, where: str) -> RolloutPlan:
+def step_of(plan: PlanT, sequence: int, asked: Asked, now: datetime, where: str) -> PlanT:
+    """A plan after one step. sequence: of the desired state that holds it. where: what it is the plan of, for errors.
+
+    Raises:
+        StepRefused: the step does not fit, or the desired state has changed since the caller looked.
+    """
+    if sequence != asked.sequence:
+        raise StepRefused(
+            f"{where}: expected to {asked.step} at sequence {asked.sequence}, but it is at {sequence} by now; "
+            "look again, and repeat it where it is still right"
+        )
+    return replace(_taken(plan, asked, now, where), by=asked.by, reason=short(asked.reason))
+
+
+def _taken(plan: PlanT, asked: Asked, now: datetime, where: str) -> PlanT:
     going = plan.state in (RolloutState.RUNNING, RolloutState.PAUSED)
     match asked.step:
+        case Step.ADVANCE | Step.RESUME if plan.state is RolloutState.WAITING:
+            return replace(plan, opened_at=now, state=RolloutState.RUNNING)
+        case Step.STOP if plan.state is RolloutState.WAITING:
+            return replace(plan, state=RolloutState.STOPPED)
         case Step.ADVANCE if going and not plan.is_last:
             return replace(
                 plan, open_stage=plan.open_stage + 1, opened_at=now, state=RolloutState.RUNNING, paused_for=None,
@@ -214,7 +235,7 @@ def _taken(plan: RolloutPlan, asked: Asked, now: datetime, where: str) -> Rollou
     raise StepRefused(f"{where}: cannot {asked.step} a rollout that is {plan.state} ({stage})")
 
 
-def waves_of(plan: RolloutPlan) -> tuple[Wave, ...]:
+def waves_of(plan: StagedPlan) -> tuple[Wave, ...]:
     """What a plan asks of which devices now, in the form that devices read."""
     former = (Wave(percent=100.0, release_digest=plan.former_digest),) if plan.former_digest else ()
     if plan.state is RolloutState.STOPPED:
@@ -230,9 +251,11 @@ def all_at_once(rollout: Rollout) -> tuple[Stage, ...]:
     return (replace(rollout.to_stages()[-1], percent=100.0, devices=rollout.canary),)
 
 
-def _by(plan: RolloutPlan) -> str:
+def said_by(plan: StagedPlan) -> str:
+    """Who brought a plan to its state, as the end of a phrase; empty for nobody."""
     return f" by {plan.by}" if plan.by else ""
 
 
-def _short(reason: str) -> str:
+def short(reason: str) -> str:
+    """A reason as it is kept."""
     return reason if len(reason) <= MAX_REASON else reason[: MAX_REASON - 1] + "…"

@@ -26,11 +26,13 @@ from components.deployment.agent_orders import (
     missing_wheels,
     order_agent,
     publish_agent,
+    published_agents,
+    step_agent,
     upload_wheel,
 )
 from components.deployment.callers import Callers, CallersError
 from components.deployment.keys import KeysError, load_chain
-from components.deployment.pruning import Prunable, digests_of, prunable
+from components.deployment.pruning import Prunable, PrunableAgent, digests_of, prunable, prunable_agents
 from components.deployment.release import (
     BuiltRelease,
     ReleaseError,
@@ -228,7 +230,16 @@ class Signer:
             ReleaseError: see `agent_orders.order_agent`.
         """
         with self._lock:
-            return order_agent(self._repository, request)
+            return order_agent(self._repository, request, self._now)
+
+    def step_agent(self, use_case: str, group: str, asked: Asked) -> DesiredState:
+        """Take the rollout of a group's software one step on, and return its desired state.
+
+        Raises:
+            ReleaseError, StepRefused: see `agent_orders.step_agent`.
+        """
+        with self._lock:
+            return step_agent(self._repository, use_case, group, asked, self._now())
 
     def agent_releases(self) -> list[AgentRelease]:
         """All published releases of the agent, the newest version last."""
@@ -255,13 +266,7 @@ class Signer:
                 for digest in digests_of(published.targets)
                 if (data := published.read(f"releases/{digest}/release.json")) is not None
             ]
-            states = [
-                state
-                for path in published.targets
-                if parse_desired_path(path) is not None and (state := _parsed(published.read(path))) is not None
-            ]
-            sizes = {path: target.length for path, target in published.targets.items()}
-            return prunable(sizes, releases, states, kept, newest)
+            return prunable(_sizes(published), releases, _desired_states(published), kept, newest)
 
         found: list[Prunable] = []
 
@@ -273,6 +278,29 @@ class Signer:
             self._repository.withdraw(paths)
         if act and found:
             _log.info("deleted the files of %d releases", len(found))
+        return found
+
+    def prune_agents(self, used: Iterable[str], newest: int, *, act: bool) -> list[PrunableAgent]:
+        """Delete the wheels of the agent's software that nobody needs; each `agent.json` stays. Returns what went, or
+        would.
+
+        Args:
+            used: digests that devices run, hold in a slot, or were asked for.
+            newest: so many of the newest versions stay.
+            act: without it nothing is deleted.
+        """
+        kept = tuple(used)
+        found: list[PrunableAgent] = []
+
+        def paths(published: Published) -> list[str]:
+            releases = published_agents(published)
+            found[:] = prunable_agents(_sizes(published), releases, _desired_states(published), kept, newest)
+            return [path for item in found for path in item.paths] if act else []
+
+        with self._lock:
+            self._repository.withdraw(paths)
+        if act and found:
+            _log.info("deleted the wheels of %d releases of the agent", len(found))
         return found
 
     def desired(self, use_case: str, group: str) -> DesiredState | None:
@@ -307,6 +335,18 @@ class Signer:
 
 def _parsed(data: bytes | None) -> DesiredState | None:
     return DesiredState.from_json(data) if data is not None else None
+
+
+def _desired_states(published: Published) -> list[DesiredState]:
+    return [
+        state
+        for path in published.targets
+        if parse_desired_path(path) is not None and (state := _parsed(published.read(path))) is not None
+    ]
+
+
+def _sizes(published: Published) -> dict[str, int]:
+    return {path: target.length for path, target in published.targets.items()}
 
 
 def _current(published: Published, use_case: str, group: str) -> tuple[DesiredState | None, tuple[str, ...]]:

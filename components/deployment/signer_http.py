@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from components.deployment.agent_orders import MAX_DOCUMENT_BYTES, MAX_WHEEL_BYTES, AgentRequest
 from components.deployment.callers import Callers, Right
-from components.deployment.pruning import Prunable
+from components.deployment.pruning import Prunable, PrunableAgent
 from components.deployment.release import ReleaseError
 from components.deployment.rollout_steps import Asked, Step
 from components.deployment.shadow_orders import ShadowRequest, as_json
@@ -38,6 +38,8 @@ from inspection.rollout import PausedFor
 _log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 4096
+MAX_ORDER_BYTES: Final = 65_536
+"""An order of software by stages names devices and rules of each stage, and pruning all digests that are in use."""
 BODY_TIMEOUT_S: Final = 10.0
 WHEEL_TIMEOUT_S: Final = 600.0
 MAX_FLOOR: Final = 10**12
@@ -80,6 +82,12 @@ class Operations(Protocol):
     def order_agent(self, request: AgentRequest) -> DesiredState:
         """Order the agent's software for a group."""
 
+    def step_agent(self, use_case: str, group: str, asked: Asked) -> DesiredState:
+        """Take the rollout of a group's software one step on."""
+
+    def prune_agents(self, used: Iterable[str], newest: int, *, act: bool) -> list[PrunableAgent]:
+        """Delete the wheels of the agent's software that nobody needs."""
+
     def agent_releases(self) -> list[AgentRelease]:
         """All published releases of the agent."""
 
@@ -103,9 +111,10 @@ def make_app(signer: Operations, callers: Callers, upkeep: Upkeep) -> Starlette:
     """Make the HTTP application.
 
     It serves POST /releases, POST /desired, POST /rollout, POST /recover, POST /prune, POST /shadow, POST /shadow/end,
-    POST /agent, POST /agent/missing, PUT /agent/wheels/{sha256}/{file}, POST /agent/order, GET /agent, GET /desired,
-    GET /desired/{use_case}/{group}, GET /releases/{digest} and GET /candidates/{digest} to callers with a token and the
-    right. GET /livez, GET /healthz and GET /metrics say to everybody how the signer is.
+    POST /agent, POST /agent/missing, PUT /agent/wheels/{sha256}/{file}, POST /agent/order, POST /agent/rollout,
+    POST /agent/prune, GET /agent, GET /desired, GET /desired/{use_case}/{group}, GET /releases/{digest} and
+    GET /candidates/{digest} to callers with a token and the right. GET /livez, GET /healthz and GET /metrics say to
+    everybody how the signer is.
     """
 
     @contextlib.asynccontextmanager
@@ -141,10 +150,12 @@ def make_app(signer: Operations, callers: Callers, upkeep: Upkeep) -> Starlette:
             act("/recover", Right.RECOVER, _recover),
             act("/shadow", Right.SHADOW, _shadow),
             act("/shadow/end", Right.SHADOW, _end_shadow),
-            act("/prune", Right.RECOVER, _prune),
+            act("/prune", Right.RECOVER, _prune, MAX_ORDER_BYTES),
             act("/agent", Right.AGENT, _publish_agent, MAX_DOCUMENT_BYTES),
             act("/agent/missing", Right.AGENT, _missing_wheels, MAX_DOCUMENT_BYTES),
-            act("/agent/order", Right.AGENT, _order_agent),
+            act("/agent/order", Right.AGENT, _order_agent, MAX_ORDER_BYTES),
+            act("/agent/rollout", Right.ROLLOUT, _step_agent),
+            act("/agent/prune", Right.AGENT, _prune_agents, MAX_ORDER_BYTES),
             Route("/agent/wheels/{sha256}/{file}", _Guard(callers, Right.AGENT, _TakeWheel(signer)), methods=["PUT"]),
             read("/agent", lambda: _Agents(signer.agent_releases())),
             read("/desired", lambda: _Names(signer.desired_names())),
@@ -169,6 +180,15 @@ def _publish_desired(signer: Operations, body: dict[str, Any]) -> dict[str, Any]
 
 
 def _step(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    return _said(signer.step(*_asked(body)))
+
+
+def _step_agent(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    return _said(signer.step_agent(*_asked(body)))
+
+
+def _asked(body: dict[str, Any]) -> tuple[str, str, Asked]:
+    """Product, group, and the step that is asked for."""
     use_case, group, by = (_text(body, name) for name in ("use_case", "group", "by"))
     reason, paused_for = _text(body, "reason"), _text(body, "paused_for") or PausedFor.PERSON
     step, sequence, devices = body.pop("step", None), body.pop("sequence", None), body.pop("devices", [])
@@ -181,7 +201,7 @@ def _step(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
     if body or not by:
         raise ValueError(f"expected by, and no other keys than those of a step, but got {sorted(body)}")
     asked = Asked(Step(step), sequence, by, reason, tuple(devices), PausedFor(paused_for))
-    return _said(signer.step(check_name("use case", use_case), check_name("group", group), asked))
+    return check_name("use case", use_case), check_name("group", group), asked
 
 
 def _recover(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
@@ -218,18 +238,30 @@ def _order_agent(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prune(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
-    used, newest, act = body.pop("used", None), body.pop("newest", None), _flag(body, "act")
-    if not isinstance(used, list) or not all(isinstance(digest, str) for digest in used):
-        raise ValueError(f"expected a list of digests for used, but got {used!r}")
-    if not isinstance(newest, int) or isinstance(newest, bool) or newest < 1 or body:
-        raise ValueError(f"expected newest, a whole number from 1 on, and no other key, but got {newest!r}")
-    found = signer.prune([check_sha256(digest) for digest in used], newest, act=act)
+    used, newest, act = _what_stays(body)
+    found = signer.prune(used, newest, act=act)
     return {
         "pruned": [
             {"digest": item.digest, "use_case": item.use_case, "version": item.version, "bytes": item.bytes}
             for item in found
         ]
     }
+
+
+def _prune_agents(signer: Operations, body: dict[str, Any]) -> dict[str, Any]:
+    used, newest, act = _what_stays(body)
+    found = signer.prune_agents(used, newest, act=act)
+    return {"pruned": [{"digest": item.digest, "version": item.version, "bytes": item.bytes} for item in found]}
+
+
+def _what_stays(body: dict[str, Any]) -> tuple[list[str], int, bool]:
+    """The digests that are used, how many of the newest stay, and whether anything is deleted."""
+    used, newest, act = body.pop("used", None), body.pop("newest", None), _flag(body, "act")
+    if not isinstance(used, list) or not all(isinstance(digest, str) for digest in used):
+        raise ValueError(f"expected a list of digests for used, but got {used!r}")
+    if not isinstance(newest, int) or isinstance(newest, bool) or newest < 1 or body:
+        raise ValueError(f"expected newest, a whole number from 1 on, and no other key, but got {newest!r}")
+    return [check_sha256(digest) for digest in used], newest, act
 
 
 def _said(state: DesiredState) -> dict[str, Any]:

@@ -8,6 +8,7 @@
     audit.py      the audit log in the state bucket, which only grows
     watcher.py    reads desired states and reports again and again; the pages show its latest reading
     history.py    a bounded SQLite file with samples of the devices' reports
+    rows.py       which devices stand on a page of a large fleet
     pictures.py   the geometry of charts, as values
     metrics.py    the fleet for Prometheus
     texts.py      English and Japanese

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,12 @@ from components.fleet_page.guard import Guard
 from components.fleet_page.history import History
 from components.fleet_page.metrics import fleet_metrics
 from components.fleet_page.pictures import BAR, CHART, rollout_picture, verdict_chart
+from components.fleet_page.rows import PAGE, counts_of, page_of, query_of, rows_for_each, rows_of
 from components.fleet_page.sessions import COOKIE, SESSION_S, Session, Sessions, fits
 from components.fleet_page.texts import TEXTS, choose_language
 from components.fleet_page.watcher import Watcher
 from components.metrics_text import CONTENT_TYPE, metrics_text
-from components.stores.fleet.standing import DeviceStanding, Filter, GroupStanding
+from components.stores.fleet.standing import Filter, GroupStanding
 from components.stores.objects.s3 import ObjectStoreError
 from inspection.rollout import RolloutState
 
@@ -41,7 +42,6 @@ STALE: Final = timedelta(minutes=5)
 _FORM_BYTES: Final = 8192
 _FORM_S: Final = 10.0
 _CHECKS_AT_ONCE: Final = 4
-_MOST_DEVICES: Final = 500
 
 
 class Accounts(Protocol):
@@ -171,14 +171,15 @@ class _Pages:
         asked = request.query_params
         chosen = Filter(
             group=asked.get("group", ""), use_case=asked.get("use_case", ""), state=asked.get("state", ""),
-            late=asked.get("late") == "1", device=asked.get("device", ""),
+            late=asked.get("late") == "1", device=asked.get("device", ""), software=asked.get("software", ""),
         )  # fmt: skip
         snapshot = self._site.watcher.snapshot
         shown = chosen.apply(snapshot.standing)
-        groups = [(group, _by_site(group)) for group in shown.groups]
+        size = rows_for_each(len(shown.groups))
+        groups = [(group, rows_of(group, 1, size), counts_of(group)) for group in shown.groups]
         return self._render(
             "fleet.html", request, session, chosen=chosen, groups=groups, everything=snapshot.standing.groups,
-            most=_MOST_DEVICES,
+            query=query_of(chosen),
             chart=self._chart(timedelta(hours=24), 48, use_case=chosen.use_case, group=chosen.group),
         )  # fmt: skip
 
@@ -186,13 +187,20 @@ class _Pages:
         found = self._group(request)
         if found is None:
             return self._render("missing.html", request, session, 404, said="no_group")
-        use_case, snapshot = found.desired.use_case, self._site.watcher.snapshot
+        use_case, snapshot, asked = found.desired.use_case, self._site.watcher.snapshot, request.query_params
         progress = snapshot.progress.get((use_case, found.group))
+        software = found.desired.agent.rollout if found.desired.agent is not None else None
+        chosen = Filter(
+            state=asked.get("state", ""), late=asked.get("late") == "1", device=asked.get("device", ""),
+            software=asked.get("software", ""),
+        )  # fmt: skip
+        shown = replace(found, devices=tuple(device for device in found.devices if chosen.includes(device)))
         return self._render(
             "group.html", request, session, group=found, plan=found.desired.rollout, progress=progress,
             stages=rollout_picture(found.desired, progress), acts=_possible_acts(found),
             may_act=session.person.may_act_on(use_case), said="done" if request.query_params.get("said") else "",
-            sites=_by_site(found), most=_MOST_DEVICES,
+            rows=rows_of(shown, page_of(asked.get("page", "")), PAGE), counts=counts_of(shown), query=query_of(chosen),
+            software=software, software_progress=snapshot.software.get((use_case, found.group)),
             chart=self._chart(timedelta(hours=24), 48, use_case=use_case, group=found.group),
         )  # fmt: skip
 
@@ -304,14 +312,6 @@ def _possible_acts(group: GroupStanding) -> tuple[str, ...]:
     if plan.state is RolloutState.RUNNING:
         return ("pause", "stop")
     return ("resume", "stop") if plan.state is RolloutState.PAUSED else ()
-
-
-def _by_site(group: GroupStanding) -> list[tuple[str, list[DeviceStanding]]]:
-    """The devices of a group by site, in order; those whose site is not known last."""
-    sites: dict[str, list[DeviceStanding]] = {}
-    for device in group.devices:
-        sites.setdefault((device.report.site if device.report else None) or "", []).append(device)
-    return sorted(sites.items(), key=lambda item: (not item[0], item[0]))
 
 
 def _word(texts: Mapping[str, str], kind: str, word: object) -> str:

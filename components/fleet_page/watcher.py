@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -65,12 +65,14 @@ class Snapshot:
     """One reading. at: when it succeeded; None before the first. problem: why the latest attempt failed; empty: none.
 
     versions: digest of a release -> its version in MLflow. progress: (use case, group) -> how its rollout stands.
+    software: the same of the agent's software, for groups in which it is rolled out.
     """
 
     at: datetime | None = None
     standing: FleetStanding = field(default_factory=lambda: FleetStanding(datetime.now(UTC)))
     versions: Mapping[str, int] = field(default_factory=dict)
     progress: Mapping[tuple[str, str], Progress] = field(default_factory=dict)
+    software: Mapping[tuple[str, str], Progress] = field(default_factory=dict)
     problem: str = ""
 
     def group(self, use_case: str, group: str) -> GroupStanding | None:
@@ -90,11 +92,19 @@ class Watcher:
     """Makes snapshots. Safe to share between threads."""
 
     def __init__(
-        self, publisher: Publisher, fleet: Fleet, judge: Judge, history: History, now: Clock, every_s: float = EVERY_S
+        self,
+        publisher: Publisher,
+        fleet: Fleet,
+        judge: Judge,
+        history: History,
+        now: Clock,
+        every_s: float = EVERY_S,
+        judge_software: Judge | None = None,
     ) -> None:
         self._publisher = publisher
         self._fleet = fleet
         self._judge = judge
+        self._judge_software = judge_software
         self._history = history
         self._now = now
         self._every_s = every_s
@@ -109,23 +119,25 @@ class Watcher:
             self.snapshot = self._read()
         except (ObjectStoreError, SignerError, DocumentError) as e:
             _log.warning("the fleet cannot be read: %s", e)
-            self.snapshot = Snapshot(former.at, former.standing, former.versions, former.progress, str(e))
+            self.snapshot = replace(former, problem=str(e))
         return self.snapshot
 
     def _read(self) -> Snapshot:
         now = self._now()
         names = tuple(self._publisher.desired_names())
         reading = self._fleet.reading()
-        groups, progress = [], {}
+        groups, progress, software = [], {}, {}
         for use_case, group in names:
             desired = self._publisher.desired(use_case, group)
             if desired is not None:
                 groups.append(group_standing(group, desired, reading.reports, reading.unread, now))
                 progress[use_case, group] = self._judge(group, desired, reading, now)
+                if self._judge_software is not None and desired.agent is not None and desired.agent.rollout is not None:
+                    software[use_case, group] = self._judge_software(group, desired, reading, now)
         self._history.add(reading.reports)
         standing = FleetStanding(now, tuple(groups))
         self._learn_versions(standing)
-        return Snapshot(now, standing, dict(self._versions), progress)
+        return Snapshot(now, standing, dict(self._versions), progress, software)
 
     def _learn_versions(self, standing: FleetStanding) -> None:
         devices = [device for group in standing.groups for device in group.devices]
@@ -152,9 +164,6 @@ class Watcher:
             except Exception:
                 # A thread that ended would leave the page standing still without a word.
                 _log.exception("a reading of the fleet failed")
-                former = self.snapshot
-                self.snapshot = Snapshot(
-                    former.at, former.standing, former.versions, former.progress, "an error; see the log of the page"
-                )
+                self.snapshot = replace(self.snapshot, problem="an error; see the log of the page")
             self._wake.wait(max(self._every_s, _SHARE * (time.monotonic() - began)))
             self._wake.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -9,7 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from components.use_case.section import Score, Section, Share
 from inspection.documents import Probation, Sampling
 from inspection.paths import check_name
-from inspection.rollout import LineBounds, Stage, Window, zone_of
+from inspection.rollout import LineBounds, NotComparable, Stage, Window, zone_of
 
 _CANARY: Final = "canary"
 _ASKED: Final = ("min_executed", "success_share", "failure_share", "min_s", "min_frames", "by_hand")
@@ -177,6 +178,12 @@ class LinePolicy(Section):
     """How many times as long as before a frame may take (95th percentile, in the middle of the devices)."""
     min_frames: Annotated[int, Field(ge=1)] = 200
     """Frames of each release, over all devices, without which nothing is compared."""
+    when_not_comparable: Annotated[Literal["pause", "continue"], Field(exclude_if=lambda value: value == "pause")] = (
+        "pause"
+    )
+    """What follows where the former release has fewer frames on the devices of the open waves, as on a new device or
+    soon after a release was taken back: a person decides, or the next wave is opened uncompared. The first release of a
+    group has nothing to be compared with, and goes on."""
 
 
 class WindowPolicy(Section):
@@ -257,6 +264,10 @@ class Rollout(Section):
         canary = [Stage(devices=self.canary, **(common | own.get(_CANARY, {})))] if self.canary else []
         return (*canary, *(Stage(percent=share, **(common | own.get(share, {}))) for share in self.waves))
 
+    def to_software_stages(self) -> tuple[Stage, ...]:
+        """The stages by which the agent's own software goes out: the same, but devices count no frames for software."""
+        return tuple(replace(stage, min_frames=0) for stage in self.to_stages())
+
     def to_bounds(self) -> LineBounds:
         """The bounds on the line, as a part of a rollout's plan."""
         return LineBounds(
@@ -266,6 +277,7 @@ class Rollout(Section):
             disagreement=self.line.max_disagreement,
             latency_ratio=self.line.max_latency_ratio,
             min_frames=self.line.min_frames,
+            when_not_comparable=NotComparable(self.line.when_not_comparable),
         )
 
     def to_windows(self) -> tuple[Window, ...]:

@@ -1,9 +1,11 @@
-"""`kizu agent publish`, `order`, `list`: the software of the devices' agents."""
+"""`kizu agent publish`, `order`, `list`, `prune`: the software of the devices' agents."""
 
 from __future__ import annotations
 
+import getpass
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,6 +14,7 @@ from kizu.context import DEFAULT_USE_CASE, CommandError, UseCaseOption, console,
 from kizu.context import use_case as read_use_case
 
 if TYPE_CHECKING:
+    from components.use_case import UseCase
     from inspection.agent_release import AgentRelease
 
 agent_app = typer.Typer(no_args_is_help=True, help="The software of the devices' agents: publish it, order it.")
@@ -57,15 +60,22 @@ def order(
         typer.Option("--devices", "-d", help="On these devices alone, separated by commas. The others wait."),
     ] = None,
     percent: Annotated[
-        float, typer.Option("--percent", min=0.01, max=100.0, help="On this share of the group. The others wait.")
-    ] = 100.0,
+        float | None,
+        typer.Option("--percent", min=0.01, max=100.0, help="On this share of the group. The others wait."),
+    ] = None,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="On all devices of the group at once, whatever the use case's waves.")
+    ] = False,
     probation: Annotated[
         float, typer.Option("--probation", min=0.0, help="Seconds that it must run well before it is kept.")
     ] = 120.0,
     again: Annotated[bool, typer.Option("--again", help="Have devices that refused it try it once more.")] = False,
     downgrade: Annotated[bool, typer.Option("--downgrade", help="It may be older than what is ordered now.")] = False,
 ) -> None:
-    """Have the devices of a group run this software. Begin with few devices, look at `kizu devices`, then widen it."""
+    """Have the devices of a group run this software: by the waves of the use case, which the reconciler opens.
+
+    With `--devices`, `--percent` or `--at-once` nothing is opened later: you widen it yourself.
+    """
     from components.stores.releases.signer_client import SignerClient
 
     product = read_use_case(use_case)
@@ -73,15 +83,67 @@ def order(
     release = _find(signer.agent_releases(), digest)
     names = [name for item in devices or () for name in item.replace(",", " ").split()]
     where = group or product.rollout.group
+    if at_once and (names or percent is not None):
+        raise CommandError("expected --at-once, or --devices and --percent, but got both")
+    by_waves = not names and percent is None and not at_once
     state = signer.order_agent(
-        product.name, where, release.digest, devices=names, percent=percent, probation_s=probation, again=again,
-        downgrade=downgrade,
+        product.name, where, release.digest, devices=names, percent=100.0 if percent is None else percent,
+        probation_s=probation, again=again, downgrade=downgrade, waves=_waves(product) if by_waves else None,
+        by=getpass.getuser() if by_waves else "",
     )  # fmt: skip
-    who = ", ".join(names) if names else f"{percent:g} % of the group {where}"
+    what = f"agent {release.version} ({release.digest[:12]}) is ordered for"
+    if by_waves:
+        plan = state.agent.rollout if state.agent is not None else None
+        waits = plan is not None and plan.state == "waiting"
+        first = "waits for the rollout of a release" if waits else "is open"
+        _say(
+            f"{what} the group {where} in {len(product.rollout.to_stages())} wave(s), sequence {state.sequence}; the "
+            f"first {first}, and the reconciler opens the others; see: kizu agent status"
+        )
+        return
+    who = ", ".join(names) if names else f"{100.0 if percent is None else percent:g} % of the group {where}"
     _say(
-        f"agent {release.version} ({release.digest[:12]}) is ordered for {who}, sequence {state.sequence}; "
-        "each device takes it after the release that it is taking now; see: kizu devices"
+        f"{what} {who}, sequence {state.sequence}; each device takes it after the release that it is taking now; see: "
+        "kizu devices"
     )
+
+
+def _waves(product: UseCase) -> dict[str, Any]:
+    """The rollout policy of a use case, as the signer reads it."""
+    from components.deployment.software_steps import SoftwareWaves
+
+    rollout = product.rollout
+    waves = SoftwareWaves(
+        stages=rollout.to_software_stages(), windows=rollout.to_windows(), time_zone=rollout.time_zone
+    )
+    found: dict[str, Any] = json.loads(waves.to_json())
+    return found
+
+
+@agent_app.command()
+def prune(
+    keep: Annotated[int, typer.Option(min=1, help="Keep the wheels of so many newest versions.")] = 3,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete. Without it, only show what would go.")] = False,
+) -> None:
+    """Delete the wheels of old software that no device runs, holds or is asked to run. Each `agent.json` stays.
+
+    Software that was pruned is ordered again after `kizu agent publish` of the same folder.
+    """
+    from components.stores.fleet.reports import FleetReports
+    from components.stores.releases.signer_client import SignerClient
+
+    config = settings_as_operator()
+    reading = FleetReports.from_settings(config).reading()
+    if reading.unread:
+        names = "; ".join(f"{item.device} ({item.reason})" for item in reading.unread)
+        raise CommandError(f"nothing is deleted, because what these devices run is not known: {names}")
+    used = {digest for report in reading.reports if report.agent is not None for digest in report.agent.needed()}
+    found = SignerClient.from_settings(config).prune_agents(used, keep, act=yes)
+    for item in found:
+        _say(f"agent {item['version']} ({item['digest'][:12]}): {item['bytes'] / 1e6:.1f} MB")
+    total = sum(item["bytes"] for item in found) / 1e6
+    done = "deleted" if yes else "would be deleted; to do it, add --yes"
+    _say(f"{len(found)} releases of the agent, {total:.1f} MB: {done}" if found else "no software can go")
 
 
 @agent_app.command("list")

@@ -33,12 +33,16 @@ def devices(
         bool, typer.Option("--late", help="Show devices alone that have been silent for too long.")
     ] = False,
     device: Annotated[str, typer.Option("--device", help="Show devices alone whose name fits: 'line-*'.")] = "",
+    software: Annotated[
+        str,
+        typer.Option("--software", help="Show devices alone whose agent has this version ('0.3.*'), slot or state."),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
 ) -> None:
     """Show what each device runs and should run, its next step, and what that waits for. It changes nothing."""
     from components.stores.fleet.standing import Filter
 
-    chosen = Filter(group=group or "", use_case=use_case, state=state, late=late, device=device)
+    chosen = Filter(group=group or "", use_case=use_case, state=state, late=late, device=device, software=software)
     standing = chosen.apply(_standing())
     if as_json:
         console.print_json(data=standing.to_value())

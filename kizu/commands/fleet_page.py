@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from components.settings import Settings
     from components.stores.fleet.reports import FleetReading
     from inspection.documents import DesiredState
+    from reconciler.stages import Judgement
 
 app = typer.Typer()
 
@@ -87,17 +88,30 @@ def make_site(config: Settings) -> Any:
         history = History(folder / "history.db")
     except OSError as e:
         raise CommandError(f"cannot keep the history in {folder} (KIZU_FLEET_PAGE_DATA): {e.strerror}") from e
-    watcher = Watcher(signer, FleetReports(store.for_many_small(), config.bucket("fleet")), judge, history, now)
+    reports = FleetReports(store.for_many_small(), config.bucket("fleet"))
+    watcher = Watcher(signer, reports, judge, history, now, judge_software=judge_agents)
     hosts = frozenset(name.strip() for name in config.fleet_page_hosts.split(",") if name.strip())
     return Site(watcher, history, accounts, Acts(signer, audit), audit, now, hosts)
 
 
 def judge(group: str, desired: DesiredState, reading: FleetReading, now: datetime) -> Progress:
     """How a rollout stands, by the reconciler's own rule."""
-    from components.fleet_page.watcher import Progress
-    from reconciler.rollout import Outcome, judge_rollout
+    from reconciler.rollout import judge_rollout
 
-    found = judge_rollout(group, desired, reading.reports, reading.unread, now)
+    return _progress(judge_rollout(group, desired, reading.reports, reading.unread, now))
+
+
+def judge_agents(group: str, desired: DesiredState, reading: FleetReading, now: datetime) -> Progress:
+    """How the rollout of the agent's software stands, by the reconciler's own rule."""
+    from reconciler.software import judge_software
+
+    return _progress(judge_software(group, desired, reading.reports, reading.unread, now))
+
+
+def _progress(found: Judgement) -> Progress:
+    from components.fleet_page.watcher import Progress
+    from reconciler.stages import Outcome
+
     count = found.progress.count
     return Progress(
         act=str(found.act),

@@ -128,6 +128,10 @@ def print_products(result: PassResult, *, everything: bool) -> None:
         if rollout.desired.rollout is not None and (everything or rollout.acted):
             act, why = rollout.judgement.act, rollout.judgement.why
             _say(f"rollout of {rollout.use_case} in the group {rollout.group}: {act}: {why}")
+    for software in result.software:
+        if everything or software.acted:
+            act, why = software.judgement.act, software.judgement.why
+            _say(f"software of the agent for {software.use_case} in the group {software.group}: {act}: {why}")
     for failure in (*result.rollout_failures, *result.drift_failures):
         _say(f"FAILED: {failure}")
     for line in result.drift:

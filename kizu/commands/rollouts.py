@@ -16,7 +16,7 @@ from kizu.context import use_case as read_use_case
 if TYPE_CHECKING:
     from inspection.documents import DesiredState, Reported
     from inspection.rollout import RolloutPlan
-    from reconciler.rollout import Judgement
+    from reconciler.stages import Judgement
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept and shown.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who orders it. Default: the user of this machine.")]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.use_case import UseCaseError, load_use_case, parse_use_case, write_schema
+from inspection.rollout import NotComparable
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHIPPED = sorted((REPOSITORY / "use_cases").glob("*.yaml"))
@@ -233,6 +234,19 @@ def test_a_class_has_a_former_name_only_if_it_has_no_other_meaning_now():
     for wrong in ({MINIMAL["classes"][0]: MINIMAL["classes"][0]}, {"line": "hole"}):
         with pytest.raises(UseCaseError, match=r"labeling\.former_classes"):
             parse_use_case(changed(labeling={**MINIMAL["labeling"], "former_classes": wrong}))
+
+
+def test_a_canary_that_cannot_be_compared_asks_a_person_unless_the_policy_says_otherwise():
+    """The plan says so; a file that does not say it has the digest that it always had."""
+    bounds = {"max_fail_change": 0.05}
+    plain = parse_use_case(changed(rollout={"line": bounds}))
+    assert "when_not_comparable" not in plain.to_json()
+    assert plain.rollout.to_bounds().when_not_comparable is NotComparable.PAUSE
+    told = parse_use_case(changed(rollout={"line": {**bounds, "when_not_comparable": "continue"}}))
+    assert told.rollout.to_bounds().when_not_comparable is NotComparable.CONTINUE
+    assert parse_use_case(told.to_json()) == told
+    with pytest.raises(UseCaseError, match=r"rollout\.line\.when_not_comparable"):
+        parse_use_case(changed(rollout={"line": {"when_not_comparable": "stop"}}))
 
 
 def test_a_new_gate_trains_nothing_anew_and_another_size_does():

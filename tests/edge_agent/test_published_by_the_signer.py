@@ -8,9 +8,20 @@ import pytest
 from pydantic import SecretStr
 
 from components.deployment import keys
-from components.deployment.agent_orders import AgentRequest, missing_wheels, order_agent, publish_agent, upload_wheel
+from components.deployment.agent_orders import (
+    AgentRequest,
+    agent_releases,
+    missing_wheels,
+    order_agent,
+    publish_agent,
+    step_agent,
+    upload_wheel,
+)
 from components.deployment.release import ReleaseError
+from components.deployment.rollout_steps import Asked, Step, StepRefused
 from components.deployment.rotation import ROLES, replace_keys
+from components.deployment.signer import Signer
+from components.deployment.software_steps import SoftwareWaves
 from components.stores.releases.repository import ReleaseRepository as Publisher
 from components.stores.releases.repository import RepositoryError
 from edge_agent.config import Credentials
@@ -19,6 +30,7 @@ from edge_agent.object_store import S3ObjectStore
 from edge_agent.ota.release_client import ReleaseClient
 from inspection import AgentOrder, DesiredState, Wave
 from inspection.paths import desired_path
+from inspection.rollout import Stage
 from tests.edge_agent.agent_wheels import BuiltAgent, build_agent
 from tests.edge_agent.models import build_release
 
@@ -179,6 +191,38 @@ def test_the_agents_software_is_ordered_for_some_devices_then_for_all(publish):
     assert order(one, downgrade=True).agent.release_for("dev2") == one.digest
     with pytest.raises(ReleaseError, match="is not published; run: kizu agent publish"):
         order(build_agent("three"))
+
+
+def test_software_goes_out_by_stages_and_is_pruned_and_published_again(publish):
+    """The plan is in the signed desired state; wheels that were pruned are asked for before software is ordered."""
+    publisher = publish()
+    publisher.initialise()
+    one, two = build_agent("one", "0.1.0"), build_agent("two", "0.2.0")
+    publish_software(publisher, one)
+    publish_software(publisher, two)
+    release = build_release()
+    before = DesiredState(
+        sequence=4, use_case="tags", waves=(Wave(release_digest=release.digest, percent=100.0),), probation_s=15.0
+    )
+    files = [(f"releases/{release.digest}/{name}", data) for name, data in release.files.items()]
+    publisher.publish([*files, (desired_path("tags", "line1"), before.to_json())])
+    waves = SoftwareWaves(stages=(Stage(devices=("dev1",)), Stage(percent=100.0)))
+    first = order_agent(publisher, AgentRequest("tags", "line1", two.digest, waves=waves, by="qa"))
+    assert [first.agent.release_for(name) for name in ("dev1", "dev2")] == [two.digest, None]
+    asked = Asked(Step.ADVANCE, first.sequence, "reconciler", "the canary is complete")
+    opened = step_agent(publisher, "tags", "line1", asked, datetime.now(UTC))
+    assert opened.agent.release_for("dev2") == two.digest
+    with pytest.raises(StepRefused, match="expected to advance at sequence 5, but it is at 6"):
+        step_agent(publisher, "tags", "line1", asked, datetime.now(UTC))
+    signer = Signer(publisher, None)
+    (found,) = signer.prune_agents([], 1, act=True)
+    assert (found.digest, found.version) == (one.digest, "0.1.0")
+    assert [item.digest for item in agent_releases(publisher)] == [one.digest, two.digest], "the documents stay"
+    assert missing_wheels(publisher, two.release) == ()
+    with pytest.raises(ReleaseError, match=r"were pruned; publish them again .*kizu agent publish"):
+        order_agent(publisher, AgentRequest("tags", "line1", one.digest, downgrade=True))
+    publish_software(publisher, one)
+    assert order_agent(publisher, AgentRequest("tags", "line1", one.digest, downgrade=True)).agent.rollout is None
 
 
 def test_software_that_is_too_old_for_the_release_of_its_devices_is_not_ordered(publish):

@@ -8,8 +8,9 @@ from components.use_case.policy import LinePolicy
 from edge_agent.ota.trial import TrialResult
 from edge_agent.status import failures_to_report
 from inspection import DesiredState, Reported, Verdict, Wave
-from inspection.rollout import RolloutState
-from reconciler.rollout import RolloutAct, judge_rollout
+from inspection.rollout import PausedFor, RolloutState
+from reconciler.rollout import judge_rollout
+from reconciler.stages import RolloutAct
 from tests.edge_agent.test_ota_driver import FIRST, NOW, SECOND, Bench, inspect
 
 STEPS = {
@@ -53,7 +54,9 @@ class Fleet:
             return
         judgement = judge_rollout("line1", self.desired, self.reports(), (), NOW)
         if (step := STEPS.get(judgement.act)) is not None:
-            self.desired = take(self.desired, Asked(step, self.desired.sequence, "reconciler", judgement.why), NOW)
+            why, paused_for = judgement.why, judgement.paused_for or PausedFor.PERSON
+            asked = Asked(step, self.desired.sequence, "reconciler", why, paused_for=paused_for)
+            self.desired = take(self.desired, asked, NOW)
 
     def reports(self):
         return [
@@ -79,9 +82,19 @@ def fleet(tmp_path):
 
 def test_a_good_release_reaches_the_canary_and_then_all(fleet):
     """Each device takes it once, through trial and probation."""
+    fleet.round({})
     fleet.order(SECOND)
     fleet.round({})
     assert [len(device.tried) for device in fleet.devices.values()] == [2, 1, 1], "the canary alone has tried it"
+    assert fleet.run() == (RolloutState.DONE, [SECOND.digest] * 3)
+
+
+def test_a_canary_without_frames_of_the_former_release_asks_a_person_who_may_go_on(fleet):
+    """The devices were set up a moment ago: nothing tells whether the release is worse, so no wave opens by itself."""
+    fleet.order(SECOND)
+    assert fleet.run() == (RolloutState.PAUSED, [SECOND.digest, FIRST.digest, FIRST.digest])
+    assert "not compared with the former release: fail (0 of 50 frames" in fleet.desired.rollout.reason
+    fleet.desired = take(fleet.desired, Asked(Step.RESUME, fleet.desired.sequence, "qa", "I looked at it"), NOW)
     assert fleet.run() == (RolloutState.DONE, [SECOND.digest] * 3)
 
 

@@ -51,6 +51,8 @@ def waits(view: ProductView, about: str, now: datetime = NOW) -> str:
             "version 4 failed its rollout: 5 dev",
         ),
         ((version(5), version(4)), SeenDesired(4, 3, "stopped", "", 4), ["deploy/tag/5"], ""),
+        ((version(4),), SeenDesired(4, 3, software="0.2.0"), [], "version 4 waits until the last stage of the agent's"),
+        ((version(3),), SeenDesired(4, 3, software="0.2.0"), [], "version 3 is desired already"),
     ],
 )
 def test_the_newest_approved_version_that_is_allowed_and_newer_is_deployed(approved, desired, claim, why_not):

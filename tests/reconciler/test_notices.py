@@ -34,6 +34,8 @@ VALUES = {
     Topic.GAVE_UP: {"pipeline": "training", "why": "no disk"},
     Topic.ROLLOUT_STOPPED: {"version": "4", "group": "line", "why": "two of five refused"},
     Topic.ROLLOUT_PAUSED: {"version": "4", "group": "line", "why": "the figures do not tell"},
+    Topic.SOFTWARE_STOPPED: {"agent": "0.2.0", "group": "line", "why": "two of five refused"},
+    Topic.SOFTWARE_PAUSED: {"agent": "0.2.0", "group": "line", "why": "no device can take it"},
     Topic.DRIFT: {"device": "line-1", "what": "brightness 112 → 88"},
 }
 

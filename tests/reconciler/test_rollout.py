@@ -7,9 +7,11 @@ import pytest
 
 from components.stores.fleet.reports import UnreadReport
 from inspection.documents import Wave
-from inspection.rollout import PausedFor, RolloutState, Stage, Window
-from reconciler.rollout import Line, Outcome, RolloutAct, judge_rollout
-from tests.reconciler.rollouts import NEW, NOW, OLD, PLAN, at, desired, device, tally
+from inspection.rollout import LineBounds, NotComparable, PausedFor, RolloutState, Stage, Window
+from reconciler.line_comparison import Line
+from reconciler.rollout import judge_rollout
+from reconciler.stages import Outcome, RolloutAct
+from tests.reconciler.rollouts import CANARY, NEW, NOW, OLD, PLAN, at, desired, device, tally
 
 WAIT, ADVANCE, STOP, PAUSE, FINISH, NOTHING = (
     RolloutAct.WAIT, RolloutAct.ADVANCE, RolloutAct.STOP, RolloutAct.PAUSE, RolloutAct.FINISH, RolloutAct.NOTHING,
@@ -148,6 +150,62 @@ def test_a_stage_that_could_not_be_compared_says_so_when_the_next_is_opened():
     assert "not compared with the former release: fail (40 of" in judgement.why
     timed = {"fail": 25, "p95_ms": 9.0}
     assert "not compared" not in line(timed, timed).why
+
+
+ASKS = replace(PLAN, line=replace(PLAN.line, when_not_comparable=NotComparable.PAUSE))
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "act", "said"),
+    [
+        ({"fail": 25, "p95_ms": 9.0}, {"fail": 25, "p95_ms": 9.0}, ADVANCE, "complete"),
+        ({"fail": 25, "p95_ms": 9.0}, {"frames": 40, "p95_ms": 9.0}, PAUSE, "fail (40 of 100 frames of the former"),
+        ({"fail": 25}, {"fail": 25}, PAUSE, "latency (no device has timed enough frames of both)"),
+        ({"frames": 40, "p95_ms": 9.0}, {"p95_ms": 9.0}, WAIT, "fail (40 of 100 frames of the release)"),
+        ({"frames": 10}, {"p95_ms": 9.0}, WAIT, "latency (no device"),
+        ({"fail": 200}, {"frames": 40}, PAUSE, "uncertain (40 of 100"),
+    ],
+    ids=["comparable", "the former was taken back", "no times", "the release has begun", "its times come", "bad"],
+)
+def test_a_canary_that_cannot_be_compared_waits_for_frames_that_come_and_else_asks_a_person(new, old, act, said):
+    """Frames of the former release come no more once the canary has left it; a person then decides without them."""
+    judgement = line(new, old, ASKS)
+    assert (judgement.act, said in judgement.why) == (act, True), judgement.why
+    assert (judgement.paused_for is PausedFor.INCONCLUSIVE) == (act is PAUSE)
+    assert line(new, old, replace(ASKS, go_on=True)).act is ADVANCE, "a person has resumed it"
+    assert line(new, old).act is ADVANCE, "the policy says: continue"
+
+
+def test_a_device_that_was_set_up_anew_has_nothing_to_compare_with():
+    """It never ran the former release; a device beside it that refused the release brings no frames either."""
+    new = device(tallies=(tally(NEW),))
+    assert judged(ASKS, new).act is PAUSE
+    plan = replace(ASKS, stages=(replace(CANARY, devices=("canary", "old"), failure_share=0.5, success_share=0.5),
+                                 *PLAN.stages[1:]))  # fmt: skip
+    refuses = device("old", OLD, failure=("bad: x",), tallies=(tally(OLD),))
+    assert judged(plan, new, refuses).act is PAUSE
+    takes = device("old", OLD, tallies=(tally(OLD, p95_ms=9.0),))
+    assert judged(plan, new, takes).act is WAIT, "it will have frames of both"
+
+
+def test_what_opens_no_wave_needs_no_comparison():
+    """The first release has nothing to be compared with, and at the last wave all devices have the release already."""
+    new = device(tallies=(tally(NEW),))
+    assert judged(replace(ASKS, former_digest=None), new).act is ADVANCE
+    assert (
+        judged(replace(ASKS, line=replace(LineBounds(), when_not_comparable=NotComparable.PAUSE)), new).act is ADVANCE
+    )
+    last = judged(replace(ASKS, open_stage=2), new)
+    assert (last.act, "not compared with the former release" in last.why) == (FINISH, True)
+
+
+def test_a_disagreement_that_so_few_frames_can_never_show_is_asked_about():
+    """A device counts its latest 2000 frames: where one in a hundred is judged by both, 100 of them never come."""
+    plan = replace(ASKS, line=replace(ASKS.line, disagreement=0.05, latency_ratio=1000.0))
+    assert line({"compared": 50}, plan=plan).act is WAIT
+    assert line({"compared": 5}, plan=plan).act is PAUSE
+    assert line({"compared": 0}, plan=plan).act is PAUSE
+    assert line({"frames": 50, "compared": 0}, plan=plan).act is WAIT
 
 
 def test_a_release_that_finds_nothing_stops_though_defects_are_rare():

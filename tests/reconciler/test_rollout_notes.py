@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from inspection.documents import DesiredState, Wave
-from inspection.rollout import PausedFor, RolloutPlan, RolloutState, Stage
-from reconciler.rollout_notes import note_of
+from inspection.documents import AgentOrder, DesiredState, Wave
+from inspection.rollout import PausedFor, RolloutPlan, RolloutState, SoftwarePlan, Stage
+from reconciler.rollout_notes import note_of, software_note_of
 from reconciler.view import Act, Topic
 from tests.reconciler.pass_world import NAME, World
 
@@ -72,3 +72,44 @@ def test_each_pause_and_each_stage_is_a_decision_of_its_own():
     assert [message.topic for message in world.mail.taken] == ["rollout-paused"] * 2
     acts = sorted(decision.act for decision in world.decisions() if decision.act != "notice")
     assert acts == ["advance", "pause", "pause"]
+
+
+def software(sequence: int = 7, **changes) -> DesiredState:
+    plan = SoftwarePlan(
+        version="0.2.0", release_digest=NEW, former_digest=OLD, stages=PLAN.stages, open_stage=0, opened_at=AT,
+        began_at=AT, by="ann",
+    )  # fmt: skip
+    agent = AgentOrder(waves=(Wave(release_digest=OLD, percent=100.0),), since=1, rollout=replace(plan, **changes))
+    return replace(desired(sequence), rollout=None, agent=agent)
+
+
+@pytest.mark.parametrize(
+    ("state", "act", "topic"),
+    [
+        (software(), None, None),
+        (software(state=RolloutState.WAITING), None, None),
+        (software(by="reconciler"), Act.ADVANCE, None),
+        (software(by="reconciler", open_stage=1, state=RolloutState.DONE), Act.ADVANCE, None),
+        (software(by="reconciler", state=RolloutState.STOPPED, reason="bad"), Act.STOP, Topic.SOFTWARE_STOPPED),
+        (software(state=RolloutState.STOPPED, reason="recall"), None, None),
+        (software(state=RolloutState.PAUSED, paused_for=PausedFor.INCONCLUSIVE), Act.PAUSE, Topic.SOFTWARE_PAUSED),
+        (software(state=RolloutState.PAUSED, paused_for=PausedFor.PERSON), None, None),
+        (desired(), None, None),
+    ],
+)
+def test_a_step_of_the_agents_software_is_noted_and_told_as_that_of_a_release(state, act, topic):
+    """What a person did themselves is neither decided nor told."""
+    note = software_note_of("line", state, "en")
+    assert (note.act if note else None) == act
+    assert (note.notice.topic if note and note.notice else None) == topic
+
+
+def test_a_stop_of_software_is_told_once_though_the_rollout_of_a_release_goes_on():
+    """The sequence counts steps of both; the notice is about this rollout."""
+    world = World()
+    stopped = {"by": "reconciler", "state": RolloutState.STOPPED, "reason": "line1: did-not-stay-up"}
+    for sequence in (7, 8):
+        world.loop().note_rollouts([("line", software(sequence, **stopped))])
+    (message,) = world.mail.taken
+    assert message.title == f"{NAME}: the rollout of the agent's software 0.2.0 was stopped"
+    assert "line1: did-not-stay-up" in message.text

@@ -267,7 +267,7 @@ def documents_page() -> str:
     of_module = [item for item in wanted if item.__module__ == documents.__name__]
     of_module += [item for item in wanted if item.__module__ == report_parts.__name__]
     of_module += [agent_release.AgentRelease, agent_release.AgentBuild, agent_release.WheelFile]
-    of_module += [rollout.RolloutPlan, rollout.Stage, rollout.LineBounds, rollout.Window]
+    of_module += [rollout.RolloutPlan, rollout.SoftwarePlan, rollout.Stage, rollout.LineBounds, rollout.Window]
     of_module += [drift.DriftReference, drift.LineWindows, drift.LineWindow, drift.PictureCounts, drift.DetectionCounts]
     of_module += [acceptance.Acceptance, acceptance.AcceptanceRule, part_view.Zone]
     for model in (*of_module, Result, acceptance.RuleOutcome, PartResult, PartPicture, Presence):

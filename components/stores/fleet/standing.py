@@ -123,6 +123,15 @@ class DeviceStanding:
         return where if agent.state in ("kept", "fixed") else f"{where} {agent.state}"
 
     @property
+    def software_words(self) -> tuple[str, ...]:
+        """What a filter for software looks at: its version, slot and state, as far as a report says."""
+        agent = self.report.agent if self.report else None
+        if agent is not None:
+            return (agent.version, agent.slot, agent.state)
+        version = (self.report.versions or {}).get("agent") if self.report else None
+        return (version,) if version else ()
+
+    @property
     def software_reason(self) -> str:
         """Why the software that was ordered does not run; empty where all is well."""
         agent = self.report.agent if self.report else None
@@ -203,7 +212,8 @@ class FleetStanding:
 class Filter:
     """Which devices are shown. A field that is empty or false lets all pass.
 
-    device: a pattern with `*` and `?`. state: as reported, `unknown`, or `late`.
+    device: a pattern with `*` and `?`. state: as reported, `unknown`, or `late`. software: of the agent: its version,
+    with `*` and `?`, its slot (`a`, `b`, `installed`, `image`), or its state (`kept`, `probation`, `standby`, `fixed`).
     """
 
     group: str = ""
@@ -211,6 +221,7 @@ class Filter:
     state: str = ""
     late: bool = False
     device: str = ""
+    software: str = ""
 
     def includes(self, device: DeviceStanding) -> bool:
         """Whether a device of a group that passes is shown."""
@@ -218,6 +229,7 @@ class Filter:
             (not self.device or fnmatchcase(device.device, self.device))
             and (not self.late or device.late)
             and (not self.state or self.state in (device.state, device.shown_state))
+            and (not self.software or any(fnmatchcase(word, self.software) for word in device.software_words))
         )
 
     @property
@@ -228,7 +240,7 @@ class Filter:
     @property
     def of_devices(self) -> bool:
         """Whether the filter looks at devices, not at groups alone."""
-        return bool(self.device or self.late or self.state)
+        return bool(self.device or self.late or self.state or self.software)
 
     def apply(self, fleet: FleetStanding) -> FleetStanding:
         """The groups and devices that pass. A filter of devices leaves out groups of which no device passes."""

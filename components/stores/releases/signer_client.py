@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -148,11 +148,45 @@ class SignerClient:
         probation_s: float = 120.0,
         again: bool = False,
         downgrade: bool = False,
+        waves: Mapping[str, Any] | None = None,
+        by: str = "",
     ) -> DesiredState:
-        """Have the agent's software ordered for a group, or some of its devices. Returns the desired state."""
+        """Have the agent's software ordered for a group, or some of its devices. Returns the desired state.
+
+        waves: the stages, windows and time zone of a rollout that the reconciler takes on, as JSON values; None for the
+        devices or the share at once. by: who orders it.
+        """
         asked: dict[str, Any] = {"use_case": use_case, "group": group, "digest": digest, "devices": list(devices)}
         asked |= {"percent": percent, "probation_s": probation_s, "again": again, "downgrade": downgrade}
+        asked |= {"waves": dict(waves), "by": by} if waves is not None else {}
         return _document(self._ask("POST", "/agent/order", asked))
+
+    def rollout_agent(
+        self,
+        use_case: str,
+        group: str,
+        sequence: int,
+        step: str,
+        *,
+        by: str,
+        reason: str = "",
+        devices: Iterable[str] = (),
+        paused_for: str = "",
+    ) -> int:
+        """Have the rollout of a group's software take one step, as `rollout` does for a release."""
+        asked: dict[str, Any] = {"use_case": use_case, "group": group, "sequence": sequence, "step": step, "by": by}
+        asked |= {"reason": reason, "devices": list(devices), "paused_for": paused_for}
+        return int(self._ask("POST", "/agent/rollout", asked)["sequence"])
+
+    def prune_agents(self, used: Iterable[str], newest: int, *, act: bool) -> list[dict[str, Any]]:
+        """Have the wheels of the agent's software deleted that nobody needs; without `act`, only say which these are.
+
+        used: digests that devices run, hold in a slot, or were asked for. newest: so many of the newest versions stay.
+        Returns digest, version and bytes of each.
+        """
+        asked = {"used": sorted(set(used)), "newest": newest, "act": act}
+        found: list[dict[str, Any]] = self._ask("POST", "/agent/prune", asked)["pruned"]
+        return found
 
     def prune(self, used: Iterable[str], newest: int, *, act: bool) -> list[dict[str, Any]]:
         """Have the files of releases deleted that nobody needs; without `act`, only say which these are.

@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from components.deployment.callers import Callers, CallersError, callers_document
+from components.deployment.pruning import PrunableAgent
 from components.deployment.signer import tls_options
 from components.deployment.signer_http import MAX_BODY_BYTES, make_app
 from components.deployment.upkeep import Upkeep
@@ -34,7 +35,7 @@ class Operations:
     """The signer's work, recorded."""
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.orders = [], []
 
     def publish_release(self, model, version):
         self.asked.append(("release", model, version))
@@ -63,8 +64,18 @@ class Operations:
 
     def order_agent(self, request):
         self.asked.append(("order", request.digest, request.devices, request.percent))
+        self.orders.append(request)
         waves = (Wave(release_digest="cd" * 32, percent=100.0),)
         return DesiredState(sequence=7, use_case=request.use_case, waves=waves, probation_s=1.0)
+
+    def step_agent(self, use_case, group, asked):
+        self.asked.append(("step of software", use_case, group, asked.step, asked.sequence, asked.by))
+        waves = (Wave(release_digest="cd" * 32, percent=100.0),)
+        return DesiredState(sequence=8, use_case=use_case, waves=waves, probation_s=1.0)
+
+    def prune_agents(self, used, newest, *, act):
+        self.asked.append(("prune software", tuple(used), newest, act))
+        return [PrunableAgent("ef" * 32, "0.1.0", ("agent/x",), 7)]
 
     def agent_releases(self):
         return [build_agent().release]
@@ -113,6 +124,7 @@ def ask(app, method, path, token=None, **options):
     ("method", "path"),
     [("POST", "/releases"), ("POST", "/desired"), ("POST", "/recover"), ("POST", "/rollout"), ("POST", "/prune"),
      ("POST", "/shadow"), ("POST", "/shadow/end"), ("POST", "/agent"), ("POST", "/agent/order"),
+     ("POST", "/agent/rollout"), ("POST", "/agent/prune"),
      ("PUT", f"/agent/wheels/{'ab' * 32}/a-1-py3-none-any.whl"), ("GET", "/agent"), ("GET", "/desired"),
      ("GET", "/desired/metal-tag/line"),
      ("GET", f"/releases/{'ab' * 32}"), ("GET", f"/candidates/{'ab' * 32}")],
@@ -138,6 +150,7 @@ def test_nobody_without_a_token_is_served(app, operations, method, path, token):
         ("reconciler", "POST", "/agent", 403), ("deployment", "POST", "/agent", 403),
         ("deployment", "PUT", f"/agent/wheels/{'ab' * 32}/a-1-py3-none-any.whl", 403),
         ("reconciler", "POST", "/agent/order", 403), ("reconciler", "GET", "/agent", 200),
+        ("reconciler", "POST", "/agent/prune", 403), ("deployment", "POST", "/agent/rollout", 403),
         ("fleet-page", "POST", "/shadow", 403), ("reconciler", "GET", "/desired", 200),
         ("deployment", "GET", "/desired/metal-tag/line", 404),
     ],
@@ -317,6 +330,26 @@ def test_an_operator_publishes_and_orders_software_of_the_agent(app, layout, ope
         ("order", built.digest, ("dev1",), 100.0),
     ]
     assert AgentRelease.from_json(canonical_json(ask(app, "GET", "/agent", token).json()["agent"][0])) == built.release
+
+
+def test_the_reconciler_takes_a_rollout_of_software_on_and_an_operator_orders_it_by_stages(app, layout, operations):
+    """The step names the sequence that its caller has seen; the stages are those of the use case's policy."""
+    body = {"use_case": "metal-tag", "group": "line", "sequence": 7, "step": "advance", "by": "reconciler"}
+    answer = ask(app, "POST", "/agent/rollout", signer_token(layout, "reconciler"), json=body)
+    assert (answer.status_code, answer.json()["sequence"]) == (200, 8)
+    assert operations.asked.pop() == ("step of software", "metal-tag", "line", "advance", 7, "reconciler")
+    token = signer_token(layout, "operator")
+    order = {"use_case": "metal-tag", "group": "line", "digest": "ab" * 32, "by": "qa"}
+    many = [f"press-{number}" for number in range(400)]
+    waves = {"stages": [{"devices": many}, {"percent": 100.0, "min_s": 60.0}], "time_zone": "Asia/Tokyo"}
+    assert ask(app, "POST", "/agent/order", token, json=order | {"waves": waves}).status_code == 200
+    assert operations.orders[-1].waves.stages[0].devices == tuple(many)
+    for wrong in ({"waves": {"stages": []}}, {"waves": waves, "devices": ["d1"]}, {"waves": []}, {"by": 3}):
+        assert ask(app, "POST", "/agent/order", token, json=order | wrong).status_code == 409
+    body = {"used": ["ab" * 32], "newest": 3, "act": True}
+    pruned = ask(app, "POST", "/agent/prune", token, json=body).json()["pruned"]
+    assert pruned == [{"digest": "ef" * 32, "version": "0.1.0", "bytes": 7}]
+    assert operations.asked[-1] == ("prune software", ("ab" * 32,), 3, True)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from components.stores.releases.signer_client import SignerError
 from inspection.documents import DesiredState, Reported, Wave
 from inspection.report_parts import CameraState, FailedRelease, LineTally
 from inspection.rollout import RolloutPlan, RolloutState, Stage
-from kizu.commands.fleet_page import judge
+from kizu.commands.fleet_page import judge, judge_agents
 from tests.components.servers import free_port
 
 NOW = datetime(2025, 4, 1, 12, 0, tzinfo=UTC)
@@ -123,7 +123,7 @@ class World:
         self.asked, self.refuses, self.away = [], "", False
         self.store = MemoryStore()
         self.history = History(folder / "history.db")
-        self.watcher = Watcher(self, self, judge, self.history, lambda: self.now)
+        self.watcher = Watcher(self, self, judge, self.history, lambda: self.now, judge_software=judge_agents)
         self.audit = AuditLog(self.store, "kizu-state", self.later)
         self.acts = Acts(self, self.audit)
         self.site = Site(self.watcher, self.history, self, self.acts, self.audit, lambda: self.now)

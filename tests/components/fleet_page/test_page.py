@@ -11,8 +11,10 @@ from components.fleet_page.accounts import MAX_FAILURES
 from components.fleet_page.app import make_app
 from components.fleet_page.audit import AuditEntry
 from components.fleet_page.texts import TEXTS
-from inspection.rollout import RolloutState
-from tests.components.fleet_page.fleet_world import NEW, World, desired, password_of, plan, report
+from inspection.documents import AgentOrder, Wave
+from inspection.report_parts import AgentState
+from inspection.rollout import RolloutState, SoftwarePlan
+from tests.components.fleet_page.fleet_world import NEW, NOW, OLD, World, desired, password_of, plan, report
 from tests.components.fleet_page.fleet_world import Visitor as Guest
 
 
@@ -74,6 +76,68 @@ def test_the_fleet_is_filtered(hanako, query, shown, hidden):
     page = hanako.get(f"/?{query}").text
     assert all(f"/devices/{name}" in page for name in shown)
     assert not any(f"/devices/{name}" in page for name in hidden)
+
+
+SOFTWARE = AgentState(
+    version="0.3.1", slot="b", state="probation", release_digest=NEW, wanted_digest=NEW,
+    reason="probation: <no-frames>", refused={"c" * 64: "did-not-stay-up: three starts"},
+)  # fmt: skip
+OTHERS = replace(SOFTWARE, version="0.2.0", slot="installed", state="kept", release_digest=None, reason="", refused={})
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", ("0.3.1 · slot b · <strong>on probation", "0.2.0 · installed by hand")),
+     ("ja", ("0.3.1 · スロット b · <strong>試用中", "0.2.0 · 手動インストール"))],
+)  # fmt: skip
+def test_the_software_of_each_agent_stands_on_the_page_with_its_slot_state_and_reason(world, app, language, said):
+    """In both languages; the filter takes a version, a slot or a state, and the device says what it refused."""
+    world.read = replace(world.read, reports=(report("line-1", agent=SOFTWARE), report("line-2", agent=OTHERS)))
+    world.watcher.read()
+    guest = Guest(app, language)
+    guest.sign_in("hanako")
+    page = guest.get("/").text
+    assert all(text in page for text in said), page
+    assert "probation: &lt;no-frames&gt;" in page
+    for wanted, shown, hidden in (("0.3.*", 1, 2), ("installed", 2, 1), ("probation", 1, 2)):
+        filtered = guest.get(f"/?software={wanted}").text
+        assert f"/devices/line-{shown}" in filtered
+        assert f"/devices/line-{hidden}" not in filtered
+    own = guest.get("/devices/line-1").text
+    assert "did-not-stay-up: three starts" in own
+    guest.close()
+
+
+def test_the_rollout_of_the_agents_software_stands_on_the_page_of_the_group(world, hanako):
+    """How it stands, how many devices have it, what follows, and by which command a person takes it in hand."""
+    rollout = SoftwarePlan(
+        version="0.3.1", release_digest=NEW, former_digest=OLD, stages=plan().stages, open_stage=0,
+        opened_at=NOW, began_at=NOW, state=RolloutState.PAUSED, by="reconciler", reason="inconclusive: nobody can",
+    )  # fmt: skip
+    order = AgentOrder(waves=(Wave(release_digest=NEW, devices=("line-1",)),), since=5, rollout=rollout)
+    world.wanted["metal-tag", "line"] = replace(desired(plan()), agent=order)
+    world.watcher.read()
+    page = hanako.get("/groups/metal-tag/line").text
+    for said in ("Rollout of the agent&#39;s software: 0.3.1", "inconclusive: nobody can", "run: kizu agent resume",
+                 "kizu agent pause, resume and stop"):  # fmt: skip
+        assert said in page, said
+
+
+def test_a_large_fleet_stands_on_pages_with_how_many_are_in_each_state(world, hanako):
+    """The page of the fleet shows some devices of each group, and that of the group all of them, page by page."""
+    names = [f"press-{number:03}" for number in range(450)]
+    world.read = replace(world.read, reports=tuple(report(name) for name in names), unread=())
+    world.watcher.read()
+    shown = lambda page: sum(f"/devices/{name}" in page for name in names)  # noqa: E731
+    first = hanako.get("/").text
+    assert (shown(first), "running 450" in first, "1–200 / 450" in first) == (200, True, True)
+    assert "/groups/metal-tag/line?page=1" in first
+    pages = [hanako.get(f"/groups/metal-tag/line?page={number}").text for number in (1, 2, 3)]
+    assert [shown(page) for page in pages] == [200, 200, 50]
+    assert "?page=3" in pages[1]
+    assert "401–450 / 450" in hanako.get("/groups/metal-tag/line?page=99999").text
+    some = hanako.get("/groups/metal-tag/line?page=2&device=press-0*").text
+    assert (shown(some), "/ 450" in some) == (100, False)
 
 
 def test_a_rollout_is_a_picture_with_its_thresholds(hanako):

@@ -175,6 +175,9 @@ def test_kizu_devices_shows_the_software_of_each_agent(monkeypatch):
     assert "0.0.9" in lines["line-3"]
     shown = json.loads(CliRunner().invoke(app, ["devices", "--json"]).stdout)["groups"][0]["devices"]
     assert [device["agent"] and device["agent"]["slot"] for device in shown] == ["b", "a", None]
+    for wanted, names in {"b": ["line-1"], "0.1.*": ["line-2"], "probation": ["line-1"], "0.0.9": ["line-3"]}.items():
+        found = json.loads(CliRunner().invoke(app, ["devices", "--json", "--software", wanted]).stdout)["groups"]
+        assert [device["device"] for group in found for device in group["devices"]] == names
 
 
 def test_nothing_released_and_nothing_found_are_told_apart(monkeypatch):
