@@ -59,7 +59,7 @@ test-arm: setup ## Build the device's image for ARM, run it emulated, and compar
 test-cluster: setup ## Install the product on the cluster of KUBECONFIG, turn the loop once, check what is refused, remove all. Not in CI
 	.venv/bin/python -m pytest -m cluster -p no:xdist tests/cluster
 
-.PHONY: bench bench-edge bench-labels bench-training bench-accuracy bench-fleet
+.PHONY: bench bench-edge bench-labels bench-training bench-accuracy bench-anomaly bench-fleet
 bench: bench-edge bench-labels bench-training ## Run all benchmarks and write docs/benchmarks.md; nothing else should run on the machine
 bench-edge: setup ## Compare the device's inference with Ultralytics'. KIZU_PUBLIC_TAGS=<folder>: real images; WEIGHTS=<file.pt>: no training
 	.venv/bin/python -m benchmarks.edge $(if $(WEIGHTS),--weights "$(WEIGHTS)")
@@ -75,6 +75,9 @@ bench-reconcile: setup ## Time a pass of the reconciler over 10 use cases, 10,00
 
 bench-accuracy: setup ## Compare scores on parts never seen with plain training. Needs KIZU_PUBLIC_TAGS=<folder>; one or two hours, continues where it stopped
 	.venv/bin/python -m benchmarks.accuracy $(OPTIONS)
+
+bench-anomaly: setup ## Learn from good parts alone and tell other good parts from defective ones; some minutes. KIZU_PUBLIC_PCB=<folder>: circuit boards too
+	.venv/bin/python -m benchmarks.anomaly $(OPTIONS)
 
 bench-training: setup ## Compare fetching a dataset with the published sample, and training with plain yolo. KIZU_PUBLIC_TAGS=<folder>: real images
 	.venv/bin/python -m benchmarks.training $(OPTIONS)

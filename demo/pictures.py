@@ -58,8 +58,11 @@ def draw_detections(path: Path, registry: ModelRegistry, run_id: str, datasets: 
     White boxes: labels. Coloured boxes: detections, in the colour of the verdict.
     """
     report = EvaluationReport.from_json(registry.get_artifact(run_id, EVALUATION_REPORT))
-    infer, _ = open_session(registry.get_artifact(run_id, MODEL_FILE), len(report.classes), threads=2)
-    inspector = Inspector(infer, report.preprocess.to_preprocess(), report.classes, report.thresholds, report.nms)
+    onnx = registry.get_artifact(run_id, MODEL_FILE)
+    infer, _ = open_session(onnx, len(report.classes), threads=2, output=report.output)
+    inspector = Inspector(
+        infer, report.preprocess.to_preprocess(), report.classes, report.thresholds, report.nms, output=report.output
+    )
     test = load_manifest(datasets, "kizu-datasets", report.dataset_digest).of(SplitName.TEST)
     if not test:
         return False

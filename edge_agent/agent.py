@@ -239,7 +239,7 @@ class InspectionLoop:
             raise
         self._measure(result)
         self._looked(result, inspection, pixels.shape[1], pixels.shape[0])
-        self._recent.add(result, frame.data)
+        self._recent.add(result, frame.data, inspection.anomaly_map)
         self._put_away(source, frame, result)
         self._tries.clear()
         if frame.doubt is None:

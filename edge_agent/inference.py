@@ -17,7 +17,6 @@ from edge_agent.errors import BackendUnavailable, InferenceError
 from edge_agent.openvino_backend import load_openvino_model
 from edge_agent.tightening import NOT_TIGHTENED, Tightening
 from inspection import Candidate, Infer, Inspection, Inspector, ModelFile, OutputError, Release
-from inspection.decode import check_output_values
 from inspection.model_rules import (
     TELEMETRY_SWITCH,
     ModelFormError,
@@ -25,6 +24,7 @@ from inspection.model_rules import (
     check_output,
     configure,
 )
+from inspection.outputs import BOXES, decoder_of
 from inspection.part_view import UNKNOWN_VIEW, PartView
 
 os.environ.update([TELEMETRY_SWITCH])  # before the import, which reads it
@@ -121,15 +121,25 @@ def load_inspector(folder: Path, release: Candidate, choice: RuntimeChoice) -> t
     model = choose_model(release, choice.precision)
     preprocess = release.preprocess.to_preprocess()
     shape = (1, 3, preprocess.height, preprocess.width)
-    infer = load_model(folder / model.file, shape, choice, classes=len(release.classes))
+    infer = load_model(folder / model.file, shape, choice, classes=len(release.classes), form=release.output)
+    decoder = decoder_of(
+        release.output, classes=release.classes, nms=release.nms, input_width=shape[3], input_height=shape[2]
+    )
     try:
         for _ in range(_WARM_UP_RUNS):
-            check_output_values(infer(np.zeros(shape, dtype=np.float32)), len(release.classes))
+            decoder.check(infer(np.zeros(shape, dtype=np.float32)))
     except OutputError as e:
         raise InferenceError(f"{model.file} does not work on a black picture: {e}") from e
     acceptance, _ = choice.tighten.of(release.acceptance)
     inspector = Inspector(
-        infer, preprocess, release.classes, release.thresholds, release.nms, release.picture_limits, acceptance
+        infer,
+        preprocess,
+        release.classes,
+        release.thresholds,
+        release.nms,
+        release.picture_limits,
+        acceptance,
+        release.output,
     )
     return model, inspector
 
@@ -144,29 +154,35 @@ def choose_model(release: Candidate, precision: str) -> ModelFile:
 
 
 def load_model(
-    path: Path, shape: tuple[int, int, int, int], choice: RuntimeChoice, *, classes: int | None = None
+    path: Path,
+    shape: tuple[int, int, int, int],
+    choice: RuntimeChoice,
+    *,
+    classes: int | None = None,
+    form: str = BOXES,
 ) -> Infer:
-    """Open an ONNX file as a function (1, 3, h, w) float32 -> (1, 4 + classes, n) float32.
+    """Open an ONNX file as a function (1, 3, h, w) float32 -> float32 in a form of `inspection.outputs`.
 
     Where the chosen runtime is not available, onnxruntime takes its place and the log says so: the line goes on.
 
     Args:
         shape: the input that the model must have, (1, 3, height, width).
         classes: how many classes the model must answer for; None checks no output.
+        form: the form of its output.
 
     Raises:
         InferenceError: the file cannot be loaded, or its input or output is another one.
     """
     if choice.backend == "openvino":
         try:
-            return load_openvino_model(path, shape, choice.threads, classes=classes)
+            return load_openvino_model(path, shape, choice.threads, classes=classes, form=form)
         except BackendUnavailable as e:
             _log.warning("%s; falling back to onnxruntime", e)
-    return _load_onnxruntime_model(path, shape, choice, classes)
+    return _load_onnxruntime_model(path, shape, choice, classes, form)
 
 
 def _load_onnxruntime_model(
-    path: Path, shape: tuple[int, int, int, int], choice: RuntimeChoice, classes: int | None
+    path: Path, shape: tuple[int, int, int, int], choice: RuntimeChoice, classes: int | None, form: str
 ) -> Infer:
     available = onnxruntime.get_available_providers()
     providers = [name for name in choice.providers if name in available]
@@ -183,7 +199,7 @@ def _load_onnxruntime_model(
     try:
         check_input(session.get_inputs(), shape[2:])
         if classes is not None:
-            check_output(session.get_outputs(), classes)
+            check_output(session.get_outputs(), classes, form)
     except ModelFormError as e:
         raise InferenceError(f"{path.name}: {e}") from e
     input_name = session.get_inputs()[0].name

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import BackendUnavailable, InferenceError
 from inspection import Infer
 from inspection.model_rules import ModelFormError, check_input, check_output
+from inspection.outputs import BOXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,20 @@ class _Tensor:
 
 
 def load_openvino_model(
-    path: Path, shape: tuple[int, int, int, int], threads: int, *, classes: int | None = None
+    path: Path,
+    shape: tuple[int, int, int, int],
+    threads: int,
+    *,
+    classes: int | None = None,
+    form: str = BOXES,
 ) -> Infer:
-    """Open an ONNX file as a function (1, 3, h, w) float32 -> (1, 4 + classes, n) float32.
+    """Open an ONNX file as a function (1, 3, h, w) float32 -> float32 in a form of `inspection.outputs`.
 
     Args:
         shape: the input that the model must have, (1, 3, height, width).
         threads: how many threads one inference uses.
         classes: how many classes the model must answer for; None checks no output.
+        form: the form of its output.
 
     Raises:
         BackendUnavailable: OpenVINO is not installed here, or does not take this model.
@@ -64,7 +71,7 @@ def load_openvino_model(
     try:
         check_input(inputs, shape[2:])
         if classes is not None:
-            check_output(outputs, classes)
+            check_output(outputs, classes, form)
     except ModelFormError as e:
         raise InferenceError(f"{path.name}: {e}") from e
 

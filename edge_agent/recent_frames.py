@@ -7,14 +7,19 @@ from collections import deque
 from dataclasses import dataclass
 
 from edge_agent.result import Result
+from inspection.anomaly import AnomalyMap
 
 
 @dataclass(frozen=True, slots=True)
 class RecentFrame:
-    """The result of one frame, and the bytes of its image as the camera delivered them; no bytes without an image."""
+    """The result of one frame, and the bytes of its image as the camera delivered them; no bytes without an image.
+
+    anomaly_map: what the verdict came from, where the release answers one; some ten kilobytes.
+    """
 
     result: Result
     data: bytes
+    anomaly_map: AnomalyMap | None = None
 
 
 class RecentFrames:
@@ -25,7 +30,7 @@ class RecentFrames:
         self._frames: deque[RecentFrame] = deque(maxlen=max_frames)
         self._lock = threading.Lock()
 
-    def add(self, result: Result, data: bytes) -> None:
+    def add(self, result: Result, data: bytes, anomaly_map: AnomalyMap | None = None) -> None:
         """Keep a frame, and remove the oldest ones that no longer fit.
 
         A result without an image replaces one just before it, so that a camera that is gone does not push out all the
@@ -34,7 +39,7 @@ class RecentFrames:
         with self._lock:
             if not data and self._frames and not self._frames[0].data:
                 self._frames.popleft()
-            self._frames.appendleft(RecentFrame(result, data))
+            self._frames.appendleft(RecentFrame(result, data, anomaly_map))
             while len(self._frames) > 1 and sum(len(frame.data) for frame in self._frames) > self._max_bytes:
                 self._frames.pop()
 

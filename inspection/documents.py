@@ -14,6 +14,7 @@ from inspection.codec import LEFT_OUT, Document, Part
 from inspection.decode import Nms
 from inspection.drift import DriftReference
 from inspection.geometry import Box, Detection
+from inspection.outputs import BOXES, check_form
 from inspection.paths import check_name
 from inspection.paths import check_sha256 as check_sha256  # its readers import it with the documents
 from inspection.picture import PictureLimits
@@ -270,9 +271,13 @@ class Candidate(Document):
     """What it learned from, to compare the line with; left out in releases that do not say it."""
     acceptance: Acceptance | None = field(default=None, metadata=LEFT_OUT)
     """What fails a part; left out where each defect does."""
+    output: str = field(default=BOXES, metadata=LEFT_OUT)
+    """What the models answer: `boxes` of the classes, or an `anomaly-map`, whose one class is `anomaly`; left out for
+    boxes."""
 
     def __post_init__(self) -> None:
         check_name("use case", self.use_case)
+        check_form(self.output, self.classes)
         if not self.models or not self.classes:
             raise ValueError("a release needs at least one model and one class")
         missing = [name for name in self.classes if name not in self.thresholds]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from inspection.outputs import ANOMALY_MAP, BOXES
+
 TELEMETRY_SWITCH: Final = ("ORT_DISABLE_TELEMETRY", "1")
 """Name and value of an environment variable. onnxruntime reads it while it is imported; without it, onnxruntime writes
 an id of this machine to a cache, to report it with its events."""
@@ -17,7 +19,7 @@ _ELEMENT: Final = "tensor(float)"
 
 
 class ModelFormError(ValueError):
-    """A model that is no detector with one static input of the expected size and one output for the classes."""
+    """A model without one static input of the expected size, or without an output of the form that is expected."""
 
 
 class TensorInfo(Protocol):
@@ -75,13 +77,21 @@ def check_input(inputs: Sequence[TensorInfo], size: tuple[int, int] | None = Non
     raise ModelFormError(f"expected one static float input of shape {wanted}, but got {got}")
 
 
-def check_output(outputs: Sequence[TensorInfo], classes: int) -> None:
-    """Check that a model answers (1, 4 + classes, n): box and one score for each class, for each of n places.
+def check_output(outputs: Sequence[TensorInfo], classes: int, form: str = BOXES) -> None:
+    """Check that a model answers in the form that its release names; see `inspection.outputs`.
+
+    Boxes: (1, 4 + classes, n), box and one score for each class, for each of n places. An anomaly map: (1, 1, rows,
+    columns), of a fixed size.
 
     Raises:
         ModelFormError: the first output has another shape.
     """
     shape = list(outputs[0].shape) if outputs else None
+    if form == ANOMALY_MAP:
+        sides = shape[2:] if shape is not None and len(shape) == 4 and shape[:2] == [1, 1] else []
+        if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+            raise ModelFormError(f"expected an output of shape (1, 1, rows, columns), but got {shape}")
+        return
     if shape is None or len(shape) != 3 or shape[1] != 4 + classes:
         raise ModelFormError(
             f"expected an output of shape (1, {4 + classes}, n) for {classes} classes, but got {shape}"

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Final
 
 from components.dataset.duplicates import linked_groups
 from components.dataset.group_merge import Merge, merge_groups
@@ -22,9 +23,12 @@ from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.comparisons import comparisons
 from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase
+from inspection.outputs import ANOMALY_MAP
 from inspection.paths import parse_raw_key
 
 _log = logging.getLogger(__name__)
+
+_LEAST_GOOD: Final[Mapping[SplitName, int]] = {SplitName.TRAIN: 5, SplitName.VAL: 1, SplitName.TEST: 1}
 
 
 class DatasetError(ValueError):
@@ -93,9 +97,12 @@ def build_manifest(
     links: pairs of groups that contain near-duplicates of each other; they become one group, see `merge_groups`.
     assigned: group -> the split that it was in, in earlier datasets.
 
+    A detector needs defects in every split. A model that learns from good parts alone (`training.detector: patchcore`)
+    needs good parts in training and validation; it takes defects where there are some.
+
     Raises:
-        DatasetError: there are too few images, there is no defect at all, a split is empty or without a defect, or a
-            box has a class that the use case does not name.
+        DatasetError: there are too few images, a split is empty or without what the detector needs, or a box has a
+            class that the use case does not name.
     """
     images = []
     groups = groups_of(labels, use_case)
@@ -144,6 +151,7 @@ def _refuse_what_cannot_teach(manifest: Manifest, use_case: UseCase) -> None:
         split: Counter(
             images=len(manifest.of(split)),
             boxes=sum(len(image.boxes) for image in manifest.of(split)),
+            good=sum(not image.boxes for image in manifest.of(split)),
             parts=len({image.group for image in manifest.of(split)}),
         )
         for split in SplitName
@@ -156,17 +164,33 @@ def _refuse_what_cannot_teach(manifest: Manifest, use_case: UseCase) -> None:
             f"expected at least {use_case.split.min_images} approved images for {use_case.name}, "
             f"but there are {len(manifest.images)} ({said}); label and verify more"
         )
-    if not any(image.boxes for image in manifest.images):
-        raise DatasetError(f"no approved image shows a defect ({said}); a detector cannot learn from good parts alone")
-    for split in SplitName:
-        if counts[split]["boxes"] == 0:
-            raise DatasetError(
-                f"the {split} split has no defect ({said}); label more parts or choose another split seed"
-            )
+    if use_case.training.output == ANOMALY_MAP:
+        _refuse_too_few_good_parts({split: n["good"] for split, n in counts.items()}, said)
+    elif not any(image.boxes for image in manifest.images):
+        raise DatasetError(
+            f"no approved image shows a defect ({said}); a detector cannot learn from good parts alone, but "
+            "`training.detector: patchcore` can (docs/how-to/good-parts-only.md)"
+        )
+    else:
+        for split in SplitName:
+            if counts[split]["boxes"] == 0:
+                raise DatasetError(
+                    f"the {split} split has no defect ({said}); label more parts or choose another split seed"
+                )
     if counts[SplitName.TEST]["parts"] < use_case.split.min_test_parts:
         raise DatasetError(
             f"expected at least {use_case.split.min_test_parts} parts in the test split ({said}); label more parts"
         )
+
+
+def _refuse_too_few_good_parts(good: Mapping[SplitName, int], said: str) -> None:
+    """A model of good parts learns from those in training, and its threshold is chosen on those in validation."""
+    for split, least in _LEAST_GOOD.items():
+        if good[split] < least:
+            raise DatasetError(
+                f"expected at least {least} images without a defect in the {split} split, but there are {good[split]} "
+                f"({said}); label more good parts, or choose another split seed"
+            )
 
 
 def freeze(config: Settings, use_case: UseCase, label_version: int = -1) -> Frozen:

@@ -140,6 +140,7 @@ def _checked(registry: ModelRegistry, found: ModelVersion) -> _Checked:
         models=models,
         preprocess=report.preprocess,
         classes=report.classes,
+        output=report.output,
         thresholds=report.thresholds,
         nms=report.nms,
         sampling=use_case.sampling.to_sampling(),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.evaluation.matching import Scored, numbered_parts, precision_at_recall, ranked
+from components.evaluation.parts import top_scores
 from inspection.codec import Document
 from inspection.geometry import iou
 from inspection.verdict import ClassThreshold
@@ -59,14 +60,11 @@ def draw_curves(images: Sequence[Scored], classes: Sequence[str], thresholds: Ma
         values = precision_at_recall(ranked(images, name, parts))
         if values is not None:
             precision[name] = tuple(round(float(value), 4) for value in values)
-    top = dict.fromkeys(parts, 0.0)
-    for image in images:
-        top[image.group] = max([top[image.group], *(d.score for d in image.detections)])
-    bad = {image.group for image in images if image.is_defective}
+    good, defective = top_scores(images)
     return Curves(
         precision=precision,
-        good_scores=tuple(round(score, 4) for group, score in top.items() if group not in bad),
-        defective_scores=tuple(round(score, 4) for group, score in top.items() if group in bad),
+        good_scores=tuple(round(score, 4) for score in good),
+        defective_scores=tuple(round(score, 4) for score in defective),
         categories=(*classes, NOTHING),
         confusion=confusion(images, classes, thresholds),
     )

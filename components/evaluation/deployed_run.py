@@ -23,9 +23,10 @@ def main(arguments: list[str]) -> int:
     file = Path(arguments[0])
     order = json.loads(file.read_bytes())
     folder = file.parent
-    infer, spec = open_session((folder / order["model"]).read_bytes(), len(order["classes"]), threads=order["threads"])
+    onnx, output = (folder / order["model"]).read_bytes(), order["output"]
+    infer, spec = open_session(onnx, len(order["classes"]), threads=order["threads"], output=output)
     thresholds = {name: ClassThreshold(**value) for name, value in order["thresholds"].items()}
-    inspector = Inspector(infer, spec.to_preprocess(), order["classes"], thresholds, Nms(**order["nms"]))
+    inspector = Inspector(infer, spec.to_preprocess(), order["classes"], thresholds, Nms(**order["nms"]), output=output)
     for line in sys.stdin:
         image = decode_image((folder / "images" / str(int(line))).read_bytes())
         began = time.perf_counter()

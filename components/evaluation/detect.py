@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from components.evaluation.latency import THREADS
 from components.evaluation.matching import Scored
 from components.evaluation.origins import Origin
@@ -15,13 +18,16 @@ from components.stores.objects.image_cache import Fetch
 from components.stores.objects.read_ahead import read_ahead
 from inspection.acceptance import Acceptance
 from inspection.decode import Nms
-from inspection.documents import InputSpec
+from inspection.documents import InputSpec, Tolerance
 from inspection.image import decode_image
 from inspection.inspector import Infer, Inspector
+from inspection.outputs import ANOMALY_MAP, BOXES
 from inspection.part_view import UNKNOWN_VIEW, PartView
 from inspection.paths import parse_raw_key
 from inspection.verdict import ClassThreshold
 
+MAP_STRIDE: Final = 8
+"""Pixels of the input for a place of an anomaly map."""
 FLOOR: Final = 0.001
 """The lowest score of the detections that the curves use."""
 _AT_ONCE: Final = 32
@@ -35,17 +41,36 @@ class Detector:
     spec: InputSpec
     classes: tuple[str, ...]
     nms: Nms
+    output: str = BOXES
 
     def inspector(self, thresholds: Mapping[str, ClassThreshold] | None = None) -> Inspector:
         """The inspector that a device would have. Without thresholds, only its `detect` is of use."""
         always = {name: ClassThreshold(fail=1.0, uncertain=FLOOR) for name in self.classes}
-        return Inspector(self.infer, self.spec.to_preprocess(), self.classes, thresholds or always, self.nms)
+        return Inspector(
+            self.infer, self.spec.to_preprocess(), self.classes, thresholds or always, self.nms, output=self.output
+        )
+
+    def tolerance(self, image: NDArray[np.uint8]) -> Tolerance:
+        """How far a healthy runtime's detections on an image may differ.
+
+        The box of an anomaly ends at places of the map. A difference in the last digits may add a row of places, and a
+        second one where the neighbours are alike.
+
+        Args:
+            image: (h, w, 3) uint8.
+        """
+        if self.output != ANOMALY_MAP:
+            return Tolerance()
+        scale = min(self.spec.width / image.shape[1], self.spec.height / image.shape[0])
+        return Tolerance(box_px=round(2 * MAP_STRIDE / scale, 1))
 
 
-def load(onnx: bytes, classes: tuple[str, ...], nms: Nms, spec: InputSpec | None = None) -> Detector:
-    """Load a model. spec: its input as released; without it, the input that the file itself has."""
-    infer, own = open_session(onnx, len(classes), threads=THREADS)
-    return Detector(infer, spec or own, classes, nms)
+def load(
+    onnx: bytes, classes: tuple[str, ...], nms: Nms, spec: InputSpec | None = None, *, output: str = BOXES
+) -> Detector:
+    """Load a model. spec: its input as released; without it, the input that the file itself has. output: its form."""
+    infer, own = open_session(onnx, len(classes), threads=THREADS, output=output)
+    return Detector(infer, spec or own, classes, nms, output)
 
 
 def detect_all(

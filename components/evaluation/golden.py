@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from components.evaluation.detect import Detector
 from components.evaluation.matching import Scored
 from components.evaluation.pictures import Pictures
-from inspection.documents import GoldenSample, Tolerance
+from inspection.documents import GoldenSample
 from inspection.geometry import Detection
 from inspection.golden import difference
 from inspection.image import EXTENSIONS, decode_image, image_format, sha256_of
@@ -61,7 +61,7 @@ class Answers:
         thresholds: Mapping[str, ClassThreshold],
         pictures: Pictures,
     ) -> None:
-        self._fp32 = fp32.inspector(thresholds)
+        self._fp32_detector, self._fp32 = fp32, fp32.inspector(thresholds)
         self._int8 = int8.inspector(thresholds) if int8 is not None else None
         self._floor = min(threshold.uncertain for threshold in thresholds.values())
         self._pictures = pictures
@@ -80,8 +80,10 @@ class Answers:
         if self._int8 is None:
             return ""
         if index not in self._differs:
-            answer = self._int8.detect(decode_image(self._pictures[index]), self._floor)
-            self._differs[index] = difference(answer, self.expected(index), Tolerance(), self._floor) or ""
+            image = decode_image(self._pictures[index])
+            answer = self._int8.detect(image, self._floor)
+            tolerance = self._fp32_detector.tolerance(image)
+            self._differs[index] = difference(answer, self.expected(index), tolerance, self._floor) or ""
         return self._differs[index]
 
     def sample(self, index: int) -> GoldenSample:
@@ -89,5 +91,8 @@ class Answers:
         data = self._pictures[index]
         digest = sha256_of(data)
         return GoldenSample(
-            file=f"{digest}.{EXTENSIONS[image_format(data)]}", sha256=digest, expected=self.expected(index)
+            file=f"{digest}.{EXTENSIONS[image_format(data)]}",
+            sha256=digest,
+            expected=self.expected(index),
+            tolerance=self._fp32_detector.tolerance(decode_image(data)),
         )

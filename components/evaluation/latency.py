@@ -23,6 +23,7 @@ from typing import Final
 
 from components.stores.models.evaluation_report import Deployed
 from inspection.decode import Nms
+from inspection.outputs import BOXES
 from inspection.verdict import ClassThreshold
 
 THREADS: Final = 2
@@ -56,6 +57,7 @@ class InspectionSettings:
     classes: tuple[str, ...]
     thresholds: Mapping[str, ClassThreshold]
     nms: Nms
+    output: str = BOXES
 
 
 Measure = Callable[[Mapping[str, bytes], Sequence[bytes], InspectionSettings], Mapping[str, Timed]]
@@ -93,6 +95,7 @@ def _order(folder: Path, index: int, onnx: bytes, settings: InspectionSettings) 
         "classes": list(settings.classes),
         "thresholds": {name: asdict(threshold) for name, threshold in settings.thresholds.items()},
         "nms": asdict(settings.nms),
+        "output": settings.output,
         "threads": THREADS,
     }
     file.write_text(json.dumps(order), encoding="utf-8")

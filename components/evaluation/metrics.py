@@ -10,8 +10,9 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from components.evaluation.breakdown import by_camera, by_reason, by_size, class_slice
 from components.evaluation.matching import MIN_IOU, Scored, matched
-from components.evaluation.parts import escape_by_location, parts_of
+from components.evaluation.parts import escape_by_location, parts_of, top_scores
 from components.stores.models.evaluation_report import ClassScores, Rate, Scores
+from inspection.outputs import ANOMALY_MAP, BOXES
 from inspection.verdict import ClassThreshold
 
 # It logs each of its own steps, which would bury this step's log.
@@ -20,8 +21,10 @@ logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)
 __all__ = ["Scored", "average_precision", "part_rates", "precision_recall", "score"]
 
 
-def score(images: Sequence[Scored], classes: Sequence[str], thresholds: Mapping[str, ClassThreshold]) -> Scores:
-    """All scores of one split."""
+def score(
+    images: Sequence[Scored], classes: Sequence[str], thresholds: Mapping[str, ClassThreshold], output: str = BOXES
+) -> Scores:
+    """All scores of one split. output: of the model."""
     by_class = average_precision(images, classes)
     precision, recall = precision_recall(images, thresholds)
     parts = parts_of(images, thresholds)
@@ -45,7 +48,19 @@ def score(images: Sequence[Scored], classes: Sequence[str], thresholds: Mapping[
         by_camera=by_camera(images, matches, thresholds),
         by_reason=by_reason(images, matches, thresholds),
         by_size=by_size(images, matches),
+        image_auroc=auroc(*top_scores(images)) if output == ANOMALY_MAP else None,
     )
+
+
+def auroc(good: Sequence[float], defective: Sequence[float]) -> float | None:
+    """The share of pairs in which the defective score is the higher one, equal scores half, 0..1 (Mann and Whitney).
+
+    None where there is no good or no defective score.
+    """
+    if not good or not defective:
+        return None
+    low, high = np.asarray(good), np.asarray(defective)[:, None]
+    return float((low < high).mean() + (low == high).mean() / 2)
 
 
 def _class_scores(found: tuple[Rate, Rate, Rate, Rate], map50: tuple[float, float] | None) -> ClassScores:

@@ -62,6 +62,16 @@ def parts_of(images: Sequence[Scored], thresholds: Mapping[str, ClassThreshold])
     return Parts(verdicts, frozenset(image.group for image in images if image.is_defective))
 
 
+def top_scores(images: Sequence[Scored]) -> tuple[list[float], list[float]]:
+    """The highest score on each good part, and on each defective part, over all its photographs; 0 without any."""
+    top: dict[str, float] = {}
+    for image in images:
+        top[image.group] = max([top.get(image.group, 0.0), *(found.score for found in image.detections)])
+    bad = {image.group for image in images if image.is_defective}
+    good = [score for group, score in top.items() if group not in bad]
+    return good, [score for group, score in top.items() if group in bad]
+
+
 def escape_by_location(images: Sequence[Scored], thresholds: Mapping[str, ClassThreshold]) -> Rate:
     """Defective parts of which no detection at the threshold lies where a defect is, on any photograph.
 

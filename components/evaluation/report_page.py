@@ -13,6 +13,7 @@ from components.stores.models import acceptance_words
 from components.stores.models.evaluation_report import EvaluationReport
 from components.stores.models.gate import GateReport
 from components.stores.models.latency_report import LatencyReport
+from inspection.outputs import ANOMALY_MAP
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +68,5 @@ def render(
         use_case=use_case,
         run_id=run_id,
         by_upper_end=by_upper_end,
+        anomalies=report.output == ANOMALY_MAP,
     )

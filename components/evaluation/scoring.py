@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from components.evaluation.bootstrap import paired_difference
@@ -23,7 +23,7 @@ from components.evaluation.metrics import score
 from components.evaluation.origins import Origin
 from components.evaluation.pictures import Pictures
 from components.evaluation.threshold import choose as choose_threshold
-from components.stores.datasets.manifest import Manifest, SplitName
+from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName
 from components.stores.datasets.overlap import seen_before
 from components.stores.models.champion import Champion
 from components.stores.models.evaluation_report import (
@@ -38,9 +38,11 @@ from components.stores.models.evaluation_report import (
 from components.stores.models.training_record import MeasuredPictures
 from components.stores.objects.image_cache import Fetch
 from components.use_case import UseCase
+from inspection.anomaly import ANOMALY
 from inspection.decode import Nms
 from inspection.drift import DriftReference
 from inspection.image import decode_image, sha256_of
+from inspection.outputs import ANOMALY_MAP
 from inspection.verdict import ClassThreshold
 
 _log = logging.getLogger(__name__)
@@ -95,13 +97,14 @@ def evaluate(
         champion_manifest: the dataset that the champion was trained on; None where it is not known.
         measure: times the models, see `latency.measure`.
     """
-    classes, nms = use_case.classes, Nms()
-    detectors = {_FP32: load(trained.onnx, classes, nms)}
+    classes, nms, output = use_case.model_classes, Nms(), use_case.training.output
+    detectors = {_FP32: load(trained.onnx, classes, nms, output=output)}
     if trained.int8 is not None:
-        detectors[_INT8] = load(trained.int8, classes, nms)
-    acceptance = use_case.acceptance.to_acceptance()
+        detectors[_INT8] = load(trained.int8, classes, nms, output=output)
+    # Acceptance rules are about the product's classes, which an anomaly map does not tell apart.
+    acceptance = None if output == ANOMALY_MAP else use_case.acceptance.to_acceptance()
     by_rules = partial(detect_all, origins=origins or {}, acceptance=acceptance, view_of=use_case.acceptance.view_of)
-    validation = by_rules(detectors, manifest.of(SplitName.VAL), fetch)
+    validation = by_rules(detectors, _as_answered(manifest.of(SplitName.VAL), output), fetch)
     uncompared = None
     if champion is not None and champion.report.classes != classes:
         reason = f"it knows the classes {list(champion.report.classes)}, not {list(classes)}"
@@ -111,14 +114,14 @@ def evaluate(
         )
         champion = None
     beside = {_CHAMPION: _load_champion(champion)} if champion is not None else {}
-    entries = manifest.of(SplitName.TEST)
+    entries = _as_answered(manifest.of(SplitName.TEST), output)
     test = by_rules({**detectors, **beside}, entries, fetch)
-    thresholds, source = choose_threshold(validation[_FP32], classes, use_case.operating)
+    thresholds, source = choose_threshold(validation[_FP32], classes, use_case.operating, output)
     pictures = Pictures(entries, fetch)
     models = {_FP32: trained.onnx} | ({_INT8: trained.int8} if trained.int8 is not None else {})
-    timed = measure(models, pictures.some(16), InspectionSettings(classes, thresholds, nms))
+    timed = measure(models, pictures.some(16), InspectionSettings(classes, thresholds, nms, output))
     scores = {
-        name: (score(validation[name], classes, thresholds), score(test[name], classes, thresholds))
+        name: (score(validation[name], classes, thresholds, output), score(test[name], classes, thresholds, output))
         for name in detectors
     }
     answers = Answers(detectors[_FP32], detectors.get(_INT8), thresholds, pictures)
@@ -139,6 +142,7 @@ def evaluate(
         dataset_digest=manifest.digest,
         use_case_digest=use_case.digest,
         classes=classes,
+        output=output,
         preprocess=detectors[_FP32].spec,
         nms=nms,
         thresholds=thresholds,
@@ -165,9 +169,18 @@ def evaluate(
     )
 
 
+def _as_answered(entries: Sequence[ManifestImage], output: str) -> tuple[ManifestImage, ...]:
+    """The images with the labels that a model can answer: of an anomaly map, each defect is an anomaly."""
+    if output != ANOMALY_MAP:
+        return tuple(entries)
+    return tuple(
+        replace(entry, boxes=tuple(replace(box, class_name=ANOMALY) for box in entry.boxes)) for entry in entries
+    )
+
+
 def _load_champion(champion: Champion) -> Detector:
     report = champion.report
-    return load(champion.onnx, report.classes, report.nms, report.preprocess)
+    return load(champion.onnx, report.classes, report.nms, report.preprocess, output=report.output)
 
 
 def _champion_scores(
@@ -176,7 +189,7 @@ def _champion_scores(
     return ChampionScores(
         version=champion.version.version,
         model_sha256=sha256_of(champion.onnx),
-        test=score(test[_CHAMPION], classes, champion.report.thresholds),
+        test=score(test[_CHAMPION], classes, champion.report.thresholds, champion.report.output),
         map50_difference=paired_difference(test[_FP32], test[_CHAMPION], classes),
         seen_test_images=seen,
     )

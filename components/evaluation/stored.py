@@ -190,6 +190,7 @@ def numbers(report: EvaluationReport, latency: LatencyReport | None) -> Mapping[
     test = report.test
     found: dict[str, float | None] = {
         "test_map50": test.map50,
+        "test_image_auroc": test.image_auroc,
         "test_map50_95": test.map50_95,
         "test_precision": test.precision,
         "test_recall": test.recall,

@@ -2,8 +2,8 @@
 
 A part (`LineGenerator.part`) is photographed several times: the marks on the part stay, while pose, light, glare and
 noise differ. The same seed and index give the same bytes, and each part can be generated on its own. Scratches are the
-only defect. Brush lines, dust, stamp, drops, wipe marks and glare are as bright and harmless, so that a threshold on
-brightness cannot inspect these parts (a test checks that).
+only defect, unless another kind is asked for. Brush lines, dust, stamp, drops, wipe marks and glare are as bright and
+harmless, so that a threshold on brightness cannot inspect these parts (a test checks that).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.generated_parts.hairlines import make_hairline_surface
+from components.generated_parts.other_defects import OtherDefect, with_defect
 from components.generated_parts.scene import (
     PLATE_HEIGHT_PX,
     PLATE_WIDTH_PX,
@@ -68,6 +69,7 @@ class LineGenerator:
             are those of a new lamp.
         blur: additional blur of the lens, the standard deviation in pixels at the nominal size; 0: none.
         scratches: `burr`, broad and among many harmless marks, or `hairline`, fine lines on smoother plates.
+        other_defect: what defective parts carry instead of scratches, see `other_defects`. The good parts are the same.
     """
 
     seed: int
@@ -79,6 +81,7 @@ class LineGenerator:
     scratches: Scratches = "burr"
     lamp: float = 1.0
     blur: float = 0.0
+    other_defect: OtherDefect | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -102,7 +105,10 @@ class LineGenerator:
             raise ValueError(f"the index of a part must be 0 or more, got {index}")
         rng = np.random.default_rng([self.seed, index])
         draw = make_surface if self.scratches == "burr" else make_hairline_surface
-        surface = draw(rng, defective=bool(rng.random() < self.defect_rate))
+        defective = bool(rng.random() < self.defect_rate)
+        surface = draw(rng, defective=defective and self.other_defect is None)
+        if defective and self.other_defect is not None:
+            surface = with_defect(surface, self.other_defect, rng)
         part_id = f"tag-{self.seed}-{index:05d}"
         return tuple(
             self._photograph(surface, part_id, shot, np.random.default_rng([self.seed, index, shot + 1]))
@@ -127,7 +133,7 @@ class LineGenerator:
         if not ok:
             raise RuntimeError("OpenCV could not encode a JPEG; is this build of OpenCV complete?")
         boxes = (self._box(_posed(mask, pose, fine)) for mask in surface.scratches)
-        labelled = tuple(LabelledBox(CLASS_NAME, box) for box in boxes if box is not None)
+        labelled = tuple(LabelledBox(self.other_defect or CLASS_NAME, box) for box in boxes if box is not None)
         return Photograph(f"{part_id}-{shot}.jpg", part_id, jpeg.tobytes(), labelled)
 
     def _box(self, mask: Layer) -> Box | None:

@@ -16,10 +16,12 @@ from urllib.parse import urlsplit
 from components.settings import Settings
 from components.stores.objects.s3 import ObjectStoreError
 from components.use_case import UseCase
+from inspection.anomaly import ANOMALY
 from inspection.decode import OutputError
 from inspection.geometry import Detection
 from inspection.image import ImageError, decode_image, sha256_of
 from inspection.inspector import Inspector
+from inspection.outputs import ANOMALY_MAP
 
 if TYPE_CHECKING:
     from components.stores.models.champion import Champion
@@ -137,6 +139,15 @@ class _Model:
         )
 
 
+def anomalies_as(use_case: UseCase) -> dict[str, str]:
+    """The class under which an anomaly is suggested: the only one of the product.
+
+    Of several classes none is, because the model does not know which, and people would leave a wrong one as it is. A
+    use case that lists `anomaly` among its classes gets the boxes under that name.
+    """
+    return {ANOMALY: use_case.classes[0]} if len(use_case.classes) == 1 else {}
+
+
 def _open(load: Callable[[], Champion | None], use_case: UseCase) -> _Model | None:
     from components.stores.models.onnx_session import ModelError, open_session
     from components.stores.models.registry import ModelRegistryError
@@ -150,15 +161,19 @@ def _open(load: Callable[[], Champion | None], use_case: UseCase) -> _Model | No
         report = found.report
         if sha256_of(found.onnx) != report.model_sha256:
             raise ModelError(f"its bytes are {sha256_of(found.onnx)}, but {report.model_sha256} was evaluated")
-        infer, spec = open_session(found.onnx, len(report.classes), threads=_THREADS)
+        infer, spec = open_session(found.onnx, len(report.classes), threads=_THREADS, output=report.output)
         if (spec.width, spec.height) != (report.preprocess.width, report.preprocess.height):
             raise ModelError(f"its input is {spec.width} x {spec.height}, but the report says {report.preprocess}")
     except (ModelRegistryError, ModelError, DocumentError) as e:
         _log.warning("no pre-labels in this run; labeling goes on without them: %s", e)
         return None
     # Classes that the use case gave up are not suggested. The champion does not know its new ones.
-    former = use_case.labeling.former_classes
+    former = dict(use_case.labeling.former_classes)
+    if ANOMALY not in use_case.classes and report.output == ANOMALY_MAP:
+        former |= anomalies_as(use_case)
     meant = (*use_case.classes, *former)
     floors = {name: report.thresholds[name].uncertain for name in report.classes if name in meant}
-    inspector = Inspector(infer, report.preprocess.to_preprocess(), report.classes, report.thresholds, report.nms)
+    inspector = Inspector(
+        infer, report.preprocess.to_preprocess(), report.classes, report.thresholds, report.nms, output=report.output
+    )
     return _Model(f"{found.version.name}/{found.version.version}", inspector, floors, former)

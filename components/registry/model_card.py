@@ -13,6 +13,7 @@ from components.stores.models.gate import GateReport
 from components.stores.models.latency_report import LatencyReport
 from components.stores.models.registry import MAX_DESCRIPTION, MODEL_CARD, REPORT_PAGE
 from components.use_case import UseCase
+from inspection.outputs import ANOMALY_MAP
 
 _LEFT_OUT = f"*The rest is in the run's artifact `{MODEL_CARD}`.*"
 
@@ -75,8 +76,7 @@ def _blocks(
     """The blocks of the card, the most important for an approver first."""
     test = report.test
     blocks = [
-        f"**Test split** ({test.images} images of {test.parts} parts): mAP50 {test.map50:.3f}, "
-        f"mAP50-95 {test.map50_95:.3f}, precision {test.precision:.3f}, recall {test.recall:.3f}",
+        _first(report),
         f"**Escape rate** {test.escape} · **overkill rate** {test.overkill} · **review rate** {_rate(test.review)}",
         *_escapes(test),
         _gate_table(gate),
@@ -115,6 +115,24 @@ def _blocks(
     if use_case.description:
         blocks.append(f"**Meant for** {_plain(use_case.description)}")
     return blocks
+
+
+def _first(report: EvaluationReport) -> str:
+    """What the model is measured by. Of an anomaly map there may be no defect to measure it by."""
+    test = report.test
+    split = f"**Test split** ({test.images} images of {test.parts} parts)"
+    if report.output != ANOMALY_MAP:
+        return (
+            f"{split}: mAP50 {test.map50:.3f}, mAP50-95 {test.map50_95:.3f}, precision {test.precision:.3f}, "
+            f"recall {test.recall:.3f}"
+        )
+    said = f"{split}: **learned from good parts alone**; it finds what looks unlike them, and names no class. "
+    if test.image_auroc is None:
+        return said + (
+            "The test split has no defective part. How many defects escape is **not measurable**; only the overkill "
+            "rate is known."
+        )
+    return said + f"Image AUROC {test.image_auroc:.3f} (1: every defective part scores higher than every good one)"
 
 
 def _escapes(test: Scores) -> list[str]:

@@ -98,7 +98,9 @@ def ask_version(config: Settings, model: str, version: int) -> ReportModel | Non
 def _open(name: str, version: int, onnx: bytes, report: EvaluationReport) -> ReportModel:
     if sha256_of(onnx) != report.model_sha256:
         raise ModelError(f"the bytes are {sha256_of(onnx)}, but {report.model_sha256} was evaluated")
-    infer, _ = open_session(onnx, len(report.classes), threads=_THREADS)
+    infer, _ = open_session(onnx, len(report.classes), threads=_THREADS, output=report.output)
     always = {known: ClassThreshold(fail=1.0, uncertain=FLOOR) for known in report.classes}
-    inspector = Inspector(infer, report.preprocess.to_preprocess(), report.classes, always, report.nms)
+    inspector = Inspector(
+        infer, report.preprocess.to_preprocess(), report.classes, always, report.nms, output=report.output
+    )
     return ReportModel(name, version, dict(report.thresholds), lambda image: inspector.detect(image, FLOOR))

@@ -16,8 +16,13 @@ _ROOT = Path(__file__).resolve().parents[2]
 _SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
     "yolov8": ("components/training", "components/yolov8", "inspection"),
     "fcos": ("components/training", "inspection"),
+    "patchcore": ("components/training", "inspection"),
 }
-_LOCKS: Final[Mapping[str, str]] = {"yolov8": "locks/training.txt", "fcos": "locks/training-permissive.txt"}
+_LOCKS: Final[Mapping[str, str]] = {
+    "yolov8": "locks/training.txt",
+    "fcos": "locks/training-permissive.txt",
+    "patchcore": "locks/training-permissive.txt",
+}
 
 
 def code_digest(detector: str, image_digest: str | None = None, root: Path = _ROOT) -> str:

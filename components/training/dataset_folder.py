@@ -26,7 +26,12 @@ _PIXELS_AT_ONCE: Final = 64_000_000  # three bytes each when decoded, and at mos
 
 
 def write_dataset(
-    manifest: Manifest, fetch: Fetch, folder: Path, preprocess: Preprocess | None = None
+    manifest: Manifest,
+    fetch: Fetch,
+    folder: Path,
+    preprocess: Preprocess | None = None,
+    *,
+    needs_defects: bool = True,
 ) -> DetectionDataset:
     """Write the train and val images of a manifest below `folder` and check each one's bytes and size.
 
@@ -40,10 +45,11 @@ def write_dataset(
     Args:
         preprocess: the network's input. With it, the images of the training split are measured as the network gets
             them, and the dataset has the limits of a healthy picture, and counts of what the pictures are like.
+        needs_defects: whether the training split needs a box, and not a good part.
 
     Raises:
-        TrainingError: a split has no image, the training split has no box, an image has other bytes or another size
-            than the manifest says, or a box has a class that the manifest does not name.
+        TrainingError: a split has no image, the training split has nothing to learn from, an image has other bytes or
+            another size than the manifest says, or a box has a class that the manifest does not name.
     """
     counts = {split.value: len(manifest.of(split)) for split in LEARNED_SPLITS}
     for split, count in counts.items():
@@ -60,10 +66,15 @@ def write_dataset(
     ):
         if found is not None:
             measured.append(found)
-    if not any(image.boxes for image in manifest.of(SplitName.TRAIN)):
+    if needs_defects and not any(image.boxes for image in manifest.of(SplitName.TRAIN)):
         raise TrainingError(
             f"none of the {counts['train']} training images of dataset {manifest.digest} shows a defect; "
             "there is nothing to learn: label defective parts first"
+        )
+    if not needs_defects and all(image.boxes for image in manifest.of(SplitName.TRAIN)):
+        raise TrainingError(
+            f"all of the {counts['train']} training images of dataset {manifest.digest} show a defect; "
+            "there is no good part to learn from: label good parts first"
         )
     return DetectionDataset(
         folder, _write_data_file(folder, len(manifest.classes)), manifest.classes, counts, manifest.digest,

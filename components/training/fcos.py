@@ -8,15 +8,14 @@ import logging
 import math
 import pickle
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from components.training.device import CPU, chosen_device
-from components.training.on_this_machine import OnThisMachine, refuse_unusable
+from components.training.on_this_machine import OnThisMachine, refuse_unusable, reproducible
 from components.training.onnx_file import write_onnx
 from components.training.record import training_record
 from components.training.trainer import (
@@ -76,7 +75,7 @@ class FcosTrainer(OnThisMachine):
         workdir.mkdir(parents=True, exist_ok=True)
         begun = time.monotonic()
         device = torch.device(CPU if chosen == CPU else f"cuda:{chosen}")
-        with _reproducible(self._threads):
+        with reproducible(self._threads):
             torch.manual_seed(settings.seed)
             network = network_of(settings, len(dataset.classes))
             transferred = self._start_from_base_weights(network)
@@ -333,24 +332,6 @@ def _loaded(data: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"expected a dictionary, but it is of type {type(found).__name__}")
     return found
-
-
-@contextmanager
-def _reproducible(threads: int) -> Iterator[None]:
-    """Make torch deterministic while the block runs, then set it back. On processors a seed then gives one result."""
-    import torch
-
-    threads_before, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    warned_before = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.set_num_threads(threads)
-    # warn_only, because an operation without a deterministic variant on a GPU would otherwise end the training.
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_num_threads(threads_before)
-        torch.use_deterministic_algorithms(before, warn_only=warned_before)
 
 
 def _no_threads_of_opencv(_: int) -> None:

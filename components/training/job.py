@@ -34,9 +34,11 @@ from components.training.code_digest import code_digest, code_revision, packages
 from components.training.dataset_folder import LEARNED_SPLITS, write_dataset
 from components.training.detectors import trainer_of
 from components.training.quantize import Variant, make_variant
+from components.training.ready import ready_for_detector
 from components.training.trainer import DetectionDataset, TrainedModel, Trainer, TrainingError
 from components.use_case import BaseWeights, UseCase
 from inspection.image import sha256_of
+from inspection.outputs import BOXES
 from inspection.preprocess import Preprocess
 
 _log = logging.getLogger(__name__)
@@ -109,7 +111,8 @@ def train(
             f"{list(manifest.classes)}; freeze the dataset with this use case"
         )
     preprocess = Preprocess(use_case.training.image_width, use_case.training.image_height)
-    dataset = write_dataset(manifest, fetch, workdir / "dataset", preprocess)
+    needs_defects = use_case.training.output == BOXES
+    dataset = write_dataset(manifest, fetch, workdir / "dataset", preprocess, needs_defects=needs_defects)
     run_id = registry.start_run(
         use_case.name,
         f"train-{manifest.digest[:8]}",
@@ -157,7 +160,10 @@ def train(
         raise
     registry.end_run(run_id)
     checkpoints.finished()
-    return TrainingOutcome(run_id, model_sha256, reused=False, note=f"run {run_id} was trained now")
+    note = f"run {run_id} was trained now"
+    if not needs_defects:
+        note += f"; {ready_for_detector(manifest)}"
+    return TrainingOutcome(run_id, model_sha256, reused=False, note=note)
 
 
 def _note_resumed(registry: ModelRegistry, run_id: str, found: StoredCheckpoint) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -66,3 +67,21 @@ def refuse_unusable(dataset: DetectionDataset, resume_from: Checkpoint | None, v
         raise TrainingError(f"the dataset {dataset.digest} has no training image; label more parts")
     if resume_from and dict(resume_from.versions) != versions:
         raise CheckpointError(f"expected one of {versions}, but it was written with {dict(resume_from.versions)}")
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Make torch deterministic while the block runs, then set it back. On processors a seed then gives one result."""
+    import torch
+
+    threads_before, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warned_before = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.set_num_threads(threads)
+    # warn_only, because an operation without a deterministic variant on a GPU would otherwise end the training.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(threads_before)
+        torch.use_deterministic_algorithms(before, warn_only=warned_before)

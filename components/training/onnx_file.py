@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -37,12 +38,20 @@ class Exported:
 
 
 def write_onnx(
-    deployed: Any, network: Any, width: int, height: int, classes: tuple[str, ...], path: Path, threads: int
+    deployed: Any,
+    network: Any,
+    width: int,
+    height: int,
+    classes: tuple[str, ...],
+    path: Path,
+    threads: int,
+    *,
+    shape: Sequence[int] | None = None,
 ) -> Exported:
     """Write `deployed` (float32, eval mode) with the static input (1, 3, height, width) to `path`.
 
-    The file is compared with `network`, which may compute the same in another arrangement. Both return
-    (1, 4 + classes, n), or a tuple that begins with it.
+    The file is compared with `network`, which may compute the same in another arrangement. Both return `shape`, or a
+    tuple that begins with it; without a shape, (1, 4 + classes, n) of a detector with a place for each of `STRIDES`.
 
     The same weights give the same bytes: the file contains neither a date nor a path of this machine. The file's
     metadata has the names of the classes under `classes`, as a JSON list.
@@ -74,14 +83,15 @@ def write_onnx(
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {"classes": json.dumps(list(classes), ensure_ascii=False)})
     path.write_bytes(model.SerializeToString(deterministic=True))
-    _check_form(path, width, height, len(classes))
+    places = sum((width // stride) * (height // stride) for stride in STRIDES)
+    _check_form(path, width, height, shape or (1, 4 + len(classes), places))
     difference = parity(network, path, width, height, threads)
     if not difference <= PARITY_TOLERANCE:
         raise ExportError(f"expected the ONNX within {PARITY_TOLERANCE} of PyTorch, but it differs by {difference:.2g}")
     return Exported(sha256_of(path.read_bytes()), OPSET, difference)
 
 
-def _check_form(path: Path, width: int, height: int, classes: int) -> None:
+def _check_form(path: Path, width: int, height: int, answer: Sequence[int]) -> None:
     import onnx
 
     model = onnx.load(str(path))
@@ -93,8 +103,7 @@ def _check_form(path: Path, width: int, height: int, classes: int) -> None:
         value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
         for value in (*model.graph.input, *model.graph.output)
     }
-    anchors = sum((width // stride) * (height // stride) for stride in STRIDES)
-    expected = {"images": [1, 3, height, width], "output0": [1, 4 + classes, anchors]}
+    expected = {"images": [1, 3, height, width], "output0": list(answer)}
     if found != expected:
         raise ExportError(f"expected the inputs and outputs {expected}, but the exported file has {found}")
 
@@ -102,7 +111,8 @@ def _check_form(path: Path, width: int, height: int, classes: int) -> None:
 def parity(network: Any, path: Path, width: int, height: int, threads: int) -> float:
     """The largest difference between `network` and the ONNX file on three inputs: noise, grey and a ramp.
 
-    Boxes are compared as a share of the longer side of the input; infinity where an answer is not finite.
+    Boxes are compared as a share of the longer side of the input, an anomaly map as it is; infinity where an answer is
+    not finite.
     """
     os.environ.update([TELEMETRY_SWITCH])  # before the import, which reads it
     import onnxruntime as ort
@@ -120,8 +130,9 @@ def parity(network: Any, path: Path, width: int, height: int, threads: int) -> f
             answer = network(torch.from_numpy(tensor))
         ours = (answer[0] if isinstance(answer, tuple | list) else answer).numpy()
         theirs = session.run(None, {"images": tensor})[0]
-        scale = np.ones((1, ours.shape[1], 1), np.float32)
-        scale[:, :4] = 1 / max(width, height)
+        scale = np.ones((1, ours.shape[1], *[1] * (ours.ndim - 2)), np.float32)
+        if ours.ndim == 3:
+            scale[:, :4] = 1 / max(width, height)
         # A value that is not finite on either side counts as an infinite difference.
         difference = np.abs((ours - theirs) * scale)
         worst = max(worst, float(np.where(np.isfinite(difference), difference, np.inf).max()))

@@ -16,7 +16,9 @@ from components.use_case.labeling import Grouping, Labeling, Split
 from components.use_case.policy import LATER_KEYS, Gates, Operating, Rollout, SamplingPolicy
 from components.use_case.section import Section
 from components.use_case.training import Resources, Retraining, TrainingSettings
+from inspection.anomaly import ANOMALY
 from inspection.codec import canonical_json
+from inspection.outputs import ANOMALY_MAP
 from inspection.paths import check_name
 
 _SOURCE: Final = r"^[a-z0-9*?][a-z0-9*?-]{0,62}/[a-z0-9*?][a-z0-9*?-]{0,62}$"
@@ -120,9 +122,11 @@ class UseCase(Section):
 
     @model_validator(mode="after")
     def _asks_for_no_more_gpus_than_the_detector_takes(self) -> UseCase:
-        if self.training.detector == "fcos" and self.resources.gpus > 1:
+        most = {"fcos": 1, "patchcore": 0}.get(self.training.detector)
+        if most is not None and self.resources.gpus > most:
             raise ValueError(
-                f"expected at most one GPU with detector fcos, but got resources.gpus {self.resources.gpus}"
+                f"expected at most {most} GPU with detector {self.training.detector}, but got resources.gpus "
+                f"{self.resources.gpus}"
             )
         return self
 
@@ -132,6 +136,15 @@ class UseCase(Section):
         if len(set(value)) != len(value) or not all(value):
             raise ValueError(f"expected different, non-empty class names, but got {list(value)}")
         return value
+
+    @property
+    def model_classes(self) -> tuple[str, ...]:
+        """The classes that its models answer: its own, or `anomaly` alone where they learn from good parts.
+
+        People label with the product's own classes from the first day, so that a detector can learn from the same
+        labels later.
+        """
+        return (ANOMALY,) if self.training.output == ANOMALY_MAP else self.classes
 
     def to_json(self) -> str:
         """Canonical JSON, as passed to pipelines and stored with runs: without what is excluded."""

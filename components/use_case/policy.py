@@ -13,11 +13,12 @@ from inspection.paths import check_name
 from inspection.rollout import LineBounds, NotComparable, Stage, Window, zone_of
 
 _CANARY: Final = "canary"
+_FALSE_ALARMS: Final = 0.05
 _ASKED: Final = ("min_executed", "success_share", "failure_share", "min_s", "min_frames", "by_hand")
 LATER_KEYS: Final = (*_ASKED, "wave_rules", "line", "windows", "time_zone")
 """Keys of `rollout` that the first form of the use case file did not have."""
 TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-RateName = Literal["escape_rate", "overkill_rate", "review_rate", "champion_interval"]
+RateName = Literal["escape_rate", "overkill_rate", "review_rate", "champion_interval", "image_auroc"]
 
 
 class Gates(Section):
@@ -29,7 +30,9 @@ class Gates(Section):
     class with defects on fewer than `min_parts` parts is not measurable; it passes only if it is listed in
     `allow_classes_not_measurable`. max_review_rate: 1 judges no review rate. max_map50_drop: how far the model's mAP50
     may lie below that of the champion, scored on the same split. The 95 % interval of the difference
-    (`champion_interval`) must not lie wholly below 0. With a max_map50_drop of 1, neither is compared.
+    (`champion_interval`) must not lie wholly below 0. With a max_map50_drop of 1, neither is compared. A model that
+    answers an anomaly map finds no classes and has no mAP50 to speak of: `min_map50`, classes and `champion_interval`
+    are not asked of it, and max_map50_drop is how far its `image_auroc` may lie below the champion's.
     """
 
     min_map50: Share
@@ -48,6 +51,10 @@ class Gates(Section):
     """Rates that may be not measurable."""
     allow_classes_not_measurable: tuple[str, ...] = ()
     """Classes that may have too few defective parts in the test split."""
+    min_image_auroc: Annotated[Share | None, Field(exclude_if=lambda value: value is None)] = None
+    """Least area under the curve of good and defective parts, of a model that answers an anomaly map, once at least
+    `min_parts` parts of each kind are in the test split; before that it is not measurable, and passes only if
+    `allow_not_measurable` lists it. Without it, it is reported and not judged."""
     min_class_map50: Annotated[Share | None, Field(exclude_if=lambda value: value is None)] = None
     """Least average precision at IoU 0.5 of each measurable class. Without it, no class is judged by itself."""
     max_map50_drop: Share = 0.02
@@ -87,6 +94,9 @@ class Operating(Section):
     `max_escape_rate`; without good parts, the highest score that keeps `max_escape_rate`. uncertain_ratio: the score
     from which a frame is uncertain, as a share of the threshold. default_score: the threshold where the validation
     split has no defective part.
+
+    A model that learned from good parts alone, without a defective part in the validation split: the rule takes the
+    lowest score, from default_score on, whose overkill on the good parts is at most `max_false_alarm_rate`.
     """
 
     max_escape_rate: Share = 0.05
@@ -99,6 +109,8 @@ class Operating(Section):
     uncertain_ratio: Annotated[float, Field(ge=0.01, le=1.0)] = 0.5
     cost: Annotated[Cost | None, Field(exclude_if=lambda value: value is None)] = None
     """What wrong verdicts cost. Without it, one threshold for all classes keeps `max_escape_rate`."""
+    max_false_alarm_rate: Annotated[Share, Field(exclude_if=lambda value: value == _FALSE_ALARMS)] = _FALSE_ALARMS
+    """The overkill rate on the validation split that a threshold keeps which only good parts chose."""
 
     @model_validator(mode="after")
     def _there_are_scores_to_choose_from(self) -> Operating:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from components.use_case.section import Section, Share
 from inspection.codec import canonical_json
+from inspection.outputs import ANOMALY_MAP, BOXES, OutputForm
 
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
 
@@ -63,11 +64,13 @@ class Pretraining(Section):
 class TrainingSettings(Section):
     """How a detector is trained. image_width, image_height: the static input of the network in pixels, as it will run.
 
-    detector: `yolov8` (Ultralytics, AGPL-3.0) or `fcos` (torchvision, BSD-3-Clause; `model` n or s). width_multiple
-    narrows the network, also below the 0.25 of YOLOv8 n; null takes the model's own width.
+    detector: `yolov8` (Ultralytics, AGPL-3.0), `fcos` (torchvision, BSD-3-Clause; `model` n or s), or `patchcore`
+    (Apache-2.0; `model` n), which learns from good parts alone and finds what looks unlike them. width_multiple narrows
+    the network, also below the 0.25 of YOLOv8 n; null takes the model's own width. `patchcore` learns in one pass: of
+    the other settings it reads only the input's size and the seed.
     """
 
-    detector: Literal["yolov8", "fcos"] = "yolov8"
+    detector: Literal["yolov8", "fcos", "patchcore"] = "yolov8"
     model: Literal["n", "s", "m", "l", "x"] = "n"
     """The size of the network."""
     width_multiple: Annotated[float, Field(gt=0.0, le=2.0)] | None = None
@@ -101,7 +104,19 @@ class TrainingSettings(Section):
     def _is_a_size_of_the_detector(self) -> TrainingSettings:
         if self.detector == "fcos" and self.model not in ("n", "s"):
             raise ValueError(f"expected model n or s with detector fcos, but got {self.model!r}")
+        if self.detector == "patchcore":
+            given: dict[str, object] = {"width_multiple": self.width_multiple, "base_weights": self.base_weights}
+            given |= {"pretraining": self.pretraining, "model": None if self.model == "n" else self.model}
+            if wrong := sorted(name for name, value in given.items() if value is not None):
+                raise ValueError(
+                    f"expected no {', '.join(wrong)} with detector patchcore, whose network and weights are fixed"
+                )
         return self
+
+    @property
+    def output(self) -> OutputForm:
+        """What its models answer; see `inspection.outputs`."""
+        return ANOMALY_MAP if self.detector == "patchcore" else BOXES
 
     def for_pretraining(self) -> TrainingSettings:
         """The settings for learning from generated parts; there must be a recipe (`pretraining`)."""

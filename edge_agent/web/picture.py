@@ -1,4 +1,4 @@
-"""A recent frame as the operator's page shows it: scaled down, with its detections drawn in."""
+"""A recent frame as the operator's page shows it: scaled down, with its detections and anomaly map drawn in."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from edge_agent.memory_budget import BYTES_A_PIXEL, MemoryBudget
 from edge_agent.recent_frames import RecentFrame
 from inspection import decode_image, image_format
+from inspection.anomaly import AnomalyMap
 from inspection.image import image_size
 
 _COLOUR_BGR: Final = (40, 40, 230)
+_HEAT_COVER: Final = 0.6
 _MAX_SIDE: Final = 960
 _KEPT: Final = 24
 
@@ -79,6 +81,15 @@ def _shrink(side: int) -> int:
     return next((shrink for shrink in (8, 4, 2) if side // shrink >= _MAX_SIDE), 1)
 
 
+def _heated(image: NDArray[np.uint8], anomaly_map: AnomalyMap) -> NDArray[np.uint8]:
+    """The shown image under its heat map: the less a place looks like a good part, the more of the colour covers it."""
+    height, width = image.shape[:2]
+    heat = anomaly_map.over(width, height)
+    colours = np.asarray(cv2.applyColorMap(heat, cv2.COLORMAP_JET), np.uint8)
+    cover = heat.astype(np.float32) * np.float32(_HEAT_COVER / 255)
+    return np.asarray(cv2.blendLinear(image, colours, 1 - cover, cover), np.uint8)
+
+
 def _draw(frame: RecentFrame, image: NDArray[np.uint8], full: tuple[int, int] | None) -> bytes:
     height, width = image.shape[:2]
     shrunk = max(height, width) / max(full) if full is not None else 1.0
@@ -86,6 +97,8 @@ def _draw(frame: RecentFrame, image: NDArray[np.uint8], full: tuple[int, int] | 
     if scale < 1.0:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    if frame.anomaly_map is not None:
+        image = _heated(image, frame.anomaly_map)
     for found in frame.result.detections:
         x1, y1, x2, y2 = (round(side * scale * shrunk) for side in found.box.xyxy)
         cv2.rectangle(image, (x1, y1), (x2, y2), _COLOUR_BGR, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import cv2
@@ -25,7 +26,9 @@ from edge_agent.web.access import Access
 from edge_agent.web.inspect import InspectEndpoint
 from edge_agent.web.picture import NoRoom, draw
 from inspection import Box, Detection, Verdict, decode_image
+from inspection.anomaly import AnomalyMap
 from inspection.image import MAX_PIXELS, image_size
+from inspection.preprocess import Letterbox
 from tests.edge_agent.bench import loaded
 from tests.edge_agent.outbox_items import LIMITS
 from tests.edge_agent.servers import wait_for
@@ -309,3 +312,18 @@ def test_a_large_jpeg_is_drawn_small_in_a_sixteenth_of_the_memory_with_its_boxes
     assert abs(int(left) - 480) <= 3
     assert abs(int(red[:, 0].max()) - 540) <= 3
     assert abs(int(top) - 360) <= 10
+
+
+def test_the_page_lays_the_heat_map_over_what_looks_unlike_a_good_part():
+    """Red lies where the map is hot; where it is cold the picture stays as it is. A release of boxes has no map."""
+    grey = np.full((64, 64, 3), 120, np.uint8)
+    frame = recent(cv2.imencode(".png", grey)[1].tobytes())
+    values = np.zeros((8, 8), np.uint8)
+    values[6, 1] = 255
+    budget = MemoryBudget(3_000_000)
+    anomaly_map = AnomalyMap(values, Letterbox(1.0, 1.0, 0, 0, 64, 64), 64, 64)
+    plain, heated = (decode_image(draw(one, budget)) for one in (frame, replace(frame, anomaly_map=anomaly_map)))
+    assert np.abs(plain.astype(int) - 120).max() <= 2
+    hot = heated[52, 12].astype(int)
+    assert hot[2] > hot[0] + 60
+    assert np.abs(heated[10:30, 30:].astype(int) - 120).max() <= 6

@@ -12,6 +12,7 @@ from inspection.decode import Nms
 from inspection.documents import GoldenSample, InputSpec
 from inspection.drift import DriftReference
 from inspection.intervals import share_interval
+from inspection.outputs import BOXES, check_form
 from inspection.picture import PictureLimits
 from inspection.verdict import ClassThreshold
 
@@ -111,6 +112,9 @@ class Scores(Part):
     escapes_in_review: int | None = None
     escape_by_location: Rate | None = None
     by_reason: Mapping[str, Slice] = field(default_factory=dict)
+    image_auroc: float | None = field(default=None, metadata=LEFT_OUT)
+    """Of a model that answers an anomaly map: the share of pairs of a good and a defective part in which the defective
+    one scores higher, 0..1; left out where there are not both, and of other models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +219,11 @@ class EvaluationReport(Document):
     """What the model learned from and finds, to compare a line with; left out in reports of earlier versions."""
     acceptance: Acceptance | None = field(default=None, metadata=LEFT_OUT)
     """The acceptance rules by which labels and detections were judged; left out where each defect fails a part."""
+    output: str = field(default=BOXES, metadata=LEFT_OUT)
+    """What the model answers, see `inspection.outputs`; left out for boxes."""
+
+    def __post_init__(self) -> None:
+        check_form(self.output, self.classes)
 
     @property
     def int8_sha256(self) -> str:

@@ -6,14 +6,17 @@ document. MLflow's server, before an approval, and the signer, before a signatur
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from components.stores.models.evaluation_report import ChampionScores, EvaluationReport, Rate
 from components.stores.models.latency_report import LatencyReport
 from components.use_case import Gates, UseCase
 from inspection.codec import Document, Part
+from inspection.outputs import ANOMALY_MAP
 
+AUROC: Final = "image_auroc"
+"""The name of the check of how well good and defective parts are told apart by an anomaly map."""
 LATENCY: Final = "latency p95"
 """The name of the check of the latency budget."""
 _NOT_COUNTED: Final = "an earlier version evaluated, which did not count it"
@@ -63,6 +66,8 @@ def judge(
         latency_budget_ms: milliseconds a frame, compared with the 95th percentile; not checked where it is None.
         asks_classes: whether each class has to be measurable. If the gates bound each class, it always has to.
     """
+    if report.output == ANOMALY_MAP:
+        return _judge_anomaly_map(report, gates, latency, latency_budget_ms)
     checks = [
         GateCheck(
             name="test mAP50",
@@ -70,11 +75,8 @@ def judge(
             bound=f">= {gates.min_map50:.3f}",
             passed=report.test.map50 >= gates.min_map50,
         ),
-        _rate_check("escape_rate", report.test.escape, gates.max_escape_rate, gates),
-        _rate_check("overkill_rate", report.test.overkill, gates.max_overkill_rate, gates),
+        *_rate_checks(report, gates),
     ]
-    if gates.max_review_rate < 1:
-        checks.append(_rate_check("review_rate", report.test.review, gates.max_review_rate, gates))
     if asks_classes or gates.min_class_map50 is not None:
         checks += [_class_check(name, report, gates) for name in report.classes]
     if latency_budget_ms is not None:
@@ -84,18 +86,71 @@ def judge(
     return GateReport(model_sha256=report.model_sha256, checks=tuple(checks))
 
 
+def _judge_anomaly_map(
+    report: EvaluationReport, gates: Gates, latency: LatencyReport | None, latency_budget_ms: float | None
+) -> GateReport:
+    """Judge a model that learned from good parts alone. It finds no classes, so no mAP is asked of it.
+
+    Overkill is measurable from the first day; escape and the image AUROC as soon as defects are in the test split.
+    """
+    checks = _rate_checks(report, gates)
+    ours, good, defective = report.test.image_auroc, report.test.overkill.n, report.test.escape.n
+    measurable = ours is not None and min(good, defective) >= gates.min_parts
+    least = gates.min_image_auroc
+    if least is not None:
+        allowed = AUROC in gates.allow_not_measurable
+        checks.append(
+            GateCheck(
+                name=AUROC,
+                value=f"{ours:.3f}" if measurable else f"not measurable ({good} good, {defective} defective parts)",
+                bound=f">= {least:.3f} on at least {gates.min_parts} parts of each kind{_OR_NOT if allowed else ''}",
+                passed=ours is not None and ours >= least if measurable else allowed,
+            )
+        )
+    if latency_budget_ms is not None:
+        checks += _latency_checks(report, latency, latency_budget_ms)
+    champion = report.champion
+    if champion is not None and measurable and ours is not None and champion.test.image_auroc is not None:
+        bound = champion.test.image_auroc - gates.max_map50_drop
+        checks.append(
+            GateCheck(
+                name=f"{AUROC} against champion version {champion.version}",
+                value=f"{ours:.3f}",
+                bound=f">= {bound:.3f} (champion {champion.test.image_auroc:.3f})",
+                passed=ours >= bound,
+            )
+        )
+    return GateReport(model_sha256=report.model_sha256, checks=tuple(checks))
+
+
+def _rate_checks(report: EvaluationReport, gates: Gates) -> list[GateCheck]:
+    checks = [
+        _rate_check("escape_rate", report.test.escape, gates.max_escape_rate, gates),
+        _rate_check("overkill_rate", report.test.overkill, gates.max_overkill_rate, gates),
+    ]
+    if gates.max_review_rate < 1:
+        checks.append(_rate_check("review_rate", report.test.review, gates.max_review_rate, gates))
+    return checks
+
+
 def judge_by(report: EvaluationReport, use_case: UseCase, latency: LatencyReport | None) -> GateReport:
     """Judge a report, and the latest latency, by the gates and the latency budget of a use case.
 
-    A report of schema version 1 under a use case of version 1 is judged as it was when it was made: not by class.
+    A report of schema version 1 under a use case of version 1 is judged as it was when it was made: not by class. A
+    report of another form of output than the use case trains does not pass: its checks are others.
     """
-    return judge(
+    found = judge(
         report,
         use_case.gates,
         latency=latency,
         latency_budget_ms=use_case.rollout.latency_budget_ms,
         asks_classes=report.schema_version > 1 or use_case.schema_version > 1,
     )
+    wanted = use_case.training.output
+    if report.output == wanted:
+        return found
+    other = GateCheck(name="output", value=report.output, bound=f"{wanted}, as the use case trains", passed=False)
+    return replace(found, checks=(*found.checks, other))
 
 
 def _latency_checks(report: EvaluationReport, latency: LatencyReport | None, budget_ms: float) -> list[GateCheck]:

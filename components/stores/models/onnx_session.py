@@ -17,6 +17,7 @@ from inspection.model_rules import (
     check_output,
     configure,
 )
+from inspection.outputs import BOXES
 
 os.environ.update([TELEMETRY_SWITCH])  # before the import, which reads it
 
@@ -24,19 +25,20 @@ import onnxruntime as ort
 
 
 class ModelError(ValueError):
-    """An ONNX that is not a static detector of the form that devices read."""
+    """An ONNX that is not a static model of the form that devices read."""
 
 
-def open_session(onnx: bytes, classes: int, *, threads: int) -> tuple[Infer, InputSpec]:
+def open_session(onnx: bytes, classes: int, *, threads: int, output: str = BOXES) -> tuple[Infer, InputSpec]:
     """Load a model, as the device loads it, and read the size of its input.
 
     Args:
         onnx: the bytes of the file.
         classes: how many classes the model must answer for.
         threads: how many threads one inference uses.
+        output: the form of its output; see `inspection.outputs`.
 
     Returns:
-        A function (1, 3, height, width) float32 in 0..1 -> (1, 4 + classes, n) float32, and the size of its input.
+        A function (1, 3, height, width) float32 in 0..1 -> float32 in that form, and the size of its input.
 
     Raises:
         ModelError: it cannot be loaded, or its input or output has another shape.
@@ -50,7 +52,7 @@ def open_session(onnx: bytes, classes: int, *, threads: int) -> tuple[Infer, Inp
         raise ModelError(f"onnxruntime cannot load the model: {e}") from e
     try:
         height, width = check_input(session.get_inputs())
-        check_output(session.get_outputs(), classes)
+        check_output(session.get_outputs(), classes, output)
     except ModelFormError as e:
         raise ModelError(str(e)) from e
     input_name = session.get_inputs()[0].name

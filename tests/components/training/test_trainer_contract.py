@@ -2,7 +2,10 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,17 +20,45 @@ from components.training.quantize import box_decoding, quantize_int8
 from inspection.decode import Nms
 from inspection.image import decode_image, sha256_of
 from inspection.inspector import Inspector
+from inspection.outputs import ANOMALY_MAP, BOXES
 from inspection.preprocess import Preprocess, letterbox
 from inspection.verdict import ClassThreshold
 from tests.components.training.generated_dataset import generated_line
 from tests.components.training.trainer_process import SETTINGS, Step, run
 
-WIDTH, HEIGHT, EPOCHS = SETTINGS["image_width"], SETTINGS["image_height"], SETTINGS["epochs"]
+WIDTH, HEIGHT = SETTINGS["image_width"], SETTINGS["image_height"]
 CLASSES = ["傷", "dent"]
 
 
-@pytest.fixture(scope="module", params=list(TRAINERS.values()), ids=list(TRAINERS))
-def trained(request, tmp_path_factory):
+@dataclass(frozen=True)
+class Kind:
+    """What a trainer answers, and in how many epochs of the settings below."""
+
+    name: str
+    settings: Mapping[str, Any]
+    epochs: int
+    output: str = BOXES
+
+    @property
+    def classes(self) -> list[str]:
+        return CLASSES if self.output == BOXES else ["anomaly"]
+
+
+def kind_of(name: str) -> Kind:
+    """Detectors take the same settings. What learns from good parts alone learns in one pass and answers a map."""
+    if name == "patchcore":
+        one_size = {"detector": name, "image_width": WIDTH, "image_height": HEIGHT, "seed": SETTINGS["seed"]}
+        return Kind(name, one_size, 1, ANOMALY_MAP)
+    return Kind(name, SETTINGS, SETTINGS["epochs"])
+
+
+@pytest.fixture(scope="module", params=[kind_of(name) for name in TRAINERS], ids=list(TRAINERS))
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def trained(kind, tmp_path_factory):
     """Trained whole, twice; then from checkpoints: of the first epoch, of other libraries, of no state, of no network
     of this kind; then with a dataset without images."""
     folder = tmp_path_factory.mktemp("training")
@@ -36,16 +67,18 @@ def trained(request, tmp_path_factory):
     dataset = type(dataset)(dataset.folder, dataset.data_file, tuple(CLASSES), dataset.images, dataset.digest)
     dataset.data_file.write_text(json.dumps({**json.loads(dataset.data_file.read_text()), "names": ["c0", "c1"]}))
     empty = type(dataset)(dataset.folder, dataset.data_file, dataset.classes, {"train": 0, "val": 3}, "d")
+    other = {"width_multiple": 0.125} if kind.output == BOXES else {"seed": 4}
     answer = run(
-        request.param,
+        TRAINERS[kind.name],
         folder,
         Step(dataset),
         Step(dataset),
         Step(dataset, after=1),
         Step(dataset, after=1, versions={"torch": "0.1"}),
         Step(dataset, after=1, state="no state"),
-        Step(dataset, after=1, settings={"width_multiple": 0.125}),
+        Step(dataset, after=1, settings=other),
         Step(empty),
+        common=kind.settings,
     )
     names = ("first", "second", "resumed", "of_others", "damaged", "other_network", "empty")
     return line, folder, answer, dict(zip(names, answer["steps"], strict=True))
@@ -72,19 +105,20 @@ def test_it_writes_below_its_folder_and_the_datasets_alone(trained):
     assert any(name.startswith(str(folder / "work")) for name in answer["written"])
 
 
-def test_each_epoch_is_told_once_with_numbers(trained):
+def test_each_epoch_is_told_once_with_numbers(kind, trained):
     """Epochs are numbered from 1; those before a checkpoint are repeated with their numbers."""
     *_, steps = trained
-    for name in ("first", "second", "resumed"):
-        assert [epoch for epoch, _ in steps[name]["epochs"]] == list(range(1, EPOCHS + 1))
+    for name in ("first", "second", "resumed") if kind.epochs > 1 else ("first", "second"):
+        assert [epoch for epoch, _ in steps[name]["epochs"]] == list(range(1, kind.epochs + 1))
         for _, numbers in steps[name]["epochs"]:
             assert numbers
             assert all(np.isfinite(value) for value in numbers.values())
-    assert steps["resumed"]["epochs"] == steps["first"]["epochs"]
+    if kind.epochs > 1:
+        assert steps["resumed"]["epochs"] == steps["first"]["epochs"]
 
 
-def test_the_onnx_is_static_rectangular_and_says_what_the_network_says(trained):
-    """The file takes one image and returns (1, 4 + classes, places), within the tolerance of its network."""
+def test_the_onnx_is_static_rectangular_and_says_what_the_network_says(kind, trained):
+    """The file takes one image and returns (1, 4 + classes, places) or a map, within the tolerance of its network."""
     *_, steps = trained
     model = session(steps["first"])
     (given,) = model.get_inputs()
@@ -92,14 +126,15 @@ def test_the_onnx_is_static_rectangular_and_says_what_the_network_says(trained):
     assert given.shape == [1, 3, HEIGHT, WIDTH]
     (output,) = model.run(None, {given.name: np.zeros(given.shape, np.float32)})
     assert list(output.shape) == answered.shape
-    assert output.shape[:2] == (1, 4 + len(CLASSES))
-    assert ((output[:, 4:] >= 0) & (output[:, 4:] <= 1)).all()
+    assert output.shape[:2] == (1, 4 + len(CLASSES) if kind.output == BOXES else 1)
+    scores = output[:, 4:] if kind.output == BOXES else output
+    assert ((scores >= 0) & (scores <= 1)).all()
     assert steps["first"]["record"]["parity_max_difference"] <= PARITY_TOLERANCE
-    assert json.loads(model.get_modelmeta().custom_metadata_map["classes"]) == CLASSES
+    assert json.loads(model.get_modelmeta().custom_metadata_map["classes"]) == kind.classes
     onnx.checker.check_model(onnx.load(steps["first"]["onnx"]), full_check=True)
 
 
-def test_the_device_can_inspect_with_it(trained):
+def test_the_device_can_inspect_with_it(kind, trained):
     """`inspection` finds boxes inside the image, of classes that the use case names."""
     line, _, _, steps = trained
     model = session(steps["first"])
@@ -107,9 +142,10 @@ def test_the_device_can_inspect_with_it(trained):
     inspector = Inspector(
         lambda tensor: model.run(None, {name: tensor})[0],
         Preprocess(WIDTH, HEIGHT),
-        tuple(CLASSES),
-        {name: ClassThreshold(fail=0.9, uncertain=0.0001) for name in CLASSES},
+        tuple(kind.classes),
+        {name: ClassThreshold(fail=0.9, uncertain=0.0001) for name in kind.classes},
         Nms(),
+        output=kind.output,
     )
     found = inspector.inspect(decode_image(next(iter(line.images.values())))).detections
     assert found
@@ -132,7 +168,7 @@ def test_of_its_convolutions_int8_leaves_out_those_of_the_box_decoding_alone(tra
     assert len([node for node in convolutions if node.name not in left_out]) > 0.9 * len(convolutions)
 
 
-def test_its_int8_variant_says_nearly_the_same(trained, tmp_path):
+def test_its_int8_variant_says_nearly_the_same(kind, trained, tmp_path):
     """An int8 model, calibrated on training images and with float box decoding, gives nearly the fp32 scores."""
     line, _, _, steps = trained
     images = [decode_image(data) for data in line.images.values()]
@@ -143,6 +179,9 @@ def test_its_int8_variant_says_nearly_the_same(trained, tmp_path):
         ort.InferenceSession(str(model), providers=["CPUExecutionProvider"]).run(None, {"images": tensor})[0]
         for model in (path, quantized)
     )
+    if kind.output == ANOMALY_MAP:
+        assert np.abs(after - before).mean() < 0.1
+        return
     assert np.abs(after[:, 4:] - before[:, 4:]).max() < 0.05
     assert np.abs(after[:, :4] - before[:, :4]).max() < 8
 
@@ -156,13 +195,13 @@ def test_the_same_seed_gives_the_same_bytes(trained):
     assert b"/tmp" not in first
 
 
-def test_the_record_says_how_it_came_about(trained):
+def test_the_record_says_how_it_came_about(kind, trained):
     """The record has what the job stores and later steps read."""
     *_, steps = trained
     record = steps["first"]["record"]
     assert record["schema_version"] == 1
     assert record["classes"] == CLASSES
-    assert (record["epochs_run"], record["resumed_after_epoch"]) == (EPOCHS, 0)
+    assert (record["epochs_run"], record["resumed_after_epoch"]) == (kind.epochs, 0)
     assert record["settings"]["image_width"] == WIDTH
     assert record["input"] == {"width": WIDTH, "height": HEIGHT}
     assert record["images"]["train"] == 8
@@ -171,11 +210,13 @@ def test_the_record_says_how_it_came_about(trained):
     assert record["parameters"] > 0
 
 
-def test_it_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(trained):
+def test_it_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(kind, trained):
     """There is a checkpoint after each epoch but the last, and the continued model is the same byte for byte."""
     *_, steps = trained
-    assert steps["first"]["kept"] == list(range(1, EPOCHS))
-    assert steps["resumed"]["kept"] == list(range(2, EPOCHS))
+    assert steps["first"]["kept"] == list(range(1, kind.epochs))
+    if kind.epochs == 1:
+        return  # nothing to go on from
+    assert steps["resumed"]["kept"] == list(range(2, kind.epochs))
     assert steps["resumed"]["record"]["resumed_after_epoch"] == 1
     assert Path(steps["resumed"]["onnx"]).read_bytes() == Path(steps["first"]["onnx"]).read_bytes()
 

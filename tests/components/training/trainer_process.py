@@ -55,7 +55,8 @@ for number, step in enumerate(order["steps"]):
     )
     resume = None
     if step["after"]:
-        resume = known[step["after"]]
+        # A trainer of one pass keeps no checkpoint; it is given one that it never made.
+        resume = known.get(step["after"]) or Checkpoint(step["after"], (), b"", {"torch": "0"})
         resume = Checkpoint(resume.epoch, resume.told, step["state"].encode() or resume.state,
                             {**resume.versions, **step["versions"]})
     keeper = Keeper()
@@ -91,13 +92,13 @@ class Step:
     versions: Mapping[str, str] | None = None
     base: Path | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, common: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "folder": str(self.dataset.folder),
             "data_file": str(self.dataset.data_file),
             "classes": self.dataset.classes,
             "images": dict(self.dataset.images),
-            "settings": SETTINGS | dict(self.settings or {}),
+            "settings": {**common, **(self.settings or {})},
             "after": self.after,
             "state": self.state,
             "versions": dict(self.versions or {}),
@@ -105,11 +106,11 @@ class Step:
         }
 
 
-def run(trainer: str, folder: Path, *steps: Step) -> dict[str, Any]:
-    """Train one after the other, below `folder/work/<number>`. trainer: `module:Class`."""
+def run(trainer: str, folder: Path, *steps: Step, common: Mapping[str, Any] = SETTINGS) -> dict[str, Any]:
+    """Train one after the other, below `folder/work/<number>`. trainer: `module:Class`; common: settings of all."""
     order = {
         "trainer": trainer,
-        "steps": [step.as_json() for step in steps],
+        "steps": [step.as_json(common) for step in steps],
         "workdir": str(folder / "work"),
         "answer": str(folder / "answer.json"),
     }

@@ -386,3 +386,69 @@ def test_a_rate_over_nothing_is_not_zero():
     assert rate.interval == (0.0, 1.0)
     assert str(rate) == "not measurable (n=0)"
     assert str(Rate(count=1, n=4)).startswith("0.250 (1/4, 95 % 0.05-0.70")
+
+
+MAP = {"classes": ("anomaly",), "output": "anomaly-map", "thresholds": {"anomaly": ClassThreshold(0.5, 0.25)}}
+NO_DEFECT = dataclasses.replace(
+    GOOD, map50=0.0, map50_95=0.0, boxes=0, escape=Rate(count=0, n=0), map50_by_class={}, by_class={}
+)
+UNKNOWN = Gates(
+    min_map50=0.7, max_escape_rate=0.25, max_overkill_rate=0.4, min_parts=4, bound="point", min_image_auroc=0.9,
+    allow_not_measurable=("escape_rate", "image_auroc"),
+)  # fmt: skip
+
+
+def of_good_parts(scores, champion=None):
+    return dataclasses.replace(report_of(scores, champion), **MAP)
+
+
+def test_a_model_of_good_parts_passes_without_a_defect_and_the_gate_says_what_is_not_known():
+    """No mAP50 and no class is asked of it; escape and AUROC are not measurable, which the use case has to allow."""
+    gate = judge(of_good_parts(NO_DEFECT), UNKNOWN)
+    assert gate.passed
+    said = {check.name: check.value for check in gate.checks}
+    assert said.keys() == {"escape_rate", "overkill_rate", "review_rate", "image_auroc"}
+    assert said["escape_rate"].startswith("not measurable (n=0)")
+    assert said["image_auroc"] == "not measurable (8 good, 0 defective parts)"
+    refused = judge(of_good_parts(NO_DEFECT), UNKNOWN.model_copy(update={"allow_not_measurable": ()}))
+    assert [check.name for check in refused.checks if not check.passed] == ["escape_rate", "image_auroc"]
+
+
+def test_overkill_stops_a_model_of_good_parts_from_the_first_day():
+    """Good parts are there, so it is always measured."""
+    gate = judge(of_good_parts(dataclasses.replace(NO_DEFECT, overkill=Rate(count=5, n=8))), UNKNOWN)
+    assert [check.name for check in gate.checks if not check.passed] == ["overkill_rate"]
+
+
+@pytest.mark.parametrize(("auroc", "passed"), [(0.95, True), (0.85, False)])
+def test_its_image_auroc_is_judged_once_there_are_defects(auroc, passed):
+    """And escape with it, whatever may be not measurable."""
+    gate = judge(of_good_parts(dataclasses.replace(GOOD, map50=0.0, image_auroc=auroc)), UNKNOWN)
+    assert gate.passed is passed
+    escaping = dataclasses.replace(GOOD, image_auroc=0.95, escape=Rate(count=3, n=8))
+    assert not judge(of_good_parts(escaping), UNKNOWN).passed
+
+
+def test_it_is_compared_with_a_champion_of_its_kind_by_the_image_auroc():
+    """Within the drop that the gate allows."""
+    champion = dataclasses.replace(GOOD, map50=0.9, image_auroc=0.97)
+    for auroc, passed in ((0.96, True), (0.92, False)):
+        gate = judge(of_good_parts(dataclasses.replace(GOOD, map50=0.0, image_auroc=auroc), champion), UNKNOWN)
+        assert gate.passed is passed
+        assert gate.checks[-1].name == "image_auroc against champion version 2"
+
+
+def test_a_detector_does_not_evade_its_map50_by_another_output():
+    """The use case says what is trained; a report of another form does not pass."""
+    base = {"name": "tag", "classes": ["scratch"], "labeling": {"instructions": ""}, "gates": UNKNOWN.model_dump()}
+    detector = UseCase.model_validate(base)
+    latency = LatencyReport(
+        model_sha256=SHA,
+        measured_at=datetime(2025, 4, 1, tzinfo=UTC),
+        deployed=Deployed(threads=2, frames=60, latency_ms_p50=20, latency_ms_p95=30, peak_memory_bytes=1),
+    )
+    gate = judge_by(of_good_parts(NO_DEFECT), detector, latency)
+    assert gate.failures == "output is anomaly-map, expected boxes, as the use case trains"
+    anomaly = UseCase.model_validate({**base, "training": {"detector": "patchcore"}})
+    assert judge_by(of_good_parts(NO_DEFECT), anomaly, latency).passed
+    assert not judge_by(report_of(GOOD), anomaly, latency).passed
