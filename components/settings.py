@@ -97,6 +97,47 @@ class Settings(BaseModel):
         validation_alias=_env("KIZU_DEVICE_SECRET_ACCESS_KEY"),
         description="The secret of `KIZU_DEVICE_ACCESS_KEY_ID`.",
     )
+    backup_target: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_BACKUP_TARGET"),
+        description="Where `kizu backup` keeps backups: a folder, or `s3://bucket/folder` of another store.",
+    )
+    backup_keep: int | None = Field(
+        default=None,
+        ge=1,
+        validation_alias=_env("KIZU_BACKUP_KEEP"),
+        description="How many backups stay after a new one. Without it: all.",
+    )
+    backup_s3_endpoint: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_BACKUP_S3_ENDPOINT"),
+        description="The store of `s3://…` in `KIZU_BACKUP_TARGET`. Without it, AWS.",
+    )
+    backup_s3_region: str = Field(
+        default="us-east-1",
+        validation_alias=_env("KIZU_BACKUP_S3_REGION"),
+        description="The region of that store.",
+    )
+    backup_s3_addressing: Literal["path", "virtual", "auto"] = Field(
+        default="path",
+        validation_alias=_env("KIZU_BACKUP_S3_ADDRESSING"),
+        description="Where the bucket stands in an address of that store.",
+    )
+    backup_s3_ca_file: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_BACKUP_S3_CA_FILE"),
+        description="PEM file with the authority of its certificate, where it is your own.",
+    )
+    backup_access_key_id: str | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_BACKUP_ACCESS_KEY_ID"),
+        description="The key that writes and reads backups there.",
+    )
+    backup_secret_access_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=_env("KIZU_BACKUP_SECRET_ACCESS_KEY"),
+        description="The secret of `KIZU_BACKUP_ACCESS_KEY_ID`.",
+    )
     kfp_token: SecretStr | None = Field(
         default=None,
         validation_alias=_env("KIZU_KFP_TOKEN"),

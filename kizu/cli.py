@@ -17,6 +17,7 @@ from kizu.commands import (
     agent,
     agent_rollout,  # noqa: F401
     approval,
+    backup,
     cluster,
     doctor,
     drift,
@@ -67,6 +68,7 @@ app.add_typer(enrolment.app)
 app.add_typer(trace.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(doctor.app)
+app.add_typer(backup.app, name="backup")
 app.add_typer(cluster.app, name="cluster")
 
 

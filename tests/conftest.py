@@ -19,6 +19,7 @@ pytest_plugins = ["tests.browser", "tests.components.servers", "tests.deploy.sta
 # Whose tests need the whole stack: they share one of it. A file that is missing here costs a second start, no more.
 NEED_THE_STACK = (
     "tests/components/labeling/",
+    "tests/deploy/local/test_backup.py",
     "tests/deploy/local/test_mlflow_accounts.py",
     "tests/deploy/local/test_reconciler.py",
     "tests/deploy/local/test_stack.py",

@@ -44,6 +44,8 @@ RIGHTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "fleet-page": {"fleet": _READ, "state/audit": _ALL},
     "mlflow": {"mlflow": _ALL},
     "signer": {"releases": _ALL},
+    # it copies everything elsewhere, and changes nothing here
+    "backup": dict.fromkeys(BUCKETS, _READ),
 }
 # MLflow account -> its role, as components/approval_server/accounts.py defines them.
 MLFLOW_ROLES: Final[Mapping[str, str]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -10,11 +10,17 @@ from typing import Final
 from deploy.k8s.facts import SERVICES, Facts
 from deploy.k8s.kubectl import Document
 from deploy.k8s.quantities import byte_count
+from deploy.k8s.shaping import pod_of
 from deploy.k8s.values import Values
 
 OLDEST: Final = (1, 30)
 TRIED_KFP: Final = "2.17"
 STORE_VOLUME: Final = "data-seaweedfs-0"
+_NEEDS: Final = {
+    "monitoring": ("servicemonitors.monitoring.coreos.com", "the Prometheus Operator"),
+    "kueue": ("clusterqueues.kueue.x-k8s.io", "Kueue"),
+}
+"""Component -> the custom resource that it needs, and who brings it."""
 
 
 class Level(StrEnum):
@@ -86,10 +92,28 @@ def _findings(facts: Facts, values: Values) -> Iterator[Finding]:
             "registry", Level.WARNING, "none: every node must have the images",
             "import them on each node, or push them and set --registry",
         )  # fmt: skip
+    yield from _components(facts, values)
     if facts.missing_rights:
         yield Finding("your rights", Level.MISSING, f"not: {'; '.join(facts.missing_rights)}", "ask an administrator")
     else:
         yield Finding("your rights", Level.OK, "enough")
+
+
+def _components(facts: Facts, values: Values) -> Iterator[Finding]:
+    needs = {name: _NEEDS[name] for name in values.components if name in _NEEDS}
+    if "ingress-tls" in values.components and (values.ingress.cluster_issuer or values.ingress.issuer):
+        needs["ingress-tls"] = ("certificates.cert-manager.io", "cert-manager")
+    for name, (kind, owner) in needs.items():
+        if facts.kinds is None:
+            yield Finding(
+                name, Level.WARNING, f"you may not look whether {owner} is there", f"make sure that it has {kind}"
+            )
+        elif kind in facts.kinds:
+            yield Finding(name, Level.OK, f"{owner} is there")
+        else:
+            yield Finding(
+                name, Level.MISSING, f"no {kind}", f"install {owner} first, or take {name} out of `components`"
+            )
 
 
 def _storage(facts: Facts, values: Values) -> Finding:
@@ -126,6 +150,35 @@ def tables_of(documents: Sequence[Document]) -> str:
     """Return where these manifests keep MLflow's tables: `sqlite` or `postgresql`."""
     own = any(d["kind"] == "PersistentVolumeClaim" and d["metadata"]["name"] == "mlflow" for d in documents)
     return "sqlite" if own else "postgresql"
+
+
+def places_of(documents: Sequence[Document]) -> dict[str, str]:
+    """Return where these manifests keep the rest, as the marker says it: Label Studio's tables, and all objects."""
+    maps = [d for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "labelstudio"]
+    own_store = any(d["kind"] == "StatefulSet" and d["metadata"]["name"] == "seaweedfs" for d in documents)
+    return {
+        "label_studio": "postgresql" if any("DJANGO_DB" in d["data"] for d in maps) else "sqlite",
+        "objects": "seaweedfs" if own_store else "external",
+    }
+
+
+def refuse_other_places(facts: Facts, wanted: Mapping[str, str]) -> str | None:
+    """Say why an installation must not go on: what is in Label Studio's tables or in the store would be left behind."""
+    has = {
+        "label_studio": facts.places.get("label_studio") or ("sqlite" if "labelstudio" in facts.volumes else None),
+        "objects": facts.places.get("objects") or ("seaweedfs" if STORE_VOLUME in facts.volumes else None),
+    }
+    words = {
+        "label_studio": "Label Studio's projects, tasks and people",
+        "objects": "images, labels, models and releases",
+    }
+    left = [f"{words[key]} ({now}, now {wanted[key]})" for key, now in has.items() if now and now != wanted[key]]
+    if not left:
+        return None
+    return (
+        f"these manifests keep elsewhere, and would begin without: {'; '.join(left)}. Move them first "
+        "(docs/how-to/backup-and-restore.md), then say --data-moved; or keep the components as they were"
+    )
 
 
 def refuse_empty_registry(facts: Facts, wanted: str) -> str | None:
@@ -175,15 +228,17 @@ def too_small(facts: Facts, values: Values) -> dict[str, str]:
 
 def missing_secrets(documents: Sequence[Document], there: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return (namespace, Secret) that pods of the documents need and the cluster lacks, without those of devices."""
-    needed: set[tuple[str, str]] = set()
-    for document in documents:
-        template = document.get("spec", {}).get("template") if isinstance(document.get("spec"), dict) else None
-        if not template or "spec" not in template:
-            continue
-        namespace, pod = document["metadata"]["namespace"], template["spec"]
-        for container in (*pod.get("initContainers", ()), *pod["containers"]):
-            references = [v.get("valueFrom", {}).get("secretKeyRef") for v in container.get("env", ())]
-            references += [source.get("secretRef") for source in container.get("envFrom", ())]
-            needed |= {(namespace, r["name"]) for r in references if r and not r.get("optional")}
-        needed |= {(namespace, v["secret"]["secretName"]) for v in pod.get("volumes", ()) if "secret" in v}
+    needed = {
+        (document["metadata"]["namespace"], name) for document in documents for name in secrets_of_pod(pod_of(document))
+    }
     return sorted(item for item in needed if item not in there and not item[1].startswith("kizu-device-"))
+
+
+def secrets_of_pod(pod: Document, *, optional: bool = False) -> set[str]:
+    """Return the names of the Secrets that a pod reads. optional: also those that may be missing. pod: {} has none."""
+    found: set[str] = set()
+    for container in (*pod.get("initContainers", ()), *pod.get("containers", ())):
+        references = [v.get("valueFrom", {}).get("secretKeyRef") for v in container.get("env", ())]
+        references += [source.get("secretRef") for source in container.get("envFrom", ())]
+        found |= {r["name"] for r in references if r and (optional or not r.get("optional"))}
+    return found | {v["secret"]["secretName"] for v in pod.get("volumes", ()) if "secret" in v}

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
@@ -45,6 +46,7 @@ _KEY_HOLDERS: Final = {
     "mlflow": (SERVICES, "kizu-mlflow"),
     "reconciler": (SERVICES, "kizu-reconciler"),
     "fleet-page": (SERVICES, "kizu-fleet-page"),
+    "backup": (SERVICES, "kizu-backup"),
     "signer": (SIGNER, "kizu-signer"),
 }
 
@@ -55,11 +57,16 @@ class CredentialsError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """The URLs that pods use. s3_public: the URL of S3 for labelers' browsers, which Label Studio signs."""
+    """The URLs that pods use. s3_public: the URL of S3 for labelers' browsers, which Label Studio signs.
+
+    s3_ca_file: where pods find the authority of the store's certificate; empty: it is a public one.
+    """
 
     s3: str = "http://seaweedfs.kizu.svc:8333"
     s3_public: str = "http://seaweedfs.kizu.svc:8333"
     s3_region: str = REGION
+    s3_addressing: str = "path"
+    s3_ca_file: str = ""
     mlflow: str = "http://mlflow.kizu.svc:5000"
     label_studio: str = "http://labelstudio.kizu.svc:8080"
     signer: str = "http://signer.kizu-signer.svc:8085"
@@ -94,7 +101,9 @@ def make(
     for use_case in shipped_use_cases() if use_cases is None else use_cases:
         remember_approvers(layout, use_case)
     known = load(layout)
-    secrets = [_secret(SERVICES, "seaweedfs-identities", {"s3.json": json.dumps(seaweedfs_config(layout), indent=1)})]
+    found = [
+        secret_document(SERVICES, "seaweedfs-identities", {"s3.json": json.dumps(seaweedfs_config(layout), indent=1)})
+    ]
     for identity, (namespace, name) in _KEY_HOLDERS.items():
         values = _s3_key(known["s3"][identity])
         if identity in MLFLOW_ACCOUNTS:
@@ -105,14 +114,14 @@ def make(
             values["LABEL_STUDIO_API_KEY"] = known["label_studio"]["token"]
         if identity in SIGNER_CALLERS:
             values["KIZU_SIGNER_TOKEN"] = known["signer"][identity]
-        secrets.append(_secret(namespace, name, values))
+        found.append(secret_document(namespace, name, values))
     documents = zip(("accounts.json", "approvers.json"), mlflow_documents(known), strict=True)
-    secrets.append(
-        _secret(SERVICES, "kizu-mlflow-accounts", {name: json.dumps(document) for name, document in documents})
+    found.append(
+        secret_document(SERVICES, "kizu-mlflow-accounts", {name: json.dumps(document) for name, document in documents})
     )
     account = known["label_studio"]
-    secrets.append(
-        _secret(
+    found.append(
+        secret_document(
             SERVICES,
             "kizu-labelstudio",
             {
@@ -123,16 +132,16 @@ def make(
         )
     )
     callers = callers_document(known["signer"], SIGNER_CALLERS)
-    secrets.append(_secret(SIGNER, "kizu-signer-callers", {"callers.json": json.dumps(callers)}))
-    secrets.append(_secret(SIGNER, "kizu-signer-keys", _signer_keys(signer_keys)))
+    found.append(secret_document(SIGNER, "kizu-signer-callers", {"callers.json": json.dumps(callers)}))
+    found.append(secret_document(SIGNER, "kizu-signer-keys", _signer_keys(signer_keys)))
     for pipeline, names in SECRET_KEYS.items():
         values = pipeline_settings(known, pipeline, addresses) | mlflow_account(layout, MLFLOW_ACCOUNTS[pipeline])
         given = {name: values[name] for name in (*names, *OPTIONAL_KEYS) if name in (*names, *values)}
-        secrets.append(_secret(pipelines_namespace, f"kizu-{pipeline}", given))
-    return secrets
+        found.append(secret_document(pipelines_namespace, f"kizu-{pipeline}", given))
+    return found
 
 
-def with_database(secrets: Sequence[dict[str, Any]], uri: str) -> None:
+def with_database(made: Sequence[dict[str, Any]], uri: str) -> None:
     """Add the address of MLflow's database to the Secret of MLflow, for the overlays that keep its tables there.
 
     Raises:
@@ -140,9 +149,37 @@ def with_database(secrets: Sequence[dict[str, Any]], uri: str) -> None:
     """
     if not uri.startswith("postgresql://") or len(uri.split()) != 1:
         raise CredentialsError("expected one line postgresql://<user>:<password>@<host>:5432/<database>")
-    for secret in secrets:
+    for secret in made:
         if (secret["metadata"]["namespace"], secret["metadata"]["name"]) == (SERVICES, "kizu-mlflow"):
             secret["stringData"]["MLFLOW_BACKEND_STORE_URI"] = uri
+
+
+def with_label_studio_database(made: Sequence[dict[str, Any]], uri: str) -> None:
+    """Add the address of Label Studio's database to its Secret, in the parts that Label Studio reads.
+
+    Raises:
+        CredentialsError: it is no address of a PostgreSQL. The message does not hold it, as it has a password.
+    """
+    url = urlsplit(uri)
+    try:
+        port = url.port or 5432
+    except ValueError:
+        port = 0
+    parts = {
+        "POSTGRE_HOST": url.hostname or "",
+        "POSTGRE_PORT": str(port or ""),
+        "POSTGRE_NAME": unquote(url.path.lstrip("/")),
+        "POSTGRE_USER": unquote(url.username or ""),
+        "POSTGRE_PASSWORD": unquote(url.password or ""),
+    }
+    if url.scheme != "postgresql" or len(uri.split()) != 1 or not all(parts.values()):
+        raise CredentialsError("expected one line postgresql://<user>:<password>@<host>:5432/<database>")
+    modes = parse_qs(url.query).get("sslmode")
+    if modes:
+        parts["PGSSLMODE"] = modes[-1]
+    for secret in made:
+        if (secret["metadata"]["namespace"], secret["metadata"]["name"]) == (SERVICES, "kizu-labelstudio"):
+            secret["stringData"].update(parts)
 
 
 def pipeline_settings(known: Mapping[str, Any], pipeline: str, addresses: Addresses) -> dict[str, str]:
@@ -152,7 +189,8 @@ def pipeline_settings(known: Mapping[str, Any], pipeline: str, addresses: Addres
         "KIZU_S3_ENDPOINT": addresses.s3,
         "KIZU_S3_PUBLIC_ENDPOINT": addresses.s3_public,
         "KIZU_S3_REGION": addresses.s3_region,
-        "KIZU_S3_ADDRESSING": "path",
+        "KIZU_S3_ADDRESSING": addresses.s3_addressing,
+        **({"KIZU_S3_CA_FILE": addresses.s3_ca_file} if addresses.s3_ca_file else {}),
         **_s3_key(known["s3"][pipeline]),
         "MLFLOW_TRACKING_URI": addresses.mlflow,
         "KIZU_SIGNER_URL": addresses.signer,
@@ -181,7 +219,8 @@ def _signer_keys(folder: Path) -> dict[str, str]:
     return {**keys, **roots, ROOT_FILE: chain.newest.to_bytes().decode()}
 
 
-def _secret(namespace: str, name: str, values: Mapping[str, str]) -> dict[str, Any]:
+def secret_document(namespace: str, name: str, values: Mapping[str, str]) -> dict[str, Any]:
+    """Return a Secret as a Kubernetes document."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -213,7 +252,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     addresses = Addresses(s3=options.s3, s3_public=options.s3_public or options.s3)
     try:
-        secrets = make(
+        made = make(
             options.folder,
             options.signer_keys,
             addresses,
@@ -224,8 +263,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"credentials: {e}", file=sys.stderr)  # noqa: T201
         return 1
     file = options.folder / FILE
-    write_private(file, yaml.safe_dump_all(secrets, sort_keys=False).encode())
-    print(f"{len(secrets)} Secrets in {file}; apply them with: kubectl apply -f {file}")  # noqa: T201
+    write_private(file, yaml.safe_dump_all(made, sort_keys=False).encode())
+    print(f"{len(made)} Secrets in {file}; apply them with: kubectl apply -f {file}")  # noqa: T201
     return 0
 
 

@@ -10,7 +10,8 @@ from deploy.k8s.kubectl import Document, Kubectl, KubectlError, did, items
 
 SERVICES: Final = "kizu"
 MARKER: Final = "mlflow-tables"
-"""The ConfigMap that says where MLflow's tables are: key `store`, `sqlite` or `postgresql`."""
+"""The ConfigMap that says where data are: tables of MLflow (`store`) and of Label Studio (`label_studio`), `sqlite` or
+`postgresql`; all objects (`objects`), `seaweedfs` or `external`."""
 
 _ENGINES: Final = (
     "calico",
@@ -58,6 +59,8 @@ class Facts:
         namespaces: name -> labels.
         old_store: the StatefulSet of SeaweedFS still makes its own claim, as versions before did.
         tables: where MLflow's tables are, as the marker says; None: no marker.
+        places: where the marker says that the rest is: Label Studio's tables, and all objects.
+        kinds: names of the custom resources that the cluster knows; None: the caller may not look.
     """
 
     version: tuple[int, int]
@@ -71,6 +74,8 @@ class Facts:
     namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
     old_store: bool = False
     tables: str | None = None
+    places: dict[str, str] = field(default_factory=dict)
+    kinds: frozenset[str] | None = None
 
 
 def gather(kubectl: Kubectl, pipelines: str) -> Facts:
@@ -105,7 +110,16 @@ def gather(kubectl: Kubectl, pipelines: str) -> Facts:
             item["metadata"]["name"] == "seaweedfs" and item["spec"].get("volumeClaimTemplates") for item in stores
         ),
         tables=markers[0]["data"].get("store") if markers else None,
+        places={key: value for item in markers for key, value in item["data"].items() if key != "store"},
+        kinds=_kinds(kubectl),
     )
+
+
+def _kinds(kubectl: Kubectl) -> frozenset[str] | None:
+    answer = kubectl(("get", "customresourcedefinitions", "-o", "name"))
+    if answer.code != 0:  # a right that few have, and that only some components need
+        return None
+    return frozenset(line.rpartition("/")[2] for line in answer.out.split())
 
 
 def version_of(text: str) -> tuple[tuple[int, int], str]:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from deploy.access.layout import REPOSITORY
-from deploy.k8s.checks import Finding, Level, judge, missing_secrets, refuse_empty_registry, tables_of, too_small
+from deploy.k8s.applied import INVENTORY, inventory, inventory_document, obsolete, of_inventory
+from deploy.k8s.checks import (
+    Finding,
+    Level,
+    judge,
+    missing_secrets,
+    places_of,
+    refuse_empty_registry,
+    refuse_other_places,
+    tables_of,
+    too_small,
+)
+from deploy.k8s.component_folders import kustomization
 from deploy.k8s.facts import SERVICES, Facts, gather
-from deploy.k8s.kubectl import Document, Kubectl, as_yaml, did, items, rendered
+from deploy.k8s.kubectl import Document, Kubectl, KubectlError, as_yaml, did, items, rendered
 from deploy.k8s.tailoring import tailor
 from deploy.k8s.values import Values
 
@@ -27,7 +41,7 @@ class InstallationError(RuntimeError):
 class Installation:
     """One cluster, and how to tell a person what is done.
 
-    dry_run: print what would be applied and deleted, and change nothing.
+    dry_run: print what would be applied and deleted, and change nothing. ca: the PEM text of the store's own authority.
     """
 
     kubectl: Kubectl
@@ -35,13 +49,16 @@ class Installation:
     say: Callable[[str], None]
     show: Callable[[str], None]
     dry_run: bool = False
+    ca: str = ""
 
     def facts(self) -> Facts:
         """Look at the cluster."""
         return gather(self.kubectl, self.values.pipelines_namespace)
 
     def overlay(self, name: str | None = None) -> list[Document]:
-        """Return the documents of an overlay as the repository has them. name: by default that of the values.
+        """Return the documents of an overlay as the repository has them, with the components of the values.
+
+        name: another overlay than that of the values, without components.
 
         Raises:
             InstallationError: there is no such overlay.
@@ -50,9 +67,16 @@ class Installation:
         if not (folder / "kustomization.yaml").is_file():
             names = ", ".join(sorted(path.parent.name for path in OVERLAYS.glob("*/kustomization.yaml")))
             raise InstallationError(f"expected one of the overlays {names}, but got {self.values.overlay!r}")
-        return rendered(self.kubectl, folder)
+        if name is not None or not self.values.components:
+            return rendered(self.kubectl, folder)
+        with tempfile.TemporaryDirectory() as place:
+            text = kustomization(folder, self.values.components, Path(place))
+            (Path(place) / "kustomization.yaml").write_text(text, encoding="utf-8")
+            return rendered(self.kubectl, Path(place))
 
-    def install(self, facts: Facts, *, empty_registry: bool = False, wait_s: int = 600) -> Values:
+    def install(
+        self, facts: Facts, *, empty_registry: bool = False, data_moved: bool = False, wait_s: int = 600
+    ) -> Values:
         """Apply the overlay as this cluster needs it, and wait until everything is up. Returns the completed values.
 
         Raises:
@@ -68,12 +92,18 @@ class Installation:
         source = self.overlay()
         tables = tables_of(source)
         refusal = None if empty_registry else refuse_empty_registry(facts, tables)
+        if not refusal and not data_moved:
+            refusal = refuse_other_places(facts, places_of(source))
         if refusal:
             raise InstallationError(refusal)
+        if "storage-external" in values.components and not values.s3.make_buckets:
+            self.say(
+                "buckets: nobody makes them here (s3.make_buckets); docs/how-to/cluster.md lists them and their rules"
+            )
         kept = too_small(facts, values)
         for claim, why in kept.items():
             self.say(f"the volume {claim} stays as it is: {why}")
-        documents = tailor(source, values, tables=tables, kept=kept)
+        documents = tailor(source, values, tables=tables, kept=kept, ca=self.ca)
         self.apply([d for d in documents if d["kind"] == "Namespace"])
         absent = missing_secrets(documents, self._secrets())
         if absent and not self.dry_run:
@@ -86,10 +116,35 @@ class Installation:
         for document in documents:
             if document["kind"] == "Job":  # a Job cannot be changed; what it does can be done again
                 self.delete("job", document["metadata"]["name"], "-n", document["metadata"]["namespace"])
-        self.apply([d for d in documents if d["kind"] != "Namespace"])
-        if not self.dry_run and wait_s:
+        rest = [d for d in documents if d["kind"] != "Namespace"]
+        if self.dry_run:
+            self.apply(rest)
+            return values
+        before = self._applied()
+        now = [*inventory(documents), *(f"PersistentVolumeClaim|{SERVICES}|{claim}" for claim in kept)]
+        # Both lists are known before the first act: what a killed call leaves is still known to the next one.
+        self.apply([*inventory_document([*before, *now]), *rest])
+        self._prune(before, now)
+        self.apply(inventory_document(now))
+        if wait_s:
             self._wait(documents, wait_s)
         return values
+
+    def _applied(self) -> list[str]:
+        return of_inventory(items(self.kubectl, "configmaps", INVENTORY, "-n", SERVICES))
+
+    def _prune(self, before: Sequence[str], now: Sequence[str]) -> None:
+        """Delete what an earlier call applied and this one does not: a component that was taken out, for example."""
+        gone, stays = obsolete(before, now)
+        for kind, namespace, name in gone:
+            self.say(f"{kind.lower()}/{name} is removed: nothing asks for it any more")
+            place = ("-n", namespace) if namespace else ()
+            answer = self.kubectl(("delete", kind.lower(), name, *place, "--ignore-not-found", "--wait=true"))
+            # A custom resource that was removed took its objects with it.
+            if answer.code != 0 and "doesn't have a resource type" not in answer.err:
+                raise KubectlError(f"kubectl delete {kind.lower()} {name}: {answer.err.strip()}")
+        for _, namespace, name in stays:
+            self.say(f"the volume {namespace}/{name} stays, with its data; nothing uses it any more")
 
     def apply_secrets(self, namespaces: Iterable[Document], secrets: Sequence[Document]) -> None:
         """Apply the namespaces and the Secrets. Values are printed in no case."""
@@ -101,6 +156,22 @@ class Installation:
             return
         # Server-side: the annotation of a client-side apply would hold the values a second time.
         did(self.kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=as_yaml(secrets))
+
+    def restart(self, servers: Sequence[tuple[str, str, str]], wait_s: int = 600) -> None:
+        """Restart servers, one after the other, so that they read their Secrets again. servers: kind, namespace, name.
+
+        Raises:
+            KubectlError: one did not come up in time. Running it again goes on.
+        """
+        for kind, namespace, name in servers:
+            if self.dry_run:
+                self.show(f"# kubectl rollout restart {kind}/{name} -n {namespace}")
+                continue
+            if not items(self.kubectl, f"{kind}s", name, "-n", namespace):
+                continue  # it is not installed yet, and reads them when it starts
+            self.say(f"restarting {name}")
+            did(self.kubectl, "rollout", "restart", f"{kind}/{name}", "-n", namespace)
+            did(self.kubectl, "rollout", "status", f"{kind}/{name}", "-n", namespace, f"--timeout={wait_s}s")
 
     def status(self) -> list[Finding]:
         """Say of each workload and volume of Kizu whether it is as it should be."""
@@ -127,6 +198,10 @@ class Installation:
             and document["metadata"]["name"] != "mlflow-tables"
         ]
         self._delete_all(documents)
+        of_overlays = inventory(documents)
+        if not self.dry_run:  # what components added
+            self._prune(self._applied(), of_overlays)
+            self.delete("configmap", INVENTORY, "-n", SERVICES)
         place = self.values.pipelines_namespace
         if delete_data:
             # A class with the policy Retain keeps the disks of deleted claims; its administrator wipes them.

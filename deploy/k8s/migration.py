@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from deploy.k8s.facts import MARKER, SERVICES, Facts
 from deploy.k8s.installation import Installation, InstallationError
 from deploy.k8s.kubectl import Document, KubectlError, did, items
+from deploy.k8s.peers import Peer
 from deploy.k8s.tailoring import tailor
-from deploy.k8s.values import Peer
 
 JOB: Final = "mlflow-migration"
 _URI: Final = "MLFLOW_BACKEND_STORE_URI"
@@ -71,7 +71,7 @@ class Migration:
             said = kubectl(("logs", f"job/{JOB}", "-n", SERVICES, "--tail=20")).out.strip()
             did(kubectl, "scale", "deployment/mlflow", "--replicas=1", "-n", SERVICES)
             raise InstallationError(f"the tables were not moved, and MLflow runs again as before. The Job said: {said}")
-        self.installation.apply([marker("postgresql")])
+        self.installation.apply([marker("postgresql", facts.places)])
         self.installation.delete("job", JOB, "-n", SERVICES)
         self.installation.say("moved; MLflow is stopped until you run: kizu cluster install --overlay prod")
 
@@ -89,13 +89,13 @@ class Migration:
         )
 
 
-def marker(tables: str) -> Document:
-    """Return the ConfigMap that says where MLflow's tables are."""
+def marker(tables: str, places: Mapping[str, str]) -> Document:
+    """Return the ConfigMap that says where data are. tables: MLflow's. places: the rest, as `Facts.places`."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": MARKER, "namespace": SERVICES, "labels": {"app.kubernetes.io/part-of": "kizu"}},
-        "data": {"store": tables},
+        "data": {"store": tables, **places},
     }
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from components.container_images import REGISTRY
+from components.container_images import PUBLIC, REGISTRY
+from deploy.k8s.checks import places_of
 from deploy.k8s.facts import MARKER, SERVICES
 from deploy.k8s.kubectl import Document
-from deploy.k8s.values import Peer, Values
+from deploy.k8s.peers import ValuesError, rule_to
+from deploy.k8s.shaping import containers_of, shape
+from deploy.k8s.values import Values
 
 _PIPELINES: Final = "kubeflow"
 _WRITTEN_DNS: Final = {"k8s-app": "kube-dns"}
@@ -25,14 +28,22 @@ class TailoringError(RuntimeError):
 
 
 def tailor(
-    documents: Iterable[Document], values: Values, *, tables: str, kept: Collection[str] = (), examples: bool = False
+    documents: Iterable[Document],
+    values: Values,
+    *,
+    tables: str,
+    kept: Collection[str] = (),
+    examples: bool = False,
+    ca: str = "",
 ) -> list[Document]:
     """Return the documents for a cluster, and a ConfigMap that says where MLflow's tables are.
 
     Args:
         tables: `sqlite` or `postgresql`.
         kept: claims whose size stays as the cluster has it. They exist, so they are left out.
-        examples: let the host names of examples stand; for documents that are deleted.
+        examples: let the host names of examples stand, and the components as they are written; for documents that are
+            deleted.
+        ca: the certificates of the store's own authority, PEM; empty: none.
 
     Raises:
         TailoringError: an address that only an example has would be applied.
@@ -42,13 +53,18 @@ def tailor(
         for document in documents
         if not (document["kind"] == "PersistentVolumeClaim" and document["metadata"]["name"] in kept)
     ]
+    if not examples:
+        try:
+            found = shape(found, values, ca=ca)
+        except ValuesError as e:
+            raise TailoringError(str(e)) from e
     found += _more_policies(values)
     found.append(
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": MARKER, "namespace": SERVICES, "labels": {"app.kubernetes.io/part-of": "kizu"}},
-            "data": {"store": tables},
+            "data": {"store": tables, **places_of(found)},
         }
     )
     for document in found:
@@ -77,7 +93,7 @@ def _tailored(document: Document, values: Values) -> Document:
             document["spec"]["storageClassName"] = values.storage_class
     elif kind == "ConfigMap":
         _settings(name, document["data"], values)
-    elif kind in ("Deployment", "StatefulSet", "Job", "CronJob"):
+    elif containers_of(document):
         _pods(document, values)
     return document
 
@@ -85,7 +101,7 @@ def _tailored(document: Document, values: Values) -> Document:
 def _policy(document: Document, values: Values) -> None:
     spec, name = document["spec"], document["metadata"]["name"]
     if name == "kizu-pipelines-api-server":
-        spec["egress"] = [_to(peer) for peer in values.api_server]
+        spec["egress"] = [rule_to(peer) for peer in values.api_server]
     for rule in (*spec.get("ingress", ()), *spec.get("egress", ())):
         for peer in (*rule.get("from", ()), *rule.get("to", ())):
             place = peer.get("namespaceSelector", {}).get("matchLabels", {})
@@ -94,19 +110,12 @@ def _policy(document: Document, values: Values) -> None:
             if values.dns and peer.get("podSelector", {}).get("matchLabels") == _WRITTEN_DNS:
                 peer["podSelector"]["matchLabels"] = dict(values.dns)
         if values.postgresql and rule == {"ports": [{"protocol": "TCP", "port": 5432}]}:
-            rule.update(_to(values.postgresql))
+            rule.update(rule_to(values.postgresql))
     if values.ingress_namespace and document["metadata"]["namespace"] == SERVICES and name in _INGRESS:
         place = {"matchLabels": {"kubernetes.io/metadata.name": values.ingress_namespace}}
         spec.setdefault("ingress", []).append(
             {"from": [{"namespaceSelector": place}], "ports": [{"protocol": "TCP", "port": _INGRESS[name]}]}
         )
-
-
-def _to(peer: Peer) -> dict[str, Any]:
-    return {
-        "to": [{"ipBlock": {"cidr": peer.cidr}}],
-        "ports": [{"protocol": "TCP", "port": port} for port in peer.ports],
-    }
 
 
 def _settings(name: str, data: dict[str, str], values: Values) -> None:
@@ -133,10 +142,10 @@ def _hosts(known: str, more: str) -> str:
 
 
 def _pods(document: Document, values: Values) -> None:
-    spec = document["spec"]["jobTemplate"]["spec"] if document["kind"] == "CronJob" else document["spec"]
-    pod = spec["template"]["spec"]
-    for container in (*pod.get("initContainers", ()), *pod["containers"]):
+    for container in containers_of(document):
         own = str(container["image"]).removeprefix(_EXAMPLE_REGISTRY).removeprefix(f"{REGISTRY}/")
+        if own.startswith(PUBLIC):  # of somebody else; a registry of your own has it under its last name
+            own = own.rpartition("/")[2]
         if values.registry:
             container["image"] = f"{values.registry.rstrip('/')}/{own}"
         command = container.get("command", [])
@@ -158,6 +167,6 @@ def _more_policies(values: Values) -> Iterator[Document]:
             "spec": {
                 "podSelector": {"matchExpressions": [{"key": "kizu-pipeline", "operator": "Exists"}]},
                 "policyTypes": ["Egress"],
-                "egress": [_to(peer) for peer in values.pipelines_reach],
+                "egress": [rule_to(peer) for peer in values.pipelines_reach],
             },
         }

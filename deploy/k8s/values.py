@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from components.stores.objects.whole_file import PRIVATE, write_whole
+from deploy.k8s.component_folders import require_components
 from deploy.k8s.facts import Facts
+from deploy.k8s.options import (
+    SECTIONS,
+    Backup,
+    Broker,
+    Edge,
+    Gpu,
+    Ingress,
+    Kueue,
+    Monitoring,
+    Section,
+    Store,
+    parse_section,
+)
+from deploy.k8s.peers import Peer as Peer
+from deploy.k8s.peers import ValuesError as ValuesError
 from deploy.k8s.quantities import byte_count
 
 FILE: Final = "values.yaml"
 SIZES: Final = {"data-seaweedfs-0": "50Gi", "mlflow": "5Gi", "labelstudio": "10Gi", "fleet-page": "1Gi"}
 """Claim of namespace kizu -> its size where nobody says another."""
-
-
-class ValuesError(RuntimeError):
-    """The values file cannot be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Addresses outside the cluster's pods: an IP range and its TCP ports."""
-
-    cidr: str
-    ports: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        import ipaddress
-
-        try:
-            ipaddress.ip_network(self.cidr)
-        except ValueError as e:
-            raise ValuesError(f"expected an IP range such as 192.0.2.10/32, but got {self.cidr!r}") from e
-        if not self.ports or not all(0 < port < 65536 for port in self.ports):
-            raise ValuesError(f"expected TCP ports from 1 to 65535 for {self.cidr}, but got {list(self.ports)}")
+_SIZED: Final = (*SIZES, "postgres", "mosquitto", "backup")
+_PULL: Final = ("", "Always", "IfNotPresent", "Never")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +52,9 @@ class Values:
         ingress_namespace: the namespace of the ingress controller, which then may reach the servers; empty: none.
         pipelines_reach: what steps reach besides: stores of Kubeflow Pipelines that are outside its namespace.
         postgresql: where the database is; None: any address at port 5432.
+        image_pull_policy: of every container; empty: what Kubernetes does by itself.
+        components: folders below deploy/k8s/components that are added to the overlay.
+        s3, ingress, monitoring, mosquitto, edge, gpu, kueue, backup: what the components take; see `options`.
     """
 
     overlay: str = "local"
@@ -72,11 +71,24 @@ class Values:
     ingress_namespace: str = ""
     pipelines_reach: tuple[Peer, ...] = ()
     postgresql: Peer | None = None
+    image_pull_policy: str = ""
+    components: tuple[str, ...] = ()
+    s3: Store = field(default_factory=Store)
+    ingress: Ingress = field(default_factory=Ingress)
+    monitoring: Monitoring = field(default_factory=Monitoring)
+    mosquitto: Broker = field(default_factory=Broker)
+    edge: Edge = field(default_factory=Edge)
+    gpu: Gpu = field(default_factory=Gpu)
+    kueue: Kueue = field(default_factory=Kueue)
+    backup: Backup = field(default_factory=Backup)
 
     def __post_init__(self) -> None:
-        unknown = set(self.sizes) - set(SIZES)
+        require_components(self.components)
+        if self.image_pull_policy not in _PULL:
+            raise ValuesError(f"image_pull_policy: expected one of {', '.join(_PULL[1:])}")
+        unknown = set(self.sizes) - set(_SIZED)
         if unknown:
-            raise ValuesError(f"expected sizes of {', '.join(SIZES)}, but got {', '.join(sorted(unknown))}")
+            raise ValuesError(f"expected sizes of {', '.join(_SIZED)}, but got {', '.join(sorted(unknown))}")
         for name, size in self.sizes.items():
             try:
                 byte_count(size)
@@ -131,6 +143,10 @@ def parse(document: dict[str, Any]) -> Values:
             given[key] = tuple(_peer(key, item) for item in _of(key, value, list))
         elif key == "postgresql":
             given[key] = None if value is None else _peer(key, value)
+        elif key in SECTIONS:
+            given[key] = parse_section(key, value)
+        elif key == "components":
+            given[key] = tuple(_of(key, name, str) for name in _of(key, value, list))
         elif key in ("sizes", "dns"):
             given[key] = {str(name): str(text) for name, text in _of(key, value, dict).items()}
         else:
@@ -153,12 +169,17 @@ def _peer(key: str, item: Any) -> Peer:
 
 def write(folder: Path, values: Values) -> Path:
     """Write the values file, whole or not at all. Returns its path."""
-    document: dict[str, Any] = {"schema_version": 1, **asdict(values)}
-    for key in ("api_server", "pipelines_reach"):
-        document[key] = [{"cidr": item["cidr"], "ports": list(item["ports"])} for item in document[key]]
-    if document["postgresql"] is not None:
-        document["postgresql"]["ports"] = list(document["postgresql"]["ports"])
+    document: dict[str, Any] = {"schema_version": 1}
+    for item in fields(values):
+        value = getattr(values, item.name)
+        document[item.name] = value.model_dump(mode="json") if isinstance(value, Section) else _plain(value)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / FILE
     write_whole(path, yaml.safe_dump(document, sort_keys=False).encode(), PRIVATE)
     return path
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Peer):
+        return {"cidr": value.cidr, "ports": list(value.ports)}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

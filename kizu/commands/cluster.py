@@ -61,6 +61,26 @@ def secrets(
         Path | None,
         typer.Option("--mlflow-database", help="File with postgresql://…, for prod and airgap; remembered."),
     ] = None,
+    label_studio_database: Annotated[
+        Path | None,
+        typer.Option("--label-studio-database", help="The same of Label Studio, for postgres-external; remembered."),
+    ] = None,
+    s3_keys: Annotated[
+        Path | None,
+        typer.Option(
+            "--s3-keys",
+            help="Of storage-external: YAML with the access_key and secret_key of each identity of s3-policies.",
+        ),
+    ] = None,
+    rotate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rotate",
+            metavar="NAME",
+            help="New keys and passwords of an identity (training, signer, …), of mqtt or mlflow-forms, or of all; and "
+            "restart who reads them. No run of a pipeline should be under way.",
+        ),
+    ] = None,
     folder: FolderOption = FOLDER,
     kubectl: KubectlOption = None,
     context: ContextOption = None,
@@ -68,36 +88,70 @@ def secrets(
 ) -> None:
     """Make the Secrets of the cluster once, and apply them. A second call applies the same ones again."""
     from components.use_case import load_use_case
-    from deploy.access.identities import write_private
-    from deploy.k8s.credentials import FILE, Addresses, make, with_database
+    from deploy.access.identities import load, write_private
+    from deploy.access.layout import Layout, Ports
+    from deploy.k8s.component_secrets import of_components, take_keys
+    from deploy.k8s.credentials import FILE, Addresses, make, with_database, with_label_studio_database
     from deploy.k8s.installation import namespaces_of
     from deploy.k8s.kubectl import as_yaml
+    from deploy.k8s.rotation import changed, readers
+    from deploy.k8s.rotation import rotate as rotate_keys
+    from deploy.k8s.shaping import CA_FILE
 
     folder = folder.expanduser()
     installation = _installation(folder, kubectl, context, dry_run=dry_run)
     values = installation.values
     defaults = Addresses()
+    external = "storage-external" in values.components
+    if external:
+        ca_file = CA_FILE if values.s3.ca_file else ""
+        defaults = Addresses(
+            s3=values.s3.endpoint, s3_public=values.s3.endpoint, s3_region=values.s3.region,
+            s3_addressing=values.s3.addressing, s3_ca_file=ca_file,
+        )  # fmt: skip
     with ExitStack() as stack:
         private = folder
         if dry_run:  # what is made for its name only is not kept
             private = Path(stack.enter_context(TemporaryDirectory()))
-            for file in ("identities.json", "mlflow-database"):
+            for file in ("identities.json", "mlflow-database", "label-studio-database"):
                 if (folder / file).exists():
                     copyfile(folder / file, private / file)
-        made = make(
-            private,
-            signer_keys or folder / "signer-keys",
-            replace(defaults, s3_public=values.s3_public or defaults.s3),
-            pipelines_namespace=values.pipelines_namespace,
-            use_cases=[load_use_case(path) for path in use_case] if use_case else None,
-        )
-        database = private / "mlflow-database"
-        if mlflow_database is not None:
-            write_private(database, mlflow_database.read_bytes())
-        if database.exists():
-            with_database(made, database.read_text(encoding="utf-8").strip())
+        layout = Layout(private.resolve(), Ports(), Path())
+        if s3_keys is not None:
+            load(layout)
+            take_keys(layout, _yaml(s3_keys))
+        products = [load_use_case(path) for path in use_case] if use_case else None
+
+        def secrets_now() -> list[dict[str, Any]]:
+            found = make(
+                private,
+                signer_keys or folder / "signer-keys",
+                replace(defaults, s3_public=values.s3_public or defaults.s3),
+                pipelines_namespace=values.pipelines_namespace,
+                use_cases=products,
+            )
+            for name, add in (
+                ("mlflow-database", with_database), ("label-studio-database", with_label_studio_database),
+            ):  # fmt: skip
+                if (private / name).exists():
+                    add(found, (private / name).read_text(encoding="utf-8").strip())
+            found += of_components(layout, values, found)
+            # The identities of SeaweedFS are of no use where it is not.
+            return [item for item in found if not (external and item["metadata"]["name"] == "seaweedfs-identities")]
+
+        for name, given in (("mlflow-database", mlflow_database), ("label-studio-database", label_studio_database)):
+            if given is not None:
+                write_private(private / name, given.read_bytes())
+        made = secrets_now()
+        before = made
+        if rotate:
+            rotate_keys(layout, rotate, own_store=not external)
+            made = secrets_now()
         write_private(private / FILE, as_yaml(made).encode())
-    installation.apply_secrets(namespaces_of(installation.overlay()), made)
+    documents = installation.overlay()
+    installation.apply_secrets(namespaces_of(documents), made)
+    if rotate:
+        installation.restart(readers(documents, changed(before, made)))
     if not dry_run:
         console.print(f"{len(made)} Secrets are applied; protect {folder} like the root key", highlight=False)
 
@@ -115,6 +169,12 @@ def install(
     empty_registry: Annotated[
         bool, typer.Option("--empty-registry", help="Begin with no versions, although the store has data from before.")
     ] = False,
+    data_moved: Annotated[
+        bool,
+        typer.Option(
+            "--data-moved", help="Take another store or database although the former one has data: they were moved."
+        ),
+    ] = False,
     wait: Annotated[int, typer.Option(help="Seconds to wait for each server; 0: do not wait.")] = 600,
     folder: FolderOption = FOLDER,
     kubectl: KubectlOption = None,
@@ -130,9 +190,27 @@ def install(
         "ingress_namespace": ingress_namespace,
     }  # fmt: skip
     installation = _installation(folder, kubectl, context, dry_run=dry_run, **said)
-    values = installation.install(installation.facts(), empty_registry=empty_registry, wait_s=wait)
+    values = installation.install(
+        installation.facts(), empty_registry=empty_registry, data_moved=data_moved, wait_s=wait
+    )
     if not dry_run:
         console.print(f"installed; the values are in {write(folder.expanduser(), values)}", highlight=False)
+
+
+@app.command("s3-policies")
+def s3_policies(output: Annotated[Path, typer.Argument(help="The folder for one file for each identity.")]) -> None:
+    """Write the rights of each identity as AWS IAM policies, for the component storage-external.
+
+    Make the identities in your store with these policies, and bring their keys with `kizu cluster secrets --s3-keys`.
+    """
+    import json
+
+    from deploy.k8s.component_secrets import policies
+
+    output.mkdir(parents=True, exist_ok=True)
+    for name, document in policies().items():
+        (output / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        console.print(f"{output / name}.json", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -203,7 +281,19 @@ def _installation(
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False)
 
-    return Installation(KubectlProcess.found(kubectl, context), values, say, _show_text, dry_run)
+    ca = ""
+    if "storage-external" in values.components and values.s3.ca_file:
+        ca = Path(values.s3.ca_file).expanduser().read_text(encoding="ascii")
+    return Installation(KubectlProcess.found(kubectl, context), values, say, _show_text, dry_run, ca)
+
+
+def _yaml(path: Path) -> object:
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise CommandError(f"cannot read {path}: {type(e).__name__}") from e  # its text holds keys
 
 
 def _show_text(text: str) -> None:

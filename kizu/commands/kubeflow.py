@@ -28,10 +28,18 @@ CaFileOption = Annotated[
 TokenFileOption = Annotated[
     Path | None, typer.Option(help="A file with a bearer token for its login. Default: KIZU_KFP_TOKEN_FILE.")
 ]
+QueueOption = Annotated[
+    str | None, typer.Option("--queue", help="Kueue's LocalQueue for the steps. Default: KIZU_KUEUE_QUEUE.")
+]
 
 
 def _kubeflow(
-    endpoint: str, namespace: str | None, registry: str | None, ca_file: Path | None, token_file: Path | None
+    endpoint: str,
+    namespace: str | None,
+    registry: str | None,
+    ca_file: Path | None,
+    token_file: Path | None,
+    queue: str | None,
 ) -> Any:
     """What the options say, and where they say nothing, the settings."""
     from components.settings import settings
@@ -43,6 +51,7 @@ def _kubeflow(
         "image_registry": registry,
         "kfp_ca_file": str(ca_file) if ca_file else None,
         "kfp_token_file": str(token_file) if token_file else None,
+        "kueue_queue": queue,
     }
     given = {name: value for name, value in said.items() if value is not None}
     return Kubeflow.from_settings(settings().model_copy(update=given))
@@ -64,6 +73,7 @@ def submit(
     registry: RegistryOption = None,
     ca_file: CaFileOption = None,
     token_file: TokenFileOption = None,
+    queue: QueueOption = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="End when the run is started.")] = False,
 ) -> None:
     """Run a pipeline on Kubeflow Pipelines and follow it: each step, and at the end the outcome and the run's address.
@@ -78,7 +88,7 @@ def submit(
     if pipeline not in PIPELINES:
         raise CommandError(f"expected one of {', '.join(PIPELINES)}, but got {pipeline!r}")
     compiled, product, arguments = FOLDER / f"{pipeline}.yaml", read_use_case(use_case), _arguments(argument or [])
-    api = Api(_kubeflow(endpoint, namespace, registry, ca_file, token_file))
+    api = Api(_kubeflow(endpoint, namespace, registry, ca_file, token_file, queue))
     started = submit_run(api, compiled, product, arguments)
     _say(f"started run {started.run_id}: {started.address}")
     if no_wait:
@@ -106,6 +116,7 @@ def schedule(
     registry: RegistryOption = None,
     ca_file: CaFileOption = None,
     token_file: TokenFileOption = None,
+    queue: QueueOption = None,
 ) -> None:
     """Make, update or remove recurring runs on Kubeflow Pipelines, as the use case's `schedules` say.
 
@@ -115,7 +126,7 @@ def schedule(
     from pipelines.connection import Api
     from pipelines.schedules import ScheduleRefused, keep_schedules
 
-    api = Api(_kubeflow(endpoint, namespace, registry, ca_file, token_file))
+    api = Api(_kubeflow(endpoint, namespace, registry, ca_file, token_file, queue))
     try:
         kept = keep_schedules(api, FOLDER, read_use_case(use_case), time_zone=time_zone, remove=remove)
     except ScheduleRefused as e:

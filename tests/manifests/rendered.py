@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -12,9 +13,20 @@ from typing import Any
 
 import yaml
 
+from deploy.k8s.component_folders import kustomization
+from deploy.k8s.kubectl import _LOADER
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 OVERLAYS = REPOSITORY / "deploy" / "k8s" / "overlays"
-WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
+# Overlay and components, as the values file names them. Together they hold every component on what it changes.
+WITH_COMPONENTS = (
+    "local+storage-external+backup",
+    "local+postgres+backup",
+    "prod+postgres-external+backup",
+    "local+ingress-tls+monitoring+mosquitto+edge-daemonset+gpu+kueue+backup",
+    "airgap+storage-external+postgres+ingress-tls+monitoring+mosquitto+edge-daemonset+gpu+kueue+backup",
+)
 
 Document = dict[str, Any]
 
@@ -28,15 +40,29 @@ def script(name: str) -> str:
     return str(Path(sysconfig.get_path("scripts")) / name)
 
 
+def rendered_names() -> list[str]:
+    """The overlays, and those with components."""
+    return [*overlay_names(), *WITH_COMPONENTS]
+
+
 @cache
 def render(overlay: str) -> tuple[Document, ...]:
-    """All documents of an overlay."""
-    done = subprocess.run(
-        [script("kubectl"), "kustomize", str(OVERLAYS / overlay)], capture_output=True, text=True, check=False
-    )
+    """All documents of an overlay, or of `<overlay>+<component>+…`."""
+    name, *components = overlay.split("+")
+    with tempfile.TemporaryDirectory() as place:
+        text = kustomization(OVERLAYS / name, components, Path(place))
+        (Path(place) / "kustomization.yaml").write_text(text, encoding="utf-8")
+        folder = place if components else str(OVERLAYS / name)
+        done = subprocess.run([script("kubectl"), "kustomize", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, f"kustomize warns: {done.stderr}"
-    return tuple(document for document in yaml.safe_load_all(done.stdout) if document)
+    return tuple(document for document in yaml.load_all(done.stdout, Loader=_LOADER) if document)
+
+
+def added(overlay: str) -> list[Document]:
+    """The documents that components added to an overlay or changed there; of an overlay itself, all."""
+    name, *components = overlay.split("+")
+    return [item for item in render(overlay) if not components or item not in render(name)]
 
 
 @dataclass(frozen=True)
@@ -56,6 +82,11 @@ class Workload:
     @property
     def namespace(self) -> str:
         return str(self.document["metadata"]["namespace"])
+
+    @property
+    def app(self) -> str:
+        """What its label calls it: its account and its policy have this name."""
+        return self.labels["app.kubernetes.io/name"]
 
     @property
     def template(self) -> Document:

@@ -34,7 +34,7 @@ MAY_COPY = {
     | {"components/deployment", "components/enrolment", "components/fleet_page", "components/ingest"}
     | {"components/webhooks"}
     | {"pipelines", "reconciler", "kizu", "use_cases"}
-    | {"deploy/*.py", "deploy/access/*.py", "deploy/k8s/*.py"},
+    | {"deploy/*.py", "deploy/access/*.py", "deploy/backup/*.py", "deploy/k8s/*.py"},
     "mlflow": SHARED | {"components/approval_server"},
     "labelstudio": {"LICENSE"},
     "seaweedfs": {"LICENSE"},
@@ -64,6 +64,7 @@ RUN_IN = {
         "components.deployment.signer",
         "deploy.k8s.buckets",
         "kizu.__main__",
+        "kizu.commands.backup",
         "kizu.commands.enrolment",
         "kizu.commands.fleet",
         "kizu.commands.fleet_page",
@@ -74,7 +75,11 @@ RUN_IN = {
         "kizu.reconciler_service",
         "kizu.reconciling",
     ),
-    "mlflow": ("components.approval_server.app", "components.approval_server.move_tables"),
+    "mlflow": (
+        "components.approval_server.app",
+        "components.approval_server.make_tables",
+        "components.approval_server.move_tables",
+    ),
     "edge": ("edge_agent.__main__", "edge_agent.ota.trial"),
 }
 LOCKS = {target: REPOSITORY / "locks" / f"{target}.txt" for target in RUN_IN}
@@ -159,7 +164,7 @@ def test_every_image_that_is_named_anywhere_is_a_target_and_every_target_is_know
     named = {
         value
         for key, value in vars(container_images).items()
-        if key.isupper() and isinstance(value, str) and ":" in value
+        if key.isupper() and isinstance(value, str) and ":" in value and value not in container_images.OF_OTHERS
     }
     used = {
         container["image"].removeprefix("registry.kizu.example/")

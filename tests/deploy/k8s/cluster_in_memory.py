@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import tempfile
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from deploy.k8s.component_folders import FOLDER
 from deploy.k8s.kubectl import _LOADER, Answer, as_yaml
-from tests.manifests.rendered import render
+from tests.manifests.rendered import OVERLAYS, render, script
 
 KINDS = {
     "deployments": "Deployment",
@@ -26,6 +31,7 @@ KINDS = {
     "secret": "Secret",
     "jobs": "Job",
     "persistentvolumes": "PersistentVolume",
+    "customresourcedefinitions": "CustomResourceDefinition",
 }
 ADDED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -79,6 +85,20 @@ def rendered_once(overlay: str) -> str:
     return as_yaml(render(overlay))
 
 
+@cache
+def rendered_with(overlay: str, folders: tuple[str, ...]) -> str:
+    """The same with folders of components."""
+    with tempfile.TemporaryDirectory() as place:
+        place_of = Path(place).resolve()
+        document = {
+            "resources": [os.path.relpath(OVERLAYS / overlay, place_of)],
+            "components": [os.path.relpath(FOLDER / name, place_of) for name in folders],
+        }
+        (place_of / "kustomization.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+        command = [script("kubectl"), "kustomize", str(place_of)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 class ClusterInMemory:
     """Implements `deploy.k8s.kubectl.Kubectl`. calls: every command that was run, without what was only asked."""
 
@@ -110,7 +130,13 @@ class ClusterInMemory:
         return Answer(int(refused), "no\n" if refused else "yes\n", "")
 
     def _kustomize(self, words: list[str], _: str | None) -> Answer:
-        return Answer(0, rendered_once(words[0].rsplit("/", 1)[-1]), "")
+        folder = Path(words[0])
+        if folder.parent == OVERLAYS:
+            return Answer(0, rendered_once(folder.name), "")
+        # Overlay and components, in a folder of their own.
+        document = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+        overlay, parts = Path(document["resources"][0]).name, [Path(path).name for path in document["components"]]
+        return Answer(0, rendered_with(overlay, tuple(parts)), "")
 
     def _get(self, words: list[str], _: str | None) -> Answer:
         options = {words[i]: words[i + 1] for i in range(len(words) - 1) if words[i] in ("-n", "-o", "-l")}
@@ -153,7 +179,8 @@ class ClusterInMemory:
         if words[0] == "-f":
             gone = {self._key(item) for item in yaml.load_all(stdin or "", Loader=_LOADER)}
         else:
-            kind = {"statefulset": "StatefulSet", "job": "Job", "secret": "Secret", "namespace": "Namespace"}[words[0]]
+            short = words[0].partition(".")[0]
+            kind = next((found for found, _, _ in self.objects if found.lower() == short), "")
             names = [word for word in words[1:] if not word.startswith("-")]
             namespace = words[words.index("-n") + 1] if "-n" in words else ""
             gone = {(kind, namespace, name) for name in names}

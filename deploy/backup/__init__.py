@@ -1,0 +1,1 @@
+"""Backups of an installation, and their restore: both databases, and every bucket."""
