@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--document", type=Path, default=_ROOT / "docs" / "benchmarks.md")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     if given.clients:
         load = os.getloadavg()[0]
         with tempfile.TemporaryDirectory(prefix="kizu-bench-") as work:
