@@ -13,8 +13,8 @@ setup: ## Install the environments from lock files with hashes (every target tha
 	@tools/setup dev edge labelstudio
 
 .PHONY: demo
-demo: setup ## Run the whole loop twice; ROUNDS=3: three times, turned by the reconciler. DATA=<folder>: real images; PEOPLE=real: you label and approve; FRESH=1: start from the beginning
-	@$(KIZU) demo $(if $(DATA),--data "$(DATA)") $(if $(filter real,$(PEOPLE)),--people real) $(if $(FRESH),--fresh) $(if $(STOP),--stop) $(if $(ROUNDS),--rounds "$(ROUNDS)")
+demo: setup ## Run the whole loop twice; ROUNDS=3: three times, turned by the reconciler. DATA=<folder>: real images, USE_CASE=<name>: of this product; PEOPLE=real: you label and approve; FRESH=1: start from the beginning
+	@$(KIZU) demo $(if $(DATA),--data "$(DATA)") $(if $(USE_CASE),--use-case "$(USE_CASE)") $(if $(filter real,$(PEOPLE)),--people real) $(if $(FRESH),--fresh) $(if $(STOP),--stop) $(if $(ROUNDS),--rounds "$(ROUNDS)")
 
 .PHONY: up down status logs
 up: setup ## Start S3, MLflow, Label Studio, the signer, an MQTT broker and the reconciler on this machine
@@ -73,7 +73,7 @@ bench-fleet: setup ## Roll good and bad releases out to simulated fleets: how fa
 bench-reconcile: setup ## Time a pass of the reconciler over 10 use cases, 10,000 versions and 10,000 devices
 	.venv/bin/python -m benchmarks.reconcile $(OPTIONS)
 
-bench-accuracy: setup ## Compare scores on parts never seen with plain training. Needs KIZU_PUBLIC_TAGS=<folder>; one or two hours, continues where it stopped
+bench-accuracy: setup ## Compare scores on parts never seen with plain training. Needs KIZU_PUBLIC_TAGS=<folder>, or with OPTIONS=--pcb KIZU_PUBLIC_PCB=<folder>; one or two hours, continues where it stopped
 	.venv/bin/python -m benchmarks.accuracy $(OPTIONS)
 
 bench-anomaly: setup ## Learn from good parts alone and tell other good parts from defective ones; some minutes. KIZU_PUBLIC_PCB=<folder>: circuit boards too

@@ -11,18 +11,25 @@ import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from components.dataset.split import position, split_of
+from components.exchange.box_table import FILE as BOXES_FILE
+from components.exchange.box_table import read_box_table
+from components.exchange.rows import ClassNames, ExchangeError
 from components.generated_parts.photographs import LineGenerator
 from components.ingest.folder import image_files, read_parts
 from components.stores.datasets.manifest import SplitName
+from components.stores.labels.box_rule import Drawn, apply_rule
+from components.stores.raw_images.set_aside import SetAside
 from components.use_case import UseCase
 from inspection.geometry import Box, LabelledBox
 from inspection.image import ImageError, decode_image, sha256_of
 
 SEED: Final = 7
+_WIDEST: Final = 1 << 20
 
 
 class DemoDataError(ValueError):
@@ -68,29 +75,40 @@ def generated(first_parts: int, device_parts: int) -> DemoData:
 
 
 def from_folder(folder: Path, use_case: UseCase, device_share: float = 0.2) -> DemoData:
-    """Read real images with `labels.csv` (source_ref, annotations, status) and the optional `parts.csv` (image, part).
+    """Read real images with their labels and the optional `parts.csv` (image, part).
+
+    The labels are `labels.csv` (source_ref, annotations, status), or `boxes.csv` (image, class, x1, y1, x2, y2). With
+    `boxes.csv`, an image without a line shows no defect, and without `parts.csv` each file name is a part.
 
     The share `device_share` of all parts arrives through the device. The other parts, which include those of the test
     split, are the first set.
 
     Raises:
-        DemoDataError: labels.csv is missing or cannot be parsed.
+        DemoDataError: there are no labels, or they cannot be parsed.
     """
-    labels_file = folder / "labels.csv"
-    if not labels_file.is_file():
-        raise DemoDataError(f"expected {labels_file} beside the images, but there is none")
-    by_tail: dict[str, list[LabelledBox]] = read_labels(labels_file, use_case.classes)
+    labels_file, boxes_file = folder / "labels.csv", folder / BOXES_FILE
+    if not labels_file.is_file() and not boxes_file.is_file():
+        raise DemoDataError(f"expected {labels_file} or {boxes_file} beside the images, but there is neither")
     parts = read_parts(folder / "parts.csv") if (folder / "parts.csv").is_file() else {}
+    unit_of = use_case.grouping.unit_of
+    drawn: dict[str, tuple[Drawn, ...]] | None = None
+    by_tail: dict[str, list[LabelledBox]] = {}
+    if labels_file.is_file():
+        by_tail = read_labels(labels_file, use_case.classes)
+    else:
+        labels_file = boxes_file
+        drawn = read_boxes(boxes_file, use_case.classes)
     truth: dict[str, Sequence[LabelledBox]] = {}
     frames: list[Photograph] = []
     unusable = unlabelled = 0
     seen: set[str] = set()
-    for path in image_files(folder):
+    files = image_files(folder)
+    for path in files:
         data = path.read_bytes()
         sha256 = sha256_of(data)
         relative = path.relative_to(folder).as_posix()
         try:
-            decode_image(data)
+            height, width = decode_image(data).shape[:2]
         except ImageError:
             unusable += 1
             continue
@@ -98,24 +116,32 @@ def from_folder(folder: Path, use_case: UseCase, device_share: float = 0.2) -> D
             continue
         seen.add(sha256)
         tail = "/".join(relative.split("/")[-2:])
-        part = parts.get(relative.removeprefix("images/")) or parts.get(relative) or parts.get(path.name) or sha256
-        if tail in by_tail:
+        alone = sha256 if drawn is None else path.stem
+        part = parts.get(relative.removeprefix("images/")) or parts.get(relative) or parts.get(path.name) or alone
+        if drawn is not None:
+            truth[sha256] = apply_rule(drawn.get(path.name, ()), use_case.classes, width, height).boxes
+        elif tail in by_tail:
             truth[sha256] = by_tail[tail]
         elif path.name in by_tail:
             truth[sha256] = by_tail[path.name]
         else:
             unlabelled += 1
         frames.append(Photograph(tail.replace("/", "-"), data, part))
+    lost = sorted((drawn or {}).keys() - {path.name for path in files})
+    if lost:
+        raise DemoDataError(f"expected an image for each line of {labels_file}, but there is none named {lost[0]}")
     if not truth:
         raise DemoDataError(f"no row of {labels_file} names an image below {folder}; expected paths like bad/name.jpg")
     labelled = {frame.part_id for frame in frames if sha256_of(frame.data) in truth}
-    groups = sorted(labelled, key=lambda part: position(part, use_case.split.seed + 1))
-    movable = [part for part in groups if split_of(part, use_case.split) is not SplitName.TEST]
-    arriving = set(movable[: round(device_share * len(groups))])
-    first = tuple(frame for frame in frames if frame.part_id not in arriving)
-    device = tuple(frame for frame in frames if frame.part_id in arriving)
+    # What is split together arrives together.
+    units = sorted({unit_of(part) for part in labelled}, key=lambda unit: position(unit, use_case.split.seed + 1))
+    movable = [unit for unit in units if split_of(unit, use_case.split) is not SplitName.TEST]
+    arriving = set(movable[: round(device_share * len(units))])
+    first = tuple(frame for frame in frames if unit_of(frame.part_id) not in arriving)
+    device = tuple(frame for frame in frames if unit_of(frame.part_id) in arriving)
     said = (
-        f"{folder}: {len(frames)} images of {len(groups)} parts; {len(first)} first, {len(device)} through the device; "
+        f"{folder}: {len(frames)} images of {len(labelled)} parts; {len(first)} first, "
+        f"{len(device)} through the device; "
         f"{unlabelled} without a label stay open" + (f"; {unusable} are no usable image" if unusable else "")
     )
     return DemoData(first, device, truth, unlabelled, said)
@@ -148,6 +174,29 @@ def read_labels(file: Path, classes: Sequence[str]) -> dict[str, list[LabelledBo
             labels["/".join(parts[-2:])] = boxes
             labels.setdefault(parts[-1], boxes)
     return labels
+
+
+def read_boxes(file: Path, classes: Sequence[str]) -> dict[str, tuple[Drawn, ...]]:
+    """Read `boxes.csv`. Returns the boxes by the file name of the image.
+
+    Raises:
+        DemoDataError: a column is missing, or a line cannot be read.
+    """
+    found = {}
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        try:
+            rows = list(read_box_table(stream, ClassNames(tuple(classes), {}), datetime.now(UTC)))
+        except (ExchangeError, UnicodeDecodeError) as e:
+            raise DemoDataError(f"{file}: {e}") from e
+    for row in rows:
+        if isinstance(row, SetAside):
+            raise DemoDataError(f"{file}, line {row.line}: {row.message}")
+        bad = apply_rule(row.boxes, classes, _WIDEST, _WIDEST).tally
+        if bad.left_out:
+            wanted = ", ".join(classes)
+            raise DemoDataError(f"{file}: expected boxes of {wanted}, but got {bad.counts()} for {row.image}")
+        found[row.image.rsplit("/", 1)[-1]] = row.boxes
+    return found
 
 
 def digest_of(data: DemoData) -> str:

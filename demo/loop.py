@@ -54,12 +54,18 @@ UNKNOWN_WAIT_S = 20
 QUIET_RUNS = 3
 APPROVER = "approver"
 _USE_CASES = REPOSITORY / "use_cases"
+_OF_THE_DEMO = ("metal-tag", "metal-tag-public", "pcb")
+"""The use cases that a demo may have run: what is there of them may be deleted with its state."""
 
 
 def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
-    """Return the shipped use case with the demo's changes, and a text for each change."""
-    name = "metal-tag-public.yaml" if options.data else "metal-tag.yaml"
-    use_case = load_use_case(_USE_CASES / name)
+    """Return the use case with the demo's changes, and a text for each change.
+
+    Raises:
+        DemoError: there is no such use case.
+        UseCaseError: its file has mistakes.
+    """
+    use_case = load_use_case(_use_case_file(options))
     rollout = use_case.rollout.model_copy(update={"probation_s": PROBATION_S, "probation_min_frames": 0})
     said = [
         f"probation is {PROBATION_S:.0f} s instead of {use_case.rollout.probation_s:.0f} s, and asks for no frames: "
@@ -96,6 +102,17 @@ def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
     return use_case, said
 
 
+def _use_case_file(options: DemoOptions) -> Path:
+    if options.use_case is None:
+        return _USE_CASES / ("metal-tag-public.yaml" if options.data else "metal-tag.yaml")
+    shipped, own = _USE_CASES / f"{options.use_case}.yaml", Path(options.use_case)
+    for file in (shipped, own):
+        if file.is_file():
+            return file
+    names = ", ".join(sorted(path.stem for path in _USE_CASES.glob("*.yaml")))
+    raise DemoError(f"expected a use case of {_USE_CASES} ({names}) or a file, but there is no {options.use_case}")
+
+
 def run(layout: Layout, options: DemoOptions, console: Console) -> int:
     """Run all rounds. Returns 0 if all went well, and 3 if a model did not pass its gate and the champion stays.
 
@@ -117,7 +134,7 @@ def refuse_what_is_not_the_demos(layout: Layout) -> None:
     Raises:
         DemoError: there is such a product or device; the message names it.
     """
-    demos = {load_use_case(_USE_CASES / name).name for name in ("metal-tag.yaml", "metal-tag-public.yaml")}
+    demos = set(_OF_THE_DEMO)
     demos |= {f"{name}-quick" for name in demos}
     others = sorted(
         {f"product {path.name}" for path in _names_in(layout.products) if path.name not in demos}
@@ -454,6 +471,8 @@ def _finish(demo: Demo, code: int) -> None:
         again.append(f"ROUNDS={demo.options.rounds}")
     if demo.options.data:
         again.append(f"DATA={shlex.quote(str(demo.options.data))}")
+    if demo.options.use_case:
+        again.append(f"USE_CASE={shlex.quote(demo.options.use_case)}")
     if demo.options.real_people:
         again.append("PEOPLE=real")
     rows = ["all servers are stopped"]

@@ -31,9 +31,10 @@ class GateFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """The options of `kizu demo`."""
+    """The options of `kizu demo`. use_case: the name of a shipped one, or a file; None: the one of the images."""
 
     data: Path | None = None
+    use_case: str | None = None
     real_people: bool = False
     fresh: bool = False
     stop: bool = False

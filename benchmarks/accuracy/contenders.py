@@ -50,10 +50,10 @@ def contenders(use_case: UseCase, tried: Iterable[str] = ()) -> dict[str, tuple[
         PLAIN: ("plain: `yolo detect train` as it comes, YOLOv8n from scratch, 320, 36 epochs", None),
         SHIPPED: (f"as `use_cases/{use_case.name}.yaml` has it", shipped),
     }
-    return found | {name: (TRIED[name][0], _changed(shipped, TRIED[name][1])) for name in tried}
+    return found | {name: (TRIED[name][0], changed(shipped, TRIED[name][1])) for name in tried}
 
 
-def _changed(settings: TrainingSettings, change: Mapping[str, Any]) -> TrainingSettings:
+def changed(settings: TrainingSettings, change: Mapping[str, Any]) -> TrainingSettings:
     """The settings with some keys changed. A section is changed key by key."""
     document = settings.model_dump(mode="json")
     for name, value in change.items():

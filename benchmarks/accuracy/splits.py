@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -18,15 +18,17 @@ _VALIDATION: Final = (2, 0.08, 0.25)
 _MAX_SEED: Final = 10_000
 
 
-def part_splits(manifest: Manifest, split: Split, wanted: int) -> list[Manifest]:
+def part_splits(manifest: Manifest, split: Split, wanted: int, unit_of: Callable[[str], str] = str) -> list[Manifest]:
     """Split the manifest under each of the first `wanted` seeds, from 0 on, that give a fair split.
+
+    unit_of: a part -> what falls to a split with it, see `Grouping.unit_of`; each part alone by default.
 
     Raises:
         ValueError: there are fewer such seeds.
     """
     found: list[Manifest] = []
     for seed in range(_MAX_SEED):
-        candidate = _under(manifest, split.model_copy(update={"seed": seed}))
+        candidate = _under(manifest, split.model_copy(update={"seed": seed}), unit_of)
         if all(_fair(candidate, name, *bounds) for name, bounds in _bounds()):
             found.append(candidate)
         if len(found) == wanted:
@@ -39,8 +41,8 @@ def _bounds() -> Iterator[tuple[SplitName, tuple[int, float, float]]]:
     yield SplitName.VAL, _VALIDATION
 
 
-def _under(manifest: Manifest, split: Split) -> Manifest:
-    images = tuple(replace(image, split=split_of(image.group, split)) for image in manifest.images)
+def _under(manifest: Manifest, split: Split, unit_of: Callable[[str], str]) -> Manifest:
+    images = tuple(replace(image, split=split_of(unit_of(image.group), split)) for image in manifest.images)
     return replace(manifest, split_seed=split.seed, images=images)
 
 

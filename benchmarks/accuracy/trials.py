@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +23,12 @@ import numpy as np
 from benchmarks.accuracy import plain
 from benchmarks.edge.material import Material
 from components.evaluation.detect import detect_all, load
+from components.evaluation.matching import Scored, numbered_parts, precision_at_recall, ranked
 from components.evaluation.metrics import average_precision
+from components.evaluation.parts import parts_of
+from components.evaluation.threshold import choose
 from components.stores.datasets.manifest import Manifest, SplitName
+from components.stores.models.evaluation_report import Rate
 from components.training.trainer import DetectionDataset
 from components.use_case import TrainingSettings
 from inspection.codec import canonical_json
@@ -32,7 +36,23 @@ from inspection.decode import Nms
 from inspection.image import sha256_of
 
 _log = logging.getLogger(__name__)
+_LOOSE_IOU: Final = 0.33
 _PACKAGES: Final = ("torch", "torchvision", "ultralytics-opencv-headless", "numpy", "opencv-python-headless")
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a line would see: counts of test parts at the threshold that the validation split chose.
+
+    Each is (count, of): defective parts that were not judged defective, good parts that were, parts left to a person.
+    map33: mAP at IoU 0.33. val_map50: mAP50 on the validation split, by which settings may be chosen.
+    """
+
+    escape: tuple[int, int]
+    overkill: tuple[int, int]
+    review: tuple[int, int]
+    map33: float
+    val_map50: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +65,19 @@ class Trial:
     images: Mapping[str, int]
     parts: Mapping[str, int]
     seconds: float
+    rates: Rates | None = None
+
+
+def _kept(document: Mapping[str, Any]) -> Trial:
+    """A trial that was written before."""
+    values = dict(document["trial"])
+    rates = values.pop("rates", None)
+    return Trial(**values, rates=None if rates is None else _kept_rates(rates))
+
+
+def _kept_rates(values: Mapping[str, Any]) -> Rates:
+    pairs = {name: (int(values[name][0]), int(values[name][1])) for name in ("escape", "overkill", "review")}
+    return Rates(**pairs, map33=float(values["map33"]), val_map50=float(values["val_map50"]))
 
 
 def log_to_stderr() -> None:
@@ -70,8 +103,13 @@ def base_weights(settings: TrainingSettings, work: Path) -> Path | None:
     return file
 
 
-def trial(material: Material, manifest: Manifest, settings: TrainingSettings | None, work: Path) -> Trial:
-    """Train and score, or return what an earlier run found. settings: None trains plain Ultralytics."""
+def trial(
+    material: Material, manifest: Manifest, settings: TrainingSettings | None, work: Path, *, with_rates: bool = False
+) -> Trial:
+    """Train and score, or return what an earlier run found. settings: None trains plain Ultralytics.
+
+    with_rates: also count what a line would see.
+    """
     from components.training.dataset_folder import write_dataset
 
     base = base_weights(settings, work) if settings else None
@@ -81,22 +119,24 @@ def trial(material: Material, manifest: Manifest, settings: TrainingSettings | N
         "arguments": _arguments(settings, len(manifest.of(SplitName.TRAIN))) if settings else plain.ARGUMENTS,
         "base": sha256_of(base.read_bytes()) if base else None,
         "packages": {name: version(name) for name in _PACKAGES},
-    }
+    } | ({"operating": material.use_case.operating.model_dump(mode="json")} if with_rates else {})
     digest = hashlib.sha256(canonical_json(inputs)).hexdigest()
     kept = work / f"trial-{digest}.json"
     if kept.exists():
-        return Trial(**json.loads(kept.read_bytes())["trial"])
+        return _kept(json.loads(kept.read_bytes()))
     folder = _empty(work / f"training-{digest}")
     dataset = write_dataset(manifest, material.fetch, folder / "dataset")
     began = time.monotonic()
     onnx = _trained(dataset, settings, base, folder / "training")
     seconds = time.monotonic() - began
+    scored = _scored(material, manifest, onnx.read_bytes(), (SplitName.TEST, *((SplitName.VAL,) if with_rates else ())))
     found = Trial(
         manifest.split_seed,
-        *_score(material, manifest, onnx.read_bytes()),
+        *_score(material, scored[SplitName.TEST]),
         images={name.value: len(manifest.of(name)) for name in SplitName},
         parts={name.value: len({image.group for image in manifest.of(name)}) for name in SplitName},
         seconds=seconds,
+        rates=_rates(material, scored) if with_rates else None,
     )
     _write(kept, {"inputs": inputs, "trial": asdict(found)})
     shutil.rmtree(folder)
@@ -126,13 +166,48 @@ def _arguments(settings: TrainingSettings, training_images: int) -> Mapping[str,
     return arguments_of(settings, training_images)
 
 
-def _score(material: Material, manifest: Manifest, onnx: bytes) -> tuple[float, float]:
-    """(mAP50, mAP50-95) on the test parts, through the code that the device runs."""
+def _scored(
+    material: Material, manifest: Manifest, onnx: bytes, splits: Sequence[SplitName]
+) -> dict[SplitName, list[Scored]]:
+    """What the model finds on some splits, through the code that the device runs."""
+    detectors = {"model": load(onnx, material.use_case.classes, Nms())}
+    return {split: detect_all(detectors, manifest.of(split), material.fetch, {})["model"] for split in splits}
+
+
+def _score(material: Material, scored: Sequence[Scored]) -> tuple[float, float]:
+    """(mAP50, mAP50-95)."""
+    values = [v for v in average_precision(scored, material.use_case.classes).values() if v is not None]
+    return _mean([value[0] for value in values]), _mean([value[1] for value in values])
+
+
+def _rates(material: Material, scored: Mapping[SplitName, Sequence[Scored]]) -> Rates:
     classes = material.use_case.classes
-    detectors = {"model": load(onnx, classes, Nms())}
-    scored = detect_all(detectors, manifest.of(SplitName.TEST), material.fetch, {})["model"]
-    values = [value for value in average_precision(scored, classes).values() if value is not None]
-    return float(np.mean([value[0] for value in values])), float(np.mean([value[1] for value in values]))
+    thresholds, _ = choose(scored[SplitName.VAL], classes, material.use_case.operating)
+    test = scored[SplitName.TEST]
+    parts = parts_of(test, thresholds)
+    return Rates(
+        escape=_pair(parts.escape),
+        overkill=_pair(parts.overkill),
+        review=_pair(parts.review),
+        map33=_map_at(test, classes, _LOOSE_IOU),
+        val_map50=_score(material, scored[SplitName.VAL])[0],
+    )
+
+
+def _pair(rate: Rate) -> tuple[int, int]:
+    return rate.count, rate.n
+
+
+def _map_at(images: Sequence[Scored], classes: Sequence[str], min_iou: float) -> float:
+    """mAP at one IoU, by COCO's rule; classes without a label are left out."""
+    numbers = numbered_parts(images)
+    curves = (precision_at_recall(ranked(images, name, numbers, min_iou=min_iou)) for name in classes)
+    return _mean([float(curve.mean()) for curve in curves if curve is not None])
+
+
+def _mean(values: Sequence[float]) -> float:
+    """0 where no class has a label."""
+    return float(np.mean(values)) if values else 0.0
 
 
 def _empty(folder: Path) -> Path:

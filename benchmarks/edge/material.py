@@ -13,7 +13,9 @@ from demo.data import from_folder, generated
 from inspection import Preprocess, decode_image, sha256_of
 
 GENERATED_PARTS = 90
-_USE_CASE = Path(__file__).resolve().parents[2] / "use_cases" / "metal-tag-public.yaml"
+_USE_CASES = Path(__file__).resolve().parents[2] / "use_cases"
+TAGS = ("metal-tag-public", "metal tags")
+BOARDS = ("pcb", "pieces of circuit boards")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,12 @@ class Material:
                 yield entry, self.images[entry.sha256]
 
 
-def load_material(folder: Path | None) -> Material:
-    """The labelled photographs of a folder (see `from_folder`), or generated ones."""
-    use_case = load_use_case(_USE_CASE)
+def load_material(folder: Path | None, product: tuple[str, str] = TAGS) -> Material:
+    """The labelled photographs of a folder (see `from_folder`), or generated metal tags.
+
+    product: the name of the use case, and what the photographs show.
+    """
+    use_case = load_use_case(_USE_CASES / f"{product[0]}.yaml")
     data = generated(GENERATED_PARTS, 0) if folder is None else from_folder(folder, use_case)
     entries, images = [], {}
     for frame in (*data.first, *data.device):
@@ -60,7 +65,7 @@ def load_material(folder: Path | None) -> Material:
                 width=width,
                 height=height,
                 group=frame.part_id,
-                split=split_of(frame.part_id, use_case.split),
+                split=split_of(use_case.grouping.unit_of(frame.part_id), use_case.split),
                 boxes=regions(data.truth[sha256]),
             )
         )
@@ -72,4 +77,4 @@ def load_material(folder: Path | None) -> Material:
     )
     parts = len({entry.group for entry in entries})
     kind = "generated" if folder is None else "public"
-    return Material(use_case, manifest, images, f"{len(entries)} {kind} photographs of {parts} metal tags")
+    return Material(use_case, manifest, images, f"{len(entries)} {kind} photographs of {parts} {product[1]}")

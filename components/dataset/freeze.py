@@ -6,7 +6,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -14,7 +14,7 @@ from components.dataset.duplicates import linked_groups
 from components.dataset.group_merge import Merge, merge_groups
 from components.dataset.split import split_of
 from components.settings import Settings
-from components.stores.datasets.assignments import add_assignments, load_assignments
+from components.stores.datasets.assignments import STRONGEST_FIRST, add_assignments, load_assignments
 from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName, regions, save_manifest
 from components.stores.labels.store import LabelEvent, LabelStore
 from components.stores.labels.versions import record_label_version
@@ -67,6 +67,21 @@ def group_of(event: LabelEvent) -> str:
     return f"{place.site}/{device}/{event.group}"
 
 
+def units_of(labels: Mapping[str, LabelEvent], use_case: UseCase) -> dict[str, str]:
+    """sha256 of an image -> what it falls to a split with: its group, or with `grouping.split_by` several groups."""
+    groups = groups_of(labels, use_case)
+    if use_case.grouping.split_by is None:
+        return groups
+    told = _told(labels, groups)
+    rule = use_case.grouping.unit_of
+    return {sha256: rule(told[group]) if group in told else group for sha256, group in groups.items()}
+
+
+def _told(labels: Mapping[str, LabelEvent], groups: Mapping[str, str]) -> dict[str, str]:
+    """Group -> the name of its part without its place, for groups that have one."""
+    return {group: labels[sha256].group for sha256, group in sorted(groups.items()) if group != sha256}
+
+
 def plan_splits(
     labels: Mapping[str, LabelEvent],
     use_case: UseCase,
@@ -75,15 +90,37 @@ def plan_splits(
 ) -> Merge:
     """The split of each group. A group that was in a dataset stays there; for others the rule decides.
 
-    The rule takes the part's name without its place, as it always did: parts of one name fall to one split.
+    The rule takes the part's name without its place, as it always did: parts of one name fall to one split. With
+    `grouping.split_by` it takes what the expression finds in the name. Near-duplicates then join such units, of which
+    each group stays a part by itself; a unit is in the strongest split that one of its groups was in.
+
+    links: pairs of units (`units_of`), which are the groups without `grouping.split_by`.
     """
     groups = groups_of(labels, use_case)
-    told = {group: labels[sha256].group for sha256, group in sorted(groups.items()) if group != sha256}
-    own = {
-        group: assigned.get(group) or split_of(told.get(group, group), use_case.split)
-        for group in sorted(set(groups.values()))
-    }
-    return merge_groups(own, links)
+    if use_case.grouping.split_by is None:
+        told = _told(labels, groups)
+        own = {
+            group: assigned.get(group) or split_of(told.get(group, group), use_case.split)
+            for group in sorted(set(groups.values()))
+        }
+        return merge_groups(own, links)
+    units = units_of(labels, use_case)
+    unit = {group: units[sha256] for sha256, group in sorted(groups.items())}
+    were: dict[str, list[SplitName]] = {}
+    for group, its in unit.items():
+        were.setdefault(its, []).extend([assigned[group]] if group in assigned else [])
+    merged = merge_groups(
+        {
+            its: min(known, key=STRONGEST_FIRST.index) if known else split_of(its, use_case.split)
+            for its, known in sorted(were.items())
+        },
+        links,
+    )
+    return replace(
+        merged,
+        splits={group: merged.splits[its] for group, its in unit.items()},
+        name={group: group for group in unit},
+    )
 
 
 def build_manifest(
@@ -94,7 +131,8 @@ def build_manifest(
 ) -> Manifest:
     """The manifest of approved labels (sha256 -> label event). It depends on these arguments alone.
 
-    links: pairs of groups that contain near-duplicates of each other; they become one group, see `merge_groups`.
+    links: pairs of groups (of units, with `grouping.split_by`) that contain near-duplicates of each other; they become
+        one, see `merge_groups`.
     assigned: group -> the split that it was in, in earlier datasets.
 
     A detector needs defects in every split. A model that learns from good parts alone (`training.detector: patchcore`)
@@ -112,10 +150,10 @@ def build_manifest(
             "near-duplicates would join %d of %d groups, more than a tenth: no group is merged. Check whether parts "
             "look alike, or whether photographs of one part have different part names",
             merged.joined,
-            len(merged.splits),
+            merged.of,
         )
     elif merged.joined:
-        _log.info("%d of %d groups contain near-duplicates of others: merged", merged.joined, len(merged.splits))
+        _log.info("%d of %d groups contain near-duplicates of others: merged", merged.joined, merged.of)
     for sha256 in sorted(labels):
         event = labels[sha256]
         unknown = sorted({box.class_name for box in event.boxes} - set(use_case.classes))
@@ -208,7 +246,7 @@ def freeze(config: Settings, use_case: UseCase, label_version: int = -1) -> Froz
     approved = labels.latest_approved(use_case.name, version=version)
     store, bucket = S3ObjectStore.from_settings(config), config.bucket("datasets")
     fetch = cached(RawImages(store, config.bucket("raw")).fetch, config, approved)
-    links = linked_groups(approved, groups_of(approved, use_case), fetch, comparisons(config))
+    links = linked_groups(approved, units_of(approved, use_case), fetch, comparisons(config))
     seed = use_case.split.seed
     assigned = load_assignments(store, bucket, use_case.name)[0].splits(seed)
     while True:

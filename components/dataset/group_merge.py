@@ -19,12 +19,14 @@ class Merge:
     """The result of merging.
 
     splits: group -> its split. name: group -> the first, by name, of the groups that it was merged with. joined: number
-    of groups that near-duplicates join with another. refused: they were too many, so that nothing was merged.
+    of groups that near-duplicates join with another, of: of how many. refused: they were too many, so that nothing was
+    merged.
     """
 
     splits: Mapping[str, SplitName]
     name: Mapping[str, str]
     joined: int
+    of: int
     refused: bool
 
 
@@ -53,9 +55,9 @@ def merge_groups(splits: Mapping[str, SplitName], links: Iterable[tuple[str, str
         members.setdefault(find(group), []).append(group)
     joined = sum(len(together) for together in members.values() if len(together) > 1)
     if joined > MAX_SHARE * len(splits):
-        return Merge(dict(splits), {group: group for group in splits}, joined, refused=True)
+        return Merge(dict(splits), {group: group for group in splits}, joined, len(splits), refused=True)
     merged = dict(splits)
     for together in members.values():
         strongest = min((splits[group] for group in together), key=STRONGEST_FIRST.index)
         merged.update(dict.fromkeys(together, strongest))
-    return Merge(merged, {group: find(group) for group in splits}, joined, refused=False)
+    return Merge(merged, {group: find(group) for group in splits}, joined, len(splits), refused=False)

@@ -114,8 +114,8 @@ class Ranked:
     labels: NDArray[np.int64]
 
 
-def ranked(images: Sequence[Scored], class_name: str, parts: Mapping[str, int]) -> Ranked:
-    """Match one class as COCO does at IoU 0.5. parts: group -> its number, 0..len(parts) - 1.
+def ranked(images: Sequence[Scored], class_name: str, parts: Mapping[str, int], *, min_iou: float = MIN_IOU) -> Ranked:
+    """Match one class as COCO does at one IoU, 0.5. parts: group -> its number, 0..len(parts) - 1.
 
     Detections after the last hit are left out: recall grows no more, so that average precision does not change.
     """
@@ -129,7 +129,7 @@ def ranked(images: Sequence[Scored], class_name: str, parts: Mapping[str, int]) 
         overlap = _overlaps(said, own)
         found = [False] * len(own)
         for row, detection in enumerate(said):
-            best = _best_free(overlap[row], found, MIN_IOU)
+            best = _best_free(overlap[row], found, min_iou)
             if best is not None:
                 found[best] = True
             rows.append((detection.score, part, best is not None))

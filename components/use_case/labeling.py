@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.use_case.section import Score, Section, Share
 
@@ -50,10 +51,38 @@ class Labeling(Section):
 
 
 class Grouping(Section):
-    """Which photographs belong together: those of one physical part, or each image alone."""
+    """Which photographs belong together: those of one physical part, or each image alone; and which parts do."""
 
     rule: Literal["part", "image"] = "part"
     """`part`: photographs of one part stay in one split. `image`: each image alone."""
+    split_by: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
+    """A regular expression over the names of parts. Parts in which it finds the same text (its first group, or all that
+    it finds) stay in one split, such as pieces of one board, of one melt or of one roll. Each is judged by itself.
+    Without it, each part falls to a split by itself."""
+
+    @field_validator("split_by")
+    @classmethod
+    def _is_an_expression(cls, value: str | None) -> str | None:
+        try:
+            found = None if value is None else re.compile(value).search("")
+        except re.error as e:
+            raise ValueError(f"expected a regular expression, but {e}") from e
+        if found is not None:
+            raise ValueError("expected an expression that finds at least one character of a part's name")
+        return value
+
+    @model_validator(mode="after")
+    def _splits_parts(self) -> Grouping:
+        if self.rule == "image" and self.split_by is not None:
+            raise ValueError("expected rule part with split_by: with rule image there are no parts")
+        return self
+
+    def unit_of(self, part: str) -> str:
+        """What falls to one split with this part, by its name: the text that `split_by` finds, or the part alone."""
+        found = None if self.split_by is None else re.search(self.split_by, part)
+        if found is None:
+            return part
+        return (found[1] if found.re.groups else found[0]) or part
 
 
 class Split(Section):

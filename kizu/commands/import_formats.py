@@ -108,6 +108,13 @@ def _label_studio(asked: Asked) -> Found:
     )
 
 
+def _boxes(asked: Asked) -> Found:
+    from components.exchange.box_table import read_box_table
+
+    lines = io.StringIO(text_of(asked.config, asked.labels), newline="")
+    return Found("boxes", read_box_table(lines, asked.names, _dated(asked.labels)), _images_of(asked))
+
+
 def _coco(asked: Asked) -> Found:
     from components.exchange.coco import read_coco
 
@@ -180,6 +187,12 @@ FORMATS: Final = (
         "voc",
         f"Import labels of Pascal VOC: a folder with one XML file for each image, as NEU-DET has it. {_FROM_BESIDE}",
         _voc,
+    ),
+    Format(
+        "boxes",
+        f"Import labels of a CSV table with the columns image, class, x1, y1, x2, y2 (pixels). {_FROM_BESIDE}",
+        _boxes,
+        Annotated[Path, typer.Argument(help="The CSV file. A line with an image alone: it shows no defect.")],
     ),
     Format("label-studio", f"Import labels of a JSON export of Label Studio. {_FROM_BESIDE}", _label_studio),
     Format("cvat", f"Import labels of CVAT: its XML for images (1.1). {_FROM_BESIDE}", _cvat),

@@ -93,7 +93,11 @@ def logs(
 @app.command()
 def demo(
     data: Annotated[
-        Path | None, typer.Option(help="A folder of real images with labels.csv. Default: generated images.")
+        Path | None, typer.Option(help="A folder of real images with labels.csv or boxes.csv. Default: generated ones.")
+    ] = None,
+    use_case: Annotated[
+        str | None,
+        typer.Option(help="With --data: a shipped use case by name, or a file. Default: metal-tag-public."),
     ] = None,
     people: Annotated[
         str, typer.Option(help="stand-in: two programs work in Label Studio; real: the demo waits for you.")
@@ -120,13 +124,21 @@ def demo(
 
     if people not in ("stand-in", "real"):
         raise CommandError(f"expected --people stand-in or real, but got {people!r}")
+    if use_case and not data:
+        raise CommandError("expected --data with --use-case: the generated images show metal tags")
     if rounds == 3 and (data or quick):
         raise CommandError("expected --rounds 2 with --data or --quick: three rounds need the generated parts")
     raise typer.Exit(
         loop.run(
             installation(),
             loop.DemoOptions(
-                data=data, real_people=people == "real", fresh=fresh, stop=stop, quick=quick, rounds=rounds
+                data=data,
+                use_case=use_case,
+                real_people=people == "real",
+                fresh=fresh,
+                stop=stop,
+                quick=quick,
+                rounds=rounds,
             ),
             console,
         )

@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.accuracy import plain
+from benchmarks.accuracy import boards, plain
 from benchmarks.accuracy.contenders import PLAIN, SHIPPED, TRIED, contenders
 from benchmarks.accuracy.splits import part_splits
 from benchmarks.accuracy.table import Report, render
-from benchmarks.accuracy.trials import Trial, trial
+from benchmarks.accuracy.trials import Rates, Trial, trial
 from benchmarks.edge.material import load_material
 from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName
-from components.use_case import Split, TrainingSettings
+from components.use_case import Split, TrainingSettings, load_use_case
+from deploy.access.layout import REPOSITORY
 
 
 def manifest(parts):
@@ -39,6 +40,14 @@ def test_the_first_fair_seeds_keep_whole_parts_apart():
         assert sum(len(of) for of in groups.values()) == 16
         assert len(groups[SplitName.TEST]) >= 4
         assert 0.15 <= len(split.of(SplitName.TEST)) / len(whole.images) <= 0.30
+
+
+def test_the_splits_keep_together_what_the_use_case_keeps_together():
+    """Two neighbouring parts of one unit are in the same split under every seed."""
+    whole = manifest([4] * 40)
+    for split in part_splits(whole, Split(test=0.2, val=0.15), 3, lambda part: part[:-1]):
+        sides = {(image.group[:-1], image.split) for image in split.images}
+        assert len(sides) == len({image.group[:-1] for image in split.images})
 
 
 def test_too_few_parts_are_no_benchmark():
@@ -104,6 +113,49 @@ def test_a_trial_trains_once_and_is_read_again(tmp_path):
     again = trial(material, few, settings.model_copy(update={"seed": 1}), tmp_path)
     assert again.map50 != 0.123
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_trial_with_rates_counts_what_a_line_would_see_and_is_read_again(tmp_path):
+    """The threshold comes from the validation split; what was kept is read with its rates."""
+    material = load_material(None)
+    small = part_splits(material.manifest, material.use_case.split, 1)[0]
+    kept = [*small.of(SplitName.TRAIN)[:6], *small.of(SplitName.VAL)[:2], *small.of(SplitName.TEST)[:4]]
+    few = replace(small, images=tuple(sorted(kept, key=lambda image: image.sha256)))
+    settings = TrainingSettings(width_multiple=0.0625, image_width=96, image_height=64, epochs=1, batch=4)
+    found = trial(material, few, settings, tmp_path, with_rates=True)
+    parts = {image.group: bool(image.boxes) for image in few.of(SplitName.TEST)}
+    assert found.rates.escape[1] + found.rates.overkill[1] == found.rates.review[1] == len(parts)
+    assert 0 <= found.map50 <= found.rates.map33 <= 1
+    assert trial(material, few, settings, tmp_path, with_rates=True) == found
+
+
+def test_the_table_of_the_boards_pools_rates_over_splits_and_says_whether_the_goal_is_met():
+    """Two splits with 1 and 2 escapes of 50 are 3 of 100, with their interval."""
+
+    def made(seed, map50, escapes):
+        return Trial(
+            seed, map50, 0.5, images={"train": 300, "val": 90, "test": 100}, parts={}, seconds=600.0,
+            rates=Rates(escape=(escapes, 50), overkill=(0, 50), review=(4, 100), map33=0.97, val_map50=0.9),
+        )  # fmt: skip
+
+    text = boards.render(
+        Report("make bench-accuracy", "506 photographs", {SHIPPED: "ours", "small": "smaller"},
+               {SHIPPED: [made(0, 0.94, 1), made(2, 0.97, 2)], "small": [made(0, 0.9, 0), made(2, 0.9, 0)]})
+    )  # fmt: skip
+    assert "| ours | 0.940 | 0.970 | **0.955** | 0.021 | 0.970 | 3/100 (0.010-0.085) | 0/100 (0.000-0.037) |" in text
+    assert "| mAP50: at least 0.95 on pieces kept apart | 0.955 | met |" in text
+    assert "seed 0: 300 to learn from, 90 for the threshold, 100 to be judged on" in text
+
+
+def test_what_was_tried_on_boards_differs_from_the_shipped_use_case_in_what_it_says():
+    """Other sizes of the input, and nothing else."""
+    use_case = load_use_case(REPOSITORY / "use_cases" / "pcb.yaml")
+    found = {name: settings for name, (_, settings) in boards.contenders(use_case, boards.TRIED).items()}
+    assert found[SHIPPED] == use_case.training
+    assert (found["small"].image_width, found["full"].image_width) == (320, 640)
+    assert found["small"].epochs == found["full"].epochs == use_case.training.epochs
+    with pytest.raises(ValueError, match="expected of small, full"):
+        boards.contenders(use_case, ["luck"])
 
 
 def test_plain_training_is_ultralytics_own_and_scored_as_ours_is(tmp_path, monkeypatch):

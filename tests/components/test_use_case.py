@@ -258,3 +258,38 @@ def test_a_new_gate_trains_nothing_anew_and_another_size_does():
     assert gate.digest != base.digest
     assert gate.training_digest == base.training_digest
     assert len({base.training_digest, size.training_digest, classes.training_digest}) == 3
+
+
+@pytest.mark.parametrize(
+    ("pattern", "part", "unit"),
+    [
+        (None, "44000011_test", "44000011_test"),
+        (r"^\d{7}", "44000011_test", "4400001"),
+        (r"^(\d{5})\d", "44000011_test", "44000"),
+        (r"^lot-(\d+)?", "lot-", "lot-"),
+        (r"^\d{7}", "bare", "bare"),
+    ],
+)
+def test_what_falls_to_a_split_together_is_found_in_the_names_of_parts(pattern, part, unit):
+    """The first group of the expression, or all that it finds; a part in which it finds nothing is alone."""
+    assert parse_use_case(changed(grouping={"split_by": pattern})).grouping.unit_of(part) == unit
+
+
+@pytest.mark.parametrize(
+    ("grouping", "said"),
+    [
+        ({"split_by": "("}, "expected a regular expression"),
+        ({"split_by": "x*"}, "finds at least one character"),
+        ({"rule": "image", "split_by": "^x"}, "expected rule part with split_by"),
+    ],
+)
+def test_a_grouping_that_cannot_mean_anything_is_refused(grouping, said):
+    """No expression, one that finds nothing in every name, and parts where there are none."""
+    with pytest.raises(UseCaseError, match=said):
+        parse_use_case(changed(grouping=grouping))
+
+
+def test_a_use_case_without_split_by_has_the_digest_of_before():
+    """A key that came later leaves digests of earlier files as they were."""
+    assert "split_by" not in parse_use_case(changed()).to_json()
+    assert parse_use_case(changed()).digest != parse_use_case(changed(grouping={"split_by": "^x"})).digest

@@ -12,11 +12,14 @@ from components.stores.datasets.manifest import SplitName
 from components.use_case import load_use_case
 from demo.data import DemoDataError, from_folder, generated, read_labels
 from demo.loop import DemoOptions, demo_use_case
+from demo.state import DemoError
 from deploy.access.layout import REPOSITORY
 from inspection.geometry import Box, LabelledBox
 from inspection.image import sha256_of
+from tests.components.first_look.photographs import photograph
 
 PUBLIC = load_use_case(REPOSITORY / "use_cases" / "metal-tag-public.yaml")
+PCB = load_use_case(REPOSITORY / "use_cases" / "pcb.yaml")
 
 
 @pytest.fixture
@@ -78,6 +81,78 @@ def test_a_folder_without_labels_is_refused(tmp_path):
     """A folder without labels.csv is refused with an error that names that file."""
     with pytest.raises(DemoDataError, match=r"labels\.csv"):
         from_folder(tmp_path, PUBLIC)
+
+
+def board_folder(folder, rows, pictures=("44000011_test", "44000011_temp")):
+    """Pictures of noise with a table of boxes."""
+    (folder / "images").mkdir()
+    for number, name in enumerate(pictures):
+        (folder / "images" / f"{name}.jpg").write_bytes(photograph(number))
+    (folder / "boxes.csv").write_text("image,class,x1,y1,x2,y2\n" + rows)
+    return folder
+
+
+def test_a_table_of_boxes_labels_every_picture(tmp_path):
+    """A picture without a line shows no defect; the part of each is its file's name."""
+    data = from_folder(board_folder(tmp_path, "44000011_test.jpg,open,1,2,11,22\n"), PCB)
+    assert data.unlabelled == 0
+    by_part = {f.part_id: data.truth[sha256_of(f.data)] for f in (*data.first, *data.device)}
+    assert by_part == {
+        "44000011_test": (LabelledBox("open", Box(1, 2, 10, 20)),),
+        "44000011_temp": (),
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("44000011_test.jpg,dent,1,2,11,22\n", r"expected boxes of open, .* got \{'unknown_class': 1\}"),
+        ("44000011_test.jpg,open,1,2,x,22\n", r"not_a_number"),
+        (",open,1,2,3,4\n", "line 2: expected the name of an image"),
+        ("elsewhere.jpg,open,1,2,3,4\n", r"none named elsewhere\.jpg"),
+    ],
+)
+def test_a_table_with_a_mistake_is_refused(tmp_path, rows, said):
+    """The stand-ins would label with half of the boxes."""
+    with pytest.raises(DemoDataError, match=said):
+        from_folder(board_folder(tmp_path, rows), PCB)
+
+
+def test_neighbouring_pieces_of_a_board_arrive_together(tmp_path):
+    """What `grouping.split_by` keeps in one split is in the first set or passes the camera, as a whole."""
+    names = [f"440{run:04}{piece}_test" for run in range(10) for piece in range(3)]
+    rows = "".join(f"{name}.jpg,open,1,2,11,22\n" for name in names)
+    data = from_folder(board_folder(tmp_path, rows, names), PCB)
+    arriving, first = ({f.part_id[:7] for f in frames} for frames in (data.device, data.first))
+    assert len(arriving) == 2
+    assert arriving.isdisjoint(first)
+    assert all(split_of(run, PCB.split) is not SplitName.TEST for run in arriving)
+
+
+def test_a_demo_takes_a_shipped_use_case_by_name_or_a_file(tmp_path):
+    """A name that is neither is refused with the names that there are."""
+    assert demo_use_case(DemoOptions(data=tmp_path, use_case="pcb"))[0].name == "pcb"
+    file = tmp_path / "mine.yaml"
+    file.write_text((REPOSITORY / "use_cases" / "pcb.yaml").read_text().replace("name: pcb", "name: mine"))
+    assert demo_use_case(DemoOptions(data=tmp_path, use_case=str(file)))[0].name == "mine"
+    with pytest.raises(DemoError, match=r"metal-tag, metal-tag-public, pcb.* but there is no tiger"):
+        demo_use_case(DemoOptions(data=tmp_path, use_case="tiger"))
+
+
+def test_the_public_boards_fall_to_first_set_device_and_test_apart():
+    """253 tested boards and as many templates; a run of neighbouring pieces is on one side, templates too."""
+    folder = os.environ.get("KIZU_PUBLIC_PCB")
+    if not folder:
+        pytest.skip("KIZU_PUBLIC_PCB does not name a folder with the public circuit boards")
+    data = from_folder(Path(folder), PCB)
+    assert (len(data.truth), data.unlabelled) == (506, 0)
+    assert sum(bool(boxes) for boxes in data.truth.values()) == 253
+    first, device = ({PCB.grouping.unit_of(f.part_id) for f in frames} for frames in (data.first, data.device))
+    assert first.isdisjoint(device)
+    splits = {unit: split_of(unit, PCB.split) for unit in first | device}
+    assert SplitName.TEST not in {splits[unit] for unit in device}
+    for split in SplitName:
+        assert {unit[:3] for unit, its in splits.items() if its is split} == {"440", "506", "901"}
 
 
 def test_the_public_labels_are_all_read(public_tags):

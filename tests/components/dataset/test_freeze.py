@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.dataset.duplicates import linked_groups
-from components.dataset.freeze import DatasetError, build_manifest, freeze, group_of, plan_splits
+from components.dataset.freeze import DatasetError, build_manifest, freeze, group_of, plan_splits, units_of
 from components.dataset.split import position, split_of
 from components.generated_parts.photographs import LineGenerator
 from components.stores.datasets.assignments import add_assignments, load_assignments
@@ -21,7 +21,7 @@ from components.stores.raw_images.images import RawImages
 from components.use_case import Split, parse_use_case
 from inspection.geometry import Box, LabelledBox
 from inspection.image import decode_image, sha256_of
-from tests.components.dataset.approved_labels import USE_CASE, event, labels
+from tests.components.dataset.approved_labels import SCRATCH, USE_CASE, event, labels
 
 
 def test_a_place_is_the_first_bytes_of_a_known_digest():
@@ -298,3 +298,69 @@ def test_without_assignments_the_rule_decides_as_before():
     assert build_manifest(labels(), USE_CASE) == build_manifest(
         labels(), USE_CASE, (), plan_splits(labels(), USE_CASE).splits
     )
+
+
+def by_board(pattern=r"^\d{3}"):
+    grouping = USE_CASE.grouping.model_copy(update={"split_by": pattern})
+    return USE_CASE.model_copy(update={"grouping": grouping})
+
+
+def boards(count=40):
+    """Ten pieces of each board, 000-0 and so on; every second piece is good."""
+    return {
+        e.sha256: e
+        for e in (event(n, group=f"{n // 10:03}-{n % 10}", boxes=SCRATCH if n % 2 else ()) for n in range(10 * count))
+    }
+
+
+def test_pieces_of_one_board_stay_in_one_split_and_are_judged_one_by_one():
+    """What `grouping.split_by` finds in the names of parts falls to a split as a whole; each piece stays a part."""
+    manifest = build_manifest(boards(), by_board())
+    sides = {(image.group[:3], image.split) for image in manifest.images}
+    assert len(sides) == 40
+    assert len({image.group for image in manifest.images}) == 400
+    assert {image.split for image in manifest.images} == set(SplitName)
+    alone = build_manifest(boards(), USE_CASE)
+    assert len({(image.group[:3], image.split) for image in alone.images}) > 40
+
+
+def test_a_near_duplicate_joins_boards_and_leaves_their_pieces_parts():
+    """Two boards that show the same again fall to one split, test if either was; with too many nothing is joined."""
+    case, found = by_board(), boards()
+    own = plan_splits(found, case).splits
+    in_test = min(group[:3] for group, split in own.items() if split is SplitName.TEST)
+    in_train = min(group[:3] for group, split in own.items() if split is SplitName.TRAIN)
+    plan = plan_splits(found, case, [(in_train, in_test)])
+    assert {plan.splits[f"{in_train}-{piece}"] for piece in range(10)} == {SplitName.TEST}
+    assert (plan.joined, plan.of, len(set(plan.name.values()))) == (2, 40, 400)
+    assert plan_splits(found, case, [(f"{n:03}", f"{n + 1:03}") for n in range(0, 10, 2)]).refused
+
+
+def test_a_new_piece_follows_its_board_to_where_that_was():
+    """The board was recorded in test under another rule: its other pieces follow, and none of them is learned from."""
+    case, found = by_board(), boards()
+    in_train = min(group for group, split in plan_splits(found, case).splits.items() if split is SplitName.TRAIN)
+    plan = plan_splits(found, case, (), {in_train: SplitName.TEST})
+    assert {plan.splits[f"{in_train[:3]}-{piece}"] for piece in range(10)} == {SplitName.TEST}
+
+
+def test_images_without_a_part_are_not_grouped_by_their_digest():
+    """The expression reads names that people gave, never a sha256 that happens to begin with digits."""
+    found = {e.sha256: dataclasses.replace(e, group=e.sha256) for e in labels(200).values()}
+    assert units_of(found, by_board(r"^\d")) == {sha256: sha256 for sha256 in found}
+
+
+def test_freezing_compares_no_two_pieces_of_one_board(store, installation):
+    """They are in one split in any case, and comparing costs time."""
+    photograph = LineGenerator(seed=3).part(1)[0].jpeg
+    brighter = cv2.convertScaleAbs(decode_image(photograph), alpha=1.05, beta=6)
+    found = {}
+    for number, data in enumerate((photograph, cv2.imencode(".jpg", brighter)[1].tobytes())):
+        key = f"pieces/{number}.jpg"
+        store.put(installation.bucket("raw"), key, data)
+        uri = f"s3://{installation.bucket('raw')}/{key}"
+        made = event(number, group=f"007-{number}")
+        found[sha256_of(data)] = dataclasses.replace(made, sha256=sha256_of(data), image_uri=uri)
+    fetch = RawImages(store, installation.bucket("raw")).fetch
+    assert linked_groups(found, units_of(found, by_board()), fetch) == []
+    assert linked_groups(found, units_of(found, USE_CASE), fetch) == [("007-0", "007-1")]
