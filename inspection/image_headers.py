@@ -17,6 +17,7 @@ _MOST_PAGES: Final = 64  # of a TIFF that are looked at
 _SUBFILE, _WIDTH, _HEIGHT, _BITS = 254, 256, 257, 258  # tags of a TIFF
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _ORIENTATION: Final = 0x0112
+_EXIF: Final = b"Exif\x00\x00"
 _SHORT: Final = 3  # a type of a TIFF's entries
 
 
@@ -175,15 +176,42 @@ def webp_orientation(data: bytes) -> int:
     while at + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, at)
         if kind == b"EXIF":
-            exif = data[at + 8 : at + 8 + length].removeprefix(b"Exif\x00\x00")
-            if exif[:4] not in (b"II*\x00", b"MM\x00*"):
-                return 1
-            try:
-                (first, *_) = _tiff_pages(exif, most=1)
-            except struct.error:
-                return 1
-            return first[_ORIENTATION] if 1 <= first.get(_ORIENTATION, 1) <= 8 and _ORIENTATION in first else 1
+            return _exif_orientation(data[at + 8 : at + 8 + length].removeprefix(_EXIF))
         at += 8 + length + length % 2
+    return 1
+
+
+def _exif_orientation(exif: bytes) -> int:
+    if exif[:4] not in (b"II*\x00", b"MM\x00*"):
+        return 1
+    try:
+        (first, *_) = _tiff_pages(exif, most=1)
+    except struct.error:
+        return 1
+    return first[_ORIENTATION] if 1 <= first.get(_ORIENTATION, 1) <= 8 and _ORIENTATION in first else 1
+
+
+def orientation_of(kind: ImageFormat, data: bytes) -> int:
+    """The EXIF orientation (1 to 8) that a file says, for reports about it; 1 if it says none.
+
+    `decode_image` turns the picture by it, in every format.
+    """
+    if kind == "webp":
+        return webp_orientation(data)
+    if kind == "tiff":
+        return _exif_orientation(data)
+    if kind == "png":
+        return next((_exif_orientation(data[place]) for name, place in _png_places(data) if name == b"eXIf"), 1)
+    return _jpeg_orientation(data) if kind == "jpeg" else 1
+
+
+def _jpeg_orientation(data: bytes) -> int:
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and 0xE0 <= data[at + 1] <= 0xEF:  # application segments come first
+        length = struct.unpack_from(">H", data, at + 2)[0]
+        if data[at + 1] == 0xE1 and data[at + 4 : at + 10] == _EXIF:
+            return _exif_orientation(data[at + 10 : at + 2 + length])
+        at += 2 + length
     return 1
 
 
@@ -207,6 +235,11 @@ HEADER_SIZE: Final[dict[ImageFormat, Callable[[bytes], tuple[int, int] | None]]]
 
 
 def _png_chunks(data: bytes) -> Iterator[bytes]:
+    return (kind for kind, _ in _png_places(data))
+
+
+def _png_places(data: bytes) -> Iterator[tuple[bytes, slice]]:
+    """The kind of each chunk, and where its content lies."""
     # OpenCV allocates what a chunk's length claims, 4 GB for a file of 200 bytes: each must lie inside the data.
     at = 8
     while at + 12 <= len(data):
@@ -214,7 +247,7 @@ def _png_chunks(data: bytes) -> Iterator[bytes]:
         at += 12 + length
         if at > len(data):
             return
-        yield kind
+        yield kind, slice(at - 4 - length, at - 4)
         if kind == b"IEND":
             return
 

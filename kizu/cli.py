@@ -30,6 +30,7 @@ from kizu.commands import (
     keys,
     kubeflow,
     labels,
+    new,
     reconcile,
     rename,  # noqa: F401
     reopen,  # noqa: F401
@@ -50,6 +51,7 @@ app = typer.Typer(
     help="Visual quality inspection without a cloud account: label, train, approve, deploy, inspect, and again.",
 )
 app.add_typer(servers.app)
+app.add_typer(new.app)
 app.add_typer(exchange.import_app, name="import")
 app.command("ingest", help="Images into the raw bucket: the same as `kizu import images`.")(exchange.import_images)
 app.add_typer(export.export_app, name="export")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from inspection.image import ImageError, decode_image, image_format, sha256_of
+from inspection.image_headers import orientation_of
 
 WIDTH, HEIGHT = 64, 48
 EXIF = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x00\x00"  # without an entry
@@ -130,6 +131,28 @@ def test_a_turned_camera_gives_an_upright_picture(kind, orientation, shape, red_
     decoded = decode_image(encoded(picture(), kind, exif=exif, **options))
     assert decoded.shape == (*shape, 3)
     assert decoded[red_at][2] > 150 > decoded[red_at][0]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "BMP"])
+@pytest.mark.parametrize("orientation", [None, 1, 3, 6, 8])
+def test_the_orientation_that_a_file_says_is_read_in_each_format(kind, orientation):
+    """1 where it says none, and for a BMP, which has no place for it."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation or 1
+    data = encoded(picture(), kind, **({"exif": exif} if orientation and kind != "BMP" else {}))
+    assert orientation_of(image_format(data), data) == (1 if kind == "BMP" else orientation or 1)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_damaged_orientation_is_none_for_a_report(kind):
+    """An entry that points out of the file, and a file that ends within it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = bytearray(encoded(picture(), kind, exif=exif))
+    at = data.index(b"II*\x00") if b"II*\x00" in data else data.index(b"MM\x00*")
+    assert orientation_of(image_format(data), bytes(data[: at + 6])) == 1
+    data[at + 4 : at + 8] = b"\xff\xff\xff\xff"
+    assert orientation_of(image_format(data), bytes(data)) == 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
