@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from components.same_line import SameLine
 from kizu.reconciling import compose, has_files, holder, products_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SAY_AGAIN_S: Final = 60.0
 _LATE: Final = 10
 """After so many intervals without a pass the service is not healthy any more."""
 
@@ -81,7 +81,7 @@ class ReconcilerService:
         self._counters = Counters()
         self._stopped = threading.Event()
         self._alive_at = time.monotonic()
-        self._said: tuple[str, float] | None = None
+        self._said = SameLine()
         self._reconciling: Reconciling | None = None
         self._lease: Any = None
         self._acting = False
@@ -121,7 +121,7 @@ class ReconcilerService:
                     self._say_failure(e)
                 else:
                     self._counters.passed(time.monotonic() - began, datetime.now(UTC))
-                    self._said = None
+                    self._said.forget()
                 self._alive_at = time.monotonic()  # also after a failure: a restart mends no server
                 self._sleep()
 
@@ -130,12 +130,10 @@ class ReconcilerService:
         from components.stores.objects.s3 import ObjectStoreError
         from components.stores.releases.signer_client import SignerError
 
-        reason, at = str(error), time.monotonic()
-        if self._said is not None and self._said[0] == reason and at - self._said[1] < _SAY_AGAIN_S:
+        if not self._said.is_due(str(error), time.monotonic()):
             return
-        self._said = (reason, at)
         is_away = isinstance(error, (ObjectStoreError, SignerError))
-        _log.error("this pass failed: %s; the next one is in %.0f s", reason, self._every_s, exc_info=not is_away)
+        _log.error("this pass failed: %s; the next one is in %.0f s", error, self._every_s, exc_info=not is_away)
 
     def _turn(self) -> None:
         self._again_at = None

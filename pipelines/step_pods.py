@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 import yaml
 from kfp import compiler, dsl, kubernetes
 
+from components.quantities import BYTES, CPU, byte_count, cores
 from components.settings import Settings, SettingsError
 
 USER: Final = 10001
@@ -28,25 +29,8 @@ LONGEST_RUN_DAYS: Final = 8
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 """The pod label by which Kueue finds the LocalQueue."""
 
-_CPU: Final = r"(?:[0-9]*[.])?[0-9]+m?"
-_MEMORY: Final = r"[0-9]+(?:E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?"
-_SIZE: Final = re.compile(rf"cpu=({_CPU})/({_CPU}) memory=({_MEMORY})/({_MEMORY})")
-_UNITS: Final[Mapping[str, int]] = {
-    "": 1,
-    **{letter: 1000**power for power, letter in enumerate("KMGTPE", start=1)},
-    **{f"{letter}i": 1024**power for power, letter in enumerate("KMGTPE", start=1)},
-}
+_SIZE: Final = re.compile(rf"cpu=({CPU})/({CPU}) memory=({BYTES})/({BYTES})")
 _QUEUE: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
-
-
-def cores(cpu: str) -> float:
-    """Processors of a value in Kubernetes' notation."""
-    return float(cpu.removesuffix("m")) / (1000 if cpu.endswith("m") else 1)
-
-
-def _bytes(memory: str) -> int:
-    digits = memory.rstrip("KMGTPEi")
-    return int(digits) * _UNITS[memory[len(digits) :]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +45,7 @@ class PodSize:
     memory: tuple[str, str]
 
     def __post_init__(self) -> None:
-        for what, (request, limit), amount in (("cpu", self.cpu, cores), ("memory", self.memory, _bytes)):
+        for what, (request, limit), amount in (("cpu", self.cpu, cores), ("memory", self.memory, byte_count)):
             if amount(request) > amount(limit):
                 raise SettingsError(f"expected a request of {what} that is within its limit, but got {request}/{limit}")
 
@@ -147,7 +131,8 @@ def ask_of_every_step(task: Any, size: PodSize) -> Any:
 def set_size(task: Any, size: PodSize) -> Any:
     """Set requests and limits on a kfp task and return the task."""
     task.set_cpu_request(size.cpu[0]).set_cpu_limit(size.cpu[1])
-    return task.set_memory_request(size.memory[0]).set_memory_limit(size.memory[1])
+    request, limit = (memory.replace("k", "K") for memory in size.memory)  # kfp's own spelling
+    return task.set_memory_request(request).set_memory_limit(limit)
 
 
 def set_retries(task: Any, times: int) -> Any:

@@ -14,12 +14,12 @@ import yaml
 from kfp import kubernetes
 
 from components import container_images
+from components.quantities import cores
 from components.use_case import Resources, UseCase
 from pipelines.step_pods import (
     SIZES,
     TRAINING_STEPS,
     PodSize,
-    cores,
     executors_of,
     one_step,
     set_retries,

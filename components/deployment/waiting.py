@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from components.same_line import SameLine
+
 _log = logging.getLogger(__name__)
 
 EVERY_S: Final = 5.0
-SAY_AGAIN_S: Final = 60.0
 
 T = TypeVar("T")
 
@@ -32,19 +33,17 @@ def when_there(
         is_away: whether an error says that something is not there yet. All other errors are raised.
         who: what waits, for the log. A line is written at first, when the reason changes, and then once a minute.
     """
-    said: tuple[str, float] | None = None
+    line = SameLine()
     while True:
         try:
             found = attempt()
         except Exception as e:
             if not is_away(e):
                 raise
-            reason, at = str(e), now()
-            if said is None or said[0] != reason or at - said[1] >= SAY_AGAIN_S:
-                _log.warning("%s waits, and tries again every %.0f s: %s", who, EVERY_S, reason)
-                said = (reason, at)
+            if line.is_due(str(e), now()):
+                _log.warning("%s waits, and tries again every %.0f s: %s", who, EVERY_S, e)
             sleep(EVERY_S)
         else:
-            if said is not None:
+            if line.was_said:
                 _log.info("%s has what it waited for", who)
             return found

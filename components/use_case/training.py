@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from components.quantities import BYTES, CPU
 from components.use_case.section import Section, Share
 from inspection.codec import canonical_json
 from inspection.outputs import ANOMALY_MAP, BOXES, OutputForm
@@ -185,8 +186,8 @@ class Resources(Section):
     or failed is started again; the training goes on from its last checkpoint.
     """
 
-    cpu: Annotated[str, Field(pattern=r"^([0-9]*[.])?[0-9]+m?$")] | None = None
-    memory: Annotated[str, Field(pattern=r"^[0-9]+(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?$")] | None = None
+    cpu: Annotated[str, Field(pattern=rf"^{CPU}$")] | None = None
+    memory: Annotated[str, Field(pattern=rf"^{BYTES}$")] | None = None
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
     """GPUs of the pod."""
     gpu_type: Annotated[str, Field(min_length=1)] = "nvidia.com/gpu"

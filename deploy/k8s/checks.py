@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from components.quantities import byte_count
 from deploy.k8s.facts import SERVICES, Facts
 from deploy.k8s.kubectl import Document
-from deploy.k8s.quantities import byte_count
 from deploy.k8s.shaping import pod_of
 from deploy.k8s.values import Values
 

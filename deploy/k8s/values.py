@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import yaml
 
+from components.quantities import byte_count
 from components.stores.objects.whole_file import PRIVATE, write_whole
 from deploy.k8s.component_folders import require_components
 from deploy.k8s.facts import Facts
@@ -26,7 +27,6 @@ from deploy.k8s.options import (
 )
 from deploy.k8s.peers import Peer as Peer
 from deploy.k8s.peers import ValuesError as ValuesError
-from deploy.k8s.quantities import byte_count
 
 FILE: Final = "values.yaml"
 SIZES: Final = {"data-seaweedfs-0": "50Gi", "mlflow": "5Gi", "labelstudio": "10Gi", "fleet-page": "1Gi"}
@@ -91,7 +91,8 @@ class Values:
             raise ValuesError(f"expected sizes of {', '.join(_SIZED)}, but got {', '.join(sorted(unknown))}")
         for name, size in self.sizes.items():
             try:
-                byte_count(size)
+                if byte_count(size) == 0:
+                    raise ValueError(f"expected a size such as 50Gi, but got {size!r}")
             except ValueError as e:
                 raise ValuesError(f"sizes: {name}: {e}") from e
 
