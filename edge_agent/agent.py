@@ -8,9 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge_agent.camera_states import CameraStates
 from edge_agent.config import SamplingLimits
 from edge_agent.errors import STORAGE, EdgeError, InferenceError, SourceError
@@ -24,9 +21,10 @@ from edge_agent.result import Result
 from edge_agent.sampling import Limits, reason_to_send, share
 from edge_agent.send_back import Judged, SendBack
 from edge_agent.sources.port import Frame, FrameSource, readable_name
-from inspection import ImageError, Inspection, decode_image, sha256_of
+from inspection import ImageError, Inspection, Picture, sha256_of
 from inspection.image import MAX_PIXELS
 from inspection.part_view import UNKNOWN_VIEW, PartView
+from inspection.region import Region
 from inspection.verdict import NoVerdict
 
 _log = logging.getLogger(__name__)
@@ -61,6 +59,7 @@ class InspectionLoop:
         on_probation: whether the running release is on probation.
         max_pixels: images with more are refused before they are decoded.
         views: by the name of the camera, how it sees the part.
+        regions: by camera, what of its pictures is judged; all of them where it is not there.
     """
 
     def __init__(
@@ -85,9 +84,11 @@ class InspectionLoop:
         on_probation: Callable[[], bool] = lambda: False,
         max_pixels: int = MAX_PIXELS,
         views: Mapping[str, PartView] | None = None,
+        regions: Mapping[str, Region] | None = None,
     ) -> None:
         self._max_pixels = max_pixels
         self._views = dict(views or {})
+        self._regions = dict(regions or {})
         self._sources = tuple(sources)
         self._active = active
         self._outbox = outbox
@@ -209,12 +210,12 @@ class InspectionLoop:
             if frame.problem is not None:
                 self._reject(source, frame, *frame.problem)
                 return
-            pixels = decode_image(frame.data, max_pixels=self._max_pixels)
+            picture = active.read(frame.data, self._max_pixels)
         except ImageError as e:
             self._reject(source, frame, e.reason, str(e))
             return
-        view = self._views.get(source.name, UNKNOWN_VIEW)
-        inspection, infer_ms = active.inspect(pixels, view)
+        view, region = self._views.get(source.name, UNKNOWN_VIEW), self._regions.get(source.name)
+        inspection, infer_ms = active.inspect(picture, view, region)
         if frame.doubt is not None:
             inspection = inspection.doubted(frame.doubt)
         sha256 = sha256_of(frame.data)
@@ -238,15 +239,15 @@ class InspectionLoop:
                 frame.asked.reopen()
             raise
         self._measure(result)
-        self._looked(result, inspection, pixels.shape[1], pixels.shape[0])
+        self._looked(result, inspection, picture.width, picture.height)
         self._recent.add(result, frame.data, inspection.anomaly_map)
         self._put_away(source, frame, result)
         self._tries.clear()
         if frame.doubt is None:
             self._beside(judged)
-        self._compare(judged, pixels, sent=reason is not None)
+        self._compare(judged, picture, active, sent=reason is not None)
 
-    def _compare(self, judged: Judged, pixels: NDArray[np.uint8], *, sent: bool) -> None:
+    def _compare(self, judged: Judged, picture: Picture, active: LoadedRelease, *, sent: bool) -> None:
         """Inspect a share of frames with the previous release too, and send the frame where the two verdicts differ.
 
         The result of this frame is recorded already, so the line does not wait for the comparison. Frames that are sent
@@ -260,8 +261,10 @@ class InspectionLoop:
         ):
             return
         try:
-            other, _ = previous.inspect(pixels, judged.view)
-        except InferenceError as e:
+            if previous.release.preprocess.shrink != active.release.preprocess.shrink:
+                picture = previous.read(judged.frame.data, self._max_pixels)
+            other, _ = previous.inspect(picture, judged.view, self._regions.get(judged.result.camera))
+        except (InferenceError, ImageError) as e:
             _log.warning("cannot compare with release %s: %s", previous.digest[:12], e)
             self._active.previous = None
             return

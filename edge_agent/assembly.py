@@ -107,6 +107,7 @@ def _run_locked(
     check_cameras(config.cameras, with_broker=config.mqtt is not None)
     asked = threading.Event()
     triggers = trigger_queues(config.cameras, asked)
+    regions = {camera.name: camera.region for camera in config.cameras if camera.region is not None}
     disk = RealDisk()
     store = S3ObjectStore.from_config(config.s3)
     damaged = DamagedFiles(config.state_folder / DAMAGED_FOLDER, disk)
@@ -145,6 +146,7 @@ def _run_locked(
         paused=lambda: updates.state.phase is Phase.PROBATION,
         differs=send_back.candidate_differs,
         changed=lambda: _call_all(listeners),
+        regions=regions,
     )  # fmt: skip
     software = Software(
         SoftwareStore(config.state_folder, disk, damaged),
@@ -251,7 +253,9 @@ def _run_locked(
                     answers=outbox.answer,
                 )
             )
-        site = Site(gauges, recent, config.page, access, Objections(outbox, config.site), updates, metrics, budget)
+        site = Site(
+            gauges, recent, config.page, access, Objections(outbox, config.site), updates, metrics, budget, regions
+        )
         page = PageServer(make_app(site, http_source(sources)), config.page)
         software.boot()
         updates.boot()
@@ -269,6 +273,7 @@ def _run_locked(
         send_back=send_back, beside=shadow.hand_over,
         on_probation=lambda: updates.state.phase is Phase.PROBATION, max_pixels=budget.max_pixels,
         views={camera.name: camera.view() for camera in config.cameras},
+        regions=regions,
     )  # fmt: skip
     tasks: dict[str, Callable[[threading.Event], None]] = {
         "page": page.run,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from inspection import region
 from inspection.part_view import PartView
 from inspection.paths import check_name
 
 Name = Annotated[str, AfterValidator(lambda value: check_name("name", value))]
 Seconds = Annotated[float, Field(gt=0)]
+Pixels = Annotated[int, Field(ge=0)]
+Sides = Annotated[int, Field(gt=0)]
+Point = tuple[float, float]
 Topic = Annotated[str, Field(pattern=r"^[^#+\x00]+$", max_length=512)]
 
 
@@ -20,6 +24,28 @@ class Section(BaseModel):
     """Base of all sections: unknown keys are refused, and values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PictureSize(Section):
+    """The size of a camera's pictures, in pixels, after EXIF orientation."""
+
+    width: Sides
+    """Pixels."""
+    height: Sides
+    """Pixels."""
+
+
+class Crop(Section):
+    """A rectangle of the picture, in its pixels."""
+
+    x: Pixels
+    """Left side."""
+    y: Pixels
+    """Upper side."""
+    width: Sides
+    """Pixels."""
+    height: Sides
+    """Pixels."""
 
 
 class _Camera(Section):
@@ -56,6 +82,36 @@ class _Camera(Section):
             origin_px=self.part_origin_px,
             angle_deg=self.part_angle_deg,
             size_px=self.calibrated_px,
+        )
+
+    picture_size: PictureSize | None = None
+    """The size of the pictures that `crop` and `mask` are for. A picture of another size is `uncertain` (`region`)."""
+    crop: Crop | None = None
+    """Only this rectangle of the picture is judged. Like `mask`, it is in pixels of the picture as it is stored, before
+    `rotate`."""
+    mask: tuple[tuple[Point, ...], ...] = ()
+    """Polygons, each a list of points `[x, y]`. What lies inside one of them is never judged."""
+    rotate: Literal[0, 90, 180, 270] = 0
+    """By how many degrees the picture is turned clockwise before it is judged, where the camera is mounted turned. The
+    stored picture and the boxes on it are not turned."""
+
+    @model_validator(mode="after")
+    def _region_lies_in_the_picture(self) -> Self:
+        self.region  # noqa: B018 - it raises what is wrong
+        return self
+
+    @property
+    def region(self) -> region.Region | None:
+        """What of the pictures is judged; None for all of them, as they are."""
+        if self.crop is None and not self.mask and not self.rotate:
+            return None
+        size, crop = self.picture_size, self.crop
+        return region.Region(
+            width=size.width if size else None,
+            height=size.height if size else None,
+            crop=region.Crop(x=crop.x, y=crop.y, width=crop.width, height=crop.height) if crop else None,
+            mask=self.mask,
+            rotate=self.rotate,
         )
 
 

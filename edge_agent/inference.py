@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -16,16 +16,29 @@ from numpy.typing import NDArray
 from edge_agent.errors import BackendUnavailable, InferenceError
 from edge_agent.openvino_backend import load_openvino_model
 from edge_agent.tightening import NOT_TIGHTENED, Tightening
-from inspection import Candidate, Infer, Inspection, Inspector, ModelFile, OutputError, Release
+from inspection import (
+    Candidate,
+    Infer,
+    Inspection,
+    Inspector,
+    ModelFile,
+    OutputError,
+    Picture,
+    Release,
+    read_picture,
+)
+from inspection.image import MAX_PIXELS
 from inspection.model_rules import (
     TELEMETRY_SWITCH,
     ModelFormError,
     check_input,
     check_output,
     configure,
+    lanes,
 )
 from inspection.outputs import BOXES, decoder_of
 from inspection.part_view import UNKNOWN_VIEW, PartView
+from inspection.region import Region
 
 os.environ.update([TELEMETRY_SWITCH])  # before the import, which reads it
 
@@ -77,12 +90,23 @@ class LoadedRelease:
     not_tightened: tuple[str, ...] = ()
     """What the device's file asks of the acceptance rules and does not get, because it would loosen them."""
 
-    def inspect(self, image: NDArray[np.uint8], view: PartView = UNKNOWN_VIEW) -> tuple[Inspection, float]:
+    def read(self, data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+        """Decode an image as the release says.
+
+        Raises:
+            ImageError: the bytes are no usable image.
+        """
+        return read_picture(data, shrink=self.release.preprocess.shrink, max_pixels=max_pixels)
+
+    def inspect(
+        self, image: NDArray[np.uint8] | Picture, view: PartView = UNKNOWN_VIEW, region: Region | None = None
+    ) -> tuple[Inspection, float]:
         """Inspect one image.
 
         Args:
-            image: (h, w, 3) uint8, BGR.
+            image: as `read` gives it; or (h, w, 3) uint8, BGR, decoded in full.
             view: how the camera sees the part.
+            region: what is judged of the camera's pictures; all where it is None.
 
         Returns:
             Detections from the sampling policy's lowest score on with the verdict, and the milliseconds that it took.
@@ -93,7 +117,8 @@ class LoadedRelease:
         start = time.perf_counter()
         try:
             floor = max(0.01, self.release.sampling.uncertain_low)
-            inspection = self.inspector.inspect(image, score_floor=floor, view=view)
+            asked = {} if region is None else {"region": region}
+            inspection = self.inspector.inspect(image, score_floor=floor, view=view, **asked)
         except InferenceError:
             raise
         except Exception as e:
@@ -121,7 +146,14 @@ def load_inspector(folder: Path, release: Candidate, choice: RuntimeChoice) -> t
     model = choose_model(release, choice.precision)
     preprocess = release.preprocess.to_preprocess()
     shape = (1, 3, preprocess.height, preprocess.width)
-    infer = load_model(folder / model.file, shape, choice, classes=len(release.classes), form=release.output)
+    at_once, threads = lanes(preprocess.tiles is not None and _may_share(choice), choice.threads)
+    infer = load_model(
+        folder / model.file,
+        shape,
+        replace(choice, threads=threads),
+        classes=len(release.classes),
+        form=release.output,
+    )
     decoder = decoder_of(
         release.output, classes=release.classes, nms=release.nms, input_width=shape[3], input_height=shape[2]
     )
@@ -140,8 +172,14 @@ def load_inspector(folder: Path, release: Candidate, choice: RuntimeChoice) -> t
         release.picture_limits,
         acceptance,
         release.output,
+        at_once=at_once,
     )
     return model, inspector
+
+
+def _may_share(choice: RuntimeChoice) -> bool:
+    """Whether several threads may use the model at once: onnxruntime allows it, and gains by it on processors only."""
+    return choice.backend == "onnxruntime" and tuple(choice.providers) == ("CPUExecutionProvider",)
 
 
 def choose_model(release: Candidate, precision: str) -> ModelFile:

@@ -18,7 +18,7 @@ from inspection.outputs import BOXES, check_form
 from inspection.paths import check_name
 from inspection.paths import check_sha256 as check_sha256  # its readers import it with the documents
 from inspection.picture import PictureLimits
-from inspection.preprocess import ColourOrder, Interpolation, Preprocess
+from inspection.preprocess import ColourOrder, Interpolation, Preprocess, Tiles
 from inspection.report_parts import AgentState, CameraState, FailedRelease, LineTally, ShadowTally
 from inspection.rollout import RolloutPlan, SoftwarePlan
 from inspection.verdict import ClassThreshold, Verdict
@@ -214,6 +214,10 @@ class InputSpec(Part):
     """How the image is resized."""
     colour_order: str = "rgb"
     """The order of the channels."""
+    shrink: int = field(default=1, metadata=LEFT_OUT)
+    """A picture is decoded to sides of this part of its own: 1, 2, 4 or 8; left out where it is decoded in full."""
+    tiles: Tiles | None = field(default=None, metadata=LEFT_OUT)
+    """How a picture is cut into inputs; left out where the whole picture is one."""
 
     def __post_init__(self) -> None:
         self.to_preprocess()
@@ -222,7 +226,7 @@ class InputSpec(Part):
         """The same as the value that `letterbox` takes."""
         interpolation: Interpolation = self.interpolation  # type: ignore[assignment]  # checked at birth
         colour_order: ColourOrder = self.colour_order  # type: ignore[assignment]  # checked at birth
-        return Preprocess(self.width, self.height, self.pad_value, interpolation, colour_order)
+        return Preprocess(self.width, self.height, self.pad_value, interpolation, colour_order, self.shrink, self.tiles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,15 @@ def configure(options: SessionOptions, threads: int) -> None:
     options.add_session_config_entry("session.force_spinning_stop", "1")
 
 
+def lanes(tiled: bool, threads: int) -> tuple[int, int]:
+    """How many tiles of a picture are judged at the same time, and the threads of each.
+
+    Together they are `threads`. Tiles side by side on one thread each take less time than one tile after the other on
+    all threads, which wait for each other in every operator; docs/benchmarks.md has the numbers.
+    """
+    return (threads, 1) if tiled else (1, threads)
+
+
 def check_input(inputs: Sequence[TensorInfo], size: tuple[int, int] | None = None) -> tuple[int, int]:
     """Check that a model takes one image of a fixed size: float32 of shape (1, 3, height, width).
 

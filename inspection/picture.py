@@ -41,11 +41,13 @@ class PictureProblem(StrEnum):
     BLURRED = "blurred"
     FROZEN = "frozen"
     """A live camera gives the same bytes again and again."""
+    REGION = "region"
+    """The region that the device is to judge is for pictures of another size, or leaves nothing of this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class PictureMeasure:
-    """What is measured on the grey picture at the size of the network's input, without its border.
+    """What is measured on the grey picture at the scale of the network's input, without its border.
 
     brightness: mean, 0..255. contrast: standard deviation, 0..127.5. sharpness: variance of the Laplacian.
     """
@@ -91,10 +93,9 @@ def measure(tensor: NDArray[np.float32], geometry: Letterbox, buffers: Buffers |
         buffers: what is computed on the way lies here; without them, in new arrays.
     """
     buffers = buffers or Buffers()
-    top, left = geometry.pad_top, geometry.pad_left
-    height = max(1, round(geometry.image_height * geometry.scale_y))
-    width = max(1, round(geometry.image_width * geometry.scale_x))
-    first, second, third = tensor[0, :, top : top + height, left : left + width]
+    rows, columns = geometry.shown(*tensor.shape[2:])
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    first, second, third = tensor[0, :, rows, columns]
     # The sum of the channels does not depend on their order, and the mean is a third of it.
     # The memory of the scaled picture, which is in the tensor now: it is in the processor's cache still.
     grey, edges = buffers.array("pictures", (2, height, width), np.float32)
@@ -102,6 +103,21 @@ def measure(tensor: NDArray[np.float32], geometry: Letterbox, buffers: Buffers |
     cv2.Laplacian(grey, cv2.CV_32F, dst=edges)
     (brightness, contrast), (_, sharpness) = _mean_and_variance(grey), _mean_and_variance(edges)
     return PictureMeasure(brightness * _TO_GREY, math.sqrt(contrast) * _TO_GREY, sharpness * _TO_GREY**2)
+
+
+def pooled(measures: Sequence[PictureMeasure]) -> PictureMeasure:
+    """The measure of a picture from those of its tiles, which have the same size: at the scale that the network sees.
+
+    Brightness and contrast are those of all tiles' pixels together, and sharpness is the mean of the tiles', because a
+    picture out of focus is so everywhere.
+    """
+    if len(measures) == 1:
+        return measures[0]
+    count = len(measures)
+    brightness = sum(found.brightness for found in measures) / count
+    squares = sum(found.contrast**2 + found.brightness**2 for found in measures) / count
+    contrast = math.sqrt(max(0.0, squares - brightness**2))
+    return PictureMeasure(brightness, contrast, sum(found.sharpness for found in measures) / count)
 
 
 def _mean_and_variance(values: NDArray[np.float32]) -> tuple[float, float]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from components.stores.models.onnx_session import open_session
 from inspection.decode import Nms
-from inspection.image import decode_image
 from inspection.inspector import Inspector
+from inspection.model_rules import lanes
+from inspection.preprocess import Tiles
 from inspection.verdict import ClassThreshold
 
 
@@ -23,12 +25,16 @@ def main(arguments: list[str]) -> int:
     file = Path(arguments[0])
     order = json.loads(file.read_bytes())
     folder = file.parent
+    tiles = Tiles(**order["tiles"]) if order["tiles"] is not None else None
+    at_once, threads = lanes(tiles is not None, order["threads"])
     onnx, output = (folder / order["model"]).read_bytes(), order["output"]
-    infer, spec = open_session(onnx, len(order["classes"]), threads=order["threads"], output=output)
+    infer, own = open_session(onnx, len(order["classes"]), threads=threads, output=output)
+    size = replace(own, shrink=order["shrink"], tiles=tiles).to_preprocess()
     thresholds = {name: ClassThreshold(**value) for name, value in order["thresholds"].items()}
-    inspector = Inspector(infer, spec.to_preprocess(), order["classes"], thresholds, Nms(**order["nms"]), output=output)
+    nms = Nms(**order["nms"])
+    inspector = Inspector(infer, size, order["classes"], thresholds, nms, output=output, at_once=at_once)
     for line in sys.stdin:
-        image = decode_image((folder / "images" / str(int(line))).read_bytes())
+        image = inspector.read((folder / "images" / str(int(line))).read_bytes())
         began = time.perf_counter()
         inspector.inspect(image)
         sys.stdout.write(f"{(time.perf_counter() - began) * 1000:.4f}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -19,11 +19,13 @@ from components.stores.objects.read_ahead import read_ahead
 from inspection.acceptance import Acceptance
 from inspection.decode import Nms
 from inspection.documents import InputSpec, Tolerance
-from inspection.image import decode_image
+from inspection.image import Picture
 from inspection.inspector import Infer, Inspector
+from inspection.model_rules import lanes
 from inspection.outputs import ANOMALY_MAP, BOXES
 from inspection.part_view import UNKNOWN_VIEW, PartView
 from inspection.paths import parse_raw_key
+from inspection.preprocess import as_picture
 from inspection.verdict import ClassThreshold
 
 MAP_STRIDE: Final = 8
@@ -42,35 +44,60 @@ class Detector:
     classes: tuple[str, ...]
     nms: Nms
     output: str = BOXES
+    at_once: int = 1
+    """How many tiles of a picture are judged at the same time."""
 
     def inspector(self, thresholds: Mapping[str, ClassThreshold] | None = None) -> Inspector:
         """The inspector that a device would have. Without thresholds, only its `detect` is of use."""
         always = {name: ClassThreshold(fail=1.0, uncertain=FLOOR) for name in self.classes}
         return Inspector(
-            self.infer, self.spec.to_preprocess(), self.classes, thresholds or always, self.nms, output=self.output
+            self.infer,
+            self.spec.to_preprocess(),
+            self.classes,
+            thresholds or always,
+            self.nms,
+            output=self.output,
+            at_once=self.at_once,
         )
 
-    def tolerance(self, image: NDArray[np.uint8]) -> Tolerance:
+    def tolerance(self, image: NDArray[np.uint8] | Picture) -> Tolerance:
         """How far a healthy runtime's detections on an image may differ.
 
         The box of an anomaly ends at places of the map. A difference in the last digits may add a row of places, and a
         second one where the neighbours are alike.
 
         Args:
-            image: (h, w, 3) uint8.
+            image: (h, w, 3) uint8, or a picture.
         """
         if self.output != ANOMALY_MAP:
             return Tolerance()
-        scale = min(self.spec.width / image.shape[1], self.spec.height / image.shape[0])
-        return Tolerance(box_px=round(2 * MAP_STRIDE / scale, 1))
+        picture, tiles = as_picture(image), self.spec.tiles
+        whole = min(self.spec.width / picture.width, self.spec.height / picture.height)
+        return Tolerance(box_px=round(2 * MAP_STRIDE / (whole if tiles is None else tiles.scale), 1))
 
 
 def load(
-    onnx: bytes, classes: tuple[str, ...], nms: Nms, spec: InputSpec | None = None, *, output: str = BOXES
+    onnx: bytes,
+    classes: tuple[str, ...],
+    nms: Nms,
+    spec: InputSpec | None = None,
+    *,
+    output: str = BOXES,
+    reading: InputSpec | None = None,
 ) -> Detector:
-    """Load a model. spec: its input as released; without it, the input that the file itself has. output: its form."""
-    infer, own = open_session(onnx, len(classes), threads=THREADS, output=output)
-    return Detector(infer, spec or own, classes, nms, output)
+    """Load a model.
+
+    Args:
+        spec: its input as released; without it, the input that the file itself has.
+        output: its form.
+        reading: without `spec`, how its pictures are decoded and cut; without either, whole pictures, decoded in full.
+    """
+    cut = spec or reading
+    at_once, threads = lanes(cut is not None and cut.tiles is not None, THREADS)
+    infer, own = open_session(onnx, len(classes), threads=threads, output=output)
+    if spec is None and reading is not None:
+        own = replace(own, shrink=reading.shrink, tiles=reading.tiles)
+    return Detector(infer, spec or own, classes, nms, output, at_once)
 
 
 def detect_all(
@@ -82,7 +109,7 @@ def detect_all(
     acceptance: Acceptance | None = None,
     view_of: Callable[[str], PartView] = lambda camera: UNKNOWN_VIEW,
 ) -> dict[str, list[Scored]]:
-    """Run each model over all images. Each image is fetched and decoded once.
+    """Run each model over all images. Each image is fetched once, and decoded once in each size that a model asks for.
 
     Returns name of a model -> one entry for each image, in the order of `entries`.
 
@@ -96,11 +123,14 @@ def detect_all(
     found: dict[str, list[Scored]] = {name: [] for name in detectors}
     ahead = read_ahead(lambda e: fetch(e.uri, e.sha256), entries, at_most=_AT_ONCE)
     for entry, data in zip(entries, ahead, strict=True):
-        image = decode_image(data)
+        pictures: dict[int, Picture] = {}
         origin = origins.get(entry.sha256) or Origin(camera_by_key(entry.uri))
         view = view_of(origin.camera).of_picture(entry.width, entry.height)
         for name, inspector in inspectors.items():
-            said = inspector.detect(image, FLOOR)
+            shrink = detectors[name].spec.shrink
+            if shrink not in pictures:
+                pictures[shrink] = inspector.read(data)
+            said = inspector.detect(pictures[shrink], FLOOR)
             found[name].append(
                 Scored(
                     entry.group, entry.width, entry.height, entry.labels, said, origin.camera, origin.reasons,

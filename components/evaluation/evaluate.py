@@ -136,7 +136,7 @@ def _time_again(
 ) -> StoredEvaluation:
     report = done.report
     timed = {"fp32": models.onnx} | ({"int8": models.int8} if models.int8 is not None and report.int8_sha256 else {})
-    settings = InspectionSettings(report.classes, report.thresholds, report.nms, report.output)
+    settings = InspectionSettings(report.classes, report.thresholds, report.nms, report.output, report.preprocess)
     found = measure(timed, Pictures(manifest.of(SplitName.TEST), fetch).some(16), settings)
     deployed = {name: one.deployed for name, one in found.items()}
     return stored.write_latency(registry, run_id, use_case, done, deployed, now)

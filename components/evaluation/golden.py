@@ -10,7 +10,7 @@ from components.evaluation.pictures import Pictures
 from inspection.documents import GoldenSample
 from inspection.geometry import Detection
 from inspection.golden import difference
-from inspection.image import EXTENSIONS, decode_image, image_format, sha256_of
+from inspection.image import EXTENSIONS, image_format, sha256_of
 from inspection.verdict import ClassThreshold
 
 _TRIED = 8
@@ -71,7 +71,7 @@ class Answers:
     def expected(self, index: int) -> tuple[Detection, ...]:
         """The detections of the fp32 model with at least the lowest `uncertain` score."""
         if index not in self._expected:
-            image = decode_image(self._pictures[index])
+            image = self._fp32.read(self._pictures[index])
             self._expected[index] = self._fp32.detect(image, self._floor)
         return self._expected[index]
 
@@ -80,7 +80,7 @@ class Answers:
         if self._int8 is None:
             return ""
         if index not in self._differs:
-            image = decode_image(self._pictures[index])
+            image = self._int8.read(self._pictures[index])
             answer = self._int8.detect(image, self._floor)
             tolerance = self._fp32_detector.tolerance(image)
             self._differs[index] = difference(answer, self.expected(index), tolerance, self._floor) or ""
@@ -94,5 +94,5 @@ class Answers:
             file=f"{digest}.{EXTENSIONS[image_format(data)]}",
             sha256=digest,
             expected=self.expected(index),
-            tolerance=self._fp32_detector.tolerance(decode_image(data)),
+            tolerance=self._fp32_detector.tolerance(self._fp32.read(data)),
         )

@@ -23,6 +23,7 @@ from typing import Final
 
 from components.stores.models.evaluation_report import Deployed
 from inspection.decode import Nms
+from inspection.documents import InputSpec
 from inspection.outputs import BOXES
 from inspection.verdict import ClassThreshold
 
@@ -52,12 +53,16 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class InspectionSettings:
-    """How a model inspects, as its release says."""
+    """How a model inspects, as its release says.
+
+    reading: how pictures are decoded and cut; without it, whole pictures, decoded in full.
+    """
 
     classes: tuple[str, ...]
     thresholds: Mapping[str, ClassThreshold]
     nms: Nms
     output: str = BOXES
+    reading: InputSpec | None = None
 
 
 Measure = Callable[[Mapping[str, bytes], Sequence[bytes], InspectionSettings], Mapping[str, Timed]]
@@ -90,12 +95,15 @@ def measure(models: Mapping[str, bytes], images: Sequence[bytes], settings: Insp
 def _order(folder: Path, index: int, onnx: bytes, settings: InspectionSettings) -> Path:
     (folder / f"{index}.onnx").write_bytes(onnx)
     file = folder / f"{index}.json"
+    tiles = settings.reading.tiles if settings.reading is not None else None
     order = {
         "model": f"{index}.onnx",
         "classes": list(settings.classes),
         "thresholds": {name: asdict(threshold) for name, threshold in settings.thresholds.items()},
         "nms": asdict(settings.nms),
         "output": settings.output,
+        "shrink": settings.reading.shrink if settings.reading is not None else 1,
+        "tiles": None if tiles is None else {"scale": tiles.scale, "overlap_px": tiles.overlap_px},
         "threads": THREADS,
     }
     file.write_text(json.dumps(order), encoding="utf-8")

@@ -98,9 +98,10 @@ def evaluate(
         measure: times the models, see `latency.measure`.
     """
     classes, nms, output = use_case.model_classes, Nms(), use_case.training.output
-    detectors = {_FP32: load(trained.onnx, classes, nms, output=output)}
+    reading = use_case.input_spec()
+    detectors = {_FP32: load(trained.onnx, classes, nms, output=output, reading=reading)}
     if trained.int8 is not None:
-        detectors[_INT8] = load(trained.int8, classes, nms, output=output)
+        detectors[_INT8] = load(trained.int8, classes, nms, output=output, reading=reading)
     # Acceptance rules are about the product's classes, which an anomaly map does not tell apart.
     acceptance = None if output == ANOMALY_MAP else use_case.acceptance.to_acceptance()
     by_rules = partial(detect_all, origins=origins or {}, acceptance=acceptance, view_of=use_case.acceptance.view_of)
@@ -119,7 +120,8 @@ def evaluate(
     thresholds, source = choose_threshold(validation[_FP32], classes, use_case.operating, output)
     pictures = Pictures(entries, fetch)
     models = {_FP32: trained.onnx} | ({_INT8: trained.int8} if trained.int8 is not None else {})
-    timed = measure(models, pictures.some(16), InspectionSettings(classes, thresholds, nms, output))
+    settings = InspectionSettings(classes, thresholds, nms, output, reading)
+    timed = measure(models, pictures.some(16), settings)
     scores = {
         name: (score(validation[name], classes, thresholds, output), score(test[name], classes, thresholds, output))
         for name in detectors

@@ -19,8 +19,9 @@ from components.use_case import UseCase
 from inspection.anomaly import ANOMALY
 from inspection.decode import OutputError
 from inspection.geometry import Detection
-from inspection.image import ImageError, decode_image, sha256_of
+from inspection.image import ImageError, sha256_of
 from inspection.inspector import Inspector
+from inspection.model_rules import lanes
 from inspection.outputs import ANOMALY_MAP
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class _Model:
     former: dict[str, str]
 
     def suggest(self, data: bytes) -> Prelabel:
-        found = self.inspector.inspect(decode_image(data)).detections
+        found = self.inspector.inspect(self.inspector.read(data)).detections
         sure = (d for d in found if d.score >= self.floors.get(d.class_name, 2.0))
         return Prelabel(
             self.name, tuple(replace(d, class_name=self.former.get(d.class_name, d.class_name)) for d in sure)
@@ -161,7 +162,8 @@ def _open(load: Callable[[], Champion | None], use_case: UseCase) -> _Model | No
         report = found.report
         if sha256_of(found.onnx) != report.model_sha256:
             raise ModelError(f"its bytes are {sha256_of(found.onnx)}, but {report.model_sha256} was evaluated")
-        infer, spec = open_session(found.onnx, len(report.classes), threads=_THREADS, output=report.output)
+        at_once, threads = lanes(report.preprocess.tiles is not None, _THREADS)
+        infer, spec = open_session(found.onnx, len(report.classes), threads=threads, output=report.output)
         if (spec.width, spec.height) != (report.preprocess.width, report.preprocess.height):
             raise ModelError(f"its input is {spec.width} x {spec.height}, but the report says {report.preprocess}")
     except (ModelRegistryError, ModelError, DocumentError) as e:
@@ -174,6 +176,12 @@ def _open(load: Callable[[], Champion | None], use_case: UseCase) -> _Model | No
     meant = (*use_case.classes, *former)
     floors = {name: report.thresholds[name].uncertain for name in report.classes if name in meant}
     inspector = Inspector(
-        infer, report.preprocess.to_preprocess(), report.classes, report.thresholds, report.nms, output=report.output
+        infer,
+        report.preprocess.to_preprocess(),
+        report.classes,
+        report.thresholds,
+        report.nms,
+        output=report.output,
+        at_once=at_once,
     )
     return _Model(f"{found.version.name}/{found.version.version}", inspector, floors, former)

@@ -25,6 +25,7 @@ from inspection.codec import DocumentError
 from inspection.geometry import Detection
 from inspection.image import sha256_of
 from inspection.inspector import Inspector
+from inspection.model_rules import lanes
 from inspection.verdict import ClassThreshold
 
 _log = logging.getLogger(__name__)
@@ -98,9 +99,9 @@ def ask_version(config: Settings, model: str, version: int) -> ReportModel | Non
 def _open(name: str, version: int, onnx: bytes, report: EvaluationReport) -> ReportModel:
     if sha256_of(onnx) != report.model_sha256:
         raise ModelError(f"the bytes are {sha256_of(onnx)}, but {report.model_sha256} was evaluated")
-    infer, _ = open_session(onnx, len(report.classes), threads=_THREADS, output=report.output)
+    at_once, threads = lanes(report.preprocess.tiles is not None, _THREADS)
+    infer, _ = open_session(onnx, len(report.classes), threads=threads, output=report.output)
     always = {known: ClassThreshold(fail=1.0, uncertain=FLOOR) for known in report.classes}
-    inspector = Inspector(
-        infer, report.preprocess.to_preprocess(), report.classes, always, report.nms, output=report.output
-    )
+    size = report.preprocess.to_preprocess()
+    inspector = Inspector(infer, size, report.classes, always, report.nms, output=report.output, at_once=at_once)
     return ReportModel(name, version, dict(report.thresholds), lambda image: inspector.detect(image, FLOOR))

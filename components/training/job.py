@@ -110,9 +110,9 @@ def train(
             f"expected a dataset of the classes {list(use_case.classes)}, but {manifest.digest} has "
             f"{list(manifest.classes)}; freeze the dataset with this use case"
         )
-    preprocess = Preprocess(use_case.training.image_width, use_case.training.image_height)
+    size = use_case.input_spec().to_preprocess()
     needs_defects = use_case.training.output == BOXES
-    dataset = write_dataset(manifest, fetch, workdir / "dataset", preprocess, needs_defects=needs_defects)
+    dataset = write_dataset(manifest, fetch, workdir / "dataset", size, use_case.tiles, needs_defects=needs_defects)
     run_id = registry.start_run(
         use_case.name,
         f"train-{manifest.digest[:8]}",
@@ -120,6 +120,8 @@ def train(
     )
     try:
         registry.log_params(run_id, _flat(use_case.training.model_dump(mode="json")))
+        if use_case.tiles is not None or use_case.shrink != 1:
+            registry.log_params(run_id, _flat(use_case.model_dump(mode="json", include={"shrink", "tiles"})))
         registry.log_params(run_id, {f"images_{split}": count for split, count in dataset.images.items()})
         registry.put_artifact(run_id, USE_CASE, use_case.to_json().encode())
         registry.put_artifact(run_id, DATASET_MANIFEST, manifest.to_json())
@@ -153,7 +155,8 @@ def train(
             )
 
         trained = go_on(checkpoints, train_from)
-        variant = make_variant(trained.onnx_path, dataset, preprocess, workdir / "int8" / "model.onnx")
+        plain = Preprocess(size.width, size.height)  # the images of the folder are decoded and cut already
+        variant = make_variant(trained.onnx_path, dataset, plain, workdir / "int8" / "model.onnx")
         model_sha256 = _store(registry, run_id, trained, variant, dataset)
     except BaseException:
         _mark_failed(registry, run_id)

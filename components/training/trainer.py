@@ -24,9 +24,9 @@ class DetectionDataset:
     """Images and labels in a folder, in YOLO's layout.
 
     `classes` are the real names, in the order of the labels' numbers. `data_file` names them `c0`, `c1`, … because
-    Ultralytics downloads another font where a name is not ASCII. `images`: number of images of each split. `digest`: of
-    the manifest. `picture_limits`: of the training split; None where they were not asked for, or it has few images.
-    `picture_counts`: of the same images; None where they were not asked for.
+    Ultralytics downloads another font where a name is not ASCII. `images`: number of images of each split; where
+    pictures are cut, of tiles. `digest`: of the manifest. `picture_limits`: of the training split; None where they were
+    not asked for, or it has few images. `picture_counts`: of the same images; None where they were not asked for.
     """
 
     folder: Path

@@ -4,6 +4,7 @@ from components.use_case.acceptance import AcceptanceSection
 from components.use_case.automation import Schedule, Schedules
 from components.use_case.document import UseCase, UseCaseError, load_use_case, parse_use_case, write_schema
 from components.use_case.labeling import Grouping, Labeling, Priority, Split
+from components.use_case.pictures import Tiles
 from components.use_case.policy import Cost, Gates, Operating, Rollout, SamplingPolicy
 from components.use_case.training import (
     Augmentation,
@@ -33,6 +34,7 @@ __all__ = [
     "Schedule",
     "Schedules",
     "Split",
+    "Tiles",
     "Toleration",
     "TrainingSettings",
     "UseCase",

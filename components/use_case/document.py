@@ -13,11 +13,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from components.use_case.acceptance import AcceptanceSection
 from components.use_case.automation import Schedules
 from components.use_case.labeling import Grouping, Labeling, Split
+from components.use_case.pictures import Shrink, Tiles
 from components.use_case.policy import LATER_KEYS, Gates, Operating, Rollout, SamplingPolicy
 from components.use_case.section import Section
 from components.use_case.training import Resources, Retraining, TrainingSettings
 from inspection.anomaly import ANOMALY
 from inspection.codec import canonical_json
+from inspection.documents import InputSpec
 from inspection.outputs import ANOMALY_MAP
 from inspection.paths import check_name
 
@@ -63,6 +65,11 @@ class UseCase(Section):
     """How parts fall to test, validation and training."""
     training: TrainingSettings = TrainingSettings()
     """How a detector is trained."""
+    shrink: Shrink = 1
+    """A picture is decoded to sides of this part of its own, which is quicker where it is far larger than the network's
+    input: 1, 2, 4 or 8."""
+    tiles: Tiles | None = None
+    """How a large picture is cut into tiles; without it, the whole picture is scaled to the network's input."""
     retraining: Annotated[Retraining, Field(exclude=True)] = Retraining()
     schedules: Annotated[Schedules, Field(exclude=True)] = Schedules()
     language: Annotated[Literal["en", "ja"], Field(exclude=True)] = "en"
@@ -130,6 +137,11 @@ class UseCase(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _tiles_fit_the_network(self) -> UseCase:
+        self.input_spec()
+        return self
+
     @field_validator("classes")
     @classmethod
     def _classes_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -160,7 +172,17 @@ class UseCase(Section):
         values["acceptance"] = self.acceptance.model_dump(mode="json", exclude_none=True)
         if self.acceptance == AcceptanceSection():
             del values["acceptance"]
+        for key in ("shrink", "tiles"):
+            if getattr(self, key) == type(self).model_fields[key].default:
+                del values[key]
         return values
+
+    def input_spec(self) -> InputSpec:
+        """How a picture becomes the input of the network that is trained."""
+        tiles = None if self.tiles is None else self.tiles.to_release()
+        return InputSpec(
+            width=self.training.image_width, height=self.training.image_height, shrink=self.shrink, tiles=tiles
+        )
 
     @property
     def digest(self) -> str:
@@ -170,7 +192,9 @@ class UseCase(Section):
     @property
     def training_digest(self) -> str:
         """SHA-256 of what a training depends on. A new gate or rollout policy leaves it as it is."""
-        parts = {"classes": self.classes, "training": self.training.model_dump(mode="json")}
+        parts: dict[str, Any] = {"classes": self.classes, "training": self.training.model_dump(mode="json")}
+        values = self._values()
+        parts |= {key: values[key] for key in ("shrink", "tiles") if key in values}
         return hashlib.sha256(canonical_json(parts)).hexdigest()
 
 

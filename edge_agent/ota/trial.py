@@ -34,7 +34,7 @@ from edge_agent.memory import (
     within_memory,
 )
 from edge_agent.ota.release_client import read_release
-from inspection import Candidate, Inspector, Release, decode_image
+from inspection import Candidate, Inspector, Picture, Release
 from inspection.golden import difference
 
 _LATENCY_RUNS: Final = 15
@@ -135,7 +135,7 @@ def check_golden(folder: Path, release: Candidate, inspector: Inspector) -> None
         data = (folder / sample.file).read_bytes()
         if hashlib.sha256(data).hexdigest() != sample.sha256:
             raise UpdateError("damaged", f"golden sample {sample.file} was changed on this disk")
-        got = inspector.detect(decode_image(data), floor)
+        got = inspector.detect(inspector.read(data), floor)
         wrong = difference(got, sample.expected, sample.tolerance, floor)
         if wrong is not None:
             raise UpdateError("golden-samples", f"{sample.file}: {wrong}")
@@ -175,8 +175,10 @@ def version(text: str) -> tuple[int, ...]:
 
 def _latency_ms(folder: Path, loaded: LoadedRelease) -> float:
     preprocess = loaded.release.preprocess
-    images = [decode_image((folder / sample.file).read_bytes()) for sample in loaded.release.golden[:5]]
-    images = images or [np.full((preprocess.height, preprocess.width, 3), 127, dtype=np.uint8)]
+    images: list[Picture] = [loaded.read((folder / sample.file).read_bytes()) for sample in loaded.release.golden[:5]]
+    if not images:
+        grey = np.full((preprocess.height, preprocess.width, 3), 127, dtype=np.uint8)
+        images = [Picture(grey, preprocess.width, preprocess.height)]
     return statistics.median(loaded.inspect(images[run % len(images)])[1] for run in range(_LATENCY_RUNS))
 
 

@@ -22,6 +22,7 @@ from edge_agent.shadow.worker import LENGTH_BYTES
 from edge_agent.tightening import NOT_TIGHTENED, Tightening
 from inspection import Verdict
 from inspection.part_view import UNKNOWN_VIEW, PartView
+from inspection.region import Region
 
 _START_S: Final = 180.0
 _FRAME_S: Final = 60.0
@@ -85,17 +86,23 @@ class ShadowProcess:
             self.close()
             raise
 
-    def judge(self, data: bytes, view: PartView = UNKNOWN_VIEW) -> Answer:
-        """Judge one image. data: the bytes of the image file. view: how its camera sees the part.
+    def judge(self, data: bytes, view: PartView = UNKNOWN_VIEW, region: Region | None = None) -> Answer:
+        """Judge one image.
+
+        Args:
+            data: the bytes of the image file.
+            view: how its camera sees the part.
+            region: what of the picture is judged; all of it where it is None.
 
         Raises:
             UpdateError: the candidate failed on it, ended, or took too long or too much memory; close it.
             Interrupted: `interrupted` was set; close it.
         """
         try:
-            head = json.dumps(asdict(view)).encode()
-            self._write(b"".join((len(head).to_bytes(LENGTH_BYTES), head, len(data).to_bytes(LENGTH_BYTES))))
-            self._write(data)
+            about = b"" if region is None else region.to_json()
+            for item in (json.dumps(asdict(view)).encode(), about, data):
+                self._write(len(item).to_bytes(LENGTH_BYTES))
+                self._write(item)
         except (BrokenPipeError, ConnectionResetError):
             raise self._ended() from None
         answer = self._answer(_FRAME_S)

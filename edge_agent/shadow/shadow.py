@@ -12,7 +12,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from edge_agent.shadow.files import ShadowFiles, ShadowState
 from edge_agent.shadow.process import Answer
 from edge_agent.shadow.tally import Counts, rest_s
 from inspection import Candidate, DesiredState, PartView, ShadowOrder, ShadowTally, Verdict
+from inspection.region import Region
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ class CandidateSource(Protocol):
 class Judge(Protocol):
     """A candidate that judges; `process.ShadowProcess` is the real one."""
 
-    def judge(self, data: bytes, view: PartView) -> Answer:
-        """Judge one image. view: how its camera sees the part."""
+    def judge(self, data: bytes, view: PartView, region: Region | None = None) -> Answer:
+        """Judge one image, or the region of it. view: how its camera sees the part."""
 
     def close(self) -> None:
         """End it, and free its memory."""
@@ -76,6 +77,7 @@ class Shadow:
         monotonic: seconds, by a clock that never jumps.
         rest: waits so many seconds, or until the event is set.
         wait_s: how long one step waits for a frame.
+        regions: by camera, what of its pictures is judged; all of them where it is not there.
     """
 
     def __init__(
@@ -92,7 +94,9 @@ class Shadow:
         utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
         rest: Callable[[threading.Event, float], object] = threading.Event.wait,
         wait_s: float = _LOOK_S,
+        regions: Mapping[str, Region] = {},
     ) -> None:
+        self._regions = regions
         self._files = files
         self._open_source = open_source
         self._start = start
@@ -274,7 +278,9 @@ class Shadow:
             return
         begun = self._monotonic()
         try:
-            answer = judge.judge(judged.frame.data, judged.view)
+            region = self._regions.get(judged.result.camera)
+            asked = (judged.frame.data, judged.view)
+            answer = judge.judge(*asked) if region is None else judge.judge(*asked, region)
         except Interrupted:
             self._end_process()  # it is in the middle of a frame; the next step starts it again where it is wanted
             return

@@ -1,9 +1,10 @@
 """The process in which a candidate judges: `python -m edge_agent.shadow.worker <folder> <digest>`.
 
 It first checks the files, and the golden samples, as the trial of a release does, and prints one line of JSON:
-`{"ready": …, "reason": …, "message": …}`. Then it reads images from the standard input, each after a JSON object that
-says how its camera sees the part, both with eight bytes of their length before them, and prints
-`{"verdict": …, "cpu_s": …}` or `{"error": …}` for each. It ends with its input.
+`{"ready": …, "reason": …, "message": …}`. Then it reads frames from the standard input: a JSON object that says how the
+camera sees the part, what is judged of the picture (JSON, or nothing for all of it), and the image, each with eight
+bytes of its length before it. For each frame it prints `{"verdict": …, "cpu_s": …}` or `{"error": …}`. It ends with its
+input.
 
 It has the lowest priority, and the kernel ends it first where memory runs out. A candidate that crashes its runtime
 ends this process, and not the inspection.
@@ -28,7 +29,8 @@ from edge_agent.memory import end_first_without_memory
 from edge_agent.ota.release_client import read_candidate, sha256_of_file
 from edge_agent.ota.trial import check_agent_version, check_golden
 from edge_agent.tightening import Tightening
-from inspection import Candidate, Inspector, PartView, decode_image
+from inspection import Candidate, Inspector, PartView
+from inspection.region import Region
 
 LENGTH_BYTES: Final = 8
 _LOWEST: Final = 19
@@ -58,19 +60,25 @@ def load(folder: Path, digest: str, choice: RuntimeChoice) -> tuple[Candidate, I
 
 def serve(candidate: Candidate, inspector: Inspector, source: BinaryIO, answers: TextIO, max_pixels: int) -> None:
     """Judge images until the input ends."""
-    while len(head := source.read(LENGTH_BYTES)) == LENGTH_BYTES:
-        view = view_from(source.read(int.from_bytes(head)))
-        data = source.read(int.from_bytes(source.read(LENGTH_BYTES)))
+    while (head := _read(source)) is not None:
+        view, about, data = view_from(head), _read(source) or b"", _read(source) or b""
         begun = time.process_time()
         try:
-            pixels = decode_image(data, max_pixels=max_pixels)
+            pixels = inspector.read(data, max_pixels=max_pixels)
             floor = max(0.01, candidate.sampling.uncertain_low)
-            inspection = inspector.inspect(pixels, score_floor=floor, view=view)
+            region = Region.from_json(about) if about else None
+            inspection = inspector.inspect(pixels, score_floor=floor, view=view, region=region)
             answer: dict[str, object] = {"verdict": str(inspection.verdict), "cpu_s": time.process_time() - begun}
         except Exception as e:  # a model's answer may break the code behind it in any way
             answer = {"error": f"{type(e).__name__}: {e}"[:300]}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _read(source: BinaryIO) -> bytes | None:
+    """What comes next; None where the input ends."""
+    head = source.read(LENGTH_BYTES)
+    return source.read(int.from_bytes(head)) if len(head) == LENGTH_BYTES else None
 
 
 def view_from(text: bytes) -> PartView:

@@ -16,9 +16,12 @@ from edge_agent.recent_frames import RecentFrame
 from inspection import decode_image, image_format
 from inspection.anomaly import AnomalyMap
 from inspection.image import image_size
+from inspection.picture import PictureProblem
+from inspection.region import Region
 
 _COLOUR_BGR: Final = (40, 40, 230)
 _HEAT_COVER: Final = 0.6
+_BORDER_BGR: Final = (200, 200, 200)
 _MAX_SIDE: Final = 960
 _KEPT: Final = 24
 
@@ -55,8 +58,13 @@ class Drawings:
             return self._drawn[name]
 
 
-def draw(frame: RecentFrame, budget: MemoryBudget) -> bytes:
+def draw(frame: RecentFrame, budget: MemoryBudget, region: Region | None = None) -> bytes:
     """Draw a frame with its detections as a JPEG of at most 960 pixels a side, in memory that images leave free.
+
+    What is cut away of the picture, and therefore never judged, is dark and has a light border.
+
+    Args:
+        region: what is judged of the camera's pictures; all of them where it is None.
 
     Raises:
         ImageError: the bytes cannot be decoded.
@@ -74,7 +82,7 @@ def draw(frame: RecentFrame, budget: MemoryBudget) -> bytes:
     with budget.drawing(needed) as has_room:
         if not has_room:
             raise NoRoom("busy: the memory for images (memory.image_bytes) is taken; ask again in a moment")
-        return _draw(frame, decode_image(frame.data, max_pixels=budget.max_pixels, shrink=shrink), size)
+        return _draw(frame, decode_image(frame.data, max_pixels=budget.max_pixels, shrink=shrink), size, region)
 
 
 def _shrink(side: int) -> int:
@@ -90,7 +98,7 @@ def _heated(image: NDArray[np.uint8], anomaly_map: AnomalyMap) -> NDArray[np.uin
     return np.asarray(cv2.blendLinear(image, colours, 1 - cover, cover), np.uint8)
 
 
-def _draw(frame: RecentFrame, image: NDArray[np.uint8], full: tuple[int, int] | None) -> bytes:
+def _draw(frame: RecentFrame, image: NDArray[np.uint8], full: tuple[int, int] | None, region: Region | None) -> bytes:
     height, width = image.shape[:2]
     shrunk = max(height, width) / max(full) if full is not None else 1.0
     scale = min(1.0, _MAX_SIDE / max(height, width))
@@ -99,6 +107,8 @@ def _draw(frame: RecentFrame, image: NDArray[np.uint8], full: tuple[int, int] | 
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     if frame.anomaly_map is not None:
         image = _heated(image, frame.anomaly_map)
+    if region is not None and region.cuts and frame.result.reason != PictureProblem.REGION:
+        _darken(image, region)
     for found in frame.result.detections:
         x1, y1, x2, y2 = (round(side * scale * shrunk) for side in found.box.xyxy)
         cv2.rectangle(image, (x1, y1), (x2, y2), _COLOUR_BGR, 2)
@@ -107,3 +117,13 @@ def _draw(frame: RecentFrame, image: NDArray[np.uint8], full: tuple[int, int] | 
         cv2.putText(image, label, (x1, max(12, y1 - 4)), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _COLOUR_BGR, 1, cv2.LINE_AA)
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return encoded.tobytes()
+
+
+def _darken(image: NDArray[np.uint8], region: Region) -> None:
+    """Darken what is cut away. image: (h, w, 3) uint8, BGR, the whole picture at any scale; it is changed."""
+    height, width = image.shape[:2]
+    mask = region.drawn(height, width, width / (region.width or 1), height / (region.height or 1))
+    cut_away = mask.astype(bool)
+    image[cut_away] //= 3
+    outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(image, outlines, -1, _BORDER_BGR, 1)

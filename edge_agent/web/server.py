@@ -6,8 +6,8 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -38,6 +38,7 @@ from edge_agent.web.metrics import Metrics
 from edge_agent.web.picture import Drawings, NoRoom, draw
 from edge_agent.web.texts import TEXTS, choose_language
 from inspection import ImageError
+from inspection.region import Region
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,11 @@ _SAID: Final = ("objection", "rolled_back", "left_already")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Everything that the pages show and change. budget: the memory that a frame is drawn in."""
+    """Everything that the pages show and change.
+
+    budget: the memory that a frame is drawn in. regions: by camera, what of its pictures is judged; all of them where
+    it is not there.
+    """
 
     gauges: Gauges
     recent: RecentFrames
@@ -59,6 +64,7 @@ class Site:
     updates: Updates
     metrics: Metrics
     budget: MemoryBudget
+    regions: Mapping[str, Region] = field(default_factory=dict)
 
 
 def make_app(site: Site, inspect: HttpSource | None = None) -> ASGIApp:
@@ -97,7 +103,7 @@ class _Pages:
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"), autoescape=True, trim_blocks=True, undefined=StrictUndefined
         )
-        self._drawings = Drawings(lambda frame: draw(frame, site.budget))
+        self._drawings = Drawings(lambda frame: draw(frame, site.budget, site.regions.get(frame.result.camera)))
         self._static = {path.name: path for path in (_HERE / "static").iterdir()}
 
     # -- what is shown ------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.use_case import UseCaseError, load_use_case, parse_use_case, write_schema
+from inspection.documents import InputSpec
+from inspection.preprocess import Tiles
 from inspection.rollout import NotComparable
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -53,6 +55,45 @@ def test_an_editor_that_reads_the_schema_agrees_with_the_code():
         jsonschema.validate(yaml.safe_load(path.read_text(encoding="utf-8")), schema)
     with pytest.raises(jsonschema.ValidationError, match="epoch"):
         jsonschema.validate({**MINIMAL, "training": {"epoch": 3}}, schema)
+
+
+def test_a_use_case_without_tiles_has_the_digests_of_before():
+    """The keys came later and are left out where they say nothing; where they do, another model is trained."""
+    plain = parse_use_case(changed())
+    assert {"tiles", "shrink"}.isdisjoint(json.loads(plain.to_json()))
+    assert parse_use_case(changed(tiles=None, shrink=1)).training_digest == plain.training_digest
+    tiles = {"scale": 0.5, "overlap_px": 32}
+    said = ({"shrink": 2}, {"tiles": tiles}, {"tiles": tiles, "shrink": 2})
+    others = [parse_use_case(changed(**keys)) for keys in said]
+    for found in (plain, *others):
+        assert parse_use_case(found.to_json()) == found
+    assert len({found.training_digest for found in (plain, *others)}) == 4
+    assert len({found.digest for found in (plain, *others)}) == 4
+
+
+def test_a_use_case_says_how_a_picture_becomes_the_input_of_its_network():
+    """What a device needs of it goes into the release; what only a training needs does not."""
+    tiles = {"scale": 0.5, "overlap_px": 32, "keep_share": 0.5, "empty_tiles": 7}
+    found = parse_use_case(changed(tiles=tiles, shrink=2)).input_spec()
+    assert found == InputSpec(width=320, height=224, shrink=2, tiles=Tiles(scale=0.5, overlap_px=32))
+    assert parse_use_case(changed()).input_spec() == InputSpec(width=320, height=224)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"tiles": {"overlap_px": 113}}, "tiles overlap by at most half of a side of 320 x 224"),
+        ({"tiles": {"overlap_px": 32}, "shrink": 2}, "the scale is at most 0.5"),
+        ({"tiles": {"scale": 0.5}}, "overlap_px"),
+        ({"tiles": {"overlap_px": 32, "scale": 2}}, "less than or equal to 1"),
+        ({"tiles": {"overlap_px": 32, "size": 640}}, "tiles.size: unknown key"),
+        ({"shrink": 3}, "shrink"),
+    ],
+)
+def test_tiles_that_the_network_cannot_have_are_refused(keys, said):
+    """By the name of the key."""
+    with pytest.raises(UseCaseError, match=said):
+        parse_use_case(changed(**keys))
 
 
 def test_resources_do_not_travel_with_a_run_and_train_nothing_anew():

@@ -20,6 +20,7 @@ from edge_agent.shadow.shadow import Shadow, order_for
 from edge_agent.shadow.tally import Counts, rest_s
 from inspection import Capture, DesiredState, PartView, Reason, ShadowOrder, ShadowTally, ShadowVerdict, Verdict, Wave
 from inspection.image import MAX_PIXELS
+from inspection.region import Region
 from tests.edge_agent.bench import Bench, loaded
 from tests.edge_agent.models import BAD, DOUBTFUL, GOOD, build_candidate, picture
 from tests.edge_agent.servers import wait_for
@@ -455,3 +456,19 @@ def test_a_process_that_takes_too_much_memory_or_is_interrupted_is_ended(tmp_pat
     interrupted.set()
     with pytest.raises(Interrupted):
         process(folder, CANDIDATE.digest, interrupted)
+
+
+def test_a_candidate_is_told_which_region_of_a_camera_is_judged(tmp_path, judged):
+    """It decides on the same part of the picture as the release; a camera without a region is judged as a whole."""
+    told = []
+
+    class Telling(Device):
+        def judge(self, data: bytes, view: PartView, region: Region | None = None) -> Answer:
+            told.append(region)
+            return super().judge(data, view)
+
+    for regions in ({"camera": Region(rotate=90)}, {"other": Region(rotate=90)}):
+        device = Telling(tmp_path / f"state-{len(told)}", regions=regions)
+        device.bring_up()
+        device.judges(judged["good"], Answer(Verdict.PASS, 0.01))
+    assert told == [Region(rotate=90), None]

@@ -29,6 +29,7 @@ from inspection.documents import (
 )
 from inspection.geometry import Box, Detection
 from inspection.picture import PictureLimits
+from inspection.preprocess import Tiles
 from inspection.report_parts import CameraState, FailedRelease, LineTally, ShadowTally
 from inspection.rollout import PausedFor, RolloutPlan, RolloutState, Stage, Window
 from inspection.verdict import ClassThreshold, Verdict
@@ -169,6 +170,18 @@ def test_a_release_of_an_earlier_version_has_no_limits_of_pictures():
     value = json.loads(RELEASE.to_json())
     del value["picture_limits"]
     assert Release.from_json(json.dumps(value).encode()).picture_limits is None
+
+
+def test_an_input_that_says_nothing_of_tiles_is_written_as_before():
+    """The keys came later, so that releases of before keep their bytes and digests; what is said is read again."""
+    said = json.loads(RELEASE.to_json())["preprocess"]
+    assert {"shrink", "tiles"}.isdisjoint(said)
+    large = replace(RELEASE.preprocess, shrink=2, tiles=Tiles(scale=0.5, overlap_px=8))
+    written = replace(RELEASE, preprocess=large).to_json()
+    assert json.loads(written)["preprocess"] == {**said, "shrink": 2, "tiles": {"scale": 0.5, "overlap_px": 8}}
+    read = Release.from_json(written)
+    assert (read.preprocess, read.to_json()) == (large, written)
+    assert read.preprocess.to_preprocess().tiles == large.tiles
 
 
 def test_unknown_keys_are_kept_in_the_parts_of_a_document_too():
