@@ -62,7 +62,7 @@ test-cluster: setup ## Install the product on the cluster of KUBECONFIG, turn th
 .PHONY: bench bench-edge bench-labels bench-training bench-accuracy bench-anomaly bench-fleet
 bench: bench-edge bench-labels bench-training ## Run all benchmarks and write docs/benchmarks.md; nothing else should run on the machine
 bench-edge: setup ## Compare the device's inference with Ultralytics'. KIZU_PUBLIC_TAGS=<folder>: real images; WEIGHTS=<file.pt>: no training
-	.venv/bin/python -m benchmarks.edge $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+	.venv/bin/python -m benchmarks.edge $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(OPTIONS)
 
 bench-labels: setup ## Time a scan for images without an approved label, of a million. OPTIONS='--images 100000': fewer
 	.venv/bin/python -m benchmarks.labels $(OPTIONS)

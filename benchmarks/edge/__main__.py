@@ -20,6 +20,9 @@ from benchmarks.edge.flops import count_flops
 from benchmarks.edge.footprint import disk_bytes, edge_packages, measure_agent
 from benchmarks.edge.goals import BEST, FP32, INT8, OPENVINO, REFERENCE, SGEMM, Run
 from benchmarks.edge.interleave import Worker, run_interleaved, start_up_s
+from benchmarks.edge.large import measure_large, sahi_folder
+from benchmarks.edge.large import render as render_large
+from benchmarks.edge.large import write as write_large
 from benchmarks.edge.material import Material, load_material
 from benchmarks.edge.models import Models, prepare
 from benchmarks.edge.neighbours import Neighbours
@@ -46,6 +49,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(os.environ.get("KIZU_HOME", _ROOT / ".kizu")) / "bench")
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--document", type=Path, default=_ROOT / "docs" / "benchmarks.md")
+    parser.add_argument("--large-rounds", type=int, default=15, help="of pictures of twelve megapixels")
+    parser.add_argument("--large-only", action="store_true", help="measure pictures of twelve megapixels alone")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     if not _EDGE_PYTHON.exists():
@@ -62,7 +67,17 @@ def main() -> None:
                 (INT8, models.int8, RuntimeChoice()),
                 (OPENVINO, models.int8, RuntimeChoice(backend="openvino")),
             )
+            if not given.large_only
         }
+    _log.info("pictures of twelve megapixels")
+    large = measure_large(
+        material, models, build_release(material, models), given.work.resolve(), given.large_rounds, sahi_folder(),
+        str(_EDGE_PYTHON),
+    )  # fmt: skip
+    write_large(large, material, given.document)
+    sys.stdout.write(render_large(large, material) + "\n")
+    if given.large_only:
+        return
     _log.info("mAP50: %s", scores)
     report = _measure(material, models, scores, given.work.resolve(), given.rounds, given.data is not None)
     write(report, given.document)

@@ -21,8 +21,9 @@ A call is long enough that the start of threads does not count, and short enough
 class Spec:
     """What a worker process needs to build its contender.
 
-    kind: ultralytics, agent or sgemm. path: a model (ultralytics) or a release's folder (agent). size: (height,
-    width) for Ultralytics' `imgsz`; None passes no `imgsz`. precision, backend: of the agent.
+    kind: ultralytics, sahi, agent or sgemm. path: a model (ultralytics, sahi) or a release's folder (agent). size:
+    (height, width) for Ultralytics' `imgsz`; None passes no `imgsz`. precision, backend: of the agent. slices, overlap:
+    of sahi, (height, width) in pixels of the picture and the share of the shorter side.
     """
 
     kind: str
@@ -31,6 +32,8 @@ class Spec:
     size: tuple[int, int] | None = None
     precision: str = "fp32"
     backend: str = "onnxruntime"
+    slices: tuple[int, int] | None = None
+    overlap: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -63,9 +66,11 @@ def build(spec: Spec, min_score: float) -> Contender:
         return _Ultralytics(spec, min_score)
     if spec.kind == "agent":
         return _Agent(spec)
+    if spec.kind == "sahi":
+        return _Sahi(spec, min_score)
     if spec.kind == "sgemm":
         return _Sgemm()
-    raise ValueError(f"expected ultralytics, agent or sgemm, but got {spec.kind!r}")
+    raise ValueError(f"expected ultralytics, sahi, agent or sgemm, but got {spec.kind!r}")
 
 
 class _Ultralytics:
@@ -79,17 +84,36 @@ class _Ultralytics:
         return Answer(self._predictor.is_defective(jpeg, self._min_score))
 
 
+class _Sahi:
+    def __init__(self, spec: Spec, min_score: float) -> None:
+        from components.yolov8.sliced_predict import SlicedPredictor
+
+        assert spec.size is not None
+        assert spec.slices is not None
+        # The same number of pixels down and across, as the agent's tiles.
+        shared = spec.overlap * min(spec.size)
+        (height, width), (down, across) = spec.size, spec.slices  # lists, once they were JSON
+        self._predictor = SlicedPredictor(
+            Path(spec.path), spec.threads, (height, width), (down, across), (shared / height, shared / width), min_score
+        )
+
+    def judge(self, jpeg: bytes) -> Answer:
+        return Answer(self._predictor.is_defective(jpeg))
+
+
 class _Agent:
     """The agent: it does what the inspection loop does with a frame, up to the verdict."""
 
     def __init__(self, spec: Spec) -> None:
         from edge_agent.inference import RELEASE_FILE, LoadedRelease, RuntimeChoice, choose_model, load_model
-        from inspection import Inspector, Release, decode_image
+        from inspection import Inspector, Release
+        from inspection.model_rules import lanes
 
         folder = Path(spec.path)
         data = (folder / RELEASE_FILE).read_bytes()
         release = Release.from_json(data)
-        choice = RuntimeChoice(spec.threads, spec.precision, backend=spec.backend)
+        at_once, threads = lanes(release.preprocess.tiles is not None, spec.threads)
+        choice = RuntimeChoice(threads, spec.precision, backend=spec.backend)
         model = choose_model(release, choice.precision)
         size = release.preprocess.to_preprocess()
         # As `load_release` does it, with a timer around the runtime.
@@ -101,14 +125,15 @@ class _Agent:
             self._infer_ms = (time.perf_counter() - began) * 1000
             return output
 
-        inspector = Inspector(watched, size, release.classes, release.thresholds, release.nms)
+        inspector = Inspector(watched, size, release.classes, release.thresholds, release.nms, at_once=at_once)
         self._loaded = LoadedRelease(release.digest, release, model, inspector)
-        self._decode_image = decode_image
         self._infer_ms = 0.0
 
     def judge(self, jpeg: bytes) -> Answer:
-        inspection, _ = self._loaded.inspect(self._decode_image(jpeg))
-        return Answer(inspection.verdict == "fail", self._infer_ms)
+        inspection, _ = self._loaded.inspect(self._loaded.read(jpeg))
+        # Of several tiles, the time of one says nothing.
+        one = self._loaded.release.preprocess.tiles is None
+        return Answer(inspection.verdict == "fail", self._infer_ms if one else None)
 
 
 class _Sgemm:

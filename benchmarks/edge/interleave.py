@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +30,15 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One judged photograph. infer_ms: the milliseconds in the runtime, None where the contender cannot tell."""
+    """One judged photograph. infer_ms: the milliseconds in the runtime, None where the contender cannot tell.
+
+    faults: the pages that the system gave to the process meanwhile.
+    """
 
     ms: float
     infer_ms: float | None
     defective: bool
+    faults: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +79,13 @@ class Worker:
 
     Args:
         python: the interpreter of the contender's environment.
+        paths: folders of packages that are not in that environment.
     """
 
-    def __init__(self, spec: Spec, frames: Path, python: str = sys.executable) -> None:
+    def __init__(self, spec: Spec, frames: Path, python: str = sys.executable, paths: Sequence[str] = ()) -> None:
         order = {"spec": spec.to_json(), "frames": str(frames), "min_score": FAIL_SCORE}
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(spec.threads), "PYTHONPATH": str(_ROOT)}
+        path = os.pathsep.join([str(_ROOT), *paths])
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(spec.threads), "PYTHONPATH": path}
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.edge.worker", json.dumps(order)],
             stdin=subprocess.PIPE,

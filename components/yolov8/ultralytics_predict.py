@@ -53,7 +53,7 @@ class UltralyticsPredictor:
         self._yolo = quiet_ultralytics().YOLO(str(model), task="detect")
         self._options: dict[str, Any] = {"verbose": False} | ({} if size is None else {"imgsz": list(size)})
         self._threads = threads
-        _limit_onnxruntime(threads)
+        limit_onnxruntime(threads)
 
     def is_defective(self, jpeg: bytes, min_score: float) -> bool:
         """Whether anything scores at least `min_score`."""
@@ -68,7 +68,7 @@ class UltralyticsPredictor:
         return bool((result.boxes.conf >= min_score).any())
 
 
-def _limit_onnxruntime(threads: int) -> None:
+def limit_onnxruntime(threads: int) -> None:
     """Limit onnxruntime's threads, for which Ultralytics has no option: its sessions use all cores."""
     os.environ.update([TELEMETRY_SWITCH])  # before the import, which reads it
     import onnxruntime
