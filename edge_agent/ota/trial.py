@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent import __version__
 from edge_agent.child import TooLong, run_child
@@ -34,7 +35,7 @@ from edge_agent.memory import (
     within_memory,
 )
 from edge_agent.ota.release_client import read_release
-from inspection import Candidate, Inspector, Picture, Release
+from inspection import Candidate, Inspector, Picture, Release, decode_image, read_picture
 from inspection.golden import difference
 
 _LATENCY_RUNS: Final = 15
@@ -175,10 +176,13 @@ def version(text: str) -> tuple[int, ...]:
 
 def _latency_ms(folder: Path, loaded: LoadedRelease) -> float:
     preprocess = loaded.release.preprocess
-    images: list[Picture] = [loaded.read((folder / sample.file).read_bytes()) for sample in loaded.release.golden[:5]]
-    if not images:
-        grey = np.full((preprocess.height, preprocess.width, 3), 127, dtype=np.uint8)
-        images = [Picture(grey, preprocess.width, preprocess.height)]
+    samples = [(folder / sample.file).read_bytes() for sample in loaded.release.golden[:5]]
+    images: list[NDArray[np.uint8] | Picture]
+    if preprocess.shrink == 1:
+        images = [decode_image(data) for data in samples]
+    else:
+        images = [read_picture(data, shrink=preprocess.shrink) for data in samples]
+    images = images or [np.full((preprocess.height, preprocess.width, 3), 127, dtype=np.uint8)]
     return statistics.median(loaded.inspect(images[run % len(images)])[1] for run in range(_LATENCY_RUNS))
 
 
