@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import kfp
+import yaml
 
 from components.container_images import REGISTRY, TAG
 from components.settings import Settings
@@ -21,12 +24,14 @@ from demo.people import Labeler, Verifier
 from inspection.documents import Reported
 from tests.cluster.conftest import Acceptance
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.own_names import RUN_LABEL
+from tests.cluster.own_names import RUN_LABEL, Document
 from tests.cluster.probes import IMAGE
 
 DEVICE, SITE = "line1", "factory"
 RUN_S = 1800.0
 PEOPLE_WAIT_S = 240
+MOST_IMAGES = 50
+"""How many images a kubelet tells of, unless its `nodeStatusMaxImages` says otherwise."""
 
 
 def restricted_namespace(name: str, prefix: str) -> dict[str, object]:
@@ -79,7 +84,8 @@ def restarts(run: Acceptance) -> str:
     return f"restarted on the way: {', '.join(found)}" if found else "no pod restarted"
 
 
-def kizu(run: Acceptance, identity: str, *arguments: str, timeout_s: float = 600) -> str:
+def kizu(run: Acceptance, identity: str, *arguments: str, timeout_s: float = 600, status: int = 0) -> str:
+    """Run a command with the rights of an identity. It has to end with `status`. Returns what it said."""
     done = subprocess.run(
         [sys.executable, "-m", "kizu", *arguments],
         env=run.environment(identity),
@@ -90,7 +96,7 @@ def kizu(run: Acceptance, identity: str, *arguments: str, timeout_s: float = 600
         timeout=timeout_s,
     )
     said = f"{done.stdout}\n{done.stderr}".strip()
-    assert done.returncode == 0, f"kizu {' '.join(arguments[:3])} ended with {done.returncode}: {said[-1500:]}"
+    assert done.returncode == status, f"kizu {' '.join(arguments[:3])} ended with {done.returncode}: {said[-1500:]}"
     return said
 
 
@@ -107,24 +113,78 @@ def import_photographs(run: Acceptance, name: str, photographs: tuple[Photograph
 
 def image_is_there(run: Acceptance, name: str) -> bool:
     """Whether the nodes can start an image: they pull it from a registry, or one of them has it."""
-    if run.names.registry:
-        return True
-    wanted = f"{REGISTRY}/{name}:{TAG}"
-    listed = [image for node in run.kubectl.items("node") for image in node["status"].get("images", [])]
-    return any(found.endswith(wanted) for image in listed for found in image.get("names") or [])
+    return not missing_images(run, [f"{REGISTRY}/{name}:{TAG}"])
+
+
+def missing_images(run: Acceptance, wanted: Sequence[str]) -> list[str]:
+    """Which images no node has. Where the nodes pull from a registry, none is missing."""
+    return [] if run.names.registry else lacking(run.kubectl.items("node"), wanted)
+
+
+def lacking(nodes: Sequence[Document], wanted: Sequence[str]) -> list[str]:
+    """Which images none of the nodes tells of. A kubelet tells of its fifty largest: a full list says nothing."""
+    told = [node["status"].get("images") or [] for node in nodes]
+    if any(len(images) >= MOST_IMAGES for images in told):
+        return []
+    names = [name for images in told for image in images for name in image.get("names") or []]
+    return [image for image in wanted if not any(name.endswith(image) for name in names)]
+
+
+def on_kubeflow(
+    run: Acceptance, *arguments: str, use_case: Path | None = None, timeout_s: float = 300, status: int = 0
+) -> str:
+    """Run `kizu submit …` or `kizu schedule …`. use_case: by default that of the run. Returns what it said."""
+    registry = ("--registry", run.names.registry) if run.names.registry else ()
+    return kizu(
+        run, "deployment", *arguments, "--endpoint", f"http://127.0.0.1:{run.kubeflow_port}",
+        "--use-case", str(use_case or run.use_case_file), "--namespace", run.names.pipelines, *registry,
+        timeout_s=timeout_s, status=status,
+    )  # fmt: skip
 
 
 def submit(run: Acceptance, pipeline: str, *arguments: str) -> str:
     """Run a pipeline on Kubeflow Pipelines to its end; a run that does not succeed fails. Returns how long it took."""
     began = time.monotonic()
-    endpoint = f"http://127.0.0.1:{run.kubeflow_port}"
-    registry = ("--registry", run.names.registry) if run.names.registry else ()
-    said = kizu(
-        run, "deployment", "submit", pipeline, "--endpoint", endpoint, "--use-case", str(run.use_case_file),
-        "--namespace", run.names.pipelines, *registry, *arguments, timeout_s=RUN_S,
-    )  # fmt: skip
+    said = on_kubeflow(run, "submit", pipeline, *arguments, timeout_s=RUN_S)
     assert "the run succeeded" in said, said[-500:]
     return f"{pipeline} took {time.monotonic() - began:.0f} s"
+
+
+def submit_in_vain(run: Acceptance, pipeline: str, step: str) -> str:
+    """Run a pipeline that must fail in `step`; the command has to end with 1 and name the step."""
+    began = time.monotonic()
+    said = on_kubeflow(run, "submit", pipeline, timeout_s=RUN_S, status=1)
+    assert re.search(rf"the run failed in {re.escape(step)}\b", said), said[-500:]
+    return f"status 1 and `{step}` named, {time.monotonic() - began:.0f} s"
+
+
+def scheduled(run: Acceptance) -> str:
+    """Have Kubeflow Pipelines start `labeling` each minute until it started one run, and take the schedule away."""
+    document = yaml.safe_load(run.use_case_file.read_text())
+    document["schedules"] = {"labeling": {"cron": "* * * * *", "time_zone": "UTC"}}
+    file = run.folder / "scheduled.yaml"
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    client, began = kubeflow(run), time.monotonic()
+
+    def runs() -> set[str]:
+        experiment = client.get_experiment(experiment_name=run.use_case.name, namespace=run.names.pipelines)
+        return {r.run_id for r in client.list_runs(experiment_id=experiment.experiment_id, page_size=200).runs or []}
+
+    try:
+        before = runs()
+        first = on_kubeflow(run, "schedule", use_case=file)
+        assert ": made" in first, first
+        again = on_kubeflow(run, "schedule", use_case=file)
+        assert ": as it was" in again, again
+        eventually(lambda: bool(runs() - before), 240, "a run by the clock")
+        took = time.monotonic() - began
+    finally:
+        removed = on_kubeflow(run, "schedule", "--remove")
+    assert ": removed" in removed, removed
+    for new in runs() - before:
+        ended = client.wait_for_run_completion(new, timeout=int(RUN_S), sleep_duration=5)
+        assert str(ended.state).lower() == "succeeded", f"the run by the clock {ended.state}"
+    return f"a run started by the clock after {took:.0f} s and succeeded; removed"
 
 
 def label_all(run: Acceptance, expected: int) -> str:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +25,11 @@ from demo.data import DemoData, generated
 from demo.loop import DemoOptions, demo_use_case
 from deploy.access.identities import environment_for, store_for
 from deploy.access.layout import Layout, Ports
+from deploy.k8s import facts, values
 from deploy.k8s.credentials import Addresses, make
+from deploy.k8s.kubectl import KubectlProcess
+from deploy.k8s.tailoring import tailor
+from deploy.k8s.values import Values
 from tests.cluster.kubectl import Forward, Kubectl
 from tests.cluster.own_names import PIPELINES, OwnNames
 from tests.cluster.table import Outcome, Row, markdown
@@ -47,11 +51,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @dataclass
 class Acceptance:
-    """The run. ports: where the servers are reached, forwarded. held: the checks that held, by their key."""
+    """The run. values: of this cluster. ports: where the servers are reached, forwarded. held: the checks that held."""
 
     kubectl: Kubectl
     names: OwnNames
     folder: Path
+    values: Values
     use_case: UseCase
     data: DemoData
     kubeflow: bool
@@ -92,9 +97,9 @@ class Acceptance:
         return self.names.namespaces[name]
 
     def documents(self) -> list[dict[str, Any]]:
-        """The overlay as this run applies it: own names, and the device's use case is that of the run."""
+        """The overlay as `kizu cluster install` makes it for this cluster: own names, and the use case of the run."""
         found = []
-        for document in render(OVERLAY):
+        for document in as_installed(self.values):
             renamed = self.names.rename(document)
             if renamed["kind"] == "ConfigMap" and renamed["metadata"]["name"] == "edge":
                 config = yaml.safe_load(renamed["data"]["config.yaml"])
@@ -168,20 +173,33 @@ class Acceptance:
             self.held.add(key)
 
 
+def as_installed(of_cluster: Values) -> list[dict[str, Any]]:
+    """The overlay with the addresses of a cluster, in the namespaces of the manifests."""
+    return tailor(render(OVERLAY), replace(of_cluster, registry="", pipelines_namespace=PIPELINES), tables="sqlite")
+
+
+def values_of_cluster(folder: str | None, command: str) -> Values:
+    """The values that a person keeps for this cluster, completed with what is found on it. folder: None keeps none."""
+    kept = values.read(Path(folder).expanduser()) if folder else Values()
+    return kept.completed(facts.gather(KubectlProcess.found(command, None), kept.pipelines_namespace))
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Acceptance]:
     """The run against the cluster of KUBECONFIG. Its settings are those of `make test-cluster`."""
     if not os.environ.get("KUBECONFIG"):
         pytest.fail("expected KUBECONFIG to name the cluster: make test-cluster KUBECONFIG=<file>")
     kubectl = Kubectl(os.environ.get("KIZU_KUBECTL") or script("kubectl"))
-    kubeflow = kubectl.exists("namespace", PIPELINES) and bool(
-        kubectl.run("-n", PIPELINES, "get", "service", "ml-pipeline", "--ignore-not-found", "--output", "name")
+    of_cluster = values_of_cluster(os.environ.get("KIZU_CLUSTER_FOLDER"), kubectl.command)
+    beside = of_cluster.pipelines_namespace
+    kubeflow = kubectl.exists("namespace", beside) and bool(
+        kubectl.run("-n", beside, "get", "service", "ml-pipeline", "--ignore-not-found", "--output", "name")
     )
     prefix = os.environ.get("KIZU_CLUSTER_PREFIX") or "kizu-test"
     names = OwnNames(
         prefix,
-        PIPELINES if kubeflow else f"{prefix}-pipelines",
-        os.environ.get("KIZU_IMAGE_REGISTRY") or None,
+        beside if kubeflow else f"{prefix}-pipelines",
+        os.environ.get("KIZU_IMAGE_REGISTRY") or of_cluster.registry or None,
     )
     folder = tmp_path_factory.mktemp("cluster")
     keys.init(folder / "root-key", folder / "signer-keys")
@@ -190,7 +208,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
     if detector:
         training = use_case.training.model_copy(update={"detector": detector})
         use_case = UseCase.model_validate({**use_case.model_dump(), "training": training.model_dump()})
-    acceptance = Acceptance(kubectl, names, folder, use_case, generated(*PARTS), kubeflow)
+    acceptance = Acceptance(kubectl, names, folder, of_cluster, use_case, generated(*PARTS), kubeflow)
     acceptance.use_case_file.write_text(yaml.safe_dump(yaml.safe_load(use_case.to_json()), sort_keys=False))
     if kubeflow:
         acceptance.held.add("kubeflow")

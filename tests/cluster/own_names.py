@@ -83,3 +83,10 @@ class OwnNames:
         if isinstance(value, list):
             return [self._rename(item) for item in value]
         return self.host(value) if isinstance(value, str) else value
+
+
+def containers_of(document: Document) -> list[Document]:
+    """The containers of a workload, those that run first included; none of another document."""
+    spec = document.get("spec") or {}
+    pod = spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})
+    return [*pod.get("initContainers", ()), *pod.get("containers", ())]

@@ -9,9 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from components.container_images import CONTROL, DATA, LABELING
 from components.enrolment.bundle import CREDENTIALS_FILE, ROOT_FILE
 from components.enrolment.port import DeviceIdentity
 from components.stores.raw_images.images import RawImages
@@ -28,18 +30,22 @@ from tests.cluster.acts import (
     import_photographs,
     kubeflow_version,
     label_all,
+    missing_images,
     pipelines_there,
     probe_image,
     remove_from_kubeflow,
     restarts,
     restricted_namespace,
     running_pod,
+    scheduled,
     submit,
+    submit_in_vain,
     what_must_last,
 )
 from tests.cluster.conftest import Acceptance
 from tests.cluster.flows import ALLOWED, TARGETS, clients, forbidden_requests
-from tests.cluster.own_names import RUN_LABEL
+from tests.cluster.losses import KINDS, lose_servers, lose_step, meanwhile
+from tests.cluster.own_names import RUN_LABEL, containers_of
 from tests.cluster.probes import CONNECTIONS, REQUESTS, SETTLE_S, probe_pod, results
 
 pytestmark = pytest.mark.cluster
@@ -52,11 +58,6 @@ SERVICES = {
 }
 # These are ready only with servers, or with an identity, that the run makes later.
 LATER = {"kizu": ("deployment/reconciler", "deployment/fleet-page"), "kizu-edge": ("deployment/edge",)}
-KINDS = {
-    "kizu": ("seaweedfs", "mlflow", "labelstudio", "reconciler", "fleet-page"),
-    "kizu-signer": ("signer",),
-    "kizu-edge": ("edge",),
-}
 
 
 def test_the_cluster_takes_the_manifests(run: Acceptance):
@@ -80,6 +81,11 @@ def test_the_cluster_takes_the_manifests(run: Acceptance):
         else:
             kubectl.apply([restricted_namespace(run.names.pipelines, run.names.prefix)])
         documents = run.documents()
+        images = {c["image"] for d in documents for c in containers_of(d)}
+        if run.kubeflow:
+            images |= {LABELING, DATA, CONTROL}
+        lacks = missing_images(run, sorted(images))
+        assert not lacks, f"expected the nodes to have {', '.join(lacks)}: bring them, or set KIZU_IMAGE_REGISTRY"
         # What others are in, first: namespaces. The Secrets come before the pods that mount them.
         kubectl.apply([d for d in documents if d["kind"] == "Namespace"])
         kubectl.apply(run.secrets())
@@ -146,6 +152,12 @@ def test_a_model_is_trained_on_the_cluster(run: Acceptance):
         assert [v.approval for v in versions] == ["pending"], versions
         run.remembered.version = versions[0].version
         said.append(f"version {versions[0].version}")
+
+
+def test_a_version_that_nobody_approved_is_not_published(run: Acceptance):
+    """`kizu submit deployment` fails before a person approved: it ends with status 1 and names the step."""
+    with run.check("`kizu submit deployment` before the approval", needs=("trained",)) as said:
+        said.append(submit_in_vain(run, "deployment", "resolve-approved"))
 
 
 def test_a_person_approves(run: Acceptance):
@@ -259,42 +271,65 @@ def test_rights_are_those_of_the_task(run: Acceptance):
 def test_a_pod_of_each_kind_is_lost_in_the_middle_of_work(run: Acceptance):
     """A pod of each kind is deleted while a run of `labeling` goes on; the run ends well, and nothing is lost."""
     with run.check(
-        "a pod of each kind deleted, during a run where there is one",
+        "a pod of each kind deleted, during a run of `labeling` where there is one",
         key="survived",
         needs=("ready", "imported"),
     ) as said:
-        before = what_must_last(run)
-        lost: list[str] = []
-
-        def lose_pods() -> None:
-            for namespace, kinds in KINDS.items():
-                for kind in kinds:
-                    pod = running_pod(run.kubectl, run.namespace(namespace), kind)
-                    run.kubectl.run("-n", run.namespace(namespace), "delete", "pod", pod, "--wait=false")
-                    lost.append(kind)
-                    time.sleep(2)
-
+        before, lost = what_must_last(run), list[str]()
         if "labelled" in run.held:
             import_photographs(run, "second", run.data.device)
-            losing = threading.Timer(20.0, lose_pods)
-            losing.start()
-            try:
+            with meanwhile(lambda stop: None if stop.wait(20.0) else lose_servers(run, lost)):
                 said.append(label_all(run, len(run.data.first) + len(run.data.device)))
-            finally:
-                losing.join(timeout=300)
         else:
-            lose_pods()
-        began = time.monotonic()
-        for namespace, workloads in (*SERVICES.items(), ("kizu", LATER["kizu"])):
-            run.kubectl.rollout(run.namespace(namespace), workloads, READY_S)
-        if "taken" in run.held:
-            run.kubectl.rollout(run.namespace("kizu-edge"), LATER["kizu-edge"], READY_S)
-        said.append(f"{', '.join(lost)}; all ready {time.monotonic() - began:.0f} s later, nothing lost")
-        assert set(lost) == {kind for kinds in KINDS.values() for kind in kinds}, lost
-        after = what_must_last(run)
-        assert after["images"] >= before["images"], (before, after)
-        assert after["versions"] == before["versions"], (before, after)
-        assert after["release"] == before["release"], (before, after)
+            lose_servers(run, lost)
+        said.append(all_back(run, lost))
+        nothing_lost(run, before, new_versions=0)
+
+
+def test_pods_are_lost_during_a_training(run: Acceptance):
+    """A pod of each kind and the training's own pod are deleted during a run of `training`, which ends well."""
+    with run.check(
+        "a pod of each kind and the training's own deleted, during a run of `training`",
+        needs=("survived", "trained"),
+    ) as said:
+        before, lost = what_must_last(run), list[str]()
+
+        def lose(stop: threading.Event) -> None:
+            lose_step(run, "training", "train-detector", lost, stop)
+            lose_servers(run, lost)
+
+        with meanwhile(lose):
+            said.append(submit(run, "training"))
+        assert "train-detector" in lost, f"expected the training's own pod among those that were lost: {lost}"
+        said.append(all_back(run, lost))
+        nothing_lost(run, before, new_versions=1)
+
+
+def test_runs_by_the_clock(run: Acceptance):
+    """`kizu schedule` makes recurring runs, changes nothing when it is called again, and removes them."""
+    with run.check("`kizu schedule`: a run by the clock", needs=("labelled",)) as said:
+        said.append(scheduled(run))
+
+
+def all_back(run: Acceptance, lost: list[str]) -> str:
+    """Wait until every server is ready again. Every kind has to be among those that were lost."""
+    began = time.monotonic()
+    assert set(lost) >= {kind for kinds in KINDS.values() for kind in kinds}, lost
+    for namespace, workloads in (*SERVICES.items(), ("kizu", LATER["kizu"])):
+        run.kubectl.rollout(run.namespace(namespace), workloads, READY_S)
+    if "taken" in run.held:
+        run.kubectl.rollout(run.namespace("kizu-edge"), LATER["kizu-edge"], READY_S)
+    return f"{', '.join(lost)}; all ready {time.monotonic() - began:.0f} s later, nothing lost"
+
+
+def nothing_lost(run: Acceptance, before: dict[str, Any], *, new_versions: int) -> None:
+    """What was there before the pods were lost is there still, and so many versions more."""
+    after: dict[str, Any] = {}
+    eventually(lambda: not after.update(what_must_last(run)), 60, "the servers to answer through new forwards")
+    assert after["images"] >= before["images"], (before, after)
+    assert after["labels"] >= before["labels"], (before, after)
+    assert after["versions"] == before["versions"] + new_versions, (before, after)
+    assert after["release"] == before["release"], (before, after)
 
 
 def test_everything_is_removed(run: Acceptance):

@@ -10,6 +10,9 @@ import sys
 
 import pytest
 
+from deploy.k8s.values import Peer, Values
+from tests.cluster.acts import lacking
+from tests.cluster.conftest import as_installed
 from tests.cluster.flows import ALLOWED, TARGETS, clients
 from tests.cluster.own_names import RUN_LABEL, OwnNames
 from tests.cluster.probes import CONNECTIONS, Client, probe_pod
@@ -57,6 +60,25 @@ def test_no_document_of_a_run_names_the_namespaces_of_an_installation():
     assert not re.search(r"\b(kizu|kizu-signer|kizu-edge|kubeflow)\.svc", text)
     assert not re.search(r'"kubernetes.io/metadata.name": "(kizu|kubeflow)', text)
     assert '"image": "kizu/' not in text
+
+
+@pytest.mark.manifests
+def test_a_run_installs_what_the_values_of_its_cluster_say():
+    """Steps reach the stores and the API server that the values name, as after `kizu cluster install`."""
+    stores, server = Peer("192.0.2.10/32", (9000,)), Peer("192.0.2.1/32", (6443,))
+    documents = as_installed(Values(pipelines_reach=(stores,), api_server=(server,), storage_class="fast"))
+    policies = {d["metadata"]["name"]: d["spec"] for d in documents if d["kind"] == "NetworkPolicy"}
+    reached = [
+        (rule["to"][0]["ipBlock"]["cidr"], [port["port"] for port in rule["ports"]])
+        for name in ("kizu-pipelines-reach", "kizu-pipelines-api-server")
+        for rule in policies[name]["egress"]
+    ]
+    assert reached == [("192.0.2.10/32", [9000]), ("192.0.2.1/32", [6443])]
+    claims = [d["spec"] for d in documents if d["kind"] == "PersistentVolumeClaim"]
+    assert claims
+    assert {spec["storageClassName"] for spec in claims} == {"fast"}
+    places = {OWN.rename(d)["metadata"].get("namespace", "-") for d in documents if d["kind"] != "Namespace"}
+    assert places <= {"trial", "trial-signer", "trial-edge", "flows"}
 
 
 def test_every_client_has_its_flows():
@@ -124,3 +146,14 @@ def test_the_table_says_what_held_what_failed_and_what_was_left_out():
         "",
         "1 held, 1 FAILED, 1 left out",
     ]
+
+
+def test_images_that_no_node_has_are_named_before_a_run_waits_for_them():
+    """A run says at its beginning which images are missing. A node tells of its largest fifty only, and is believed."""
+    has = {"status": {"images": [{"names": ["docker.io/kizu/data:0.1.0", "docker.io/kizu/data@sha256:0"]}]}}
+    also = {"status": {"images": [{"names": ["registry.example.com/kizu/labeling:0.1.0"]}, {"names": None}]}}
+    wanted = ["kizu/data:0.1.0", "kizu/labeling:0.1.0", "kizu/control:0.1.0"]
+    assert lacking([has, also], wanted) == ["kizu/control:0.1.0"]
+    assert lacking([{"status": {}}], wanted) == wanted
+    full = {"status": {"images": [{"names": [f"docker.io/library/image:{number}"]} for number in range(50)]}}
+    assert lacking([has, full], wanted) == []
