@@ -41,7 +41,7 @@ lint: setup ## Check format, lint, types, imports between the folders, and links
 
 .PHONY: test
 test: setup ## Run unit and integration tests against real servers, and the loop once; needs no Docker
-	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not containers and not manifests and not soak and not arm and not cluster"
+	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not containers and not manifests and not soak and not arm and not cluster and not bundle and not training_image"
 
 .PHONY: test-manifests
 test-manifests: setup ## Render every overlay and check it against the schemas
@@ -50,6 +50,10 @@ test-manifests: setup ## Render every overlay and check it against the schemas
 .PHONY: test-containers
 test-containers: setup ## Build all images except training, run each as its manifest says, and run a pipeline in them
 	.venv/bin/python -m pytest -m containers
+
+.PHONY: test-training-image
+test-training-image: setup ## Train in the image `training`, as a pipeline's step, by Docker. Needs the image (tools/images training); once a day or when you ask
+	KIZU_REQUIRE_ALL=1 .venv/bin/python -m pytest -s -m training_image tests/containers
 
 .PHONY: test-arm
 test-arm: setup ## Build the device's image for ARM, run it emulated, and compare it with this machine. Needs tools/arm-emulation; not in CI
@@ -97,6 +101,37 @@ images: ## Build every container image, including training; needs a Docker engin
 .PHONY: agent-wheels
 agent-wheels: setup ## Fetch and make the wheels of the agent into TO=<folder>, for `kizu agent publish`. KINDS='3.11-aarch64': for other devices
 	@tools/agent-wheels "$(or $(TO),.kizu/agent-wheels)" $(KINDS)
+
+.PHONY: bundle unbundle test-bundle
+bundle: setup ## Write one folder to carry into a site without internet: TO=<folder>. PARTS='wheels manifests'; PLAN=1: say sizes only; KFP_MANIFESTS=<folder>; LOCKS=, IMAGES=, WEIGHTS=<file>; KEY=<private key> signs
+	@.venv/bin/python -m tools.site_bundle "$(or $(TO),build/site-bundle)" --parts "$(PARTS)" $(if $(LOCKS),--locks "$(LOCKS)") \
+		$(if $(DEVICE_KINDS),--device-kinds "$(DEVICE_KINDS)") $(if $(SERVER_KINDS),--server-kinds "$(SERVER_KINDS)") \
+		$(if $(IMAGES),--images "$(IMAGES)") $(if $(KFP_MANIFESTS),--kfp-manifests "$(KFP_MANIFESTS)") \
+		$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(KEY),--key "$(KEY)") $(if $(PLAN),--plan)
+
+# It installs nothing: a closed site has only Python. A signature is checked where the environment is there.
+unbundle: ## Compare a bundle and take it in: FROM=<bundle> INTO=<folder> REGISTRY=registry.example.com/kizu. KEY=<public key>; REGISTRY_USER=, PASSWORD_FILE=
+	@$$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3) -m tools.site_bundle.unbundle "$(FROM)" $(if $(INTO),"$(INTO)") \
+		$(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(KEY),--key "$(KEY)") \
+		$(if $(REGISTRY_USER),--user "$(REGISTRY_USER)") $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)")
+
+test-bundle: setup ## Make a whole bundle from the network, take it in, and install from it without one. Some GB; not in CI
+	.venv/bin/python -m pytest -s -m bundle tests/site_bundle
+
+.PHONY: changed-teams assets verify-assets workflow
+changed-teams: ## Print the teams whose stages a change since BASE=<commit> runs
+	@python3 -m tools.teams changed --base "$(BASE)"
+
+assets: setup ## The first stage of TEAM=labeling|training|edge: test, images, compile, render, sbom. REGISTRY= pushes, KEY=<private key> signs; STEPS='compile render'
+	@.venv/bin/python -m tools.assets assets "$(TEAM)" --steps "$(STEPS)" $(if $(REGISTRY),--registry "$(REGISTRY)") \
+		$(if $(KEY),--key "$(KEY)") $(if $(REGISTRY_USER),--user "$(REGISTRY_USER)") $(if $(PASSWORD_FILE),--password-file "$(PASSWORD_FILE)")
+
+verify-assets: setup ## Compare the assets of TEAM with their signed provenance: KEY=<public key>
+	@.venv/bin/python -m tools.assets.provenance verify "build/assets/$(TEAM)" --key "$(KEY)"
+
+workflow: setup ## The second stage of TEAM: submit its pipeline. ENDPOINT=<Kubeflow Pipelines>, USE_CASE=<file>, REGISTRY=; KEY=<public key> verifies the assets first
+	@.venv/bin/python -m tools.assets workflow "$(TEAM)" $(if $(ENDPOINT),--endpoint "$(ENDPOINT)") $(if $(USE_CASE),--use-case "$(USE_CASE)") \
+		$(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(KEY),--key "$(KEY)")
 
 .PHONY: compile
 compile: setup ## Compile the pipelines to pipelines/compiled/

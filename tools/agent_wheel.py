@@ -36,6 +36,8 @@ def build(folder: Path, repository: Path = REPOSITORY, version: str = edge_agent
         "License-Expression: Apache-2.0\n"
     ).encode()
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: kizu\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    # For a device where pip installs it; a device that takes agent releases starts the module.
+    files[f"{info}/entry_points.txt"] = b"[console_scripts]\nkizu-edge = edge_agent.__main__:main\n"
     record = "".join(f"{name},sha256={_hash(data)},{len(data)}\n" for name, data in files.items())
     files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
     folder.mkdir(parents=True, exist_ok=True)

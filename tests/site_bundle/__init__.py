@@ -1,0 +1,1 @@
+"""The test of a whole site bundle: `make test-bundle`."""
