@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final, Generic, Protocol, TypeVar
 
 from components.stores.objects.list_page import ObjectInfo
@@ -11,6 +12,8 @@ from components.stores.objects.s3 import BucketNotFound, ObjectNotFound, ObjectS
 
 T = TypeVar("T")
 _AHEAD: Final = 4 * READERS
+_LONGEST_TURN: Final = 16
+"""So many documents a thread reads in one turn at most: handing over one by one costs as much as parsing them."""
 
 
 class Bucket(Protocol):
@@ -97,7 +100,10 @@ class DeviceDocuments(Generic[T]):
         known = {device: found for device, found in self._known.items() if listed.get(device) == found[0]}
         wanted = [device for device in listed if device not in known]
         passing: dict[str, T] = {}
-        for device, (found, given) in zip(wanted, read_ahead(self._read, wanted, at_most=_AHEAD), strict=True):
+        size = max(1, min(_LONGEST_TURN, len(wanted) // _AHEAD))
+        turns = [wanted[start : start + size] for start in range(0, len(wanted), size)]
+        read = chain.from_iterable(read_ahead(self._read_all, turns, at_most=_AHEAD))
+        for device, (found, given) in zip(wanted, read, strict=True):
             if found is None:
                 continue
             changed(found)
@@ -112,6 +118,9 @@ class DeviceDocuments(Generic[T]):
                 yield known[device][1]
             elif device in passing:
                 yield passing[device]
+
+    def _read_all(self, devices: Sequence[str]) -> list[tuple[T | None, bool]]:
+        return [self._read(device) for device in devices]
 
     def _read(self, device: str) -> tuple[T | None, bool]:
         """The document, and whether the store gave it; None where it is gone since the listing."""
