@@ -20,6 +20,7 @@ STATES: Final = (
 """What a device's state may be here. A word that this program does not know is `other`."""
 VERDICTS: Final = ("pass", "fail", "uncertain", "not-inspected", "other")
 ROLLOUT_STATES: Final = ("none", "running", "paused", "stopped", "done", "pinned")
+SOFTWARE_STATES: Final = ("none", "waiting", "running", "paused", "stopped", "done")
 OUTCOMES: Final = ("succeeded", "failed", "on-the-way", "held", "late", "unread")
 _GROUP: Final = ("use_case", "group")
 _MOST_VERSIONS: Final = 10
@@ -62,6 +63,15 @@ def fleet_metrics(snapshot: Snapshot, now: datetime, failed_sign_ins: int) -> li
                 ({**_names(group), "state": state}, float(state == _rollout_state(group)))
                 for group in groups
                 for state in ROLLOUT_STATES
+            ),
+            labels=(*_GROUP, "state"),
+        ),
+        Metric(
+            "kizu_fleet_software_rollout_state", "1 for the state of the rollout of the agent's software.",
+            tuple(
+                ({**_names(group), "state": state}, float(state == _software_state(group)))
+                for group in groups
+                for state in SOFTWARE_STATES
             ),
             labels=(*_GROUP, "state"),
         ),
@@ -166,3 +176,8 @@ def _versions(snapshot: Snapshot) -> Metric:
 def _rollout_state(group: GroupStanding) -> str:
     plan = group.desired.rollout
     return str(plan.state) if plan else "none"
+
+
+def _software_state(group: GroupStanding) -> str:
+    order = group.desired.agent
+    return str(order.rollout.state) if order is not None and order.rollout is not None else "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -44,6 +45,7 @@ def test_the_fleet_in_numbers(values):
     assert found["kizu_fleet_running_version", "7"] == 3
     assert found["kizu_fleet_running_version", "8"] == 1
     assert found["kizu_fleet_rollout_state", "running"] == 1
+    assert found["kizu_fleet_software_rollout_state", "none"] == 1
     assert found["kizu_fleet_rollout_stage",] == 2
     assert found["kizu_fleet_rollout_stages",] == 3
     assert found["kizu_fleet_rollout_devices", "succeeded"] == 1
@@ -61,6 +63,21 @@ def test_a_refusal_and_a_pin_are_counted(values):
     assert found["kizu_fleet_rollout_state", "paused"] == 1
     found = values(reports=(report(running=OLD, pinned_release=OLD),), unread=(), wanted=wanted)
     assert found["kizu_fleet_devices_pinned",] == 1
+
+
+def test_the_rollout_of_the_agents_software_has_a_state_of_its_own(values):
+    """One series for each state of a fixed list, so that an alert finds one that was stopped, or waits for a person."""
+    from inspection.documents import AgentOrder, Wave
+    from inspection.rollout import SoftwarePlan
+
+    rollout = SoftwarePlan(
+        version="0.3.1", release_digest=NEW, former_digest=OLD, stages=plan().stages, open_stage=0, opened_at=NOW,
+        began_at=NOW, state=RolloutState.PAUSED,
+    )  # fmt: skip
+    order = AgentOrder(waves=(Wave(release_digest=NEW, percent=1.0),), since=1, rollout=rollout)
+    found = values(reports=(report(),), unread=(), wanted={("metal-tag", "line"): replace(desired(), agent=order)})
+    states = {key[1]: value for key, value in found.items() if key[0] == "kizu_fleet_software_rollout_state"}
+    assert states == {"none": 0, "waiting": 0, "running": 0, "paused": 1, "stopped": 0, "done": 0}
 
 
 def test_no_text_of_a_device_becomes_a_label(values):
