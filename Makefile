@@ -13,8 +13,8 @@ setup: ## Install the environments from lock files with hashes (every target tha
 	@tools/setup dev edge labelstudio
 
 .PHONY: demo
-demo: setup ## Run the whole loop twice; ROUNDS=3: three times, turned by the reconciler. DATA=<folder>: real images, USE_CASE=<name>: of this product; PEOPLE=real: you label and approve; FRESH=1: start from the beginning
-	@$(KIZU) demo $(if $(DATA),--data "$(DATA)") $(if $(USE_CASE),--use-case "$(USE_CASE)") $(if $(filter real,$(PEOPLE)),--people real) $(if $(FRESH),--fresh) $(if $(STOP),--stop) $(if $(ROUNDS),--rounds "$(ROUNDS)")
+demo: setup ## Run the whole loop twice; ROUNDS=3: three times, turned by the reconciler; START=good: once, from good parts alone. DATA=<folder>: real images, USE_CASE=<name>: of this product; PEOPLE=real: you label and approve; FRESH=1: start from the beginning
+	@$(KIZU) demo $(if $(DATA),--data "$(DATA)") $(if $(USE_CASE),--use-case "$(USE_CASE)") $(if $(START),--start "$(START)") $(if $(filter real,$(PEOPLE)),--people real) $(if $(FRESH),--fresh) $(if $(STOP),--stop) $(if $(ROUNDS),--rounds "$(ROUNDS)")
 
 .PHONY: up down status logs
 up: setup ## Start S3, MLflow, Label Studio, the signer, an MQTT broker and the reconciler on this machine

@@ -24,6 +24,7 @@ from components.stores.models.registry import CHAMPION, EVALUATION_REPORT, Model
 from components.stores.objects.s3 import ObjectNotFound
 from components.stores.raw_images.images import RawImages
 from components.use_case import UseCase, load_use_case
+from demo import good_start
 from demo.accounts import ensure_people
 from demo.acts import approve_as
 from demo.data import DemoData, digest_of, from_folder, generated
@@ -43,8 +44,15 @@ from deploy.access.locks import locked
 from deploy.local import stack
 from deploy.local.runs import run_pipeline
 from inspection.documents import Reported
+from inspection.outputs import BOXES
 
 GATE_FAILED = 3
+NOTHING_MARKED = 4
+_TITLES = {
+    RECONCILED_ROUNDS: "Kizu: three rounds that the reconciler turns",
+    "": "Kizu: the loop, twice",
+    good_start.START: "Kizu: the loop once, from good parts alone",
+}
 ROUNDS = 2
 PROBATION_S = 8.0
 PARTS = (80, 16)  # the first set, and the set that arrives through the camera
@@ -54,7 +62,7 @@ UNKNOWN_WAIT_S = 20
 QUIET_RUNS = 3
 APPROVER = "approver"
 _USE_CASES = REPOSITORY / "use_cases"
-_OF_THE_DEMO = ("metal-tag", "metal-tag-public", "pcb")
+_OF_THE_DEMO = ("metal-tag", "metal-tag-public", "metal-tag-good-only", "pcb", "pcb-good-only")
 """The use cases that a demo may have run: what is there of them may be deleted with its state."""
 
 
@@ -93,6 +101,9 @@ def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
             }
         )
         said = ["--quick: 3 epochs, gates open, probation 2 s; the model is not usable"]
+    if options.start:
+        use_case = good_start.policy(use_case)
+        said.append("the device sends back every frame, so that the demo can say what it decided about each")
     use_case = UseCase.model_validate({**use_case.model_dump(), "approvers": use_case.approvers})
     if options.rounds == RECONCILED_ROUNDS:
         use_case = base_of_rounds(use_case)
@@ -104,7 +115,8 @@ def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
 
 def _use_case_file(options: DemoOptions) -> Path:
     if options.use_case is None:
-        return _USE_CASES / ("metal-tag-public.yaml" if options.data else "metal-tag.yaml")
+        usual = good_start.USE_CASE if options.start else "metal-tag"
+        return _USE_CASES / ("metal-tag-public.yaml" if options.data else f"{usual}.yaml")
     shipped, own = _USE_CASES / f"{options.use_case}.yaml", Path(options.use_case)
     for file in (shipped, own):
         if file.is_file():
@@ -115,6 +127,8 @@ def _use_case_file(options: DemoOptions) -> Path:
 
 def run(layout: Layout, options: DemoOptions, console: Console) -> int:
     """Run all rounds. Returns 0 if all went well, and 3 if a model did not pass its gate and the champion stays.
+
+    From good parts alone it returns 4 if the device marked no defect.
 
     Raises:
         DemoError: the demo cannot continue. Finished steps are kept.
@@ -154,6 +168,12 @@ def _parts(options: DemoOptions) -> tuple[int, int]:
     return QUICK_PARTS if options.quick else PARTS
 
 
+def _data(options: DemoOptions, use_case: UseCase) -> DemoData:
+    if options.start:
+        return good_start.generated_good()[0]
+    return from_folder(options.data, use_case) if options.data else generated(*_parts(options))
+
+
 def _names_in(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
@@ -180,11 +200,11 @@ def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
     began = time.monotonic()
     use_case, changes = demo_use_case(options)
     reconciled = options.rounds == RECONCILED_ROUNDS
-    console.rule("Kizu: three rounds that the reconciler turns" if reconciled else "Kizu: the loop, twice")
+    console.rule(_TITLES[options.rounds if reconciled else options.start])
     console.print(f"use case {use_case.name} ({'; '.join(changes)})", highlight=False, soft_wrap=True)
 
     def begin() -> tuple[DemoData, Progress]:
-        data = from_folder(options.data, use_case) if options.data else generated(*_parts(options))
+        data = _data(options, use_case)
         console.print(data.said, highlight=False, soft_wrap=True)
         return data, Progress(progress_file, f"{use_case.digest}:{digest_of(data)}")
 
@@ -218,6 +238,7 @@ def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
                 run_rounds(demo, door)
             else:
                 _loop(demo, agent)
+                code = NOTHING_MARKED if options.start and not good_start.say_what_was_marked(demo) else 0
         except GateFailed as e:
             console.print(f"[bold red]{e}[/bold red]", highlight=False, soft_wrap=True)
             code = GATE_FAILED
@@ -233,9 +254,10 @@ def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
 def _loop(demo: Demo, agent: Agent) -> None:
     with demo.step("1/7  raw images and Captures into S3"):
         demo.say(demo.progress.once("ingest", lambda: ingest_first_set(demo)))
-    for number in range(1, ROUNDS + 1):
+    for number in range(1, 2 if demo.options.start else ROUNDS + 1):
         with demo.step(f"{2 if number == 1 else 7}/7  round {number}: people label and verify"):
             demo.say(demo.progress.once(f"label-{number}", partial(_with_people, demo)))
+            good_start.since_labelled(demo.progress, time.time())
             if number == 1:
                 demo.show(LABELS, "the boxes that people drew and verified", partial(draw_approved_labels, demo))
         with demo.step(f"{3 if number == 1 else 7}/7  round {number}: train, export to ONNX, score as deployed, gate"):
@@ -255,6 +277,13 @@ def _loop(demo: Demo, agent: Agent) -> None:
                 demo.say(f"the operator's page: {demo.device.page}")
             digest = released["release_digest"]
             demo.progress.once(f"device-{number}", partial(_take_over, demo, agent, digest, version))
+            if demo.options.start:
+                after = demo.progress.once(
+                    "released-after", lambda: good_start.since_labelled(demo.progress, time.time())
+                )
+                demo.say(
+                    f"the first release runs {after:.0f} s after people had labelled ({good_start.GOAL_S:.0f} asked)"
+                )
         sent = 0
         if number == 1:
             with demo.step(f"6/7  {len(demo.data.device)} parts pass the camera; doubtful ones come back"):
@@ -322,7 +351,8 @@ def _judge(demo: Demo, number: int, outputs: dict[str, Any]) -> tuple[ModelVersi
     report = EvaluationReport.from_json(demo.registry.get_artifact(outputs["run_id"], EVALUATION_REPORT))
     test = report.test
     demo.say(f"dataset {outputs['dataset_digest'][:12]} of {outputs['images']} images")
-    demo.say(f"test mAP50 {test.map50:.3f}, escape {test.escape}, overkill {test.overkill}, review {test.review}")
+    score = f"mAP50 {test.map50:.3f}, " if report.output == BOXES else ""
+    demo.say(f"test {score}escape {test.escape}, overkill {test.overkill}, review {test.review}")
     if report.champion is not None:
         demo.say(f"champion version {report.champion.version} on the same split: {report.champion.test.map50:.3f}")
     if not outputs["passed"]:
@@ -455,7 +485,9 @@ def _say_where(layout: Layout, console: Console) -> None:
 def _finish(demo: Demo, code: int) -> None:
     console = demo.console
     turned = "three rounds turned by themselves" if demo.rounds else "the loop turned twice"
-    console.rule(turned if code == 0 else "the loop stopped at a gate")
+    turned = "the loop turned from good parts alone" if demo.options.start else turned
+    ended = {0: turned, NOTHING_MARKED: "the device marked no defect"}
+    console.rule(ended.get(code, "the loop stopped at a gate"))
     console.print(rollout_table(demo.rounds) if demo.rounds else round_table(demo.results))
     if demo.rounds:
         console.print(f"the rounds, as a page: {demo.layout.home / 'demo' / PAGE}", highlight=False, soft_wrap=True)
@@ -471,6 +503,8 @@ def _finish(demo: Demo, code: int) -> None:
         again.append(f"ROUNDS={demo.options.rounds}")
     if demo.options.data:
         again.append(f"DATA={shlex.quote(str(demo.options.data))}")
+    if demo.options.start:
+        again.append(f"START={demo.options.start}")
     if demo.options.use_case:
         again.append(f"USE_CASE={shlex.quote(demo.options.use_case)}")
     if demo.options.real_people:

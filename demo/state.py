@@ -31,7 +31,10 @@ class GateFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """The options of `kizu demo`. use_case: the name of a shipped one, or a file; None: the one of the images."""
+    """The options of `kizu demo`. use_case: the name of a shipped one, or a file; None: the one of the images.
+
+    start: `good` begins with good parts alone (`demo/good_start.py`); empty: with labelled defects.
+    """
 
     data: Path | None = None
     use_case: str | None = None
@@ -40,6 +43,7 @@ class DemoOptions:
     stop: bool = False
     quick: bool = False
     rounds: int = 2
+    start: str = ""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from typing import Any, Self
 from rich.table import Table
 
 from components.stores.models.evaluation_report import EvaluationReport
+from inspection.outputs import BOXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def round_table(results: Sequence[RoundResult]) -> Table:
             str(result.number),
             str(result.images),
             result.dataset_digest[:8],
-            f"{test.map50:.3f}",
+            f"{test.map50:.3f}" if result.report.output == BOXES else "not asked",
             _rate(test.escape.count, test.escape.n),
             _rate(test.overkill.count, test.overkill.n),
             _rate(test.review.count, test.review.n) if test.review else "not counted",

@@ -48,6 +48,12 @@ class AnyNames(ClassNames):
         """Numbers alone are taken too: nothing is stored here."""
 
 
+def folder_name(folder: Path) -> str:
+    """The name of a folder of photographs; of one called `images`, that of the folder above it."""
+    place = folder.resolve()
+    return place.parent.name if place.name.lower() in _FOLDERS_OF_IMAGES and place.parent.name else place.name
+
+
 def labels_beside(folder: Path, width: int, height: int) -> FoundLabels | None:
     """The labels in a folder of photographs, or above one called `images`; None where there are none.
 

@@ -13,6 +13,10 @@ DEFECT_PX: Final = 20
 """The longer side that a defect should keep at the network's input: two to three cells of its finest grid."""
 USUAL_PX: Final = 640
 """The longer side of the input where the size of defects is not known."""
+ANOMALY: Final = "patchcore"
+"""The detector that learns from good parts alone."""
+_ANOMALY_PX: Final = 320
+_GOOD_PARTS: Final = 20
 MOST_PX: Final = 1280
 """The largest input that is proposed. Beyond it, a picture is better inspected in tiles."""
 LEAST_PX: Final = 256
@@ -69,22 +73,23 @@ def propose(name: str, found: Findings, *, classes: tuple[str, ...] = (), good_o
         classes: what a person called the defects; empty: those of the labels, or one class for a start.
         good_only: a person said that all photographs show good parts.
     """
-    split = _split(found)
+    kind = _kind(found, good_only)
+    split = _split(found, kind.value)
     train = max(1, round(found.files * (1 - split.value.test - split.value.val)))
-    size, tiles = _input(found)
+    size, tiles = _input(found, kind.value)
     width, height = size.value
     batch = _batch(width * height, train)
     return Proposal(
         name=name,
         classes=_classes(found, classes),
-        kind=_kind(found, good_only),
+        kind=kind,
         grouping=_grouping(found),
         input=size,
         tiles=tiles,
         batch=batch,
         epochs=_epochs(train, batch.value, width * height),
         split=split,
-        bound=_bound(found, split.value),
+        bound=_bound(found, split.value, kind.value),
     )
 
 
@@ -111,10 +116,13 @@ def _kind(found: Findings, good_only: bool) -> Choice[str]:
         )
     if good_only or found.in_good_folders or (labels is not None and labels.good >= found.files):
         said = "you say so" if good_only else "their folders or labels say so"
+        parts = found.parts or found.files
+        few = f" {_GOOD_PARTS} good parts or more are better than the {parts} here." if parts < _GOOD_PARTS else ""
         return Choice(
-            "yolov8",
-            f"All pictures show good parts ({said}), and a detector learns from defects only: collect and label some "
-            "defective parts before you train.",
+            ANOMALY,
+            f"All pictures show good parts ({said}), so the model learns from good parts alone and finds what looks "
+            f"unlike them (docs/how-to/good-parts-only.md).{few} Label what it finds; a detector can learn from that "
+            "later.",
         )
     return Choice(
         "yolov8",
@@ -138,7 +146,7 @@ def _grouping(found: Findings) -> str:
     )
 
 
-def _input(found: Findings) -> tuple[Choice[tuple[int, int]], Choice[None]]:
+def _input(found: Findings, kind: str) -> tuple[Choice[tuple[int, int]], Choice[None]]:
     labels, longer = found.labels, found.longer
     if labels is not None and labels.sides:
         defect = labels.side_at(0.1) * longer
@@ -148,7 +156,7 @@ def _input(found: Findings) -> tuple[Choice[tuple[int, int]], Choice[None]]:
             "the picture)"
         )
     else:
-        wanted = min(longer, USUAL_PX)
+        wanted = min(longer, _ANOMALY_PX if kind == ANOMALY else USUAL_PX)
         why = (
             f"The size of defects is not known, so the longer side has {wanted} pixels. A defect should keep "
             f"{DEFECT_PX} pixels, which are {math.ceil(DEFECT_PX * longer / wanted)} pixels of your pictures; if yours "
@@ -193,9 +201,11 @@ def _epochs(train: int, batch: int, pixels: int) -> Choice[int]:
     )
 
 
-def _split(found: Findings) -> Choice[Shares]:
+def _split(found: Findings, kind: str) -> Choice[Shares]:
     parts = found.parts or found.files
     test, val = (0.3, 0.2) if parts < _FEW_PARTS else (0.2, 0.15)
+    if kind == ANOMALY:
+        test, val = 0.25, 0.25
     expected = parts * test
     least = max(2, math.floor(0.6 * expected))
     images = max(10, min(40, found.files // 2))
@@ -203,12 +213,24 @@ def _split(found: Findings) -> Choice[Shares]:
     return Choice(
         Shares(test, val, images, least),
         f"{parts} {what}: about {round(expected)} fall to test and {round(parts * val)} to validation"
-        + (", larger shares than usual because they are few." if parts < _FEW_PARTS else ".")
+        + _why_shares(kind, parts)
         + " Write another seed if one of them gets too few; never after you have seen a score.",
     )
 
 
-def _bound(found: Findings, split: Shares) -> Choice[str]:
+def _why_shares(kind: str, parts: int) -> str:
+    if kind == ANOMALY:
+        return ", which chooses the threshold on good parts, so it gets more than usual."
+    return ", larger shares than usual because they are few." if parts < _FEW_PARTS else "."
+
+
+def _bound(found: Findings, split: Shares, kind: str) -> Choice[str]:
+    if kind == ANOMALY:
+        return Choice(
+            "point",
+            "Without a defective part nobody can tell how many defects escape: escape_rate and image_auroc pass as not "
+            "measurable until there are some, and are judged then.",
+        )
     parts = found.parts or found.files
     labels = found.labels
     known = labels.defective + labels.good if labels is not None else 0

@@ -8,12 +8,20 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from components.first_look.proposal import Proposal
+from components.first_look.proposal import ANOMALY, Proposal
 
 _WIDTH: Final = 118
 _PLAIN: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _WORDS_OF_YAML: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _COLOURS: Final = ("#e4572e", "#2e86e4", "#2ea44f", "#a371f7", "#d29922", "#db61a2", "#17a2b8", "#8a6d3b")
+
+_SMALLEST: Final = "The smallest network, which a device with a processor runs."
+_WITHOUT_DEFECTS: Final = (
+    "  min_image_auroc: 0.8",
+    "  allow_not_measurable: [escape_rate, image_auroc]",
+    "# The lowest score with so few false alarms on good parts; from 0.7 of it on, a part is uncertain.",
+    "operating: {max_false_alarm_rate: 0.05, uncertain_ratio: 0.7}",
+)
 
 
 def use_case_text(proposal: Proposal, found: Sequence[str], photographs: str) -> str:
@@ -23,7 +31,7 @@ def use_case_text(proposal: Proposal, found: Sequence[str], photographs: str) ->
         found: what the first look found, in sentences.
         photographs: the name of their folder.
     """
-    classes = proposal.classes.value
+    classes, good_only = proposal.classes.value, proposal.kind.value == ANOMALY
     colours = ", ".join(
         f"{_scalar(name)}: {json.dumps(colour)}" for name, colour in zip(classes, _COLOURS * len(classes), strict=False)
     )
@@ -59,29 +67,35 @@ def use_case_text(proposal: Proposal, found: Sequence[str], photographs: str) ->
         "training:",
         *_comment([proposal.kind.why], indent="  "),
         f"  detector: {proposal.kind.value}",
-        *_comment(["The smallest network, which a device with a processor runs."], indent="  "),
-        "  model: n",
+        *([] if good_only else [*_comment([_SMALLEST], indent="  "), "  model: n"]),
         *_comment([proposal.input.why], indent="  "),
         f"  image_width: {width}",
         f"  image_height: {height}",
         *_comment([f"Tiles: {proposal.tiles.why}"], indent="  "),
-        *_comment([proposal.epochs.why], indent="  "),
-        f"  epochs: {proposal.epochs.value}",
-        *_comment([proposal.batch.why], indent="  "),
-        f"  batch: {proposal.batch.value}",
+        *([] if good_only else _epochs_and_batch(proposal)),
         "  seed: 0",
         *_comment(["What a model must reach. Write what the line needs before you see a score; do not lower it then."]),
         "gates:",
-        "  min_map50: 0.6",
+        *(["  # Of an anomaly map no mAP50 is asked.", "  min_map50: 0.0"] if good_only else ["  min_map50: 0.6"]),
         "  max_escape_rate: 0.15",
         "  max_overkill_rate: 0.25",
         "  max_review_rate: 0.25",
         *_comment([proposal.bound.why], indent="  "),
         f"  bound: {proposal.bound.value}",
+        *(_WITHOUT_DEFECTS if good_only else ()),
         *_comment(["The group of devices that gets the releases (`kizu enroll`)."]),
         f"rollout: {{group: {proposal.name}}}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _epochs_and_batch(proposal: Proposal) -> list[str]:
+    return [
+        *_comment([proposal.epochs.why], indent="  "),
+        f"  epochs: {proposal.epochs.value}",
+        *_comment([proposal.batch.why], indent="  "),
+        f"  batch: {proposal.batch.value}",
+    ]
 
 
 def _comment(sentences: Iterable[str], *, indent: str = "", first: str = "# ", rest: str = "# ") -> list[str]:

@@ -38,7 +38,7 @@ def new(
     from components.use_case import parse_use_case
     from inspection.paths import check_name
     from kizu.commands.exchange import parts_of
-    from kizu.labels_beside import labels_beside
+    from kizu.labels_beside import folder_name, labels_beside
 
     check_name("use case", name)
     file = out or Path("use_cases") / f"{name}.yaml"
@@ -65,7 +65,7 @@ def new(
     labels = labels_beside(images, known.width, known.height)
     found = findings_of(looked, files=len(files), alike=alike, parts=known.parts, labels=labels)
     text = use_case_text(
-        propose(name, found, classes=tuple(class_ or ()), good_only=good_only), lines_of(found), images.resolve().name
+        propose(name, found, classes=tuple(class_ or ()), good_only=good_only), lines_of(found), folder_name(images)
     )
     parse_use_case(text, where=f"the proposal for {name}")
     write_whole(file, text.encode())

@@ -115,6 +115,10 @@ def demo(
             "devices, and takes back the bad model of the second round.",
         ),
     ] = 2,
+    start: Annotated[
+        str | None,
+        typer.Option(help="good: begin with 30 good parts and not one defect, and show what the device marks."),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A very short demo for tests. Its model is not usable.")
     ] = False,
@@ -126,6 +130,10 @@ def demo(
         raise CommandError(f"expected --people stand-in or real, but got {people!r}")
     if use_case and not data:
         raise CommandError("expected --data with --use-case: the generated images show metal tags")
+    if start not in (None, "good"):
+        raise CommandError(f"expected --start good, but got {start!r}")
+    if start and (data or quick or rounds == 3):
+        raise CommandError("expected --start good alone: it has parts of its own, and one round")
     if rounds == 3 and (data or quick):
         raise CommandError("expected --rounds 2 with --data or --quick: three rounds need the generated parts")
     raise typer.Exit(
@@ -139,6 +147,7 @@ def demo(
                 stop=stop,
                 quick=quick,
                 rounds=rounds,
+                start=start or "",
             ),
             console,
         )

@@ -82,6 +82,14 @@ def test_a_table_of_boxes_above_the_images_gives_classes_and_input_size(tmp_path
     )
 
 
+def test_good_parts_alone_become_a_use_case_that_learns_from_them(tmp_path):
+    """By the names of their folders; a folder called `images` has the name of the one above it."""
+    folder_of(tmp_path / "tag" / "images" / "good", 6)
+    text = made(tmp_path / "tag" / "images", tmp_path / "x.yaml")
+    assert load_use_case(tmp_path / "x.yaml").training.detector == "patchcore"
+    assert "proposed by `kizu new` from the photographs in tag." in text
+
+
 def coco(folder):
     document = {
         "images": [{"id": 1, "file_name": "000.jpg", "width": 96, "height": 64}, {"id": 2, "file_name": "001.jpg"}],

@@ -61,9 +61,18 @@ def test_labels_make_a_detector_of_their_classes():
     [({"in_good_folders": True}, {}), ({}, {"good_only": True}), ({"labels": labels(defective=0, good=200)}, {})],
 )
 def test_good_parts_alone_are_recognised(changes, more):
-    """By their folders, by a person, or by labels without a box: the file says what is missing for a detector."""
-    text = " ".join(use_case(findings(**changes), **more)[1].replace("#", " ").split())
-    assert "All pictures show good parts" in text
+    """By their folders, by a person, or by labels without a box: the model then learns from good parts alone."""
+    found, text = use_case(findings(**changes), **more)
+    assert "All pictures show good parts" in " ".join(text.replace("#", " ").split())
+    assert (found.training.detector, found.training.image_width, found.training.image_height) == ("patchcore", 320, 256)
+    assert (found.split.val, found.gates.min_map50) == (0.25, 0.0)
+    assert found.gates.allow_not_measurable == ("escape_rate", "image_auroc")
+
+
+def test_few_good_parts_are_few_for_a_model_of_good_parts_too():
+    """The file says how many are better."""
+    text = " ".join(use_case(findings(files=12), good_only=True)[1].replace("#", " ").split())
+    assert "20 good parts or more are better than the 12 here" in text
 
 
 def test_without_a_word_nobody_knows_whether_there_are_defects():
