@@ -42,6 +42,7 @@ from kizu.commands import (
     trace,
     train,
 )
+from kizu.context import CommandError
 
 app = typer.Typer(
     name="kizu",
@@ -87,6 +88,12 @@ def _options(
         logging.getLogger(chatty).setLevel(logging.WARNING if debug else logging.ERROR)
 
 
+def _has_a_trace(error: Exception) -> bool:
+    """Whether a trace says more than the message: not where the parser or a command itself found what is wrong."""
+    of_the_words = hasattr(error, "format_message")
+    return not of_the_words and not (isinstance(error, CommandError) and error.__cause__ is None)
+
+
 def main() -> None:
     """Run the command. An error prints one line (with --debug, the whole trace) and gives an exit code other than 0."""
     debug = "--debug" in sys.argv[1:]
@@ -101,6 +108,6 @@ def main() -> None:
         parser = getattr(e, "format_message", None)
         said = parser() if parser else str(e) or type(e).__name__
         if said:  # the parser has printed the help instead of a message
-            print(f"kizu: {said} (--debug shows the trace)", file=sys.stderr)  # noqa: T201
+            print(f"kizu: {said}{' (--debug shows the trace)' if _has_a_trace(e) else ''}", file=sys.stderr)  # noqa: T201
         sys.exit(getattr(e, "exit_code", 1))
     sys.exit(code if isinstance(code, int) else 0)

@@ -30,6 +30,7 @@ from tests.cluster.probes import IMAGE
 DEVICE, SITE = "line1", "factory"
 RUN_S = 1800.0
 PEOPLE_WAIT_S = 240
+CLOCK_WAIT_S = 240.0
 MOST_IMAGES = 50
 """How many images a kubelet tells of, unless its `nodeStatusMaxImages` says otherwise."""
 
@@ -176,7 +177,7 @@ def scheduled(run: Acceptance) -> str:
         assert ": made" in first, first
         again = on_kubeflow(run, "schedule", use_case=file)
         assert ": as it was" in again, again
-        eventually(lambda: bool(runs() - before), 240, "a run by the clock")
+        eventually(lambda: bool(runs() - before), CLOCK_WAIT_S, "a run by the clock")
         took = time.monotonic() - began
     finally:
         removed = on_kubeflow(run, "schedule", "--remove")

@@ -4,15 +4,18 @@ import subprocess
 import sys
 
 import pytest
+from typer import BadParameter
 from typer.main import get_command
 
+from kizu import cli
 from kizu.cli import app
+from kizu.context import CommandError
 from tests.kizu.command_line import REPOSITORY, assert_is_an_error_in_one_line, kizu
 
 COMMANDS = ["up", "down", "status", "demo", "ingest", "import", "export", "label", "train", "approve", "reject",
             "deploy", "reconcile", "automate", "devices", "fleet-page", "enroll", "revoke", "enrolled", "keys",
             "compile", "submit", "schedule", "cluster", "shadow", "agent", "trace", "logs", "labels", "doctor",
-            "drift"]  # fmt: skip
+            "drift", "new", "backup"]  # fmt: skip
 
 
 def test_help_names_every_command_and_needs_no_server(tmp_path):
@@ -76,6 +79,35 @@ def test_debug_shows_the_trace(tmp_path):
     assert result.returncode == 1
     assert "Traceback" in result.stderr
     assert "UseCaseError" in result.stderr
+
+
+def _with_a_cause() -> Exception:
+    error = CommandError("the run failed")
+    error.__cause__ = OSError("refused")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (CommandError("not as it should be: DNS"), "kizu: not as it should be: DNS\n"),
+        (BadParameter("a number"), "kizu: Invalid value: a number\n"),
+        (_with_a_cause(), "kizu: the run failed (--debug shows the trace)\n"),
+        (RuntimeError("no answer"), "kizu: no answer (--debug shows the trace)\n"),
+    ],
+    ids=["of a command", "of the parser", "with a cause", "of a library"],
+)
+def test_the_trace_is_offered_only_where_it_says_more(error, said, monkeypatch, capsys):
+    """What a command found wrong is complete in its line. An error of something below it has a trace worth a look."""
+
+    def fails(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fails)
+    monkeypatch.setattr(sys, "argv", ["kizu", "cluster", "check"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(
