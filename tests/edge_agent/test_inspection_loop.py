@@ -156,7 +156,7 @@ def test_a_release_brings_the_limits_of_its_line(tmp_path):
 class Broken:
     """An inspector whose runtime fails on every frame."""
 
-    def inspect(self, image, *, score_floor=None):
+    def inspect(self, image, *, score_floor=None, **view):
         raise InferenceError("the runtime fell over")
 
 

@@ -366,10 +366,10 @@ def test_a_verdict_that_stands_too_late_is_not_told(line, queue, clock, tmp_path
     release = loaded(tmp_path)
 
     class Slow:
-        def inspect(self, image, *, score_floor=None):
+        def inspect(self, image, *, score_floor=None, **view):
             clock.now_s += 0.6
             assert line.told() == [("A", "not-inspected", "deadline")]
-            return release.inspector.inspect(image, score_floor=score_floor)
+            return release.inspector.inspect(image, score_floor=score_floor, **view)
 
     line.bench.active.set(release)
     ask(queue, "A")
@@ -385,7 +385,7 @@ def test_a_model_that_fails_on_a_triggered_frame_is_told_at_once(line, queue, tm
     line.bench.active.set(release)
 
     class Broken:
-        def inspect(self, image, *, score_floor=None):
+        def inspect(self, image, *, score_floor=None, **view):
             raise InferenceError("expected finite numbers")
 
     ask(queue, "A")
