@@ -287,8 +287,8 @@ def _run_locked(
     }
     if publisher is not None:
         tasks["result-publisher"] = publisher.run
-    parts = PartAnswers(outbox, device=config.device, publish=publisher is not None)
-    tasks["parts"] = parts.run
+    if config.parts or outbox.open_parts():  # what was open before the file changed is answered too
+        tasks["parts"] = PartAnswers(outbox, device=config.device, publish=publisher is not None).run
     if triggers:
         tasks["missed-triggers"] = missed.run
     died: list[str] = []
