@@ -61,7 +61,13 @@ def draw_detections(path: Path, registry: ModelRegistry, run_id: str, datasets: 
     onnx = registry.get_artifact(run_id, MODEL_FILE)
     infer, _ = open_session(onnx, len(report.classes), threads=2, output=report.output)
     inspector = Inspector(
-        infer, report.preprocess.to_preprocess(), report.classes, report.thresholds, report.nms, output=report.output
+        infer,
+        report.preprocess.to_preprocess(),
+        report.classes,
+        report.thresholds,
+        report.nms,
+        output=report.output,
+        score_tables=report.score_tables,
     )
     test = load_manifest(datasets, "kizu-datasets", report.dataset_digest).of(SplitName.TEST)
     if not test:

@@ -173,6 +173,7 @@ def load_inspector(folder: Path, release: Candidate, choice: RuntimeChoice) -> t
         acceptance,
         release.output,
         at_once=at_once,
+        score_tables=release.score_tables,
     )
     return model, inspector
 

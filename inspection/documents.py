@@ -21,6 +21,7 @@ from inspection.picture import PictureLimits
 from inspection.preprocess import ColourOrder, Interpolation, Preprocess, Tiles
 from inspection.report_parts import AgentState, CameraState, FailedRelease, LineTally, ShadowTally
 from inspection.rollout import RolloutPlan, SoftwarePlan
+from inspection.score_table import ScoreTable
 from inspection.verdict import ClassThreshold, Verdict
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -278,6 +279,9 @@ class Candidate(Document):
     output: str = field(default=BOXES, metadata=LEFT_OUT)
     """What the models answer: `boxes` of the classes, or an `anomaly-map`, whose one class is `anomaly`; left out for
     boxes."""
+    score_tables: Mapping[str, ScoreTable] | None = field(default=None, metadata=LEFT_OUT)
+    """What calibrates the models' scores, by class. Thresholds, sampling and golden samples are of calibrated scores.
+    Left out where the scores are the models' own."""
 
     def __post_init__(self) -> None:
         check_name("use case", self.use_case)

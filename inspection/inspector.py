@@ -25,6 +25,7 @@ from inspection.part_view import UNKNOWN_VIEW, PartView
 from inspection.picture import PictureLimits, PictureMeasure, PictureProblem, measure, pooled, problem_of
 from inspection.preprocess import Letterbox, Preprocess, as_picture
 from inspection.region import Region
+from inspection.score_table import ScoreTable, calibrated, raw_floor
 from inspection.seams import Found, merged, on_tile
 from inspection.tiles import Cut
 from inspection.verdict import ClassThreshold, Verdict
@@ -70,6 +71,7 @@ class Inspector:
         acceptance: the acceptance rules; without them, each defect fails the part.
         output: the form of the model's output, by the release; see `inspection.outputs`.
         at_once: how many tiles of a picture are judged at the same time, each on a thread; `infer` must allow that.
+        score_tables: by class, what calibrates the model's scores; thresholds are of calibrated scores.
 
     Raises:
         ValueError: there is no class, a class has no threshold, or there is no such form of output.
@@ -87,12 +89,14 @@ class Inspector:
         output: str = BOXES,
         *,
         at_once: int = 1,
+        score_tables: Mapping[str, ScoreTable] | None = None,
     ) -> None:
         missing = [name for name in classes if name not in thresholds]
         if missing or not classes:
             raise ValueError(f"expected a threshold for each of {list(classes)}, missing {missing}")
         self._infer = infer
         self._preprocess = preprocess
+        self._classes = tuple(classes)
         self._thresholds = dict(thresholds)
         self._nms = nms
         self._decoder = decoder_of(
@@ -101,6 +105,7 @@ class Inspector:
         self._picture_limits = picture_limits
         self._acceptance = acceptance
         self._at_once = at_once
+        self._score_tables = dict(score_tables or {})
         # More than one only where several threads inspect at once.
         self._spare: list[Buffers] = []
         self._floor = min(threshold.uncertain for threshold in self._thresholds.values())
@@ -164,6 +169,7 @@ class Inspector:
         self, image: NDArray[np.uint8] | Picture, floor: float, region: Region | None, *, measured: bool
     ) -> _Looked:
         picture = as_picture(image)
+        lowest = raw_floor(floor, self._classes, self._score_tables)
         with self._buffers() as whole:
             cut = Cut(picture if region is None else region.turned(picture), self._preprocess, whole)
 
@@ -175,7 +181,7 @@ class Inspector:
                     output = self._answer(tensor, geometry, cut_away)
                     if output is None:
                         return _LookedAt(None, said)
-                    found = self._decoder.detections(output, geometry, floor)
+                    found = self._decoder.detections(output, geometry, lowest)
                     if cut_away is not None:
                         found = tuple(one for one in found if not _covers(cut_away, geometry, one.box))
                     if cut.tiles is not None:
@@ -185,6 +191,8 @@ class Inspector:
 
             answers = each(look_at, len(cut), self._at_once)
         detections = merged([one for answer in answers for one in answer.found or ()], self._nms)
+        if self._score_tables:
+            detections = tuple(one for one in calibrated(detections, self._score_tables) if one.score >= floor)
         shown = answers[0].anomaly_map
         if region is not None:
             detections = tuple(region.on_picture(detection, picture) for detection in detections)

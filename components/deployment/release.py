@@ -151,6 +151,7 @@ def _checked(registry: ModelRegistry, found: ModelVersion) -> _Checked:
         picture_limits=report.picture_limits,
         drift=report.drift,
         acceptance=report.acceptance,
+        score_tables=report.score_tables,
         min_agent_version=MIN_AGENT_VERSION,
         dataset_digest=report.dataset_digest,
         training_run=found.run_id,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from components.evaluation.calibrate_scores import reliability
 from components.evaluation.matching import Scored, numbered_parts, precision_at_recall, ranked
 from components.evaluation.parts import top_scores
 from inspection.codec import Document
@@ -24,7 +25,8 @@ class Curves(Document):
 
     precision: class -> 101 values at recall 0.00 to 1.00, IoU 0.5. good_scores, defective_scores: the highest score on
     each good and each defective part. confusion: number of boxes; a row for each labelled class and a column for each
-    detected class, both in the order of `categories`: the classes, then `NOTHING`.
+    detected class, both in the order of `categories`: the classes, then `NOTHING`. reliability: class -> bins of the
+    score, each as mean score, share of true detections, and number of detections.
     """
 
     precision: Mapping[str, tuple[float, ...]]
@@ -32,6 +34,7 @@ class Curves(Document):
     defective_scores: tuple[float, ...]
     categories: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
+    reliability: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
     @property
     def roc(self) -> tuple[list[float], list[float], list[float]]:
@@ -67,6 +70,10 @@ def draw_curves(images: Sequence[Scored], classes: Sequence[str], thresholds: Ma
         defective_scores=tuple(round(score, 4) for score in defective),
         categories=(*classes, NOTHING),
         confusion=confusion(images, classes, thresholds),
+        reliability={
+            name: tuple((round(b.score, 4), round(b.true, 4), float(b.number)) for b in bins)
+            for name, bins in reliability(images, classes).items()
+        },
     )
 
 

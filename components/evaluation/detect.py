@@ -26,6 +26,7 @@ from inspection.outputs import ANOMALY_MAP, BOXES
 from inspection.part_view import UNKNOWN_VIEW, PartView
 from inspection.paths import parse_raw_key
 from inspection.preprocess import as_picture
+from inspection.score_table import ScoreTable
 from inspection.verdict import ClassThreshold
 
 MAP_STRIDE: Final = 8
@@ -46,6 +47,7 @@ class Detector:
     output: str = BOXES
     at_once: int = 1
     """How many tiles of a picture are judged at the same time."""
+    score_tables: Mapping[str, ScoreTable] | None = None
 
     def inspector(self, thresholds: Mapping[str, ClassThreshold] | None = None) -> Inspector:
         """The inspector that a device would have. Without thresholds, only its `detect` is of use."""
@@ -58,6 +60,7 @@ class Detector:
             self.nms,
             output=self.output,
             at_once=self.at_once,
+            score_tables=self.score_tables,
         )
 
     def tolerance(self, image: NDArray[np.uint8] | Picture) -> Tolerance:

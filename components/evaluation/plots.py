@@ -33,6 +33,22 @@ def precision_recall_svg(curves: Curves) -> str:
     return plot.svg()
 
 
+def reliability_svg(curves: Curves) -> str:
+    """How often detections of a score are true, over the score. On the dashed line, score and share agree."""
+    plot = _Plot("How often a detection is true", "score", "share that is true")
+    line = f'x1="{plot.x(0):.1f}" y1="{plot.y(0):.1f}" x2="{plot.x(1):.1f}" y2="{plot.y(1):.1f}"'
+    plot.add(f'<line {line} stroke="{_INK}" stroke-dasharray="4 3"/>')
+    for index, (name, bins) in enumerate(sorted(curves.reliability.items())):
+        colour = _COLOURS[index % len(_COLOURS)]
+        points = " ".join(f"{plot.x(score):.1f},{plot.y(true):.1f}" for score, true, _ in bins)
+        plot.add(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points}"/>')
+        for score, true, number in bins:
+            radius = min(7.0, 2.0 + np.log10(max(1.0, number)) * 2)
+            plot.add(f'<circle cx="{plot.x(score):.1f}" cy="{plot.y(true):.1f}" r="{radius:.1f}" fill="{colour}"/>')
+        plot.legend(index, colour, f"{_short(name, 10)} ({sum(int(number) for *_, number in bins)})")
+    return plot.svg()
+
+
 def score_histogram_svg(curves: Curves, thresholds: Mapping[str, ClassThreshold]) -> str:
     """A histogram of the highest score on each part, good and defective, with the operating threshold."""
     edges = np.linspace(0.0, 1.0, _BINS + 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from components.evaluation.bootstrap import paired_difference
+from components.evaluation.calibrate_scores import apply, fit
 from components.evaluation.curves import Curves, draw_curves
 from components.evaluation.detect import Detector, detect_all, load
 from components.evaluation.drift_reference import count_detections
@@ -106,6 +107,11 @@ def evaluate(
     acceptance = None if output == ANOMALY_MAP else use_case.acceptance.to_acceptance()
     by_rules = partial(detect_all, origins=origins or {}, acceptance=acceptance, view_of=use_case.acceptance.view_of)
     validation = by_rules(detectors, _as_answered(manifest.of(SplitName.VAL), output), fetch)
+    tables, calibration = fit(validation[_FP32], classes) if use_case.operating.calibrate_scores else ({}, "")
+    if tables:
+        # The int8 variant has the tables of the fp32 model, because a device that runs it uses those.
+        validation = {name: apply(images, tables) for name, images in validation.items()}
+        detectors = {name: replace(detector, score_tables=tables) for name, detector in detectors.items()}
     uncompared = None
     if champion is not None and champion.report.classes != classes:
         reason = f"it knows the classes {list(champion.report.classes)}, not {list(classes)}"
@@ -160,6 +166,8 @@ def evaluate(
         int8=_int8(trained, scores, timed, use_case, [said for i in chosen if (said := answers.differs(i))]),
         golden_sha256=sha256_of(golden.to_json()),
         acceptance=acceptance,
+        score_tables=tables or None,
+        calibration=calibration,
     )
     return Evaluation(
         report,
@@ -182,7 +190,8 @@ def _as_answered(entries: Sequence[ManifestImage], output: str) -> tuple[Manifes
 
 def _load_champion(champion: Champion) -> Detector:
     report = champion.report
-    return load(champion.onnx, report.classes, report.nms, report.preprocess, output=report.output)
+    loaded = load(champion.onnx, report.classes, report.nms, report.preprocess, output=report.output)
+    return replace(loaded, score_tables=report.score_tables)
 
 
 def _champion_scores(

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from components.evaluation.curves import Curves
-from components.evaluation.plots import confusion_svg, precision_recall_svg, score_histogram_svg
+from components.evaluation.plots import confusion_svg, precision_recall_svg, reliability_svg, score_histogram_svg
 from components.evaluation.report_page import ExampleImage, render
 from components.evaluation.scoring import Evaluation
 from components.stores.models.evaluation_report import Deployed, EvaluationReport
@@ -182,6 +182,7 @@ def draw_plots(report: EvaluationReport, curves: Curves) -> dict[str, str]:
         "precision-recall": precision_recall_svg(curves),
         "scores": score_histogram_svg(curves, report.thresholds),
         "confusion": confusion_svg(curves),
+        **({"reliability": reliability_svg(curves)} if curves.reliability else {}),
     }
 
 

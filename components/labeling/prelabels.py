@@ -183,5 +183,6 @@ def _open(load: Callable[[], Champion | None], use_case: UseCase) -> _Model | No
         report.nms,
         output=report.output,
         at_once=at_once,
+        score_tables=report.score_tables,
     )
     return _Model(f"{found.version.name}/{found.version.version}", inspector, floors, former)

@@ -93,6 +93,8 @@ def _blocks(
         f"**Operating threshold** {', '.join(f'{_plain(k)} {v.fail:.2f}' for k, v in report.thresholds.items())} "
         f"({report.threshold_source})"
     )
+    if report.calibration:
+        blocks.append(f"**Scores calibrated** {_plain(report.calibration)}.")
     if report.acceptance is not None:
         blocks.append(
             _table(acceptance_words.HEAD, acceptance_words.rows(report.acceptance, report.classes))

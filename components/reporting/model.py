@@ -102,6 +102,14 @@ def _open(name: str, version: int, onnx: bytes, report: EvaluationReport) -> Rep
     at_once, threads = lanes(report.preprocess.tiles is not None, _THREADS)
     infer, _ = open_session(onnx, len(report.classes), threads=threads, output=report.output)
     always = {known: ClassThreshold(fail=1.0, uncertain=FLOOR) for known in report.classes}
-    size = report.preprocess.to_preprocess()
-    inspector = Inspector(infer, size, report.classes, always, report.nms, output=report.output, at_once=at_once)
+    inspector = Inspector(
+        infer,
+        report.preprocess.to_preprocess(),
+        report.classes,
+        always,
+        report.nms,
+        output=report.output,
+        at_once=at_once,
+        score_tables=report.score_tables,
+    )
     return ReportModel(name, version, dict(report.thresholds), lambda image: inspector.detect(image, FLOOR))

@@ -107,6 +107,10 @@ class Operating(Section):
     max_score: Score = 0.7
     """The highest threshold that is tried."""
     uncertain_ratio: Annotated[float, Field(ge=0.01, le=1.0)] = 0.5
+    calibrate_scores: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
+    """Whether scores are calibrated on the validation split: of the detections with the score 0.8, about eight in ten
+    are true. A class with too few detections there keeps the model's scores, and the card says so. `default_score`,
+    `min_score`, `max_score` and the scores of `sampling` are calibrated scores then."""
     cost: Annotated[Cost | None, Field(exclude_if=lambda value: value is None)] = None
     """What wrong verdicts cost. Without it, one threshold for all classes keeps `max_escape_rate`."""
     max_false_alarm_rate: Annotated[Share, Field(exclude_if=lambda value: value == _FALSE_ALARMS)] = _FALSE_ALARMS

@@ -19,7 +19,16 @@ from edge_agent.__main__ import app as edge_app
 from edge_agent.config import ENVIRONMENT_PREFIX, Config
 from edge_agent.part_answer import PartPicture, PartResult
 from edge_agent.result import Presence, Result
-from inspection import acceptance, agent_release, documents, drift, part_view, report_parts, rollout
+from inspection import (
+    acceptance,
+    agent_release,
+    documents,
+    drift,
+    part_view,
+    report_parts,
+    rollout,
+    score_table,
+)
 from inspection.codec import Part
 from kizu.cli import app as kizu_app
 from tools.docs.tables import cell_text, code, default_text, explained, table, type_text
@@ -269,7 +278,7 @@ def documents_page() -> str:
     of_module += [agent_release.AgentRelease, agent_release.AgentBuild, agent_release.WheelFile]
     of_module += [rollout.RolloutPlan, rollout.SoftwarePlan, rollout.Stage, rollout.LineBounds, rollout.Window]
     of_module += [drift.DriftReference, drift.LineWindows, drift.LineWindow, drift.PictureCounts, drift.DetectionCounts]
-    of_module += [acceptance.Acceptance, acceptance.AcceptanceRule, part_view.Zone]
+    of_module += [acceptance.Acceptance, acceptance.AcceptanceRule, part_view.Zone, score_table.ScoreTable]
     for model in (*of_module, Result, acceptance.RuleOutcome, PartResult, PartPicture, Presence):
         about, meanings = explained(model)
         hints = get_type_hints(model)

@@ -14,6 +14,7 @@ from inspection.drift import DriftReference
 from inspection.intervals import share_interval
 from inspection.outputs import BOXES, check_form
 from inspection.picture import PictureLimits
+from inspection.score_table import ScoreTable
 from inspection.verdict import ClassThreshold
 
 
@@ -221,6 +222,10 @@ class EvaluationReport(Document):
     """The acceptance rules by which labels and detections were judged; left out where each defect fails a part."""
     output: str = field(default=BOXES, metadata=LEFT_OUT)
     """What the model answers, see `inspection.outputs`; left out for boxes."""
+    score_tables: Mapping[str, ScoreTable] | None = field(default=None, metadata=LEFT_OUT)
+    """What calibrates the scores, by class. Thresholds and detections are of calibrated scores. Left out where none."""
+    calibration: str = field(default="", metadata=LEFT_OUT)
+    """In words, what was calibrated and what was not; left out where it was not asked for."""
 
     def __post_init__(self) -> None:
         check_form(self.output, self.classes)

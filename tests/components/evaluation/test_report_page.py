@@ -85,7 +85,7 @@ def test_every_plot_is_a_drawing_of_its_own():
     scores = score(IMAGES, CLASSES, THRESHOLDS)
     report = type("R", (), {"thresholds": THRESHOLDS})()
     plots = draw_plots(report, curves)
-    assert set(plots) == {"precision-recall", "scores", "confusion"}
+    assert set(plots) == {"precision-recall", "scores", "confusion", "reliability"}
     texts = {name: list(ElementTree.fromstring(svg).itertext()) for name, svg in plots.items()}
     assert f"dent (AP {scores.map50_by_class['dent']:.3f})" in texts["precision-recall"]
     assert "<script>a… (AP 1.000)" in texts["precision-recall"]
