@@ -72,11 +72,9 @@ class CameraState(Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShadowTally(Part):
-    """What a candidate decided beside the running release, on the frames that both judged. It decides nothing."""
+class ShadowCounts(Part):
+    """How often a candidate and the running release decided what, on the frames that both judged."""
 
-    release_digest: str
-    """The candidate."""
     since: datetime
     """When it began to judge here."""
     frames: int = 0
@@ -93,16 +91,27 @@ class ShadowTally(Part):
     """Verdicts `fail` of the running release on the same frames."""
     former_uncertain: int = 0
     """Verdicts `uncertain` of the running release on the same frames."""
+
+    def __post_init__(self) -> None:
+        counts = ("disagreed", "fail", "uncertain", "former_fail", "former_uncertain")
+        _check_counts(self, "frames", "skipped", *counts)
+        _check_part(self, self.frames, *counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowTally(ShadowCounts):
+    """What a candidate decided beside the running release, on the frames that both judged. It decides nothing."""
+
+    release_digest: str
+    """The candidate."""
     p95_ms: float | None = None
     """95th percentile of its time for one frame, in milliseconds; null without a frame."""
     reason: str = ""
     """Why it judges nothing at present, as a fixed word, a colon and a message; empty where it judges."""
 
     def __post_init__(self) -> None:
+        ShadowCounts.__post_init__(self)
         check_sha256(self.release_digest)
-        counts = ("disagreed", "fail", "uncertain", "former_fail", "former_uncertain")
-        _check_counts(self, "frames", "skipped", *counts)
-        _check_part(self, self.frames, *counts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

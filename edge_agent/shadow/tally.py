@@ -4,59 +4,36 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from edge_agent.ota.tallies import p95_of
 from inspection import ShadowTally, Verdict
-from inspection.codec import Part
+from inspection.report_parts import ShadowCounts
 
 _TIMES: Final = 2000
 """The latest times of which the percentile is computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptShadow(Part):
+class KeptShadow(ShadowCounts):
     """The counts as they lie on the disk.
 
     beside: the release that ran, empty before a first frame. cpu_ms: the latest times, oldest first.
     """
 
-    since: datetime
     beside: str
-    frames: int = 0
-    skipped: int = 0
-    disagreed: int = 0
-    fail: int = 0
-    uncertain: int = 0
-    former_fail: int = 0
-    former_uncertain: int = 0
     cpu_ms: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        self.reported("0" * 64, "")  # what a device could not report is damaged
 
     def reported(self, digest: str, reason: str) -> ShadowTally:
         """As the device reports it."""
-        return ShadowTally(
-            release_digest=digest,
-            since=self.since,
-            frames=self.frames,
-            skipped=self.skipped,
-            disagreed=self.disagreed,
-            fail=self.fail,
-            uncertain=self.uncertain,
-            former_fail=self.former_fail,
-            former_uncertain=self.former_uncertain,
-            p95_ms=p95_of(self.cpu_ms),
-            reason=reason,
-        )
+        return ShadowTally(release_digest=digest, p95_ms=p95_of(self.cpu_ms), reason=reason, **_counted(self))
 
 
 @dataclass(slots=True)
 class Counts:
-    """The counts while they grow. Safe to share between threads: one adds, one skips, others report."""
+    """The fields of `ShadowCounts` while they grow. Safe to share between threads: one adds, one skips, others read."""
 
     since: datetime
     beside: str
@@ -94,19 +71,18 @@ class Counts:
     def kept(self) -> KeptShadow:
         """As it lies on the disk, all of one moment."""
         with self._lock:
-            return KeptShadow(
-                since=self.since, beside=self.beside, frames=self.frames, skipped=self.skipped,
-                disagreed=self.disagreed, fail=self.fail, uncertain=self.uncertain, former_fail=self.former_fail,
-                former_uncertain=self.former_uncertain, cpu_ms=tuple(round(ms, 1) for ms in self.cpu_ms),
-            )  # fmt: skip
+            times = tuple(round(ms, 1) for ms in self.cpu_ms)
+            return KeptShadow(beside=self.beside, cpu_ms=times, **_counted(self))
 
     @classmethod
     def of(cls, kept: KeptShadow) -> Counts:
         """Go on from what lies on the disk."""
-        return cls(
-            kept.since, kept.beside, kept.frames, kept.skipped, kept.disagreed, kept.fail, kept.uncertain,
-            kept.former_fail, kept.former_uncertain, deque(kept.cpu_ms, _TIMES),
-        )  # fmt: skip
+        return cls(beside=kept.beside, cpu_ms=deque(kept.cpu_ms, _TIMES), **_counted(kept))
+
+
+def _counted(counts: ShadowCounts | Counts) -> dict[str, Any]:
+    """What `ShadowCounts` holds, by name."""
+    return {field.name: getattr(counts, field.name) for field in fields(ShadowCounts) if field.name != "unknown"}
 
 
 def rest_s(cpu_s: float, took_s: float, cpu_share: float) -> float:
