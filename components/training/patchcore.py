@@ -170,11 +170,11 @@ def learn(patches: Any, good: Sequence[Path], held_out: Sequence[Path], settings
     peaks = []
     if len(held_out) >= _ENOUGH:
         for found in _patches_of(patches, held_out[:_CALIBRATED], settings):
-            peaks.append(_peak(projection.of(found), bank, rows, columns))
+            peaks.append(_peak(projection.of(found), bank))
     else:
         for number, found in enumerate(_patches_of(patches, good[:_CALIBRATED], settings)):
             others = torch.cat([own for other, own in enumerate(projected) if other != number])
-            peaks.append(_peak(projection.of(found), others, rows, columns))
+            peaks.append(_peak(projection.of(found), others))
     unit = unit_for(float(np.quantile(peaks, HELD_OUT_SHARE)), HELD_OUT_SCORE)
     if not unit > 0:
         raise TrainingError(
@@ -196,7 +196,7 @@ def _patches_of(patches: Any, files: Sequence[Path], settings: TrainingSettings)
             yield found.reshape(len(found), -1).T.contiguous()
 
 
-def _peak(projected: Any, bank: Any, rows: int, columns: int) -> float:
-    from components.training.memory_bank import smoothed, squared_distances
+def _peak(projected: Any, bank: Any) -> float:
+    from components.training.memory_bank import squared_distances
 
-    return float(smoothed(squared_distances(projected, bank).reshape(1, 1, rows, columns)).max())
+    return float(squared_distances(projected, bank).max())

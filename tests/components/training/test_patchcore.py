@@ -14,7 +14,6 @@ from components.training.memory_bank import (
     coreset,
     projection_of,
     score_of,
-    smoothed,
     squared_distances,
     unit_for,
 )
@@ -169,14 +168,6 @@ def test_scores_rise_with_the_distance_and_keep_to_their_calibration():
     assert bool((scores[1:] > scores[:-1]).all())
     assert float(scores[0]) > 0
     assert float(scores[-1]) == pytest.approx(1.0)
-
-
-def test_smoothing_keeps_a_flat_map_and_spreads_a_peak():
-    """Also at the border."""
-    assert torch.allclose(smoothed(torch.full((1, 1, 4, 5), 3.0)), torch.full((1, 1, 4, 5), 3.0))
-    peak = torch.zeros(1, 1, 3, 3)
-    peak[0, 0, 1, 1] = 16.0
-    assert smoothed(peak)[0, 0].tolist() == [[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]
 
 
 def test_patches_lie_on_the_grid_of_the_anomaly_map():
