@@ -91,8 +91,14 @@ def on_create(caller: Caller, tags: Mapping[str, str]) -> dict[str, str]:
 
     Raises:
         Malformed: a tag resembles a protected tag, but is spelled differently.
-        Refused: the version would start as approved or rejected, with a stamp of the server, or with a reason.
+        Refused: the version would start as approved or rejected, with a stamp of the server, or with a reason; or the
+            account is of a program that registers nothing.
     """
+    if caller.role in (Role.READER, Role.RECONCILER):
+        # MLflow lets every account make a model, and gives it all rights on what it made.
+        raise Refused(
+            f"{caller.name} is an account of the role {caller.role}, which registers no version: a trainer does"
+        )
     for key in tags:
         _check_spelling(key)
     stamped = sorted(set(tags) & (SERVERS_OWN | ROLLOUT | {REASON}))

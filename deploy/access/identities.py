@@ -57,6 +57,8 @@ MLFLOW_ROLES: Final[Mapping[str, str]] = {
     "auditor": "reader",
     "reconciler": "reconciler",
     "approver": "approver",
+    # of Kubeflow Pipelines' own MLflow plugin, where an administrator turns it on: experiments and runs of its own
+    "kubeflow": "reader",
 }
 MLFLOW_ACCOUNTS: Final[Mapping[str, str]] = {
     "training": "trainer",

@@ -518,3 +518,30 @@ def test_a_file_of_accounts_without_an_administrator_is_refused(tmp_path):
             read_accounts(file)
         assert "long-enough" not in str(found.value)
         assert "'short'" not in str(found.value)
+
+
+def test_the_account_for_a_plugin_records_runs_of_its_own_and_comes_no_way_round_an_approval(
+    mlflow, registry, name, registered
+):
+    """It makes an experiment and a run in it. A training's run, a version, a tag of an approval and an alias are
+    refused, and so is a version of a model that the account made itself."""
+    own = mlflow.ask("auditor", "POST", f"{V2}/experiments/create", {"name": f"plugin of {name}"})
+    run = mlflow.ask("auditor", "POST", f"{V2}/runs/create", {"experiment_id": own.json()["experiment_id"]})
+    assert (own.status_code, run.status_code) == (200, 200)
+    run_id = run.json()["run"]["info"]["run_id"]
+    metric = {"run_id": run_id, "key": "steps", "value": 3, "timestamp": 1, "step": 0}
+    assert mlflow.ask("auditor", "POST", f"{V2}/runs/log-metric", metric).status_code == 200
+    model = f"model of the plugin {name}"
+    assert mlflow.ask("auditor", "POST", f"{V2}/registered-models/create", {"name": model}).status_code == 200
+    source = run.json()["run"]["info"]["artifact_uri"] + "/model"
+    for act, body in (
+        ("runs/log-metric", metric | {"run_id": registered.run_id}),
+        ("model-versions/create", {"name": name, "source": source, "run_id": run_id}),
+        ("model-versions/create", {"name": model, "source": source, "run_id": run_id}),
+        ("model-versions/set-tag", {"name": name, "version": "1", "key": "approval", "value": "approved"}),
+        ("model-versions/set-tag", {"name": name, "version": "1", "key": "gate", "value": "passed"}),
+        ("registered-models/alias", {"name": name, "version": "1", "alias": "candidate"}),
+    ):
+        assert mlflow.ask("auditor", "POST", f"{V2}/{act}", body).status_code == 403, act
+    assert registry.version(name, 1).approval == "pending"
+    assert registry.version(name, 1).tags["gate"] == registered.tags["gate"]
