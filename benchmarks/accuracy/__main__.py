@@ -58,7 +58,10 @@ def main() -> None:
                 continue
             # Each trial has a process of its own, because a training does not free all of its memory.
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), log_to_stderr) as pool:
-                found = pool.submit(trial, material, manifest, settings, work, with_rates=given.pcb).result()
+                found = pool.submit(
+                    trial, material, manifest, settings, work,
+                    with_rates=given.pcb, tiles=boards.TILES.get(name) if given.pcb else None,
+                ).result()  # fmt: skip
             _log.info("%s, split seed %d: mAP50 %.3f, mAP50-95 %.3f; %s", name, *_numbers(found), found.rates or "")
             trials.setdefault(name, []).append(found)
     if given.only:

@@ -12,7 +12,7 @@ from benchmarks.accuracy.table import Report
 from benchmarks.accuracy.trials import Rates, Trial
 from benchmarks.edge.table import machine
 from components.stores.models.evaluation_report import Rate
-from components.use_case import TrainingSettings, UseCase
+from components.use_case import Tiles, TrainingSettings, UseCase
 
 BEGIN: Final = "<!-- bench-accuracy-pcb: written by make bench-accuracy; edit nothing below -->"
 END: Final = "<!-- bench-accuracy-pcb: end -->"
@@ -22,8 +22,14 @@ GOAL: Final = 0.95
 TRIED: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "small": ("whole pictures at 320×320", {"image_width": 320, "image_height": 320}),
     "full": ("whole pictures at 640×640", {"image_width": 640, "image_height": 640}),
-}
+    "tiles": ("tiles of 320×320 at the pictures' own size, of which neighbours share 64 pixels", {
+        "image_width": 320, "image_height": 320,
+    }),
+}  # fmt: skip
 """Name -> a description, and the settings that differ from the shipped ones."""
+
+TILES: Final[Mapping[str, Tiles]] = {"tiles": Tiles(overlap_px=64)}
+"""How those that see tiles cut a picture; the others see whole pictures."""
 
 
 def contenders(use_case: UseCase, tried: Iterable[str] = ()) -> dict[str, tuple[str, TrainingSettings | None]]:

@@ -30,9 +30,10 @@ from components.evaluation.threshold import choose
 from components.stores.datasets.manifest import Manifest, SplitName
 from components.stores.models.evaluation_report import Rate
 from components.training.trainer import DetectionDataset
-from components.use_case import TrainingSettings
+from components.use_case import Tiles, TrainingSettings
 from inspection.codec import canonical_json
 from inspection.decode import Nms
+from inspection.documents import InputSpec
 from inspection.image import sha256_of
 
 _log = logging.getLogger(__name__)
@@ -104,11 +105,17 @@ def base_weights(settings: TrainingSettings, work: Path) -> Path | None:
 
 
 def trial(
-    material: Material, manifest: Manifest, settings: TrainingSettings | None, work: Path, *, with_rates: bool = False
+    material: Material,
+    manifest: Manifest,
+    settings: TrainingSettings | None,
+    work: Path,
+    *,
+    with_rates: bool = False,
+    tiles: Tiles | None = None,
 ) -> Trial:
     """Train and score, or return what an earlier run found. settings: None trains plain Ultralytics.
 
-    with_rates: also count what a line would see.
+    with_rates: also count what a line would see. tiles: how pictures are cut; None: they are seen whole.
     """
     from components.training.dataset_folder import write_dataset
 
@@ -120,16 +127,25 @@ def trial(
         "base": sha256_of(base.read_bytes()) if base else None,
         "packages": {name: version(name) for name in _PACKAGES},
     } | ({"operating": material.use_case.operating.model_dump(mode="json")} if with_rates else {})
+    if tiles is not None:
+        inputs["tiles"] = tiles.model_dump(mode="json")
+    spec = _cut(settings, tiles)
     digest = hashlib.sha256(canonical_json(inputs)).hexdigest()
     kept = work / f"trial-{digest}.json"
     if kept.exists():
         return _kept(json.loads(kept.read_bytes()))
     folder = _empty(work / f"training-{digest}")
-    dataset = write_dataset(manifest, material.fetch, folder / "dataset")
+    dataset = (
+        write_dataset(manifest, material.fetch, folder / "dataset")
+        if spec is None
+        else write_dataset(manifest, material.fetch, folder / "dataset", spec.to_preprocess(), tiles)
+    )
     began = time.monotonic()
     onnx = _trained(dataset, settings, base, folder / "training")
     seconds = time.monotonic() - began
-    scored = _scored(material, manifest, onnx.read_bytes(), (SplitName.TEST, *((SplitName.VAL,) if with_rates else ())))
+    scored = _scored(
+        material, manifest, onnx.read_bytes(), spec, (SplitName.TEST, *((SplitName.VAL,) if with_rates else ()))
+    )
     found = Trial(
         manifest.split_seed,
         *_score(material, scored[SplitName.TEST]),
@@ -141,6 +157,13 @@ def trial(
     _write(kept, {"inputs": inputs, "trial": asdict(found)})
     shutil.rmtree(folder)
     return found
+
+
+def _cut(settings: TrainingSettings | None, tiles: Tiles | None) -> InputSpec | None:
+    """The input of a network that sees tiles; None for one that sees whole pictures."""
+    if tiles is None or settings is None:
+        return None
+    return InputSpec(width=settings.image_width, height=settings.image_height, tiles=tiles.to_release())
 
 
 def _trained(dataset: DetectionDataset, settings: TrainingSettings | None, base: Path | None, folder: Path) -> Path:
@@ -167,10 +190,10 @@ def _arguments(settings: TrainingSettings, training_images: int) -> Mapping[str,
 
 
 def _scored(
-    material: Material, manifest: Manifest, onnx: bytes, splits: Sequence[SplitName]
+    material: Material, manifest: Manifest, onnx: bytes, spec: InputSpec | None, splits: Sequence[SplitName]
 ) -> dict[SplitName, list[Scored]]:
     """What the model finds on some splits, through the code that the device runs."""
-    detectors = {"model": load(onnx, material.use_case.classes, Nms())}
+    detectors = {"model": load(onnx, material.use_case.classes, Nms(), spec)}
     return {split: detect_all(detectors, manifest.of(split), material.fetch, {})["model"] for split in splits}
 
 

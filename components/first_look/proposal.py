@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from components.first_look.findings import Findings
+from components.first_look.findings import Findings, FoundLabels
 from components.stores.models.evaluation_report import Rate
 
 DEFECT_PX: Final = 20
@@ -18,7 +18,8 @@ ANOMALY: Final = "patchcore"
 _ANOMALY_PX: Final = 320
 _GOOD_PARTS: Final = 20
 MOST_PX: Final = 1280
-"""The largest input that is proposed. Beyond it, a picture is better inspected in tiles."""
+"""The largest input for a whole picture. Beyond it, a picture is better inspected in tiles."""
+TILE_PX: Final = 640
 LEAST_PX: Final = 256
 _STEPS: Final = 1000
 """Steps after which a training of a few hundred pictures is mostly done."""
@@ -51,6 +52,14 @@ class Shares:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """How a picture is cut into tiles: `tiles.scale` and `tiles.overlap_px` of the use case."""
+
+    scale: float
+    overlap_px: int
+
+
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """All that the use case file says about these photographs."""
 
@@ -59,7 +68,7 @@ class Proposal:
     kind: Choice[str]
     grouping: str
     input: Choice[tuple[int, int]]
-    tiles: Choice[None]
+    tiles: Choice[Cut | None]
     batch: Choice[int]
     epochs: Choice[int]
     split: Choice[Shares]
@@ -146,7 +155,7 @@ def _grouping(found: Findings) -> str:
     )
 
 
-def _input(found: Findings, kind: str) -> tuple[Choice[tuple[int, int]], Choice[None]]:
+def _input(found: Findings, kind: str) -> tuple[Choice[tuple[int, int]], Choice[Cut | None]]:
     labels, longer = found.labels, found.longer
     if labels is not None and labels.sides:
         defect = labels.side_at(0.1) * longer
@@ -162,20 +171,34 @@ def _input(found: Findings, kind: str) -> tuple[Choice[tuple[int, int]], Choice[
             f"{DEFECT_PX} pixels, which are {math.ceil(DEFECT_PX * longer / wanted)} pixels of your pictures; if yours "
             "are smaller, take a larger input"
         )
-    limit = min(MOST_PX, _up(longer))
-    size = max(min(wanted, limit), min(LEAST_PX, longer))
+    if labels is not None and labels.sides and wanted > MOST_PX:
+        return _tiled(longer, wanted / longer, labels)
+    size = max(wanted, min(LEAST_PX, longer))
     width, height = _up(found.width * size / longer), _up(found.height * size / longer)
-    if wanted > MOST_PX:
-        tiles = (
-            f"Defects this small need {round(wanted)} pixels on the longer side. A network of {MOST_PX} pixels sees "
-            "them too small: photograph a smaller piece of the part, or cut the pictures into tiles before you import."
-        )
-        why = f"The largest input that is of use on a processor: defects are then smaller than {DEFECT_PX} pixels"
-    elif longer > 2 * size:
+    if longer > 2 * size:
         tiles = f"None: the whole picture is scaled to {size / longer:.0%} of its sides, and defects stay visible."
     else:
         tiles = "None: the picture is hardly larger than the network's input."
     return Choice((width, height), f"{why}. Multiples of 32. A smaller input is faster."), Choice(None, tiles)
+
+
+def _tiled(longer: int, scale: float, labels: FoundLabels) -> tuple[Choice[tuple[int, int]], Choice[Cut | None]]:
+    """Tiles at the largest scale that defects need, which share as much as a long defect has there."""
+    scale = min(1.0, math.ceil(scale * 100) / 100)
+    long = labels.side_at(0.9) * longer * scale
+    overlap = min(TILE_PX // 2, max(32, math.ceil(long)))
+    return (
+        Choice(
+            (TILE_PX, TILE_PX),
+            f"The size of a tile. Defects this small need {round(longer * scale)} pixels on the longer side of the "
+            f"whole picture to keep {DEFECT_PX}, more than one input of up to {MOST_PX} has.",
+        ),
+        Choice(
+            Cut(scale, overlap),
+            f"Tiles overlap by the longer side of a large defect ({long:.0f} pixels at this scale), so that it lies "
+            "whole in one of them. Each tile takes the time of one picture.",
+        ),
+    )
 
 
 def _up(pixels: float) -> int:

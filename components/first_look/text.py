@@ -71,9 +71,10 @@ def use_case_text(proposal: Proposal, found: Sequence[str], photographs: str) ->
         *_comment([proposal.input.why], indent="  "),
         f"  image_width: {width}",
         f"  image_height: {height}",
-        *_comment([f"Tiles: {proposal.tiles.why}"], indent="  "),
+        *([] if proposal.tiles.value else _comment([f"Tiles: {proposal.tiles.why}"], indent="  ")),
         *([] if good_only else _epochs_and_batch(proposal)),
         "  seed: 0",
+        *_tiles(proposal),
         *_comment(["What a model must reach. Write what the line needs before you see a score; do not lower it then."]),
         "gates:",
         *(["  # Of an anomaly map no mAP50 is asked.", "  min_map50: 0.0"] if good_only else ["  min_map50: 0.6"]),
@@ -87,6 +88,13 @@ def use_case_text(proposal: Proposal, found: Sequence[str], photographs: str) ->
         f"rollout: {{group: {proposal.name}}}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _tiles(proposal: Proposal) -> list[str]:
+    cut = proposal.tiles.value
+    if cut is None:
+        return []
+    return [*_comment([proposal.tiles.why]), f"tiles: {{scale: {cut.scale}, overlap_px: {cut.overlap_px}}}"]
 
 
 def _epochs_and_batch(proposal: Proposal) -> list[str]:

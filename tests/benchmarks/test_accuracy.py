@@ -13,7 +13,7 @@ from benchmarks.accuracy.table import Report, render
 from benchmarks.accuracy.trials import Rates, Trial, trial
 from benchmarks.edge.material import load_material
 from components.stores.datasets.manifest import Manifest, ManifestImage, SplitName
-from components.use_case import Split, TrainingSettings, load_use_case
+from components.use_case import Split, Tiles, TrainingSettings, load_use_case
 from deploy.access.layout import REPOSITORY
 
 
@@ -122,11 +122,12 @@ def test_a_trial_with_rates_counts_what_a_line_would_see_and_is_read_again(tmp_p
     kept = [*small.of(SplitName.TRAIN)[:6], *small.of(SplitName.VAL)[:2], *small.of(SplitName.TEST)[:4]]
     few = replace(small, images=tuple(sorted(kept, key=lambda image: image.sha256)))
     settings = TrainingSettings(width_multiple=0.0625, image_width=96, image_height=64, epochs=1, batch=4)
-    found = trial(material, few, settings, tmp_path, with_rates=True)
+    tiles = Tiles(scale=0.25, overlap_px=16)  # of the picture at a quarter of its sides
+    found = trial(material, few, settings, tmp_path, with_rates=True, tiles=tiles)
     parts = {image.group: bool(image.boxes) for image in few.of(SplitName.TEST)}
     assert found.rates.escape[1] + found.rates.overkill[1] == found.rates.review[1] == len(parts)
     assert 0 <= found.map50 <= found.rates.map33 <= 1
-    assert trial(material, few, settings, tmp_path, with_rates=True) == found
+    assert trial(material, few, settings, tmp_path, with_rates=True, tiles=tiles) == found
 
 
 def test_the_table_of_the_boards_pools_rates_over_splits_and_says_whether_the_goal_is_met():
@@ -147,14 +148,22 @@ def test_the_table_of_the_boards_pools_rates_over_splits_and_says_whether_the_go
     assert "seed 0: 300 to learn from, 90 for the threshold, 100 to be judged on" in text
 
 
+def test_the_document_has_a_place_for_the_table_of_the_boards():
+    """A run of hours must not fail as it writes its result."""
+    text = (REPOSITORY / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert 0 < text.index(boards.BEGIN) < text.index(boards.END)
+
+
 def test_what_was_tried_on_boards_differs_from_the_shipped_use_case_in_what_it_says():
-    """Other sizes of the input, and nothing else."""
+    """Other sizes of the input, or tiles, and nothing else."""
     use_case = load_use_case(REPOSITORY / "use_cases" / "pcb.yaml")
     found = {name: settings for name, (_, settings) in boards.contenders(use_case, boards.TRIED).items()}
     assert found[SHIPPED] == use_case.training
     assert (found["small"].image_width, found["full"].image_width) == (320, 640)
+    assert found["tiles"] == found["small"]
+    assert set(boards.TILES) == {"tiles"}
     assert found["small"].epochs == found["full"].epochs == use_case.training.epochs
-    with pytest.raises(ValueError, match="expected of small, full"):
+    with pytest.raises(ValueError, match="expected of small, full, tiles"):
         boards.contenders(use_case, ["luck"])
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.first_look.findings import lines_of
-from components.first_look.proposal import DEFECT_PX, MOST_PX, propose
+from components.first_look.proposal import DEFECT_PX, propose
 from components.first_look.text import use_case_text
 from components.use_case import parse_use_case
 from tests.components.first_look.photographs import findings, labels
@@ -40,11 +40,26 @@ def test_without_labels_the_input_is_usual_and_the_file_says_what_it_can_show():
     assert "which are 60 pixels of your pictures" in " ".join(text.replace("#", " ").split())
 
 
-def test_defects_too_small_for_one_input_ask_for_tiles():
-    """Ten pixels need all of 4000 pixels: the largest input is taken, and the file says that it is not enough."""
-    found, text = use_case(findings(width=4000, height=3000, labels=labels(side=10 / 4000)))
-    assert (found.training.image_width, found.training.image_height) == (MOST_PX, 960)
-    assert "need 4000 pixels on the longer side" in " ".join(text.replace("#", " ").split())
+@pytest.mark.parametrize(
+    ("side_px", "scale", "overlap_px"),
+    [
+        (10, 1.0, 32),  # ten pixels need all of the picture's
+        (40, 0.5, 32),  # forty pixels keep twenty at half of its sides
+    ],
+)
+def test_defects_too_small_for_one_input_are_looked_for_in_tiles(side_px, scale, overlap_px):
+    """On 4000 x 3000 pixels; the overlap is at least that of a long defect."""
+    found, text = use_case(findings(width=4000, height=3000, labels=labels(side=side_px / 4000)))
+    assert (found.training.image_width, found.training.image_height) == (640, 640)
+    assert (found.tiles.scale, found.tiles.overlap_px) == (scale, overlap_px)
+    assert f"need {round(4000 * scale)} pixels on the longer side" in " ".join(text.replace("#", " ").split())
+
+
+def test_a_large_picture_with_large_defects_needs_no_tiles():
+    """The whole picture is scaled down, and the file says so."""
+    found, text = use_case(findings(width=4000, height=3000, labels=labels(side=0.1)))
+    assert found.tiles is None
+    assert "Tiles: None: the whole picture is scaled to 6% of its sides" in " ".join(text.replace("#", " ").split())
 
 
 def test_labels_make_a_detector_of_their_classes():
