@@ -23,23 +23,23 @@ from components.stores.models.mlflow_account import act_as
 from components.stores.models.registry import CHAMPION, EVALUATION_REPORT, ModelRegistry, ModelVersion
 from components.stores.objects.s3 import ObjectNotFound
 from components.stores.raw_images.images import RawImages
-from components.use_case import UseCase, load_use_case
 from demo import good_start
 from demo.accounts import ensure_people
 from demo.acts import approve_as
-from demo.data import DemoData, digest_of, from_folder, generated
+from demo.choices import demo_use_case, photographs_of
+from demo.data import DemoData, digest_of
 from demo.device import DEVICE, Agent, feed, prepare, wait_until
 from demo.hints import Door
 from demo.pictures import CONTACT_SHEET, LABELS, round_picture
 from demo.progress import Progress
-from demo.round_plans import AFTER_STOP, CANARY_PARTS, FIRST_PARTS, OTHER_PARTS, OTHERS, base_of_rounds
+from demo.round_plans import OTHERS
 from demo.round_plans import ROUNDS as RECONCILED_ROUNDS
 from demo.rounds import PAGE, run_rounds
 from demo.state import Demo, DemoError, DemoOptions, GateFailed
 from demo.steps import draw_approved_labels, draw_model, ingest_first_set, people, version_of
 from demo.summary import RoundResult, rollout_table, round_table
 from deploy.access.identities import allow_approvers, environment_for
-from deploy.access.layout import REPOSITORY, Layout, make_private
+from deploy.access.layout import Layout, make_private
 from deploy.access.locks import locked
 from deploy.local import stack
 from deploy.local.runs import run_pipeline
@@ -54,75 +54,12 @@ _TITLES = {
     good_start.START: "Kizu: the loop once, from good parts alone",
 }
 ROUNDS = 2
-PROBATION_S = 8.0
-PARTS = (80, 16)  # the first set, and the set that arrives through the camera
-QUICK_PARTS = (12, 4)
 PEOPLE_WAIT_S = 600
 UNKNOWN_WAIT_S = 20
 QUIET_RUNS = 3
 APPROVER = "approver"
-_USE_CASES = REPOSITORY / "use_cases"
 _OF_THE_DEMO = ("metal-tag", "metal-tag-public", "metal-tag-good-only", "pcb", "pcb-good-only")
 """The use cases that a demo may have run: what is there of them may be deleted with its state."""
-
-
-def demo_use_case(options: DemoOptions) -> tuple[UseCase, list[str]]:
-    """Return the use case with the demo's changes, and a text for each change.
-
-    Raises:
-        DemoError: there is no such use case.
-        UseCaseError: its file has mistakes.
-    """
-    use_case = load_use_case(_use_case_file(options))
-    rollout = use_case.rollout.model_copy(update={"probation_s": PROBATION_S, "probation_min_frames": 0})
-    said = [
-        f"probation is {PROBATION_S:.0f} s instead of {use_case.rollout.probation_s:.0f} s, and asks for no frames: "
-        "the demo's frames come after it"
-    ]
-    use_case = use_case.model_copy(update={"rollout": rollout})
-    if options.quick:
-        opened = {
-            "min_map50": 0.0,
-            "max_escape_rate": 1.0,
-            "max_overkill_rate": 1.0,
-            "max_review_rate": 1.0,
-            "max_map50_drop": 1.0,
-            "max_class_map50_drop": 1.0,
-            "min_parts": 1,
-        }
-        use_case = use_case.model_copy(
-            update={
-                "name": f"{use_case.name}-quick",  # its gates are open, so it must not have the real model's name
-                "training": use_case.training.model_copy(update={"epochs": 3}),
-                "gates": use_case.gates.model_copy(update=opened),
-                "split": use_case.split.model_copy(update={"min_images": 10, "min_test_parts": 2}),
-                "sampling": use_case.sampling.model_copy(update={"nothing_found_rate": 0.5}),
-                "rollout": rollout.model_copy(update={"probation_s": 2.0}),
-            }
-        )
-        said = ["--quick: 3 epochs, gates open, probation 2 s; the model is not usable"]
-    if options.start:
-        use_case = good_start.policy(use_case)
-        said.append("the device sends back every frame, so that the demo can say what it decided about each")
-    use_case = UseCase.model_validate({**use_case.model_dump(), "approvers": use_case.approvers})
-    if options.rounds == RECONCILED_ROUNDS:
-        use_case = base_of_rounds(use_case)
-        said.append(
-            "a canary of one device, and the line is compared after fewer frames; labeling is due every two minutes"
-        )
-    return use_case, said
-
-
-def _use_case_file(options: DemoOptions) -> Path:
-    if options.use_case is None:
-        usual = good_start.USE_CASE if options.start else "metal-tag"
-        return _USE_CASES / ("metal-tag-public.yaml" if options.data else f"{usual}.yaml")
-    shipped, own = _USE_CASES / f"{options.use_case}.yaml", Path(options.use_case)
-    for file in (shipped, own):
-        if file.is_file():
-            return file
-    names = ", ".join(sorted(path.stem for path in _USE_CASES.glob("*.yaml")))
-    raise DemoError(f"expected a use case of {_USE_CASES} ({names}) or a file, but there is no {options.use_case}")
 
 
 def run(layout: Layout, options: DemoOptions, console: Console) -> int:
@@ -161,19 +98,6 @@ def refuse_what_is_not_the_demos(layout: Layout) -> None:
         )
 
 
-def _parts(options: DemoOptions) -> tuple[int, int]:
-    """How many parts are in the first set, and how many pass cameras."""
-    if options.rounds == RECONCILED_ROUNDS:
-        return FIRST_PARTS, AFTER_STOP * CANARY_PARTS + len(OTHERS) * OTHER_PARTS
-    return QUICK_PARTS if options.quick else PARTS
-
-
-def _data(options: DemoOptions, use_case: UseCase) -> DemoData:
-    if options.start:
-        return good_start.generated_good()[0]
-    return from_folder(options.data, use_case) if options.data else generated(*_parts(options))
-
-
 def _names_in(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
@@ -204,7 +128,7 @@ def _run(layout: Layout, options: DemoOptions, console: Console) -> int:
     console.print(f"use case {use_case.name} ({'; '.join(changes)})", highlight=False, soft_wrap=True)
 
     def begin() -> tuple[DemoData, Progress]:
-        data = _data(options, use_case)
+        data = photographs_of(options, use_case)
         console.print(data.said, highlight=False, soft_wrap=True)
         return data, Progress(progress_file, f"{use_case.digest}:{digest_of(data)}")
 

@@ -21,8 +21,9 @@ from components.stores.models.mlflow_account import act_as
 from components.stores.models.registry import ModelRegistry
 from components.stores.objects.s3 import S3ObjectStore
 from components.use_case import UseCase
+from demo.choices import demo_use_case
 from demo.data import DemoData, generated
-from demo.loop import DemoOptions, demo_use_case
+from demo.state import DemoOptions
 from deploy.access.identities import environment_for, store_for
 from deploy.access.layout import Layout, Ports
 from deploy.k8s import facts, values

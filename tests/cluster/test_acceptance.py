@@ -139,7 +139,7 @@ def test_people_label_on_the_cluster(run: Acceptance):
 
 def test_a_model_is_trained_on_the_cluster(run: Acceptance):
     """The pipeline `training` runs on Kubeflow Pipelines and registers a version that waits for approval."""
-    image = "training-permissive" if run.use_case.training.detector == "fcos" else "training"
+    image = "training" if run.use_case.training.detector == "yolov8" else "training-permissive"
     if "labelled" in run.held and image_is_there(run, image):
         run.held.add("the image for training")
     with run.check(

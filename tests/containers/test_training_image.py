@@ -17,8 +17,9 @@ from components.settings import Settings
 from components.stores.labels.store import LabelEvent, LabelStatus, LabelStore
 from components.stores.objects.s3 import S3ObjectStore
 from components.stores.raw_images.images import RawImages
+from demo.choices import demo_use_case
 from demo.data import DemoData, generated
-from demo.loop import DemoOptions, demo_use_case
+from demo.state import DemoOptions
 from inspection.image import decode_image, sha256_of
 from pipelines.training import training
 from tests.containers.docker_engine import Docker

@@ -7,7 +7,8 @@ import json
 import pytest
 from rich.console import Console
 
-from demo.loop import DemoError, DemoOptions, refuse_what_is_not_the_demos, run
+from demo.loop import refuse_what_is_not_the_demos, run
+from demo.state import DemoError, DemoOptions
 from deploy.access.locks import locked
 from tests.deploy.stack_fixture import make_layout
 

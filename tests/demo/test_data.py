@@ -10,9 +10,9 @@ import pytest
 from components.dataset.split import split_of
 from components.stores.datasets.manifest import SplitName
 from components.use_case import load_use_case
+from demo.choices import demo_use_case
 from demo.data import DemoDataError, from_folder, generated, read_labels
-from demo.loop import DemoOptions, demo_use_case
-from demo.state import DemoError
+from demo.state import DemoError, DemoOptions
 from deploy.access.layout import REPOSITORY
 from inspection.geometry import Box, LabelledBox
 from inspection.image import sha256_of

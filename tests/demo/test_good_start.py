@@ -7,9 +7,10 @@ import pytest
 from components.dataset.split import split_of
 from components.generated_parts.other_defects import OTHER_DEFECTS
 from components.stores.datasets.manifest import SplitName
+from demo.choices import demo_use_case
 from demo.good_start import Marked, Unseen, generated_good, has_marked_a_defect, marked, sentences, since_labelled
-from demo.loop import DemoOptions, demo_use_case
 from demo.progress import Progress
+from demo.state import DemoOptions
 from inspection.documents import Capture, Reason
 from inspection.geometry import Box, Detection, LabelledBox
 from inspection.image import sha256_of

@@ -10,11 +10,11 @@ import pytest
 
 from components.use_case import load_use_case, parse_use_case
 from demo.approver import Approver
-from demo.loop import DemoOptions, demo_use_case
+from demo.choices import demo_use_case
 from demo.round_plans import AFTER_STOP, CANARY, CANARY_PARTS, FRAMES_ASKED, OTHERS, SPOILT_ROUND, file_of, plan_of
 from demo.rounds import refuse_what_was_stopped
 from demo.rounds_page import page_of
-from demo.state import DemoError, GateFailed
+from demo.state import DemoError, DemoOptions, GateFailed
 from demo.summary import RoundFacts
 from demo.turning import Standing, Training, Turning
 from inspection.documents import Reported
