@@ -129,11 +129,12 @@ class UseCase(Section):
 
     @model_validator(mode="after")
     def _asks_for_no_more_gpus_than_the_detector_takes(self) -> UseCase:
-        most = {"fcos": 1, "patchcore": 0}.get(self.training.detector)
+        most, said = {"fcos": (1, "at most one GPU"), "patchcore": (0, "no GPU")}.get(
+            self.training.detector, (None, "")
+        )
         if most is not None and self.resources.gpus > most:
             raise ValueError(
-                f"expected at most {most} GPU with detector {self.training.detector}, but got resources.gpus "
-                f"{self.resources.gpus}"
+                f"expected {said} with detector {self.training.detector}, but got resources.gpus {self.resources.gpus}"
             )
         return self
 

@@ -12,7 +12,14 @@ import pytest
 
 from components.approval_server.accounts import Role, read_accounts, read_approvers
 from components.use_case import load_use_case
-from deploy.access.identities import MLFLOW_ACCOUNTS, allow_approvers, load, mlflow_account, write_mlflow_files
+from deploy.access.identities import (
+    MLFLOW_ACCOUNTS,
+    MLFLOW_ROLES,
+    allow_approvers,
+    load,
+    mlflow_account,
+    write_mlflow_files,
+)
 from deploy.access.layout import REPOSITORY
 from tests.deploy.stack_fixture import make_layout
 
@@ -69,7 +76,7 @@ def test_an_installation_from_before_has_accounts_after_the_next_look(tmp_path):
     assert mlflow_account(layout, "trainer")["MLFLOW_TRACKING_USERNAME"] == "trainer"
     assert load(layout)["s3"]["training"] == key
     assert load(layout)["s3"]["auditor"] == load(layout)["s3"]["auditor"]
-    assert set(read_accounts(write_mlflow_files(layout)[0])) == {*MLFLOW_ACCOUNTS.values(), "admin", "approver"}
+    assert set(read_accounts(write_mlflow_files(layout)[0])) == set(MLFLOW_ROLES)
 
 
 def test_commands_that_begin_at_once_make_one_set_of_keys_and_lose_no_approver(tmp_path):
