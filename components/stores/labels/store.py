@@ -24,6 +24,7 @@ from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import PyFileSystem
 
 from components.settings import Settings
+from components.stores.labels.table_files import files_of
 from components.stores.labels.views import COLUMNS, latest_approved, unique
 from inspection.codec import canonical_json
 from inspection.documents import check_sha256
@@ -72,8 +73,7 @@ SCHEMA: Final = pa.schema(
 # By default Delta deletes its log after 30 days; old versions could not be read then.
 _CONFIGURATION: Final[dict[str, str | None]] = {"delta.logRetentionDuration": "interval 36500 days"}
 _THREADS: Final = False
-"""Arrow's threads call Python to read a file, and may do so after the table is there. A process that ends then aborts
-("terminate called without an active exception"): 10 of 100 short processes on a busy machine did."""
+"""With these threads, 10 of 100 short processes on a busy machine aborted as they ended; see `table_files`."""
 _ATTEMPTS: Final = 10
 
 
@@ -318,7 +318,7 @@ class LabelStore:
             chosen &= condition
         known = self._files_at(after, table) if after is not None else None
         try:
-            files = table.to_pyarrow_dataset()
+            files = table.to_pyarrow_dataset(filesystem=files_of(table, self._uri, self._options))
             if known is not None:
                 fresh = [fragment for fragment in files.get_fragments() if fragment.path not in known]
                 files = ds.FileSystemDataset(fresh, files.schema, files.format, files.filesystem)
@@ -351,7 +351,8 @@ class LabelStore:
         wanted = pa.array(list(given), pa.string())
         known: list[str] = []
         try:
-            for batch in table.to_pyarrow_dataset().to_batches(columns=["event_id"], use_threads=_THREADS):
+            files = table.to_pyarrow_dataset(filesystem=files_of(table, self._uri, self._options))
+            for batch in files.to_batches(columns=["event_id"], use_threads=_THREADS):
                 ids = batch.column("event_id")
                 known += ids.filter(pc.is_in(ids, value_set=wanted)).to_pylist()
         except (DeltaError, OSError) as e:
