@@ -16,9 +16,8 @@ CONTROL: Final = f"{REGISTRY}/control:{TAG}"
 EDGE: Final = f"{REGISTRY}/edge:{TAG}"
 MLFLOW: Final = f"{REGISTRY}/mlflow:{TAG}"
 LABEL_STUDIO: Final = f"{REGISTRY}/labelstudio:{TAG}"
-PUBLIC: Final = "docker.io/"
-"""Where images of others come from, unless a registry of your own has them."""
-POSTGRES: Final = f"{PUBLIC}library/postgres:17.5-bookworm"
-MOSQUITTO: Final = f"{PUBLIC}library/eclipse-mosquitto:2.0.21"
+POSTGRES: Final = "postgres:17.5-bookworm"
+MOSQUITTO: Final = "eclipse-mosquitto:2.0.21"
 OF_OTHERS: Final = (POSTGRES, MOSQUITTO)
-"""The images that optional components of a cluster take as others made them."""
+"""The images that optional components of a cluster take as others made them: from the nodes' default registry, unless a
+registry of your own has them."""

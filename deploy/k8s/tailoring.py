@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from components.container_images import PUBLIC, REGISTRY
+from components.container_images import REGISTRY
 from deploy.k8s.checks import places_of
 from deploy.k8s.facts import MARKER, SERVICES
 from deploy.k8s.kubectl import Document
@@ -144,8 +144,6 @@ def _hosts(known: str, more: str) -> str:
 def _pods(document: Document, values: Values) -> None:
     for container in containers_of(document):
         own = str(container["image"]).removeprefix(_EXAMPLE_REGISTRY).removeprefix(f"{REGISTRY}/")
-        if own.startswith(PUBLIC):  # of somebody else; a registry of your own has it under its last name
-            own = own.rpartition("/")[2]
         if values.registry:
             container["image"] = f"{values.registry.rstrip('/')}/{own}"
         command = container.get("command", [])
