@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -71,7 +70,7 @@ class Making:
             buckets = tuple(self._bucket(name, before.get(name), pool, still_here) for name in self.names)
         still_here()
         manifest = BackupManifest(
-            id=new_id(began_at, secrets.token_hex(2)),
+            id=new_id(began_at),
             began_at=began_at,
             ended_at=self.now(),
             databases=databases,

@@ -83,9 +83,9 @@ class Entry:
     sha256: str
 
 
-def new_id(began_at: datetime, chance: str) -> str:
-    """Return the name of a backup. Names sort by time."""
-    return f"{began_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{chance}"
+def new_id(began_at: datetime) -> str:
+    """Return the name of a backup. Names sort by time: the last digits are the part of the second."""
+    return f"{began_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{began_at.microsecond * 65_536 // 1_000_000:04x}"
 
 
 def require_id(text: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from deploy.backup.buckets import ORDER
 from deploy.backup.creating import Making, prune
 from deploy.backup.databases import copy_of, put_back
-from deploy.backup.documents import BackupError, BackupManifest, Entry, packed, require_id, unpacked
+from deploy.backup.documents import BackupError, BackupManifest, Entry, new_id, packed, require_id, unpacked
 from deploy.backup.restoring import Restoring, verify
 from deploy.backup.targets import FolderTarget, Shelf
 from tests.deploy.backup.targets_in_memory import BucketsInMemory, TargetInMemory
@@ -300,3 +300,11 @@ def test_what_is_no_database_is_refused_by_what_it_is(tmp_path):
             copy_of(str(place), tmp_path)
     with pytest.raises(BackupError, match="PostgreSQL"):
         put_back("sqlite", tmp_path / "text", "postgresql://user:secret@db.test/x", over=True)
+
+
+def test_names_of_backups_sort_by_time_also_within_a_second():
+    """The newest is kept, and the one before it is the one that goes."""
+    began = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    names = [new_id(began + timedelta(milliseconds=milliseconds)) for milliseconds in (0, 1, 500, 999, 1000)]
+    assert names == sorted(set(names))
+    assert names[0] == "20260302T120000Z-0000"
