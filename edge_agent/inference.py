@@ -117,8 +117,7 @@ class LoadedRelease:
         start = time.perf_counter()
         try:
             floor = max(0.01, self.release.sampling.uncertain_low)
-            asked = {} if region is None else {"region": region}
-            inspection = self.inspector.inspect(image, score_floor=floor, view=view, **asked)
+            inspection = self.inspector.inspect(image, score_floor=floor, view=view, region=region)
         except InferenceError:
             raise
         except Exception as e:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol
@@ -28,10 +28,10 @@ _STEPS: Final = {
 }
 
 
-class Steps(Protocol):
-    """The signer, which takes a rollout one step on."""
+class Step(Protocol):
+    """Has a rollout take one step; refused where the desired state has another sequence by now."""
 
-    def rollout(
+    def __call__(
         self,
         use_case: str,
         group: str,
@@ -43,25 +43,21 @@ class Steps(Protocol):
         devices: Iterable[str] = ...,
         paused_for: str = ...,
     ) -> int:
-        """Have a rollout take one step; refused where the desired state has another sequence by now."""
+        """Returns the new sequence."""
+
+
+class Steps(Protocol):
+    """The signer, which takes the rollout of a release one step on."""
+
+    @property
+    def rollout(self) -> Step: ...  # noqa: D102
 
 
 class SoftwareSteps(Protocol):
     """The signer, which takes the rollout of a group's software one step on."""
 
-    def rollout_agent(
-        self,
-        use_case: str,
-        group: str,
-        sequence: int,
-        step: str,
-        *,
-        by: str,
-        reason: str = ...,
-        devices: Iterable[str] = ...,
-        paused_for: str = ...,
-    ) -> int:
-        """Have the rollout of software take one step; refused where the desired state has another sequence by now."""
+    @property
+    def rollout_agent(self) -> Step: ...  # noqa: D102
 
 
 class Versions(Protocol):
@@ -139,7 +135,7 @@ def software_pass(publisher: Publisher, reading: Reading, steps: SoftwareSteps, 
     return found
 
 
-def _take(ask: Callable[..., int], item: Judged, step: str) -> None:
+def _take(ask: Step, item: Judged, step: str) -> None:
     judgement = item.judgement
     ask(
         item.use_case,

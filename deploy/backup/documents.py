@@ -55,7 +55,7 @@ class BackupManifest(Document):
     """One backup, whole."""
 
     id: str
-    """Its name: when it began, and four characters by chance."""
+    """Its name: when it began; see `new_id`."""
     began_at: datetime
     """When the databases were copied; UTC. What changed later may be in it."""
     ended_at: datetime

@@ -92,9 +92,8 @@ class SignerClient:
             devices: those that a stop names.
             paused_for: why it pauses: person, by-hand or inconclusive.
         """
-        asked: dict[str, Any] = {"use_case": use_case, "group": group, "sequence": sequence, "step": step, "by": by}
-        asked |= {"reason": reason, "devices": list(devices), "paused_for": paused_for}
-        return int(self._ask("POST", "/rollout", asked)["sequence"])
+        asked = {"reason": reason, "devices": list(devices), "paused_for": paused_for}
+        return self._step("/rollout", use_case, group, sequence, step, by, asked)
 
     def recover(self, model: str, version: int, *, sequence_above: int, metadata_above: int) -> int:
         """Have release and desired state published with numbers above what devices have seen. Returns the sequence."""
@@ -174,9 +173,8 @@ class SignerClient:
         paused_for: str = "",
     ) -> int:
         """Have the rollout of a group's software take one step, as `rollout` does for a release."""
-        asked: dict[str, Any] = {"use_case": use_case, "group": group, "sequence": sequence, "step": step, "by": by}
-        asked |= {"reason": reason, "devices": list(devices), "paused_for": paused_for}
-        return int(self._ask("POST", "/agent/rollout", asked)["sequence"])
+        asked = {"reason": reason, "devices": list(devices), "paused_for": paused_for}
+        return self._step("/agent/rollout", use_case, group, sequence, step, by, asked)
 
     def prune_agents(self, used: Iterable[str], newest: int, *, act: bool) -> list[dict[str, Any]]:
         """Have the wheels of the agent's software deleted that nobody needs; without `act`, only say which these are.
@@ -217,6 +215,12 @@ class SignerClient:
         """A candidate that was published for judging beside a release."""
         data = self._get(f"/candidates/{digest}")
         return Candidate.from_json(data) if data is not None else None
+
+    def _step(
+        self, path: str, use_case: str, group: str, sequence: int, step: str, by: str, more: Mapping[str, Any]
+    ) -> int:
+        asked = {"use_case": use_case, "group": group, "sequence": sequence, "step": step, "by": by, **more}
+        return int(self._ask("POST", path, asked)["sequence"])
 
     def _get(self, path: str) -> bytes | None:
         response = self._send("GET", path, None)
