@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -115,3 +116,16 @@ def edge(cluster: Cluster, seaweedfs: Pod) -> Pod:
     pod = cluster.start(workload("edge"))
     pod.wait_until_started()
     return pod
+
+
+@pytest.fixture
+def shared_folder(tmp_path: Path) -> Iterator[Path]:
+    """Where task outputs pass between the runner (this user) and the containers (10001): open to both."""
+    before = os.umask(0)
+    tmp_path.chmod(0o755)
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        os.umask(before)

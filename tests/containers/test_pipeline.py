@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -24,19 +22,6 @@ from tests.containers.pods import Cluster, Pod
 pytestmark = pytest.mark.containers
 
 USE_CASE = load_use_case(REPOSITORY / "use_cases" / "metal-tag.yaml").to_json()
-
-
-@pytest.fixture
-def shared_folder(tmp_path: Path) -> Iterator[Path]:
-    """Where task outputs pass between the runner (this user) and the containers (10001): open to both."""
-    before = os.umask(0)
-    tmp_path.chmod(0o755)
-    folder = tmp_path / "outputs"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        os.umask(before)
 
 
 def run_in_containers(cluster: Cluster, pipeline: str, folder: Path) -> None:

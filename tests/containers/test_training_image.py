@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -36,19 +34,6 @@ def image(docker: Docker) -> str:
     if not docker.run("images", "--quiet", TRAINING).strip():
         pytest.fail(f"expected the image {TRAINING} in the Docker engine; build it with: tools/images training")
     return TRAINING
-
-
-@pytest.fixture
-def shared_folder(tmp_path: Path) -> Iterator[Path]:
-    """Where task outputs pass between the runner (this user) and the containers (10001): open to both."""
-    before = os.umask(0)
-    tmp_path.chmod(0o755)
-    folder = tmp_path / "outputs"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        os.umask(before)
 
 
 def approve_all(config: Settings, data: DemoData, use_case: str) -> None:
